@@ -1,0 +1,42 @@
+"""Predict how well an audio clip satisfies a text prompt.
+
+clapstack stacks frozen CLAP embeddings: pair features of several contrastive
+audio-language spaces, and features of their agreement, feed regressors that are
+fitted out of fold, and a ridge on top. Names are imported when they are first used,
+so that ``import clapstack`` loads neither torch nor transformers.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ClapStackingRegressor": "clapstack.stacking",
+    "CrossAgreement": "clapstack.agreement",
+    "LaionClapPairFeatures": "clapstack.features",
+    "MsClapPairFeatures": "clapstack.features",
+    "PairFeatures": "clapstack.features",
+    "PrecomputedPairFeatures": "clapstack.features",
+    "make_clap_stack": "clapstack.systems",
+}
+
+__all__ = [
+    "ClapStackingRegressor",
+    "CrossAgreement",
+    "LaionClapPairFeatures",
+    "MsClapPairFeatures",
+    "PairFeatures",
+    "PrecomputedPairFeatures",
+    "make_clap_stack",
+]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,62 @@
+"""Optional imports and progress bars."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+
+def import_optional(name: str, *, extra: str, caller: str) -> ModuleType:
+    """Import an optional dependency or say how to install it.
+
+    Parameters
+    ----------
+    name : str
+        Dotted module name, such as ``"matplotlib.pyplot"``.
+    extra : str
+        The extra of clapstack that installs it.
+    caller : str
+        What needs it, as the user wrote it.
+
+    Returns
+    -------
+    module : module
+
+    Raises
+    ------
+    ImportError
+        If the module is not installed; the message holds the pip command.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        msg = (
+            f"{caller} needs {package}. Install it with: "
+            f'pip install "clapstack[{extra}]"'
+        )
+        raise ImportError(msg) from error
+
+
+def progress(
+    iterable: Iterable[Any] | None = None,
+    *,
+    total: int | None = None,
+    desc: str = "",
+    unit: str = "it",
+    verbose: bool = True,
+) -> Any:
+    """Return a tqdm bar over `iterable`, or a silent one if not `verbose`."""
+    from tqdm.auto import tqdm
+
+    return tqdm(
+        iterable,
+        total=total,
+        desc=desc,
+        unit=unit,
+        disable=not verbose,
+        dynamic_ncols=True,
+        leave=False,
+    )

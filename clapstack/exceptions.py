@@ -1,0 +1,84 @@
+"""Exceptions that callers catch separately."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+__all__ = [
+    "AudioError",
+    "BadPair",
+    "BadPairsError",
+    "CheckpointError",
+    "FingerprintMismatchError",
+]
+
+
+class AudioError(ValueError):
+    """One clip cannot be used; the message says what arrived and what to do."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be found, read or matched to its model."""
+
+
+class FingerprintMismatchError(ValueError):
+    """The weights at hand are not the weights that made the fitted features."""
+
+
+class BadPair(NamedTuple):
+    """One row that could not be used.
+
+    Attributes
+    ----------
+    position : int
+        Row number, from zero.
+    index : object
+        Index label of the row.
+    source : str
+        The path or a description of the audio, or the text.
+    reason : str
+        What is wrong and what to do about it.
+    """
+
+    position: int
+    index: Any
+    source: str
+    reason: str
+
+
+class BadPairsError(ValueError):
+    """Some pairs cannot be used; every one is named.
+
+    Parameters
+    ----------
+    rows : sequence of BadPair
+        Every row that failed.
+    n_pairs : int
+        How many rows were given.
+
+    Attributes
+    ----------
+    rows : list of BadPair
+        Every row that failed, in order of position.
+    """
+
+    _shown = 20
+
+    def __init__(self, rows: Sequence[BadPair], n_pairs: int):
+        self.rows = sorted(rows, key=lambda row: row.position)
+        self.n_pairs = n_pairs
+        lines = [
+            f"  row {row.position} (index {row.index!r}), {row.source}: {row.reason}"
+            for row in self.rows[: self._shown]
+        ]
+        if len(self.rows) > self._shown:
+            lines.append(
+                f"  … and {len(self.rows) - self._shown} more, in the .rows attribute"
+            )
+        super().__init__(
+            f"{len(self.rows)} of {n_pairs} pairs cannot be used:\n" + "\n".join(lines)
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.rows, self.n_pairs)
