@@ -7,6 +7,7 @@ so that ``import clapstack`` loads neither torch nor transformers.
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -31,12 +32,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
