@@ -289,11 +289,23 @@ def simulate_caption(
 
 
 def simulated_alignment(scene: SimulatedScene, caption: SimulatedCaption) -> float:
-    """Return how far a scene holds what a caption claims, in [0, 1].
+    """Return how far a scene holds what a caption claims.
 
     Each claim earns the audibility of its sound (1 at 0 dB, .6 at -12 dB), or
     ``SAME_GROUP_CREDIT`` of it for a near-synonym; claims are averaged. A claimed
     order that is not the heard one costs ``ORDER_PENALTY``.
+
+    Parameters
+    ----------
+    scene : SimulatedScene
+        What is heard.
+    caption : SimulatedCaption
+        What is claimed.
+
+    Returns
+    -------
+    alignment : float
+        In [0, 1].
     """
     classes = sound_classes()
     left = list(scene.events)

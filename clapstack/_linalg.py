@@ -1,0 +1,157 @@
+"""Exact float64 linear algebra on wide float32 tables, chunk by chunk."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.sparse.linalg import eigsh
+from sklearn.utils import check_random_state
+
+# One chunk in float64 holds about 32 MB: large enough for BLAS, small beside any table.
+_CHUNK_ELEMENTS = 1 << 22
+
+
+def _slices(length: int, width: int) -> list[slice]:
+    step = max(1, _CHUNK_ELEMENTS // max(1, width))
+    return [slice(start, start + step) for start in range(0, length, step)]
+
+
+def matmul(X: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Return ``X @ coefficients`` in float64 without a float64 copy of `X`."""
+    if X.dtype == np.float64:
+        return X @ coefficients
+    out = np.empty((X.shape[0], *coefficients.shape[1:]))
+    for rows in _slices(*X.shape):
+        out[rows] = X[rows].astype(np.float64) @ coefficients
+    return out
+
+
+class StandardizedTable:
+    """Rows and columns of a table, centred, scaled and weighted, never held whole.
+
+    This stands for the matrix ``A = sqrt(weight) * (X[rows, columns] - mean) / scale``
+    in float64. A weight counts a row as often as it says.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_pairs, n_features)
+        The whole table, float32 or float64; it is not copied.
+    rows, columns : ndarray of int, default=None
+        What to take of it; None takes all.
+    weight : ndarray of shape (n_rows,), default=None
+        Weights of the rows taken, all positive.
+    standardize : bool, default=True
+        Whether to centre and scale the columns. A constant column gets scale 1.
+
+    Attributes
+    ----------
+    mean, scale : ndarray of shape (n_columns,)
+        Weighted mean and standard deviation of each column; 0 and 1 if not
+        `standardize`.
+    varying : ndarray of bool of shape (n_columns,)
+        Which columns are not constant.
+    """
+
+    def __init__(self, X, *, rows=None, columns=None, weight=None, standardize=True):
+        self.X = X
+        self.rows = np.arange(X.shape[0]) if rows is None else rows
+        self.columns = np.arange(X.shape[1]) if columns is None else columns
+        self.weight = np.ones(len(self.rows)) if weight is None else weight
+        self.shape = (len(self.rows), len(self.columns))
+        self.mean = np.zeros(self.shape[1])
+        self.scale = np.ones(self.shape[1])
+        self.varying = np.ones(self.shape[1], dtype=bool)
+        if standardize:
+            self._standardize()
+
+    def _standardize(self):
+        total = self.weight.sum()
+        for columns in _slices(self.shape[1], self.shape[0]):
+            chunk = self._raw(slice(None), columns)
+            varying = chunk.min(axis=0) != chunk.max(axis=0)
+            mean = self.weight @ chunk / total
+            chunk -= mean
+            variance = self.weight @ np.square(chunk, out=chunk) / total
+            self.varying[columns] = varying
+            self.mean[columns] = mean
+            self.scale[columns] = np.where(varying, np.sqrt(variance), 1.0)
+
+    def _raw(self, rows, columns):
+        taken = self.X[np.ix_(self.rows[rows], self.columns[columns])]
+        return taken.astype(np.float64)
+
+    def _chunk(self, rows, columns):
+        chunk = self._raw(rows, columns)
+        chunk -= self.mean[columns]
+        chunk /= self.scale[columns]
+        chunk[:, ~self.varying[columns]] = 0.0
+        chunk *= np.sqrt(self.weight[rows])[:, np.newaxis]
+        return chunk
+
+    def gram(self) -> np.ndarray:
+        """Return ``A.T @ A``, of shape (n_columns, n_columns)."""
+        out = np.zeros((self.shape[1], self.shape[1]))
+        for rows in _slices(*self.shape):
+            chunk = self._chunk(rows, slice(None))
+            out += chunk.T @ chunk
+        return out
+
+    def kernel(self) -> np.ndarray:
+        """Return ``A @ A.T``, of shape (n_rows, n_rows)."""
+        out = np.zeros((self.shape[0], self.shape[0]))
+        for columns in _slices(self.shape[1], self.shape[0]):
+            chunk = self._chunk(slice(None), columns)
+            out += chunk @ chunk.T
+        return out
+
+    def transposed_times(self, right: np.ndarray) -> np.ndarray:
+        """Return ``A.T @ right`` for `right` of shape (n_rows, k)."""
+        out = np.empty((self.shape[1], right.shape[1]))
+        for columns in _slices(self.shape[1], self.shape[0]):
+            out[columns] = self._chunk(slice(None), columns).T @ right
+        return out
+
+    def right_singular_vectors(self, n_components: int, random_state=0) -> np.ndarray:
+        """Return the leading right singular vectors of ``A``, converged.
+
+        They are eigenvectors of the smaller Gram matrix. The sign of each is such that
+        its entry of largest magnitude is positive, so the same input gives the same
+        bits, and `random_state` matters to rounding only.
+
+        Parameters
+        ----------
+        n_components : int
+            How many to return at most.
+        random_state : int, RandomState instance or None, default=0
+            Draws the vector at which the Lanczos iteration starts.
+
+        Returns
+        -------
+        vectors : ndarray of shape (n_columns, k)
+            ``k <= n_components``: no more than the numerical rank of ``A``, for beyond
+            it directions are arbitrary.
+        """
+        wide = self.shape[1] > self.shape[0]
+        gram = self.kernel() if wide else self.gram()
+        values, vectors = _leading_eigenvectors(gram, n_components, random_state)
+        floor = max(values[0], 0.0) * max(self.shape) * np.finfo(np.float64).eps
+        keep = values > floor
+        values, vectors = values[keep], vectors[:, keep]
+        if wide:
+            vectors = self.transposed_times(vectors / np.sqrt(values))
+        largest = np.abs(vectors).argmax(axis=0)
+        return vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+
+
+def _leading_eigenvectors(gram, n_components, random_state):
+    size = gram.shape[0]
+    k = min(n_components, size)
+    if 8 * k < size and np.any(gram):
+        # Lanczos to machine precision; it outruns the dense solver for few vectors.
+        start = check_random_state(random_state).uniform(-1.0, 1.0, size)
+        values, vectors = eigsh(gram, k=k, v0=start, tol=0)
+        order = np.argsort(values)
+    else:
+        values, vectors = eigh(gram, subset_by_index=(size - k, size - 1))
+        order = np.arange(k)
+    return values[order[::-1]], vectors[:, order[::-1]]

@@ -1,0 +1,278 @@
+"""Features of the agreement between contrastive families."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from itertools import combinations
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from clapstack._linalg import StandardizedTable, matmul
+from clapstack._sklearn import Interval, _fit_context
+from clapstack.families import check_features, contrastive_families, families_of
+
+__all__ = ["CrossAgreement"]
+
+_FAMILY = "cross"
+
+
+class CrossAgreement(TransformerMixin, BaseEstimator):
+    r"""Measure how far contrastive families agree on each pair.
+
+    Adds the family ``cross`` to a table of pair features: the cosine of every
+    contrastive family, a low-dimensional projection of its pair features, and for every
+    two families how far their cosines and their projections differ. A family is what
+    stands before the first ``__`` of a column name; it is contrastive if it has a
+    ``<family>__cosine`` column. Read more in the :ref:`User Guide <cross_agreement>`.
+
+    Parameters
+    ----------
+    n_components : int, default=32
+        Width of each projection. Capped by the smallest numerical rank among the
+        families, so that small training folds fit; see `n_components_`.
+    passthrough : bool, default=True
+        Whether the input columns come first in the output.
+    random_state : int, RandomState instance or None, default=0
+        Where the iteration of the SVD starts; it converges to rounding, whatever this
+        is.
+
+    Attributes
+    ----------
+    families_ : list of str
+        Contrastive families, in column order.
+    n_components_ : int
+        Width of each projection.
+    components_ : dict of str to ndarray of shape (n_columns, n_components_)
+        Right singular vectors of each contrastive family's columns, float64. The sign
+        of each is such that its entry of largest magnitude is positive.
+    n_features_in_ : int
+        Number of features seen during :term:`fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, where `X` has names.
+
+    See Also
+    --------
+    ClapStackingRegressor : Learns when to trust each family and when their agreement.
+
+    Notes
+    -----
+    With the cosine :math:`c_m`, the columns :math:`\Phi_m` and their leading right
+    singular vectors :math:`V_m` (uncentred), the family ``cross`` holds, for families
+    f < g in alphabetical order ([1]_, section 3.1):
+
+    - ``cross__<f>_cosine``: :math:`c_f`
+    - ``cross__<f>_<g>_cosine_gap``: :math:`|c_f - c_g|`
+    - ``cross__<f>_svd<i>``: :math:`S_f = \Phi_f V_f`
+    - ``cross__<f>_<g>_product<i>``: :math:`S_f \odot S_g`
+    - ``cross__<f>_<g>_absdiff<i>``: :math:`|S_f - S_g|`
+
+    Its names and values do not depend on the order of the families in `X`.
+
+    The SVD is fitted on all rows given to :meth:`fit` and reads no `y`. Ahead of a
+    cross-fitted regressor it has therefore seen the inputs, but never the targets, of
+    the rows that are held out there.
+
+    The smaller Gram matrix of each family is formed in float64 from chunks of rows or
+    columns: for n pairs and p columns this takes ``n p min(n, p)`` multiplications and
+    ``8 min(n, p)²`` bytes.
+
+    References
+    ----------
+    .. [1] S. Li, J. Li and T. Shinozaki, "Stacking Complementary CLAP Embeddings for
+       Improving Text-Audio Alignment Correspondence Scoring", ICML, 2026.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack import CrossAgreement
+    >>> X = pd.DataFrame({"laion__cosine": [0.5, 0.2], "msclap__cosine": [0.4, 0.6]})
+    >>> agreement = CrossAgreement(n_components=1, passthrough=False)
+    >>> agreement = agreement.set_output(transform="pandas")
+    >>> agreement.fit_transform(X)["cross__laion_msclap_cosine_gap"].round(2).tolist()
+    [0.1, 0.4]
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "passthrough": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, n_components=32, *, passthrough=True, random_state=0):
+        self.n_components = n_components
+        self.passthrough = passthrough
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Fit the projection of every contrastive family.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, n_features)
+            Features; families are read from the column names.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted transformer.
+
+        Raises
+        ------
+        ValueError
+            If `X` has NaN or infinity, a family ``cross`` already, a contrastive family
+            of zeros alone, or, without `passthrough`, no contrastive family.
+        """
+        X = check_features(self, X, reset=True)
+        self._read_families()
+        vectors = {}
+        for family in self.families_:
+            table = StandardizedTable(
+                X, columns=self._columns[family], standardize=False
+            )
+            vectors[family] = table.right_singular_vectors(
+                self.n_components, self.random_state
+            )
+            if vectors[family].shape[1] == 0:
+                msg = (
+                    f"All columns of family {family!r} are zero over {X.shape[0]} "
+                    "pairs. Drop the family, or check what made its features."
+                )
+                raise ValueError(msg)
+        widths = [vector.shape[1] for vector in vectors.values()]
+        self.n_components_ = min(widths, default=0)
+        self.components_ = {
+            family: vector[:, : self.n_components_].copy()
+            for family, vector in vectors.items()
+        }
+        self._check_names_differ()
+        return self
+
+    def transform(self, X):
+        """Compute the agreement of each pair.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, n_features)
+            Features, with the columns of `fit`.
+
+        Returns
+        -------
+        X_out : ndarray of shape (n_pairs, n_features_out)
+            The input columns if `passthrough`, then those of the family ``cross``.
+            float32 if `X` is, else float64.
+        """
+        check_is_fitted(self)
+        X = check_features(self, X, reset=False)
+        names = self.get_feature_names_out()
+        out = np.empty((X.shape[0], len(names)), dtype=X.dtype)
+        column = 0
+        if self.passthrough:
+            column = X.shape[1]
+            out[:, :column] = X
+        for values in self._cross_columns(X):
+            out[:, column : column + values.shape[1]] = values
+            column += values.shape[1]
+        return out
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the output columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the input columns; None takes those of `fit`.
+
+        Returns
+        -------
+        names : ndarray of str objects of shape (n_features_out,)
+            The input names if `passthrough`, then those of the family ``cross``.
+        """
+        check_is_fitted(self)
+        families, pairs = self._sorted_families()
+        each = range(self.n_components_)
+        cross = [
+            *(f"{f}_cosine" for f in families),
+            *(f"{f}_{g}_cosine_gap" for f, g in pairs),
+            *(f"{f}_svd{i}" for f in families for i in each),
+            *(f"{f}_{g}_product{i}" for f, g in pairs for i in each),
+            *(f"{f}_{g}_absdiff{i}" for f, g in pairs for i in each),
+        ]
+        names = [f"{_FAMILY}__{name}" for name in cross]
+        if self.passthrough:
+            columns = OneToOneFeatureMixin.get_feature_names_out(self, input_features)
+            names = [*columns, *names]
+        return np.asarray(names, dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _read_families(self):
+        names = getattr(self, "feature_names_in_", None)
+        if names is None and self.n_features_in_ > 1:
+            warnings.warn(
+                f"CrossAgreement got {self.n_features_in_} columns without names, so "
+                "it cannot see families and adds nothing. Keep names through the "
+                'pipeline with .set_output(transform="pandas"), or pass a DataFrame.',
+                UserWarning,
+                stacklevel=4,
+            )
+        names = [] if names is None else list(names)
+        self._columns = families_of(names)
+        self.families_ = contrastive_families(names)
+        self._cosines = {
+            family: names.index(f"{family}__cosine") for family in self.families_
+        }
+        if _FAMILY in self._columns:
+            msg = (
+                f"X passed to CrossAgreement has a family {_FAMILY!r} already. Rename "
+                "its columns, or drop the first of two CrossAgreement steps."
+            )
+            raise ValueError(msg)
+        if not self.families_ and not self.passthrough:
+            msg = (
+                "X passed to CrossAgreement has no contrastive family, and "
+                "passthrough=False leaves no columns to return. Contrastive families "
+                "have a '<family>__cosine' column; X has the families "
+                f"{list(self._columns)!r}."
+            )
+            raise ValueError(msg)
+
+    def _check_names_differ(self):
+        names = self.get_feature_names_out()
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        if twice:
+            msg = (
+                f"CrossAgreement would make columns of one name: {twice!r}. Rename a "
+                f"family so that no two run together; X has {self.families_!r}."
+            )
+            raise ValueError(msg)
+
+    def _sorted_families(self):
+        families = sorted(self.families_)
+        return families, list(combinations(families, 2))
+
+    def _cross_columns(self, X):
+        """Yield float64 blocks of columns, in the order of their names."""
+        families, pairs = self._sorted_families()
+        cosine = {
+            family: X[:, [self._cosines[family]]].astype(np.float64)
+            for family in families
+        }
+        projected = {
+            family: matmul(X[:, self._columns[family]], self.components_[family])
+            for family in families
+        }
+        yield from cosine.values()
+        yield from (np.abs(cosine[f] - cosine[g]) for f, g in pairs)
+        yield from projected.values()
+        yield from (projected[f] * projected[g] for f, g in pairs)
+        yield from (np.abs(projected[f] - projected[g]) for f, g in pairs)

@@ -1,0 +1,285 @@
+"""What all CLAP encoders share: windows, batches, unit norm, identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clapstack.audio import window_starts
+from clapstack.encoders._frontends import FRONT_END_VERSION, LogMel, fill_window
+from clapstack.encoders._weights import is_derived
+from clapstack.exceptions import AudioError, CheckpointError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class ClapEncoder(ABC):
+    """A frozen CLAP model that maps waveforms and texts to unit-norm arrays.
+
+    Made by :func:`load_encoder`. The same input always gives the same embedding: no
+    crop is random, and no result depends on the batch size, on the order or on what
+    else is encoded in the same call (to about 1e-7, the rounding of float32).
+
+    Parameters
+    ----------
+    model : Module
+        Loaded weights in float32.
+    tokenizer : PreTrainedTokenizer
+        Its end token is kept when a text is cut to `max_tokens`.
+    log_mel : LogMel
+        The front end.
+    projection_dim : int
+        Length of an embedding.
+    settings : mapping of plain values
+        What else an embedding depends on; part of the fingerprint. Holds at least
+        "sample_rate" (Hz), "window" (samples), "padding" (see :func:`fill_window`),
+        "max_tokens" and "suffix" (what is appended to every text).
+    source : str
+        Where the weights came from, for error messages.
+    device : str
+        A torch device.
+    dtype : {"float32", "bfloat16"}
+        Of the two towers; the front end works in float64 whatever `dtype` is.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Rate that waveforms must have, in hertz.
+    window : int
+        Samples that the model sees at once.
+    projection_dim : int
+        Length of an embedding.
+    fingerprint : str
+        SHA-256 of weights, vocabulary and front-end settings, in hex. Equal on every
+        machine, and for a file in half precision and its copy in single precision.
+    identity : str
+        `fingerprint`, the dtype of the towers and the version of the front end's
+        code: all that an embedding depends on besides the input and `crop`.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: torch.nn.Module,
+        tokenizer: Any,
+        log_mel: LogMel,
+        projection_dim: int,
+        settings: Mapping[str, Any],
+        source: str,
+        device: str,
+        dtype: str,
+    ):
+        self.projection_dim = projection_dim
+        self.sample_rate: int = settings["sample_rate"]
+        self.window: int = settings["window"]
+        self.max_tokens: int = settings["max_tokens"]
+        self._settings = settings
+        self.source = source
+        self.device = torch.device(device)
+        self.fingerprint = _fingerprint(model, tokenizer, settings)
+        self.identity = f"{self.fingerprint}-{dtype}-f{FRONT_END_VERSION}"
+        self._dtype = DTYPES[dtype]
+        self._model: Any = model.eval().to(self.device, self._dtype)
+        self._tokenizer = tokenizer
+        # Apple's devices have no float64.
+        self._log_mel = log_mel.to("cpu" if self.device.type == "mps" else device)
+
+    def encode_audio(
+        self,
+        waveforms: Sequence[NDArray[np.float32]],
+        *,
+        crop: str = "windows",
+        batch_size: int = 32,
+    ) -> NDArray[np.float32]:
+        """Embed waveforms.
+
+        Parameters
+        ----------
+        waveforms : sequence of ndarray of shape (n_samples,), float32
+            Mono, at `sample_rate`, usually within [-1, 1].
+        crop : {"windows", "center", "start"}, default="windows"
+            What to do with a clip longer than the window: embed windows that cover
+            it, average their unit embeddings and renormalise (a fused LAION model
+            sees the whole clip in one pass instead); or take one window.
+        batch_size : int, default=32
+            Windows that go through the model at once.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_waveforms, projection_dim), float32
+            Rows of unit norm.
+
+        Raises
+        ------
+        AudioError
+            If a waveform is not a non-empty row of finite numbers.
+        CheckpointError
+            If an embedding comes out with a norm that is zero or not finite.
+        """
+        totals = np.zeros((len(waveforms), self.projection_dim))
+        with torch.inference_mode():
+            for batch in _batches(self._audio_inputs(waveforms, crop), batch_size):
+                rows, mels, longer = zip(*batch, strict=True)
+                embedded = self._embed_audio(
+                    torch.stack(mels).to(self.device, self._dtype),
+                    torch.tensor(longer, device=self.device),
+                )
+                units = self._unit(_to_numpy(embedded), "waveform", rows)
+                np.add.at(totals, list(rows), units)
+        return self._unit(totals, "waveform", range(len(totals))).astype(np.float32)
+
+    def encode_text(
+        self, texts: Sequence[str], *, batch_size: int = 32
+    ) -> NDArray[np.float32]:
+        """Embed texts.
+
+        Equal texts are embedded once; texts of like length share a batch.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            A text of more than `max_tokens` tokens is cut; its end token stays.
+        batch_size : int, default=32
+            Texts that go through the model at once.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_texts, projection_dim), float32
+            Rows of unit norm.
+
+        Raises
+        ------
+        TypeError
+            If a text is not a string.
+        CheckpointError
+            If an embedding comes out with a norm that is zero or not finite.
+        """
+        unique = list(dict.fromkeys(texts))
+        tokens = self._tokens(unique)
+        units = np.zeros((len(tokens), self.projection_dim))
+        by_length = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+        with torch.inference_mode():
+            for rows in _batches(by_length, batch_size):
+                embedded = self._embed_text([tokens[row] for row in rows])
+                labels = [unique[row] for row in rows]
+                units[rows] = self._unit(_to_numpy(embedded), "text", labels)
+        row_of = {text: row for row, text in enumerate(unique)}
+        return units.astype(np.float32)[[row_of[text] for text in texts]]
+
+    @abstractmethod
+    def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
+        """Embed inputs of shape (n, n_channels, n_frames, n_mels)."""
+
+    @abstractmethod
+    def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
+        """Embed tokenized texts."""
+
+    def _mels(
+        self, waveform: NDArray[np.float32], crop: str
+    ) -> Iterator[tuple[torch.Tensor, bool]]:
+        """Yield what the model sees of a clip, and whether it is to fuse it."""
+        for start in window_starts(len(waveform), self.window, crop):
+            window = waveform[start : start + self.window]
+            filled = fill_window(window, self.window, self._settings["padding"])
+            yield self._log_mel(torch.from_numpy(filled)[None]), False
+
+    def _audio_inputs(
+        self, waveforms: Sequence[NDArray[np.float32]], crop: str
+    ) -> Iterator[tuple[int, torch.Tensor, bool]]:
+        for row, waveform in enumerate(waveforms):
+            for mel, longer in self._mels(_checked(waveform, row), crop):
+                yield row, mel, longer
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        for text in texts:
+            if not isinstance(text, str):
+                msg = f"Texts must be strings; got {type(text).__name__}: {text!r}."
+                raise TypeError(msg)
+        if not texts:
+            return []
+        # Cut here, not in the tokenizer: its truncation is state, unsafe in threads.
+        suffixed = [text + self._settings["suffix"] for text in texts]
+        keep = self.max_tokens - 1
+        return [
+            ids if len(ids) <= self.max_tokens else [*ids[:keep], ids[-1]]
+            for ids in self._tokenizer(suffixed, verbose=False)["input_ids"]
+        ]
+
+    def _unit(
+        self, embeddings: NDArray[np.floating], what: str, labels: Sequence[Any]
+    ) -> NDArray[np.float64]:
+        norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+        for norm, label in zip(norms, labels, strict=True):
+            if not (np.isfinite(norm) and norm > 0):
+                msg = (
+                    f"The embedding of {what} {label!r} has norm {norm}, so it cannot "
+                    f"be scaled to unit norm. The weights of {self.source} are "
+                    f"probably damaged: fetch them again, or compare their checksum "
+                    f"with the publisher's."
+                )
+                raise CheckpointError(msg)
+        return embeddings / norms[:, None]
+
+
+def pad_tokens(
+    tokens: Sequence[Sequence[int]], pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stack token ids.
+
+    Returns
+    -------
+    input_ids, attention_mask : Tensor of shape (n, longest), int64
+        Padded on the right with `pad_id`; 1 where a token is, else 0.
+    """
+    longest = max(len(ids) for ids in tokens)
+    input_ids = torch.full((len(tokens), longest), pad_id)
+    attention_mask = torch.zeros_like(input_ids)
+    for row, ids in enumerate(tokens):
+        input_ids[row, : len(ids)] = torch.tensor(ids)
+        attention_mask[row, : len(ids)] = 1
+    return input_ids, attention_mask
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+def _to_numpy(embeddings: torch.Tensor) -> NDArray[np.float32]:
+    return embeddings.float().cpu().numpy()
+
+
+def _checked(waveform: NDArray[np.float32], row: int) -> NDArray[np.float32]:
+    waveform = np.ascontiguousarray(waveform, dtype=np.float32)
+    if waveform.ndim != 1 or not waveform.size or not np.isfinite(waveform).all():
+        msg = (
+            f"Waveform {row} must be a one-dimensional, non-empty array of finite "
+            f"samples; got shape {waveform.shape} with "
+            f"{int((~np.isfinite(waveform)).sum())} samples that are not finite. "
+            f"Read audio with clapstack.audio, which mixes to mono and checks."
+        )
+        raise AudioError(msg)
+    return waveform
+
+
+def _fingerprint(
+    model: torch.nn.Module, tokenizer: Any, settings: Mapping[str, Any]
+) -> str:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    # The vocabulary stands for the tokenizer: how a tokenizer is written to a file
+    # changes between library versions, its vocabulary does not.
+    digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if not is_derived(name):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().reshape(-1).numpy())
+    return digest.hexdigest()

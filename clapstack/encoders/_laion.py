@@ -1,0 +1,156 @@
+"""LAION CLAP as transformers stores it: HTS-AT audio tower, RoBERTa text tower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import ClapConfig, ClapModel
+
+from clapstack.encoders._base import ClapEncoder, pad_tokens
+from clapstack.encoders._frontends import LogMel, fuse, mel_bank
+from clapstack.encoders._weights import (
+    check_tensors,
+    find_laion,
+    is_derived,
+    read_json,
+    read_tensors,
+    read_tokenizer,
+)
+from clapstack.exceptions import CheckpointError
+
+
+class LaionClapEncoder(ClapEncoder):
+    """LAION CLAP, unfused or fused.
+
+    An unfused model sees one window at a time. A fused one (``enable_fusion`` in its
+    configuration) takes a long clip in one pass, as the whole shrunk to a window and
+    three chunks of it; a short one passes it as four equal spectrograms, unfused.
+
+    The front end follows the configuration of transformers' extractor: the Slaney mel
+    bank, or with ``truncation="fusion"`` the HTK one. That extractor draws chunks at
+    random and marks a random clip of a batch without long ones as long; here chunks
+    have fixed places and every clip is marked for what it is.
+    """
+
+    @classmethod
+    def load(
+        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
+    ) -> LaionClapEncoder:
+        """Load a checkpoint; see :func:`find_laion` for what it may be."""
+        folder, weights = find_laion(checkpoint, revision)
+        config: Any = ClapConfig.from_dict(read_json(folder / "config.json"))
+        settings = _front_end_settings(folder, fused=config.audio_config.enable_fusion)
+        tokenizer = read_tokenizer(folder)
+        text = config.text_config
+        if len(tokenizer) > text.vocab_size:
+            msg = (
+                f"The tokenizer in {folder} is not the text tower's: it has "
+                f"{len(tokenizer)} tokens, the tower {text.vocab_size}."
+            )
+            raise CheckpointError(msg)
+        # RoBERTa's positions start behind the padding's.
+        n_positions = text.max_position_embeddings - text.pad_token_id - 1
+        settings["max_tokens"] = min(tokenizer.model_max_length, n_positions)
+        with torch.random.fork_rng(devices=[]):
+            model = ClapModel(config)
+        tensors = read_tensors(weights)
+        check_tensors(tensors, model.state_dict(), source=weights)
+        # The buffers that the constructor derives stay as they are.
+        weights_alone = {k: v for k, v in tensors.items() if not is_derived(k)}
+        model.load_state_dict(weights_alone, strict=False)
+        bank = mel_bank(
+            settings["n_fft"],
+            settings["n_mels"],
+            sample_rate=settings["sample_rate"],
+            f_min=settings["f_min"],
+            f_max=settings["f_max"],
+            scale=settings["mel_scale"],
+        )
+        return cls(
+            model=model,
+            tokenizer=tokenizer,
+            log_mel=LogMel(bank, hop_length=settings["hop_length"]),
+            projection_dim=config.projection_dim,
+            settings=settings,
+            source=str(weights),
+            device=device,
+            dtype=dtype,
+        )
+
+    def _mels(
+        self, waveform: NDArray[np.float32], crop: str
+    ) -> Iterator[tuple[torch.Tensor, bool]]:
+        if not self._settings["fused"]:
+            yield from super()._mels(waveform, crop)
+        elif crop == "windows" and len(waveform) > self.window:
+            whole = self._log_mel(torch.tensor(waveform)[None])[0]
+            chunk = self.window // self._settings["hop_length"] + 1
+            # Less than a hop longer than the window: no frame more, nothing to fuse.
+            longer = len(whole) > chunk
+            yield (fuse(whole, chunk) if longer else whole.expand(4, -1, -1)), longer
+        else:
+            for mel, longer in super()._mels(waveform, crop):
+                yield mel.expand(4, -1, -1), longer
+
+    def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
+        pooled = self._model.audio_model(
+            input_features=mels, is_longer=longer[:, None]
+        ).pooler_output
+        return self._model.audio_projection(pooled)
+
+    def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
+        pad_id = self._model.config.text_config.pad_token_id
+        input_ids, attention_mask = pad_tokens(tokens, pad_id)
+        pooled = self._model.text_model(
+            input_ids=input_ids.to(self.device),
+            attention_mask=attention_mask.to(self.device),
+        ).pooler_output
+        return self._model.text_projection(pooled)
+
+
+def _front_end_settings(folder: Path, *, fused: bool) -> dict[str, Any]:
+    """Translate the configuration of transformers' extractor."""
+    path = folder / "preprocessor_config.json"
+    if path.exists():
+        extractor = read_json(path)
+    else:
+        # Where transformers 5 writes it.
+        path = folder / "processor_config.json"
+        extractor = read_json(path).get("feature_extractor", {})
+    names = {
+        "sample_rate": "sampling_rate",
+        "n_fft": "fft_window_size",
+        "hop_length": "hop_length",
+        "n_mels": "feature_size",
+        "f_min": "frequency_min",
+        "f_max": "frequency_max",
+        "seconds": "max_length_s",
+        "padding": "padding",
+        "truncation": "truncation",
+    }
+    missing = [name for name in names.values() if name not in extractor]
+    if missing:
+        msg = f"{path} lacks {', '.join(missing)}; these settings have no safe default."
+        raise CheckpointError(msg)
+    settings = {ours: extractor[theirs] for ours, theirs in names.items()}
+    truncation, padding = settings.pop("truncation"), settings["padding"]
+    if truncation != ("fusion" if fused else "rand_trunc"):
+        msg = (
+            f"{path} has truncation {truncation!r}, but config.json has "
+            f"enable_fusion={fused}: a fused model goes with 'fusion', an unfused one "
+            f"with 'rand_trunc'."
+        )
+        raise CheckpointError(msg)
+    if padding not in ("repeatpad", "repeat", "pad"):
+        msg = f"{path} has padding {padding!r}; known are 'repeatpad', 'repeat', 'pad'."
+        raise CheckpointError(msg)
+    settings["window"] = int(settings.pop("seconds") * settings["sample_rate"])
+    settings["mel_scale"] = "htk" if fused else "slaney"
+    settings["fused"] = fused
+    settings["suffix"] = ""
+    return settings

@@ -1,0 +1,406 @@
+"""MS-CLAP 2023: an HTS-AT audio tower and a GPT-2 text tower.
+
+The file of weights holds tensors alone. What they do not tell is fixed here as it is in
+the authors' code; the rest is inferred from the tensors' names and shapes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import ClapAudioConfig, ClapAudioModel, GPT2Config, GPT2Model
+
+from clapstack.encoders._base import ClapEncoder, pad_tokens
+from clapstack.encoders._frontends import LogMel
+from clapstack.encoders._weights import (
+    check_tensors,
+    find_msclap,
+    read_tensors,
+    read_tokenizer,
+)
+from clapstack.exceptions import CheckpointError
+
+SAMPLE_RATE = 44_100
+WINDOW_SECONDS = 7
+HOP_LENGTH = 320
+MAX_TOKENS = 77
+SUFFIX = " <|endoftext|>"
+PAD_TOKEN = "!"
+PAD_ID = 0
+_IMAGE_SIZE = 256
+_HEAD_WIDTH = 64
+
+_HTSAT = "audio_encoder.base.htsat."
+_GPT2 = "caption_encoder.base."
+
+# Official name → ours. Longer prefixes stand before the shorter ones they extend.
+_PREFIXES = {
+    f"{_HTSAT}logmel_extractor.melW": "mel_bank",
+    f"{_HTSAT}bn0.": "audio_model.audio_encoder.batch_norm.",
+    _HTSAT: "audio_model.audio_encoder.",
+    "audio_encoder.projection.": "audio_projection.",
+    _GPT2: "text_model.",
+    "caption_encoder.projection.": "text_projection.",
+}
+_IN_BLOCKS = {
+    ".norm1.": ".layernorm_before.",
+    ".norm2.": ".layernorm_after.",
+    ".attn.relative_": ".attention.self.relative_",
+    ".attn.proj.": ".attention.output.dense.",
+    ".mlp.fc1.": ".intermediate.dense.",
+    ".mlp.fc2.": ".output.dense.",
+}
+_QKV = ".attn.qkv."
+_SPLIT_QKV = [f".attention.self.{part}." for part in ("query", "key", "value")]
+
+# Tensors of the official file that no embedding depends on: AudioSet's class head, the
+# discrete Fourier transform as a convolution, masks and indices that follow from the
+# shapes.
+_UNUSED = re.compile(
+    rf"{re.escape(_HTSAT)}("
+    r"spectrogram_extractor\.stft\.conv_(real|imag)\.weight"
+    r"|tscam_conv\.(weight|bias)|head\.(weight|bias)|bn0\.num_batches_tracked"
+    r"|layers\.\d+\.blocks\.\d+\.(attn_mask|attn\.relative_position_index))"
+    rf"|{re.escape(_GPT2)}h\.\d+\.attn\.(bias|masked_bias)"
+)
+
+
+class Projection(nn.Module):
+    """Head that maps a tower into the joint space.
+
+    Parameters
+    ----------
+    width : int
+        Of the tower's output.
+    projection_dim : int
+        Of the joint space.
+    dropout : float, default=0.5
+        Used in training only.
+    """
+
+    def __init__(self, width: int, projection_dim: int, *, dropout: float = 0.5):
+        super().__init__()
+        self.linear1 = nn.Linear(width, projection_dim, bias=False)
+        self.linear2 = nn.Linear(projection_dim, projection_dim, bias=False)
+        self.layer_norm = nn.LayerNorm(projection_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Project `pooled` of shape (n, width)."""
+        first = self.linear1(pooled)
+        second = self.dropout(self.linear2(nn.functional.gelu(first)))
+        return self.layer_norm(first + second)
+
+
+class MsClapModel(nn.Module):
+    """The two towers of MS-CLAP, built of transformers' modules.
+
+    Parameters
+    ----------
+    audio_config : ClapAudioConfig
+        Without fusion.
+    text_config : GPT2Config
+        Of the text tower.
+    projection_dim : int
+        Length of an embedding.
+    dropout : float, default=0.5
+        Of the projections, in training only.
+    """
+
+    mel_bank: torch.Tensor
+
+    def __init__(
+        self,
+        audio_config: ClapAudioConfig,
+        text_config: GPT2Config,
+        *,
+        projection_dim: int,
+        n_fft: int = 1024,
+        dropout: float = 0.5,
+    ):
+        super().__init__()
+        bank = torch.zeros(n_fft // 2 + 1, audio_config.num_mel_bins)
+        self.register_buffer("mel_bank", bank)
+        self.audio_model = ClapAudioModel(audio_config)
+        self.audio_projection = Projection(
+            audio_config.hidden_size, projection_dim, dropout=dropout
+        )
+        self.text_model = GPT2Model(text_config)
+        self.text_projection = Projection(
+            text_config.n_embd, projection_dim, dropout=dropout
+        )
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def embed_audio(self, mels: torch.Tensor) -> torch.Tensor:
+        """Embed log-mel spectrograms.
+
+        Parameters
+        ----------
+        mels : Tensor of shape (n, 1, n_frames, n_mels)
+            In decibels.
+
+        Returns
+        -------
+        embeddings : Tensor of shape (n, projection_dim)
+            Not of unit norm.
+        """
+        return self.audio_projection(self.audio_model(mels).pooler_output)
+
+    def embed_text(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Embed token ids.
+
+        The state at position ``(input_ids != 0).sum() - 1`` is taken: the last token,
+        unless the text holds "!", which is also the padding (id 0) and moves the
+        position forward. The authors' code does so, and the weights expect it.
+
+        Parameters
+        ----------
+        input_ids, attention_mask : Tensor of shape (n, n_tokens)
+            Padded on the right with 0.
+
+        Returns
+        -------
+        embeddings : Tensor of shape (n, projection_dim)
+            Not of unit norm.
+        """
+        states = self.text_model(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+        ).last_hidden_state
+        last = (input_ids != PAD_ID).sum(dim=1) - 1
+        rows = torch.arange(len(states), device=states.device)
+        return self.text_projection(states[rows, last])
+
+
+def to_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename the tensors of an :class:`MsClapModel` as the official file names them.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        A ``state_dict()``.
+
+    Returns
+    -------
+    official : dict of str to Tensor
+        To be saved as ``torch.save({"model": official}, "CLAP_weights_2023.pth")``.
+        Without the tensors that no embedding depends on. A model whose image is not
+        256 wide needs one of them, ``layers.0.blocks.1.attn_mask``, added, since its
+        width cannot be told from the others.
+    """
+    official = {}
+    query, *others = _SPLIT_QKV
+    for name, tensor in state.items():
+        if any(part in name for part in others):
+            continue
+        if query in name:
+            parts = [state[name.replace(query, part)] for part in _SPLIT_QKV]
+            name, tensor = name.replace(query, _QKV), torch.cat(parts)
+        if ".blocks." in name:
+            name = _rename(name, {ours: theirs for theirs, ours in _IN_BLOCKS.items()})
+        name = _rename(name, {ours: theirs for theirs, ours in _PREFIXES.items()})
+        if not _UNUSED.fullmatch(name):
+            official[name] = tensor
+    return official
+
+
+def from_official(official: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename the tensors of the official file as :class:`MsClapModel` names them.
+
+    Tensors that no embedding depends on are dropped.
+
+    Parameters
+    ----------
+    official : mapping of str to Tensor
+        What the file holds as "model".
+
+    Returns
+    -------
+    state : dict of str to Tensor
+        For ``load_state_dict``, which still needs ``strict=False`` for the buffers
+        that the constructor derives.
+    """
+    state = {}
+    for name, tensor in official.items():
+        if _UNUSED.fullmatch(name):
+            continue
+        name = _rename(name, _PREFIXES)
+        if ".blocks." in name:
+            name = _rename(name, _IN_BLOCKS)
+        if _QKV in name:
+            for part, third in zip(_SPLIT_QKV, tensor.chunk(3), strict=True):
+                state[name.replace(_QKV, part)] = third
+        else:
+            state[name] = tensor
+    return state
+
+
+def build_msclap(official: Mapping[str, torch.Tensor], source: Path) -> MsClapModel:
+    """Build the model that fits the tensors of an official file, and load them.
+
+    Parameters
+    ----------
+    official : mapping of str to Tensor
+        What the file holds as "model".
+    source : Path
+        The file, for error messages.
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor is missing, unexpected or of a shape that fits no such model.
+    """
+    if not any(name.startswith(_HTSAT) for name in official):
+        msg = (
+            f"{source} holds no HTS-AT audio tower (names that start with {_HTSAT!r}); "
+            f"only the 2023 version of MS-CLAP is supported."
+        )
+        raise CheckpointError(msg)
+    try:
+        audio_config, text_config = _audio_config(official), _text_config(official)
+        projection_dim = len(official["audio_encoder.projection.linear1.weight"])
+        n_fft = 2 * (len(official[f"{_HTSAT}logmel_extractor.melW"]) - 1)
+    except KeyError as error:
+        msg = f"{source} does not match its model. Tensors missing: {error.args[0]}."
+        raise CheckpointError(msg) from error
+    with torch.random.fork_rng(devices=[]):
+        model = MsClapModel(
+            audio_config, text_config, projection_dim=projection_dim, n_fft=n_fft
+        )
+    check_tensors(
+        official, to_official(model.state_dict()), source=source, unused=_UNUSED
+    )
+    model.load_state_dict(from_official(official), strict=False)
+    return model
+
+
+class MsClapEncoder(ClapEncoder):
+    """MS-CLAP 2023, from the authors' file of weights."""
+
+    @classmethod
+    def load(
+        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
+    ) -> MsClapEncoder:
+        """Load a checkpoint; see :func:`find_msclap` for what it may be."""
+        weights, folder = find_msclap(checkpoint, revision)
+        tokenizer = read_tokenizer(folder, gpt2=True)
+        # As the authors do: "!" becomes a token of its own wherever it stands.
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+        model = build_msclap(read_tensors(weights), weights)
+        _check_tokenizer(tokenizer, folder, model.text_model.config.vocab_size)
+        settings = {
+            "sample_rate": SAMPLE_RATE,
+            "window": SAMPLE_RATE * WINDOW_SECONDS,
+            "padding": "repeat",
+            "hop_length": HOP_LENGTH,
+            "max_tokens": MAX_TOKENS,
+            "suffix": SUFFIX,
+        }
+        return cls(
+            model=model,
+            tokenizer=tokenizer,
+            log_mel=LogMel(model.mel_bank, hop_length=HOP_LENGTH),
+            projection_dim=len(model.audio_projection.linear1.weight),
+            settings=settings,
+            source=str(weights),
+            device=device,
+            dtype=dtype,
+        )
+
+    def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
+        return self._model.embed_audio(mels)
+
+    def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
+        input_ids, attention_mask = pad_tokens(tokens, PAD_ID)
+        return self._model.embed_text(
+            input_ids.to(self.device), attention_mask.to(self.device)
+        )
+
+
+def _audio_config(official: Mapping[str, torch.Tensor]) -> ClapAudioConfig:
+    """Infer the audio tower.
+
+    Depths are the numbers of blocks; heads and the attention window come from the
+    tables of relative positions, which have (2 window - 1)² rows and a column for each
+    head; patches do not overlap. The image is 256 pixels wide, as the authors' code
+    fixes it, unless the mask of the first shifted block, with a row for each attention
+    window of the image, says otherwise.
+    """
+    n_stages = _count(official, rf"{re.escape(_HTSAT)}layers\.(\d+)\.")
+    depths = [
+        _count(official, rf"{re.escape(_HTSAT)}layers\.{stage}\.blocks\.(\d+)\.")
+        for stage in range(n_stages)
+    ]
+    tables = [
+        official[f"{_HTSAT}layers.{stage}.blocks.0.attn.relative_position_bias_table"]
+        for stage in range(n_stages)
+    ]
+    width, _, patch, _ = official[f"{_HTSAT}patch_embed.proj.weight"].shape
+    window = (math.isqrt(len(tables[0])) + 1) // 2
+    mask = official.get(f"{_HTSAT}layers.0.blocks.1.attn_mask")
+    image = _IMAGE_SIZE if mask is None else math.isqrt(len(mask)) * window * patch
+    hidden = official[f"{_HTSAT}layers.0.blocks.0.mlp.fc1.weight"]
+    return ClapAudioConfig(
+        num_mel_bins=official[f"{_HTSAT}logmel_extractor.melW"].shape[1],
+        spec_size=image,
+        window_size=window,
+        patch_size=patch,
+        patch_stride=[patch, patch],
+        patch_embeds_hidden_size=width,
+        hidden_size=width * 2 ** (n_stages - 1),
+        depths=depths,
+        num_attention_heads=[table.shape[1] for table in tables],
+        num_hidden_layers=n_stages,
+        mlp_ratio=len(hidden) / width,
+        hidden_dropout_prob=0.0,
+        enable_fusion=False,
+    )
+
+
+def _text_config(official: Mapping[str, torch.Tensor]) -> GPT2Config:
+    """Infer the text tower; GPT-2's heads are 64 wide in all its published sizes."""
+    vocabulary, width = official[f"{_GPT2}wte.weight"].shape
+    if width % _HEAD_WIDTH:
+        msg = (
+            f"The text tower is {width} wide; its attention heads cannot be inferred, "
+            f"since that is not a multiple of {_HEAD_WIDTH}."
+        )
+        raise CheckpointError(msg)
+    return GPT2Config(
+        vocab_size=vocabulary,
+        n_positions=len(official[f"{_GPT2}wpe.weight"]),
+        n_embd=width,
+        n_layer=_count(official, rf"{re.escape(_GPT2)}h\.(\d+)\."),
+        n_head=width // _HEAD_WIDTH,
+        n_inner=official[f"{_GPT2}h.0.mlp.c_fc.weight"].shape[1],
+    )
+
+
+def _count(names: Iterable[str], pattern: str) -> int:
+    found = (re.match(pattern, name) for name in names)
+    return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+
+def _rename(name: str, table: Mapping[str, str]) -> str:
+    for old, new in table.items():
+        if old in name:
+            return name.replace(old, new, 1)
+    return name
+
+
+def _check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int) -> None:
+    """Refuse a tokenizer whose ids are not those of the text tower."""
+    if tokenizer.pad_token_id != PAD_ID or len(tokenizer) > vocabulary:
+        msg = (
+            f"The tokenizer in {folder} is not the text tower's: it has "
+            f"{len(tokenizer)} tokens, {PAD_TOKEN!r} with id {tokenizer.pad_token_id}; "
+            f"the tower has {vocabulary} and needs {PAD_TOKEN!r} to have id {PAD_ID}."
+        )
+        raise CheckpointError(msg)

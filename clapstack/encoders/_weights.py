@@ -1,0 +1,349 @@
+"""Where weights come from, and their strict and safe reading."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, GPT2TokenizerFast  # type: ignore[attr-defined]
+
+from clapstack.exceptions import CheckpointError
+
+_BUNDLED = Path(__file__).parents[1] / "bundled"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_TOKENIZER_FILES = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+]
+_LAION_CONFIGS = ["config.json", "preprocessor_config.json", "processor_config.json"]
+_LAION_WEIGHTS = ["model.safetensors", "pytorch_model.bin"]
+_LAION_NEEDS = (
+    "config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin) "
+    "and the tokenizer (tokenizer.json, or vocab.json and merges.txt)"
+)
+_MSCLAP_WEIGHTS = "CLAP_weights_2023.pth"
+_MSCLAP_TOKENIZER = "openai-community/gpt2"
+_MSCLAP_NEEDS = (
+    f"{_MSCLAP_WEIGHTS} and gpt2's tokenizer (tokenizer.json, or vocab.json and "
+    f"merges.txt; beside it or in tokenizer/)"
+)
+
+# Buffers that a constructor derives from the configuration, and a counter that only
+# training uses: published files hold them or not, by the version that wrote them.
+_DERIVED = re.compile(
+    r"(^|\.)(position_ids|token_type_ids|relative_position_index|num_batches_tracked)$"
+)
+
+
+def is_derived(name: str) -> bool:
+    """Tell whether a tensor of this name follows from the configuration."""
+    return _DERIVED.search(name) is not None
+
+
+def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
+    """Locate a LAION CLAP checkpoint in transformers' format.
+
+    Parameters
+    ----------
+    checkpoint : str
+        A local folder, "bundled:<name>" or a hub id; a folder of that name wins over
+        the hub.
+    revision : str or None
+        Branch, tag or commit on the hub.
+
+    Returns
+    -------
+    folder, weights : Path
+        The folder of configuration and tokenizer, and the file of weights in it.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such checkpoint, or a file of it is missing.
+    """
+    folder = _local(checkpoint, _LAION_NEEDS) or _download_laion(checkpoint, revision)
+    if folder.is_file():
+        msg = (
+            f"Checkpoint {checkpoint!r} is a file; a LAION CLAP checkpoint is a folder "
+            f"that holds {_LAION_NEEDS}."
+        )
+        raise CheckpointError(msg)
+    if not _has_tokenizer(folder):
+        _refuse_missing("the tokenizer", folder, _LAION_NEEDS)
+    for weights in _LAION_WEIGHTS:
+        if (folder / weights).exists():
+            return folder, folder / weights
+    _refuse_missing("model.safetensors or pytorch_model.bin", folder, _LAION_NEEDS)
+
+
+def find_msclap(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
+    """Locate an MS-CLAP checkpoint in the authors' format.
+
+    Parameters
+    ----------
+    checkpoint : str
+        A ``.pth`` file, a folder with one ``CLAP_weights*.pth``, "bundled:<name>" or
+        a hub id (``CLAP_weights_2023.pth`` is taken from it, and gpt2's tokenizer
+        from its own repository, as the authors' package does).
+    revision : str or None
+        Branch, tag or commit of the weights on the hub.
+
+    Returns
+    -------
+    weights, tokenizer : Path
+        The file of weights and the folder of the tokenizer.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such checkpoint, or a file of it is missing.
+    """
+    place = _local(checkpoint, _MSCLAP_NEEDS)
+    if place is None:
+        folder = _download(checkpoint, revision, [_MSCLAP_WEIGHTS], _MSCLAP_NEEDS)
+        if not (folder / _MSCLAP_WEIGHTS).exists():
+            _refuse_missing(_MSCLAP_WEIGHTS, folder, _MSCLAP_NEEDS)
+        tokenizer = _download(_MSCLAP_TOKENIZER, None, _TOKENIZER_FILES, _MSCLAP_NEEDS)
+        return folder / _MSCLAP_WEIGHTS, tokenizer
+    if place.is_dir():
+        found = sorted(place.glob("CLAP_weights*.pth"))
+        if not found:
+            _refuse_missing("CLAP_weights*.pth", place, _MSCLAP_NEEDS)
+        if len(found) > 1:
+            msg = (
+                f"Folder {str(place)!r} holds several checkpoints: "
+                f"{', '.join(file.name for file in found)}. Pass the path of the one "
+                f"to use."
+            )
+            raise CheckpointError(msg)
+        place = found[0]
+    for folder in (place.parent, place.parent / "tokenizer"):
+        if _has_tokenizer(folder):
+            return place, folder
+    _refuse_missing("the tokenizer", place.parent, _MSCLAP_NEEDS)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read named tensors, without running any code that the file may hold.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.safetensors`` file, or what ``torch.save`` wrote: a mapping of names to
+        tensors, or one that holds such a mapping as "model".
+
+    Returns
+    -------
+    tensors : dict of str to Tensor
+        Half precision becomes float32.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        msg = (
+            f"{path} is damaged, or holds objects other than tensors, which could run "
+            f"code when read; it was not loaded. Fetch it again from its publisher."
+        )
+        raise CheckpointError(msg) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        msg = f"{path} cannot be read: {error}. Fetch it again from its publisher."
+        raise CheckpointError(msg) from error
+    tensors = content.get("model", content) if isinstance(content, dict) else None
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(tensor, torch.Tensor) for tensor in tensors.values()
+    ):
+        msg = (
+            f"{path} must hold a mapping of names to tensors, alone or as 'model'; "
+            f"got {type(content).__name__}. Is it a checkpoint of another format?"
+        )
+        raise CheckpointError(msg)
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, damaged, or not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read: {error}. Fetch it again from its publisher."
+        raise CheckpointError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{path} must hold a JSON object; got {type(content).__name__}."
+        raise CheckpointError(msg)
+    return content
+
+
+def check_tensors(
+    tensors: Mapping[str, torch.Tensor],
+    expected: Mapping[str, torch.Tensor],
+    *,
+    source: Path,
+    unused: re.Pattern[str] = _DERIVED,
+) -> None:
+    """Refuse a checkpoint whose names or shapes differ from the model's.
+
+    Parameters
+    ----------
+    tensors, expected : mapping of str to Tensor
+        What the file holds; what the model needs.
+    source : Path
+        The file, for the message.
+    unused : Pattern
+        Names that may be there or not, since no embedding depends on them.
+
+    Raises
+    ------
+    CheckpointError
+        With the missing, unexpected and misshapen names.
+    """
+    needed = {name for name in expected if not unused.search(name)}
+    found = {name for name in tensors if not unused.search(name)}
+    faults = {
+        "missing": sorted(needed - found),
+        "unexpected": sorted(found - needed),
+        "of wrong shape": [
+            f"{name} {tuple(tensors[name].shape)} "
+            f"instead of {tuple(expected[name].shape)}"
+            for name in sorted(needed & found)
+            if tensors[name].shape != expected[name].shape
+        ],
+    }
+    told = [f"{what}: {_some(names)}" for what, names in faults.items() if names]
+    if told:
+        msg = (
+            f"{source} does not match its model. Tensors {'; '.join(told)}. The file "
+            f"is damaged, or of another model than its configuration says."
+        )
+        raise CheckpointError(msg)
+
+
+def read_tokenizer(folder: Path, *, gpt2: bool = False) -> Any:
+    """Read a tokenizer from local files.
+
+    Parameters
+    ----------
+    folder : Path
+        Where its files are.
+    gpt2 : bool, default=False
+        Whether it is GPT-2's; else the folder's ``config.json`` says what it is.
+
+    Raises
+    ------
+    CheckpointError
+        If its files are damaged.
+    """
+    reader = GPT2TokenizerFast if gpt2 else AutoTokenizer
+    try:
+        return reader.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    # A damaged file makes the tokenizers library raise Exception itself.
+    except Exception as error:
+        msg = (
+            f"The tokenizer in {folder} cannot be read: {_first_line(error)}. Fetch "
+            f"its files again from their publisher."
+        )
+        raise CheckpointError(msg) from error
+
+
+def _local(checkpoint: str, needs: str) -> Path | None:
+    if checkpoint.startswith("bundled:"):
+        folder = _BUNDLED / checkpoint.removeprefix("bundled:")
+        if not folder.is_dir():
+            known = [*_BUNDLED.glob("*/config.json"), *_BUNDLED.glob("*/CLAP_*.pth")]
+            names = sorted(f"bundled:{file.parent.name}" for file in known)
+            msg = (
+                f"There is no bundled checkpoint {checkpoint!r}; this installation "
+                f"has {_some(names) or 'none'}."
+            )
+            raise CheckpointError(msg)
+        return folder
+    path = Path(checkpoint).expanduser()
+    if path.exists():
+        return path
+    if not _HUB_ID.fullmatch(checkpoint):
+        msg = (
+            f"Checkpoint {checkpoint!r} is neither a file or folder on this machine "
+            f"(looked in {path.absolute().parent}), nor a hub id such as 'owner/name'."
+            f" A local folder must hold {needs}."
+        )
+        raise CheckpointError(msg)
+    return None
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    # Checked here, because some versions of transformers make up an empty one.
+    return (folder / "tokenizer.json").exists() or (
+        (folder / "vocab.json").exists() and (folder / "merges.txt").exists()
+    )
+
+
+def _download_laion(checkpoint: str, revision: str | None) -> Path:
+    for weights in _LAION_WEIGHTS:
+        files = [*_LAION_CONFIGS, *_TOKENIZER_FILES, weights]
+        folder = _download(checkpoint, revision, files, _LAION_NEEDS)
+        if (folder / weights).exists():
+            break
+    return folder
+
+
+def _download(
+    repository: str, revision: str | None, files: list[str], needs: str
+) -> Path:
+    try:
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=files)
+        )
+    # What the hub client raises has no common base across its supported versions.
+    except Exception as error:
+        at = f" at revision {revision!r}" if revision else ""
+        msg = (
+            f"{repository!r}{at} could not be fetched from the Hugging Face hub, and "
+            f"is not in its cache on this machine: {_first_line(error)}. Without a "
+            f"network, put {needs} into a folder and pass the path of that folder as "
+            f"the checkpoint."
+        )
+        raise CheckpointError(msg) from error
+
+
+def _refuse_missing(what: str, folder: Path, needs: str) -> NoReturn:
+    msg = f"{folder} lacks {what}. The checkpoint needs {needs}."
+    raise CheckpointError(msg)
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

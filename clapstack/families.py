@@ -1,0 +1,147 @@
+"""Feature families, read from column names: ``<family>__<feature>``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+__all__ = [
+    "NAMELESS",
+    "check_features",
+    "contrastive_families",
+    "families_of",
+    "family_of",
+]
+
+#: The one family of an array without column names.
+NAMELESS = "features"
+
+_SHOWN = 5
+
+
+def family_of(name: str) -> str:
+    """Return the family of a column: what stands before the first ``__``.
+
+    Parameters
+    ----------
+    name : str
+        Column name, such as ``"msclap__cosine"``.
+
+    Returns
+    -------
+    family : str
+        The whole name where it holds no ``__``.
+
+    Examples
+    --------
+    >>> from clapstack.families import family_of
+    >>> family_of("msclap__cosine")
+    'msclap'
+    """
+    return name.partition("__")[0]
+
+
+def families_of(names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Group columns by family.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Column names.
+
+    Returns
+    -------
+    families : dict of str to ndarray of shape (n_columns,), dtype intp
+        Column numbers of each family, in column order; families in the order of their
+        first column.
+
+    Examples
+    --------
+    >>> from clapstack.families import families_of
+    >>> families_of(["a__x", "b__x", "a__y"])
+    {'a': array([0, 2]), 'b': array([1])}
+    """
+    columns: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        columns.setdefault(family_of(name), []).append(number)
+    return {family: np.array(where, dtype=np.intp) for family, where in columns.items()}
+
+
+def contrastive_families(names: Iterable[str]) -> list[str]:
+    """Return the families that have a ``<family>__cosine`` column, in column order.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Column names.
+
+    Returns
+    -------
+    families : list of str
+        Families of pair features from a contrastive audio-language model.
+
+    Examples
+    --------
+    >>> from clapstack.families import contrastive_families
+    >>> contrastive_families(["msclap__audio0", "msclap__cosine", "beats__mean0"])
+    ['msclap']
+    """
+    return [family_of(name) for name in names if name.partition("__")[2] == "cosine"]
+
+
+def check_features(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
+    """Check a table of features and record or compare its columns.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose ``n_features_in_`` and ``feature_names_in_`` are set or compared.
+    X : array-like of shape (n_pairs, n_features)
+        Features; float32 and float64 stay as they are, all else becomes float64.
+    reset : bool
+        Whether to set (fit) or to compare (predict, transform).
+
+    Returns
+    -------
+    X : ndarray of shape (n_pairs, n_features), dtype float32 or float64
+        The features, uncopied where they are one float array already.
+
+    Raises
+    ------
+    ValueError
+        If `X` is not a numeric table, if its columns are not those of fit, or if it
+        holds NaN or infinity; the columns and the first row are named.
+    """
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        dtype=[np.float64, np.float32],
+        ensure_all_finite=False,
+    )
+    # A sum in float64 needs no table of flags, and is finite for all usual input.
+    with np.errstate(all="ignore"):
+        total = X.sum(dtype=np.float64)
+    if np.isfinite(total):
+        return X
+    bad = ~np.isfinite(X)
+    columns = np.flatnonzero(bad.any(axis=0))
+    if columns.size == 0:
+        return X
+    names = getattr(estimator, "feature_names_in_", None)
+    shown = [
+        repr(str(names[column])) if names is not None else str(column)
+        for column in columns[:_SHOWN]
+    ]
+    more = f" and {columns.size - _SHOWN} more" if columns.size > _SHOWN else ""
+    rows = np.flatnonzero(bad.any(axis=1))
+    msg = (
+        f"X passed to {type(estimator).__name__} has NaN or infinity in "
+        f"{columns.size} of {X.shape[1]} columns ({', '.join(shown)}{more}) and "
+        f"{rows.size} of {X.shape[0]} rows (the first is row {rows[0]}). Remove those "
+        "rows or encode them again."
+    )
+    raise ValueError(msg)

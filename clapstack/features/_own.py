@@ -1,0 +1,319 @@
+"""Pair features of encoders and embeddings that the user brings."""
+
+from __future__ import annotations
+
+import copy
+import os
+import reprlib
+import warnings
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+
+from clapstack._sklearn import HasMethods, _fit_context
+from clapstack.exceptions import BadPair, BadPairsError
+from clapstack.features._base import _BasePairFeatures
+from clapstack.features._embed import one_bad_pair_per_row
+from clapstack.features._pair import PAIR_BLOCKS, check_blocks
+from clapstack.pairs import check_pairs
+
+__all__ = ["PairFeatures", "PrecomputedPairFeatures"]
+
+
+class PairFeatures(_BasePairFeatures):
+    """Pair features of an encoder of one's own.
+
+    Parameters
+    ----------
+    encoder : object
+        Any object with
+
+        - ``encode_audio(waveforms)``: a list of mono float32 clips at its rate, to an
+          array of shape (n, projection_dim);
+        - ``encode_text(texts)``: a list of strings, to an array of the same width;
+        - ``sample_rate``: in Hz;
+        - optionally ``projection_dim``; else one text is encoded to find it.
+
+        The rows need not be of unit norm; they are normalised. With an attribute
+        ``identity``, a string that changes whenever its embeddings do, embeddings are
+        stored; without it nothing is, and a warning says so. ``fingerprint``, a
+        string, tells weights apart; without it ``identity`` does. Clones share the
+        encoder; a pickle holds it.
+    blocks : tuple or list of str, default=all
+        Which parts of equation 1 to build, from ``"audio"``, ``"text"``,
+        ``"product"``, ``"absdiff"``, ``"sqdiff"`` and ``"cosine"``.
+    batch_size : int, default=32
+        Clips per call of ``encode_audio``, texts per call of ``encode_text``.
+    cache : str, path-like or None, default="auto"
+        Folder of the embedding store. ``"auto"`` is ``$CLAPSTACK_CACHE`` or the
+        user's cache folder; None stores nothing.
+    verbose : bool, default=False
+        Whether to show progress bars.
+
+    Attributes
+    ----------
+    projection_dim_ : int
+        Width of an embedding.
+    sample_rate_ : int
+        Rate at which clips are heard, in Hz.
+    fingerprint_ : str or None
+        The encoder's fingerprint or identity; `transform` refuses another.
+    n_features_in_ : int
+        Number of columns seen during :term:`fit`, 2.
+    feature_names_in_ : ndarray of shape (2,)
+        ``audio`` and ``text``.
+
+    See Also
+    --------
+    LaionClapPairFeatures : The same for published checkpoints.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from clapstack import PairFeatures
+    >>> class Loudness:
+    ...     sample_rate = 8000
+    ...     def encode_audio(self, waveforms):
+    ...         return np.array([[np.abs(w).mean(), 1.0] for w in waveforms])
+    ...     def encode_text(self, texts):
+    ...         return np.array([["loud" in text, 1.0] for text in texts])
+    >>> ramp = np.linspace(-1, 1, 8000)
+    >>> X = pd.DataFrame({"audio": [(ramp, 8000)], "text": ["a loud ramp"]})
+    >>> features = PairFeatures(Loudness(), blocks=("cosine",), cache=None)
+    >>> features.fit_transform(X).round(3)
+    array([[0.949]], dtype=float32)
+    """
+
+    _parameter_constraints: dict = {
+        **_BasePairFeatures._parameter_constraints,
+        "encoder": [HasMethods(["encode_audio", "encode_text"])],
+    }
+
+    def __init__(
+        self,
+        encoder,
+        *,
+        blocks=PAIR_BLOCKS,
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        self.encoder = encoder
+        self.blocks = blocks
+        self.batch_size = batch_size
+        self.cache = cache
+        self.verbose = verbose
+
+    def __sklearn_clone__(self):
+        shared = {id(self.encoder): self.encoder}
+        twin = type(self)(**copy.deepcopy(self.get_params(deep=False), shared))
+        if hasattr(self, "_sklearn_output_config"):
+            twin._sklearn_output_config = dict(self._sklearn_output_config)
+        return twin
+
+    def _load_encoder(self):
+        encoder = _OwnEncoder(self.encoder)
+        if encoder.identity is None and self.cache is not None:
+            msg = (
+                f"{type(self.encoder).__name__} has no attribute 'identity', so that "
+                "its embeddings cannot be told from another encoder's: nothing is "
+                "stored. Give it one, or set cache=None."
+            )
+            warnings.warn(msg, stacklevel=2)
+        return encoder
+
+
+class PrecomputedPairFeatures(_BasePairFeatures):
+    """Pair features from embeddings that exist already, paired by key.
+
+    Parameters
+    ----------
+    audio_embeddings : mapping or path-like
+        From what stands in the column ``audio`` (a path or an id) to an embedding; or
+        a file of that: a ``.npz`` with one array per key, or with the two arrays
+        ``keys`` and ``embeddings``; or a ``.npy`` with the fields ``key`` and
+        ``embedding``. Files must not hold pickled objects.
+    text_embeddings : mapping or path-like
+        The same for the column ``text``. Embeddings need not be of unit norm; they
+        are normalised.
+    blocks : tuple or list of str, default=all
+        Which parts of equation 1 to build, from ``"audio"``, ``"text"``,
+        ``"product"``, ``"absdiff"``, ``"sqdiff"`` and ``"cosine"``.
+
+    Attributes
+    ----------
+    projection_dim_ : int
+        Width of an embedding.
+    n_features_in_ : int
+        Number of columns seen during :term:`fit`, 2.
+    feature_names_in_ : ndarray of shape (2,)
+        ``audio`` and ``text``.
+
+    See Also
+    --------
+    PairFeatures : Computes the embeddings with an encoder of one's own.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack import PrecomputedPairFeatures
+    >>> features = PrecomputedPairFeatures(
+    ...     {"a.wav": [1.0, 0.0]}, {"a dog": [3.0, 4.0]}, blocks=("text", "cosine")
+    ... )
+    >>> X = pd.DataFrame({"audio": ["a.wav"], "text": ["a dog"]})
+    >>> features.fit_transform(X)
+    array([[0.6, 0.8, 0.6]], dtype=float32)
+    """
+
+    _parameter_constraints: dict = {
+        "audio_embeddings": [Mapping, str, os.PathLike],
+        "text_embeddings": [Mapping, str, os.PathLike],
+        "blocks": [tuple, list],
+    }
+
+    def __init__(self, audio_embeddings, text_embeddings, *, blocks=PAIR_BLOCKS):
+        self.audio_embeddings = audio_embeddings
+        self.text_embeddings = text_embeddings
+        self.blocks = blocks
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Find the width of the embeddings.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_pairs, 2)
+            Columns ``audio`` and ``text``; other columns are ignored. Or rows of
+            ``(audio, text)``. Only the columns are looked at.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted transformer.
+        """
+        check_pairs(self, X, reset=True)
+        check_blocks(self.blocks)
+        audio_dim = _width(_table(self.audio_embeddings), "audio_embeddings")
+        text_dim = _width(_table(self.text_embeddings), "text_embeddings")
+        if audio_dim != text_dim:
+            msg = (
+                "audio_embeddings and text_embeddings must be of one space; got "
+                f"vectors of {audio_dim} and of {text_dim} values."
+            )
+            raise ValueError(msg)
+        self.projection_dim_ = audio_dim
+        return self
+
+    def _embed(self, pairs):
+        sides = []
+        bad = []
+        for name, table in (
+            ("audio", _table(self.audio_embeddings)),
+            ("text", _table(self.text_embeddings)),
+        ):
+            vectors, faults = _look_up(pairs[name], table, self.projection_dim_)
+            sides.append(vectors)
+            bad.extend(faults)
+        if bad:
+            raise BadPairsError(one_bad_pair_per_row(bad), len(pairs))
+        return [_unit(np.stack(vectors)) for vectors in sides]
+
+
+class _OwnEncoder:
+    """A user's encoder behind the interface of ours."""
+
+    def __init__(self, encoder):
+        self.encoder = encoder
+        self.sample_rate = encoder.sample_rate
+        self.identity = getattr(encoder, "identity", None)
+        self.fingerprint = getattr(encoder, "fingerprint", self.identity)
+        self.projection_dim = getattr(encoder, "projection_dim", None)
+        if self.projection_dim is None:
+            self.projection_dim = np.shape(encoder.encode_text(["a sound"]))[1]
+
+    def encode_audio(self, waveforms, *, crop, batch_size):
+        return self._encode("encode_audio", waveforms, batch_size)
+
+    def encode_text(self, texts, *, batch_size):
+        return self._encode("encode_text", texts, batch_size)
+
+    def _encode(self, method, items, batch_size):
+        batches = [
+            np.asarray(getattr(self.encoder, method)(list(items[i : i + batch_size])))
+            for i in range(0, len(items), batch_size)
+        ]
+        try:
+            return _unit(np.concatenate(batches))
+        except ValueError as error:
+            msg = f"{type(self.encoder).__name__}.{method}: {error}"
+            raise ValueError(msg) from error
+
+
+def _unit(rows):
+    """Return float32 rows of unit norm; refuse rows that have no direction."""
+    rows = np.asarray(rows, dtype=np.float64)
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    if not np.all(np.isfinite(norms) & (norms > 0)):
+        msg = "an embedding must be finite and not all zero; one is not."
+        raise ValueError(msg)
+    return (rows / norms).astype(np.float32)
+
+
+def _table(source):
+    """Return embeddings by key, from a mapping or a file."""
+    if isinstance(source, Mapping):
+        return source
+    with open(source, "rb") as file:
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            if set(content.dtype.names or ()) != {"key", "embedding"}:
+                msg = (
+                    f"{os.fspath(source)} must be an array with the fields 'key' and "
+                    f"'embedding'; got {content.dtype}. Save a .npz of one array per "
+                    "key instead."
+                )
+                raise ValueError(msg)
+            return dict(zip(content["key"].tolist(), content["embedding"], strict=True))
+        if set(content.files) == {"keys", "embeddings"}:
+            keys, rows = content["keys"].tolist(), content["embeddings"]
+            return dict(zip(keys, rows, strict=True))
+        return {key: content[key] for key in content.files}
+
+
+def _width(table, name):
+    """Return the length of the first vector."""
+    for vector in table.values():
+        if np.ndim(vector) == 1 and len(vector):
+            return len(vector)
+        msg = f"{name} must hold 1-D vectors; got shape {np.shape(vector)}."
+        raise ValueError(msg)
+    msg = f"{name} is empty; it must hold one vector per key."
+    raise ValueError(msg)
+
+
+def _look_up(column, table, dim):
+    """Return the vector of every usable row, and the rows that are not."""
+    vectors, faults = [], []
+    for position, (index, key) in enumerate(column.items()):
+        if isinstance(key, os.PathLike):
+            key = os.fspath(key)
+        if not isinstance(key, Hashable) or key not in table:
+            reason = (
+                f"no embedding has this key; {len(table)} keys are there, such as "
+                f"{next(iter(table))!r}. Keys must equal the column {column.name!r}."
+            )
+        elif np.shape(table[key]) != (dim,):
+            shape = np.shape(table[key])
+            reason = f"its embedding has shape {shape}; the others have ({dim},)."
+        elif not np.isfinite(table[key]).all() or not np.any(table[key]):
+            reason = "its embedding is all zero or not finite. Compute it again."
+        else:
+            vectors.append(table[key])
+            continue
+        faults.append(
+            BadPair(position, index, f"{column.name} {reprlib.repr(key)}", reason)
+        )
+    return vectors, faults

@@ -1,0 +1,144 @@
+"""What a table of (audio, text) pairs is, and checking it."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import validate_data
+
+from clapstack.exceptions import BadPair
+
+__all__ = ["PAIR_COLUMNS", "bad_texts", "check_pairs"]
+
+PAIR_COLUMNS = ("audio", "text")
+
+
+def check_pairs(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
+    """Return pairs as a frame of the columns ``audio`` and ``text``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Who asks; its name stands in messages, and its ``feature_names_in_`` and
+        ``n_features_in_`` are set or checked.
+    X : DataFrame or array-like of shape (n_pairs, 2)
+        A frame with columns ``audio`` and ``text``, in any order; other columns are
+        ignored. Or an object array or a sequence of ``(audio, text)`` rows.
+    reset : bool
+        True in ``fit``, False in ``transform`` and ``predict``.
+
+    Returns
+    -------
+    pairs : DataFrame of shape (n_pairs, 2)
+        Columns ``audio`` and ``text``; the index labels of `X`, or 0, 1, ….
+
+    Raises
+    ------
+    TypeError
+        If `X` is neither a frame nor rows.
+    ValueError
+        If a column is missing or stands twice, the shape is wrong or there is no row.
+    """
+    who = type(estimator).__name__
+    if isinstance(X, pd.DataFrame):
+        pairs = _from_frame(X, who)
+    elif isinstance(X, np.ndarray):
+        pairs = _from_array(X, who)
+    elif isinstance(X, Sequence) and not isinstance(X, (str, bytes)):
+        pairs = _from_rows(X, who)
+    else:
+        msg = (
+            f"X passed to {who} must be a DataFrame with columns 'audio' and 'text' or "
+            f"rows of (audio, text); got {type(X).__name__}. Wrap it with "
+            "pandas.DataFrame(X)."
+        )
+        raise TypeError(msg)
+    if len(pairs) == 0:
+        msg = f"X passed to {who} has no rows; at least one pair is needed."
+        raise ValueError(msg)
+    return validate_data(estimator, X=pairs, skip_check_array=True, reset=reset)
+
+
+def bad_texts(pairs: pd.DataFrame) -> list[BadPair]:
+    """Name every row whose text no encoder can read.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        A frame with a column ``text``.
+
+    Returns
+    -------
+    rows : list of BadPair
+        One per text that is not a string, is empty or blank, or is not valid
+        Unicode; in order of position.
+    """
+    rows = []
+    for position, (index, text) in enumerate(
+        zip(pairs.index, pairs["text"], strict=True)
+    ):
+        reason = _text_fault(text)
+        if reason:
+            rows.append(BadPair(position, index, f"text {reprlib.repr(text)}", reason))
+    return rows
+
+
+def _text_fault(text: Any) -> str:
+    """Say what is wrong with a text; the empty string if nothing is."""
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        return f"a text must be a string; got {kind}. Fill it in or drop the row."
+    if not text.strip():
+        return "the text is empty or blank. Fill it in or drop the row."
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"the text is not valid Unicode ({error.reason}). Decode it again."
+    return ""
+
+
+def _from_frame(X: pd.DataFrame, who: str) -> pd.DataFrame:
+    missing = [name for name in PAIR_COLUMNS if name not in X.columns]
+    if missing:
+        msg = (
+            f"X passed to {who} must have columns 'audio' and 'text'; missing "
+            f"{missing}, got {reprlib.repr(list(X.columns))}. Rename yours with "
+            "X.rename(columns=...)."
+        )
+        raise ValueError(msg)
+    pairs = X[list(PAIR_COLUMNS)]
+    if pairs.shape[1] != 2:
+        msg = (
+            f"X passed to {who} has more than one column of the same name: "
+            f"{list(pairs.columns)}. Drop all but one of each."
+        )
+        raise ValueError(msg)
+    return pairs
+
+
+def _from_array(X: np.ndarray, who: str) -> pd.DataFrame:
+    if X.ndim != 2 or X.shape[1] != 2:
+        msg = (
+            f"X passed to {who} must have shape (n_pairs, 2), audio before text; got "
+            f"an array of shape {X.shape}."
+        )
+        raise ValueError(msg)
+    return pd.DataFrame(X, columns=list(PAIR_COLUMNS), dtype=object)
+
+
+def _from_rows(X: Sequence[Any], who: str) -> pd.DataFrame:
+    table = np.empty((len(X), 2), dtype=object)  # cell by cell: a cell may be a tuple
+    for position, row in enumerate(X):
+        is_pair = isinstance(row, (Sequence, np.ndarray)) and len(row) == 2
+        if not is_pair or isinstance(row, (str, bytes, Mapping)):
+            msg = (
+                f"X passed to {who} must hold (audio, text) rows; row {position} is "
+                f"{reprlib.repr(row)}. For a list of mappings, use pandas.DataFrame(X)."
+            )
+            raise ValueError(msg)
+        table[position, 0], table[position, 1] = row
+    return pd.DataFrame(table, columns=list(PAIR_COLUMNS), dtype=object)

@@ -1,0 +1,7 @@
+"""Out-of-fold stacking of feature families."""
+
+from clapstack.stacking._regressor import ClapStackingRegressor
+from clapstack.stacking._ridge import StandardizedRidge
+from clapstack.stacking._targets import rank_target
+
+__all__ = ["ClapStackingRegressor", "StandardizedRidge", "rank_target"]

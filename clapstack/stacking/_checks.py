@@ -1,0 +1,76 @@
+"""Checks of scores and weights."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+_SHOWN = 5
+
+
+def check_y(estimator, X, y):
+    """Return `y` as float64 of shape (n_pairs,), or say what is wrong with it."""
+    if y is None:
+        msg = (
+            f"{type(estimator).__name__} requires y to be passed, but the target y is "
+            "None. Pass one score per pair."
+        )
+        raise ValueError(msg)
+    check_consistent_length(X, y)
+    y = column_or_1d(y, warn=True)
+    try:
+        y = y.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        msg = (
+            f"y passed to {type(estimator).__name__} must be numbers; its dtype is "
+            f"{y.dtype}: {error}. Pass one score per pair."
+        )
+        raise ValueError(msg) from error
+    rows = np.flatnonzero(~np.isfinite(y))
+    if rows.size:
+        msg = (
+            f"y passed to {type(estimator).__name__} has NaN or infinity in "
+            f"{rows.size} of {len(y)} rows ({_first(rows)}). Remove those pairs from "
+            "X and y."
+        )
+        raise ValueError(msg)
+    return y
+
+
+def check_varies(y, weight):
+    """Refuse a `y` without variance among the pairs that count."""
+    used = y if weight is None else y[weight > 0]
+    if np.ptp(used) == 0:
+        msg = (
+            f"y is constant: all of {len(used)} scores are {used[0]:g}, so there is "
+            "nothing to learn. Pass scores that differ."
+        )
+        raise ValueError(msg)
+
+
+def check_weight(X, sample_weight):
+    """Return weights as float64 of shape (n_pairs,), or None if there are none."""
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (X.shape[0],):
+        msg = (
+            f"sample_weight must have shape ({X.shape[0]},), one weight a pair; got "
+            f"{weight.shape}."
+        )
+        raise ValueError(msg)
+    rows = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if rows.size:
+        msg = (
+            f"sample_weight must be finite and not negative; {rows.size} of "
+            f"{len(weight)} rows are not ({_first(rows)})."
+        )
+        raise ValueError(msg)
+    if not weight.any():
+        msg = "sample_weight is zero for all pairs. Give some pairs a positive weight."
+        raise ValueError(msg)
+    return weight
+
+
+def _first(rows):
+    return f"rows {', '.join(map(str, rows[:_SHOWN]))}{', …' * (rows.size > _SHOWN)}"

@@ -1,0 +1,192 @@
+"""The final level: from first-level predictions to one score."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+
+from clapstack.stacking._targets import IncreasingMap, rank_target, weighted_srcc
+
+# Noise over signal at R² = 0.4, times the number of inputs: see StandardizedRidge.
+_PENALTY_PER_COLUMN = 1.5
+# Equal orders give SRCCs that differ by rounding.
+_TIE = 1e-9
+
+
+class EqualWeights(RegressorMixin, BaseEstimator):
+    """Least-squares line through the plain average of the columns.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+        The same weight for every column.
+    intercept_ : float
+        Intercept.
+    n_features_in_ : int
+        Number of features seen during :term:`fit`.
+    """
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit the line.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, n_features)
+            Predictions, standardised.
+        y : array-like of shape (n_pairs,)
+            Target.
+        sample_weight : array-like of shape (n_pairs,), default=None
+            Weights.
+
+        Returns
+        -------
+        self : object
+            The fitted regressor.
+        """
+        X, y = validate_data(self, X, y, y_numeric=True)
+        mean = X.mean(axis=1, keepdims=True)
+        line = LinearRegression().fit(mean, y, sample_weight=sample_weight)
+        self.coef_ = np.full(X.shape[1], line.coef_[0] / X.shape[1])
+        self.intercept_ = line.intercept_
+        return self
+
+    def predict(self, X):
+        """Predict the target.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, n_features)
+            Predictions, standardised.
+
+        Returns
+        -------
+        y_score : ndarray of shape (n_pairs,)
+            Predicted target.
+        """
+        check_is_fitted(self)
+        return validate_data(self, X, reset=False) @ self.coef_ + self.intercept_
+
+
+def fit_estimator(estimator, X, y, weight):
+    """Fit a clone, handing it weights only where there are any."""
+    if weight is None:
+        return clone(estimator).fit(X, y)
+    if not has_fit_parameter(estimator, "sample_weight"):
+        msg = (
+            f"sample_weight was given, but {type(estimator).__name__}.fit takes none. "
+            "Leave sample_weight out or choose an estimator that accepts it."
+        )
+        raise ValueError(msg)
+    return clone(estimator).fit(X, y, sample_weight=weight)
+
+
+class FinalLevel:
+    """A regressor on standardised first-level predictions, on the scale of y.
+
+    Parameters
+    ----------
+    estimator : regressor, "mean" or None
+        None is a ridge.
+    target : {"auto", "score", "rank"}
+        What the regressor learns.
+
+    Attributes
+    ----------
+    target_ : {"score", "rank"}
+        What it learned.
+    scaler_ : StandardScaler
+        Brings first-level predictions of both scales to unit variance.
+    estimator_ : regressor
+        Fitted on all pairs.
+    map_ : IncreasingMap or None
+        From ranks back to the scale of y.
+    """
+
+    def __init__(self, estimator, target):
+        self.estimator = estimator
+        self.target = target
+
+    def fit(self, predictions, y, weight, splits):
+        """Fit on out-of-fold predictions.
+
+        Parameters
+        ----------
+        predictions : ndarray of shape (n_pairs, n_first_level)
+            Out-of-fold predictions.
+        y : ndarray of shape (n_pairs,)
+            Scores.
+        weight : ndarray of shape (n_pairs,) or None
+            Weights, zero allowed.
+        splits : list of (train, test)
+            The splits that made the predictions.
+        """
+        used = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
+        counts = None if weight is None else weight[used]
+        held_out = {
+            name: self._cross_predict(name, predictions, y, weight, splits)[used]
+            for name in ("score", "rank")
+            if self.target in (name, "auto")
+        }
+        self.target_, self.map_ = self._choose(held_out, y[used], counts)
+        self.scaler_, self.estimator_ = self._fit_one(
+            self.target_, predictions, y, weight, used
+        )
+        return self
+
+    def _choose(self, held_out, y, weight):
+        """Return the target, and the map back to the scale of y that it needs."""
+        if self.target == "score":
+            return "score", None
+        back = IncreasingMap().fit(held_out["rank"], y, weight)
+        if self.target == "auto":
+            srcc = {
+                name: weighted_srcc(y, score, weight)
+                for name, score in held_out.items()
+            }
+            if back.exists_ and srcc["rank"] - srcc["score"] > _TIE:
+                return "rank", back
+            return "score", None
+        if not back.exists_:
+            msg = (
+                "final_target='rank' cannot be mapped back to the scale of y: out of "
+                "fold, y does not rise with the predicted ranks. The features say "
+                "nothing about the order of y; check X and y, or set "
+                "final_target='score'."
+            )
+            raise ValueError(msg)
+        return "rank", back
+
+    def predict(self, predictions):
+        """Return scores of shape (n_pairs,)."""
+        score = self.estimator_.predict(self.scaler_.transform(predictions))
+        return score if self.map_ is None else self.map_.predict(score)
+
+    def _make_estimator(self, n_inputs):
+        if self.estimator is None:
+            return Ridge(alpha=_PENALTY_PER_COLUMN * n_inputs)
+        if isinstance(self.estimator, str):
+            return EqualWeights()
+        return self.estimator
+
+    def _fit_one(self, name, predictions, y, weight, rows):
+        used = None if weight is None else weight[rows]
+        target = rank_target(y[rows], used) if name == "rank" else y[rows]
+        scaler = StandardScaler().fit(predictions[rows], sample_weight=used)
+        estimator = fit_estimator(
+            self._make_estimator(predictions.shape[1]),
+            scaler.transform(predictions[rows]),
+            target,
+            used,
+        )
+        return scaler, estimator
+
+    def _cross_predict(self, name, predictions, y, weight, splits):
+        out = np.empty(len(y))
+        for train, test in splits:
+            rows = train if weight is None else train[weight[train] > 0]
+            scaler, estimator = self._fit_one(name, predictions, y, weight, rows)
+            out[test] = estimator.predict(scaler.transform(predictions[test]))
+        return out

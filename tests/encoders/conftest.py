@@ -1,0 +1,204 @@
+"""Tiny checkpoints in the published formats. Their weights are random: they exercise
+code, and say nothing about sound."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import (
+    ClapAudioConfig,
+    ClapConfig,
+    ClapFeatureExtractor,
+    ClapModel,
+    ClapTextConfig,
+    GPT2Config,
+)
+
+from clapstack.encoders import clear_encoders
+from clapstack.encoders._frontends import mel_bank
+from clapstack.encoders._msclap import MsClapModel, to_official
+
+TEXTS = [
+    "a dog barks",
+    "rain falls on a tin roof while thunder rolls far away",
+    "birds sing, then a car passes by",
+    "a dog barks!",
+]
+SAMPLE_RATE = 8000
+WINDOW = SAMPLE_RATE
+MAX_TOKENS = 60
+
+
+def fill(tensors, seed):
+    """Fill tensors, by name, so that a model's outputs depend on its inputs."""
+    rng = np.random.RandomState(seed)  # its stream is fixed for all time
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        if not tensor.is_floating_point() or name.endswith("melW"):
+            continue
+        noise = torch.from_numpy(rng.standard_normal(tuple(tensor.shape)))
+        if name.endswith("running_var"):
+            tensor.copy_(100 + 10 * noise)
+        elif name.endswith("running_mean"):
+            tensor.copy_(-30 + 10 * noise)
+        elif tensor.ndim > 1:
+            tensor.copy_(noise / math.sqrt(tensor[0].numel()))
+        elif name.endswith("weight"):
+            tensor.copy_(1 + 0.1 * noise)
+        else:
+            tensor.copy_(0.1 * noise)
+
+
+@pytest.fixture(autouse=True)
+def _no_network_and_no_loaded_encoder(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    clear_encoders()
+
+
+@pytest.fixture
+def noise():
+    rng = np.random.default_rng(0)
+
+    def make(n_samples, rate=SAMPLE_RATE):
+        tone = np.sin(2 * np.pi * rng.uniform(200, 2000) * np.arange(n_samples) / rate)
+        return (0.3 * tone + 0.1 * rng.standard_normal(n_samples)).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def laion_folders(tmp_path_factory):
+    return {
+        fused: make_laion(tmp_path_factory.mktemp("laion"), fused=fused)
+        for fused in (False, True)
+    }
+
+
+def make_laion(folder, *, fused):
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(
+        TEXTS, vocab_size=320, special_tokens=specials, show_progress=False
+    )
+    tokenizer.save_model(str(folder))
+    settings = {"tokenizer_class": "RobertaTokenizer", "model_max_length": MAX_TOKENS}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    ClapFeatureExtractor(
+        sampling_rate=SAMPLE_RATE,
+        max_length_s=1,
+        hop_length=80,
+        fft_window_size=256,
+        frequency_min=50,
+        frequency_max=3600,
+        truncation="fusion" if fused else "rand_trunc",
+    ).save_pretrained(folder)
+    config = ClapConfig(
+        text_config=ClapTextConfig(
+            vocab_size=tokenizer.get_vocab_size(),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=MAX_TOKENS + 2,
+            projection_dim=16,
+        ).to_dict(),
+        audio_config=ClapAudioConfig(
+            spec_size=128,
+            patch_embeds_hidden_size=8,
+            hidden_size=16,
+            depths=[2, 2],
+            num_attention_heads=[2, 4],
+            num_hidden_layers=2,
+            projection_dim=16,
+            enable_fusion=fused,
+            fusion_type="aff_2d" if fused else None,
+        ).to_dict(),
+        projection_dim=16,
+    )
+    model = ClapModel(config)
+    fill(model.state_dict(), seed=int(fused))
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def msclap_unused():
+    return unused_tensors()
+
+
+@pytest.fixture(scope="session")
+def msclap_official(msclap_unused):
+    """The tensors of a small model under the authors' names, all of them."""
+    model = MsClapModel(
+        ClapAudioConfig(
+            num_mel_bins=16,
+            spec_size=128,
+            patch_embeds_hidden_size=8,
+            hidden_size=16,
+            depths=[2, 2],
+            num_attention_heads=[2, 4],
+            num_hidden_layers=2,
+        ),
+        GPT2Config(vocab_size=300, n_positions=80, n_embd=64, n_layer=2, n_head=1),
+        projection_dim=24,
+    )
+    bank = mel_bank(1024, 16, sample_rate=32000, f_min=50, f_max=14000)
+    model.mel_bank.copy_(torch.from_numpy(bank))
+    official = to_official(model.state_dict())
+    fill(official, seed=2)
+    return official | msclap_unused
+
+
+@pytest.fixture(scope="session")
+def msclap_folder(tmp_path_factory, msclap_official):
+    folder = tmp_path_factory.mktemp("msclap")
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(TEXTS, vocab_size=299, show_progress=False)
+    tokenizer.save_model(str(folder))
+    vocab = json.loads((folder / "vocab.json").read_text())
+    vocab["<|endoftext|>"] = len(vocab)
+    (folder / "vocab.json").write_text(json.dumps(vocab))
+    torch.save({"model": msclap_official}, folder / "CLAP_weights_2023.pth")
+    return folder
+
+
+def unused_tensors():
+    """Name all that the authors' file holds and no embedding depends on."""
+    htsat = "audio_encoder.base.htsat."
+    tensors = {
+        f"{htsat}spectrogram_extractor.stft.conv_real.weight": torch.ones(513, 1, 1024),
+        f"{htsat}spectrogram_extractor.stft.conv_imag.weight": torch.ones(513, 1, 1024),
+        f"{htsat}bn0.num_batches_tracked": torch.tensor(7),
+        f"{htsat}tscam_conv.weight": torch.ones(5, 16, 2, 3),
+        f"{htsat}tscam_conv.bias": torch.ones(5),
+        f"{htsat}head.weight": torch.ones(5, 5),
+        f"{htsat}head.bias": torch.ones(5),
+    }
+    for stage in (0, 1):
+        n_windows = (32 >> stage) ** 2 // 64
+        shifted = f"{htsat}layers.{stage}.blocks.1."
+        tensors[f"{shifted}attn_mask"] = torch.zeros(n_windows, 64, 64)
+        for block in (0, 1):
+            index = f"{htsat}layers.{stage}.blocks.{block}.attn.relative_position_index"
+            tensors[index] = torch.zeros(64, 64, dtype=torch.long)
+    for layer in (0, 1):
+        attention = f"caption_encoder.base.h.{layer}.attn."
+        tensors[f"{attention}bias"] = torch.ones(1, 1, 80, 80, dtype=torch.bool)
+        tensors[f"{attention}masked_bias"] = torch.tensor(-1e4)
+    return tensors
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    """Copy a checkpoint, so that a test may break it."""
+
+    def copy(folder):
+        return shutil.copytree(folder, tmp_path / "checkpoint")
+
+    return copy

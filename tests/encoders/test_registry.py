@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from clapstack.encoders import clear_encoders, load_encoder
+
+
+@pytest.fixture
+def loads(caplog):
+    """Return how often a model was loaded since the test began."""
+    caplog.set_level(logging.INFO, logger="clapstack")
+    return lambda: sum("Loaded" in record.message for record in caplog.records)
+
+
+def test_a_checkpoint_is_loaded_once(laion_folders, loads):
+    first = load_encoder("laion", str(laion_folders[False]))
+    assert load_encoder("laion", str(laion_folders[False])) is first
+    assert loads() == 1
+
+
+def test_threads_share_one_load(laion_folders, loads):
+    encoders, start = [], threading.Barrier(6)
+
+    def ask():
+        start.wait()
+        encoders.append(load_encoder("laion", str(laion_folders[False])))
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(encoders) == 6
+    assert len(set(map(id, encoders))) == 1
+    assert loads() == 1
+
+
+def test_threads_may_encode_at_once(laion_folders, noise):
+    encoder = load_encoder("laion", str(laion_folders[True]), device="cpu")
+    clips = [noise(n) for n in (900, 12_000)]
+    expected = (
+        encoder.encode_audio(clips),
+        encoder.encode_text(["a dog", "birds " * 50]),
+    )
+    wrong = []
+
+    def encode():
+        for _ in range(3):
+            audio = encoder.encode_audio(clips)
+            text = encoder.encode_text(["a dog", "birds " * 50])
+            if not ((audio == expected[0]).all() and (text == expected[1]).all()):
+                wrong.append((audio, text))
+
+    threads = [threading.Thread(target=encode) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_the_devices_name_and_its_default_are_one_encoder(laion_folders, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    by_default = load_encoder("laion", str(laion_folders[False]))
+    assert load_encoder("laion", str(laion_folders[False]), device="cpu") is by_default
+
+
+def test_a_relative_path_means_the_folder_that_it_names_now(
+    laion_folders, monkeypatch, tmp_path
+):
+    for fused in (False, True):
+        (tmp_path / str(fused)).mkdir()
+        (tmp_path / str(fused) / "model").symlink_to(laion_folders[fused])
+    monkeypatch.chdir(tmp_path / "False")
+    unfused = load_encoder("laion", "model").fingerprint
+    monkeypatch.chdir(tmp_path / "True")
+    assert load_encoder("laion", "model").fingerprint != unfused
+
+
+def test_only_the_last_four_stay_loaded(laion_folders, loads):
+    for dtype in ("float32", "bfloat16"):
+        for fused in (False, True):
+            load_encoder("laion", str(laion_folders[fused]), dtype=dtype)
+    assert loads() == 4
+    load_encoder("laion", str(laion_folders[False]))
+    assert loads() == 4
+
+
+def test_clearing_forgets(laion_folders, loads):
+    load_encoder("laion", str(laion_folders[False]))
+    clear_encoders()
+    load_encoder("laion", str(laion_folders[False]))
+    assert loads() == 2
+
+
+def test_a_checkpoint_that_was_rewritten_is_loaded_anew(laion_folders, copy_of):
+    folder = copy_of(laion_folders[False])
+    before = load_encoder("laion", str(folder)).fingerprint
+    change_one_weight(folder)
+    assert load_encoder("laion", str(folder)).fingerprint != before
+
+
+def test_a_fingerprint_does_not_depend_on_the_place(laion_folders, copy_of):
+    here = load_encoder("laion", str(laion_folders[False]))
+    there = load_encoder("laion", str(copy_of(laion_folders[False])))
+    assert here is not there
+    assert here.fingerprint == there.fingerprint
+    assert here.identity == there.identity
+
+
+@pytest.mark.parametrize(
+    ("file", "edit"),
+    [
+        ("preprocessor_config.json", lambda content: content.update(hop_length=81)),
+        ("vocab.json", lambda content: content.update(a=content["b"], b=content["a"])),
+    ],
+    ids=["front end", "vocabulary"],
+)
+def test_a_fingerprint_changes_with_what_embeddings_depend_on(
+    laion_folders, copy_of, file, edit
+):
+    before = load_encoder("laion", str(laion_folders[False])).fingerprint
+    folder = copy_of(laion_folders[False])
+    content = json.loads((folder / file).read_text(encoding="utf-8"))
+    edit(content)
+    (folder / file).write_text(json.dumps(content), encoding="utf-8")
+    assert load_encoder("laion", str(folder)).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "known"),
+    [
+        ("kind", "beats", r"\['laion', 'msclap'\]"),
+        ("dtype", "float16", r"\['bfloat16', 'float32'\]"),
+    ],
+)
+def test_an_unknown_choice_is_named(laion_folders, name, given, known):
+    arguments = {"kind": "laion", "checkpoint": str(laion_folders[False]), name: given}
+    with pytest.raises(
+        ValueError, match=f"{name} must be one of {known}; got '{given}'"
+    ):
+        load_encoder(**arguments)
+
+
+def change_one_weight(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["audio_projection.linear1.weight"][0, 0] += 1e-3
+    stat = path.stat()
+    save_file(tensors, path, metadata={"format": "pt"})
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))

@@ -1,0 +1,251 @@
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+
+from clapstack.exceptions import BadPairsError
+from clapstack.features import PairFeatures, PrecomputedPairFeatures, _embed
+
+BLOCKS = ("audio", "text", "cosine")
+
+
+class Plain:
+    """The least that an encoder needs: no identity, no unit norm."""
+
+    sample_rate = 8_000
+
+    def encode_audio(self, waveforms):
+        return [[len(waveform), 2.0] for waveform in waveforms]
+
+    def encode_text(self, texts):
+        return [[len(text), 3.0] for text in texts]
+
+
+@pytest.fixture
+def X():
+    clips = [(np.linspace(-1, 1, n), 8_000) for n in (400, 300)]
+    return pd.DataFrame({"audio": clips, "text": ["rain", "a dog"]})
+
+
+@pytest.fixture
+def table():
+    audio = {"a.wav": [1.0, 0.0], "b.wav": [0.0, 2.0], "c.wav": [3.0, 4.0]}
+    text = {"rain": [1.0, 0.0], "a dog": [0.0, -1.0]}
+    X = pd.DataFrame({"audio": ["c.wav", "a.wav"], "text": ["a dog", "rain"]})
+    expected = [[0.6, 0.8, 0, -1, -0.8], [1, 0, 1, 0, 1]]
+    return audio, text, X, expected
+
+
+# Encoders of one's own
+
+
+def test_an_encoder_without_identity_stores_nothing_and_says_so(X, cache):
+    with pytest.warns(
+        UserWarning, match="Plain has no attribute 'identity'.*cache=None"
+    ):
+        PairFeatures(Plain(), cache=cache).fit_transform(X)
+    assert not cache.exists()
+
+
+def test_without_a_cache_there_is_nothing_to_warn_of(X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PairFeatures(Plain(), cache=None).fit_transform(X)
+
+
+def test_embeddings_are_normalised(X):
+    features = PairFeatures(Plain(), cache=None, blocks=BLOCKS).fit_transform(X)
+    audio = np.array([[400, 2], [300, 2]]) / np.hypot([[400], [300]], 2)
+    text = np.array([[4, 3], [5, 3]]) / np.hypot([[4], [5]], 3)
+    cosine = (audio * text).sum(axis=1, keepdims=True)
+    assert_allclose(features, np.hstack([audio, text, cosine]), rtol=1e-6)
+
+
+def test_an_encoder_is_called_with_at_most_a_batch(X):
+    sizes = []
+
+    class Counting(Plain):
+        projection_dim = 2
+
+        def encode_text(self, texts):
+            sizes.append(len(texts))
+            return super().encode_text(texts)
+
+    many = pd.concat([X] * 5, ignore_index=True)
+    many["text"] = [f"text {'x' * i}" for i in range(10)]
+    PairFeatures(Counting(), cache=None, batch_size=4).fit_transform(many)
+    assert sizes == [4, 4, 2]
+
+
+def test_clones_share_the_encoder(toy_encoder):
+    transformer = PairFeatures(toy_encoder)
+    assert clone(transformer).encoder is toy_encoder
+
+
+def test_a_clone_of_a_clone_is_independent(toy_encoder):
+    transformer = PairFeatures(toy_encoder).set_output(transform="pandas")
+    clone(transformer).set_output(transform="default")
+    assert transformer._sklearn_output_config == {"transform": "pandas"}
+
+
+def test_an_embedding_without_direction_is_refused(X):
+    class Mute(Plain):
+        def encode_audio(self, waveforms):
+            return np.zeros((len(waveforms), 2))
+
+    with pytest.raises(ValueError, match=r"Mute\.encode_audio: .* not all zero"):
+        PairFeatures(Mute(), cache=None).fit_transform(X)
+
+
+def test_towers_of_different_width_are_refused(X):
+    class Uneven(Plain):
+        def encode_audio(self, waveforms):
+            return np.ones((len(waveforms), 3))
+
+    with pytest.raises(ValueError, match=r"shape \(2, 2\); got shape \(2, 3\)"):
+        PairFeatures(Uneven(), cache=None).fit_transform(X)
+
+
+def test_an_object_that_is_no_encoder_is_refused(X):
+    with pytest.raises(ValueError, match="'encoder' parameter of PairFeatures"):
+        PairFeatures("laion").fit(X)
+
+
+def test_a_file_that_changes_while_it_is_read_is_stored_under_its_new_content(
+    toy_encoder, cache, pairs, monkeypatch
+):
+    transformer = PairFeatures(toy_encoder, cache=cache).fit(pairs)
+    original = transformer.transform(pairs)
+    (cache / "embeddings.sqlite3").unlink()
+    first, last = pairs["audio"].iloc[[0, -1]]
+    content = Path(first).read_bytes()
+    read = _embed.read_keyed_audio
+
+    def read_after_a_change(source, rate):
+        if source == first:
+            Path(first).write_bytes(Path(last).read_bytes())
+        return read(source, rate)
+
+    monkeypatch.setattr(_embed, "read_keyed_audio", read_after_a_change)
+    transformer.transform(pairs)
+    monkeypatch.setattr(_embed, "read_keyed_audio", read)
+    Path(first).write_bytes(content)
+    assert_array_equal(transformer.transform(pairs), original)
+
+
+# Precomputed embeddings
+
+
+def test_pairing_is_by_key_and_not_by_order(table):
+    audio, text, X, expected = table
+    features = PrecomputedPairFeatures(audio, text, blocks=BLOCKS)
+    assert_allclose(features.fit_transform(X), expected, rtol=1e-6)
+    backwards = dict(reversed(audio.items()))
+    features = PrecomputedPairFeatures(backwards, text, blocks=BLOCKS)
+    assert_allclose(features.fit_transform(X), expected, rtol=1e-6)
+
+
+def save_one_array_per_key(path, table):
+    np.savez(path, **table)
+
+
+def save_keys_and_embeddings(path, table):
+    np.savez(path, keys=list(table), embeddings=list(table.values()))
+
+
+def save_fields(path, table):
+    fields = [("key", "U20"), ("embedding", "f4", (2,))]
+    np.save(path, np.array(list(table.items()), dtype=fields))
+
+
+@pytest.mark.parametrize(
+    ("save", "suffix"),
+    [
+        (save_one_array_per_key, ".npz"),
+        (save_keys_and_embeddings, ".npz"),
+        (save_fields, ".npy"),
+    ],
+)
+def test_files_give_what_a_mapping_gives(table, tmp_path, save, suffix):
+    audio, text, X, expected = table
+    paths = [tmp_path / f"{name}{suffix}" for name in ("audio", "text")]
+    for path, rows in zip(paths, (audio, text), strict=True):
+        save(path, rows)
+    features = PrecomputedPairFeatures(*paths, blocks=BLOCKS)
+    assert_allclose(features.fit_transform(X), expected, rtol=1e-6)
+
+
+def test_a_path_object_stands_for_its_string(table, tmp_path):
+    _, text, X, _ = table
+    X["audio"] = [tmp_path / "c.wav", tmp_path / "a.wav"]
+    audio = {str(tmp_path / name): [1.0, 0.0] for name in ("a.wav", "c.wav")}
+    features = PrecomputedPairFeatures(audio, text, blocks=("cosine",))
+    assert_allclose(features.fit_transform(X), [[0], [1]], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("vector", "reason"),
+    [
+        ([1.0, 0.0, 0.0], r"has shape \(3,\); the others have \(2,\)"),
+        ([0.0, 0.0], "all zero or not finite"),
+        ([np.nan, 1.0], "all zero or not finite"),
+    ],
+)
+def test_an_unusable_embedding_is_named(table, vector, reason):
+    audio, text, X, _ = table
+    audio["a.wav"] = vector
+    audio = {"c.wav": audio.pop("c.wav"), **audio}  # the first sets the width
+    with pytest.raises(BadPairsError, match=f"row 1 .*audio 'a.wav': .*{reason}"):
+        PrecomputedPairFeatures(audio, text).fit_transform(X)
+
+
+def test_a_key_that_is_missing_is_named_beside_one_that_is_there(table):
+    audio, text, X, _ = table
+    X.loc[1, "text"] = "Rain"
+    with pytest.raises(
+        BadPairsError, match=r"text 'Rain': .* 2 keys .* such as 'rain'"
+    ):
+        PrecomputedPairFeatures(audio, text).fit_transform(X)
+
+
+def test_samples_are_no_key(table):
+    audio, text, _, _ = table
+    X = pd.DataFrame({"audio": [{"array": [0.1]}], "text": ["rain"]})
+    with pytest.raises(BadPairsError, match="no embedding has this key"):
+        PrecomputedPairFeatures(audio, text).fit_transform(X)
+
+
+def test_spaces_of_different_width_are_refused(table):
+    audio, _, X, _ = table
+    with pytest.raises(ValueError, match="vectors of 2 and of 3 values"):
+        PrecomputedPairFeatures(audio, {"rain": [1, 2, 3]}).fit(X)
+
+
+def test_an_empty_table_is_refused(table):
+    audio, _, X, _ = table
+    with pytest.raises(ValueError, match="text_embeddings is empty"):
+        PrecomputedPairFeatures(audio, {}).fit(X)
+
+
+def test_a_plain_array_does_not_tell_its_keys(table, tmp_path):
+    _, text, X, _ = table
+    np.save(tmp_path / "a.npy", np.ones((2, 2)))
+    with pytest.raises(ValueError, match="fields 'key' and 'embedding'; got float64"):
+        PrecomputedPairFeatures(tmp_path / "a.npy", text).fit(X)
+
+
+def test_pickled_objects_are_not_loaded(table, tmp_path):
+    audio, text, X, _ = table
+    np.save(tmp_path / "a.npy", audio)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        PrecomputedPairFeatures(tmp_path / "a.npy", text).fit(X)
+
+
+def test_a_missing_file_is_named(table, tmp_path):
+    _, text, X, _ = table
+    with pytest.raises(FileNotFoundError, match=r"gone\.npz"):
+        PrecomputedPairFeatures(tmp_path / "gone.npz", text).fit(X)

@@ -1,0 +1,211 @@
+"""The whole system on the bundled mini checkpoints and a simulated challenge."""
+
+import pickle
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_score
+
+from clapstack import LaionClapPairFeatures, MsClapPairFeatures, make_clap_stack
+from clapstack.exceptions import BadPairsError, FingerprintMismatchError
+from clapstack.metrics import srcc, srcc_scorer
+
+ENCODERS = {
+    "laion-unfused": LaionClapPairFeatures("bundled:laion-unfused", cache=None),
+    "laion-fused": LaionClapPairFeatures("bundled:laion-fused", cache=None),
+    "msclap": MsClapPairFeatures("bundled:msclap", cache=None),
+}
+each_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+
+
+def test_stack_finds_real_signal(fitted, challenge):
+    _, test = challenge
+    assert srcc(test.y, fitted.predict(test.X)) > 0.2
+
+
+def test_predictions_are_on_the_scale_of_the_ratings(fitted, challenge):
+    train, test = challenge
+    scores = fitted.predict(test.X)
+    assert abs(scores.mean() - train.y.mean()) < 1.5
+    assert 0.2 < scores.std() < 2 * train.y.std()
+
+
+def test_columns_carry_the_family_names(fitted, challenge):
+    _, test = challenge
+    features = fitted[:-1].transform(test.X)
+    families = list(dict.fromkeys(name.split("__")[0] for name in features.columns))
+    assert families == ["laion_unfused", "laion_fused", "msclap", "cross"]
+    assert set(map(str, features.dtypes)) == {"float32"}
+
+
+def test_refit_gives_the_same_bits(fitted, challenge):
+    train, test = challenge
+    again = clone(fitted).fit(train.X, train.y)
+    assert_array_equal(again.predict(test.X), fitted.predict(test.X))
+
+
+def test_pickle_is_small_and_predicts_the_same_bits_in_a_fresh_process(
+    fitted, challenge, tmp_path
+):
+    _, test = challenge
+    model, pairs, out = (tmp_path / k for k in ("model.joblib", "X.pkl", "y.npy"))
+    joblib.dump(fitted, model)
+    test.X.to_pickle(pairs)
+    assert model.stat().st_size < 50e6
+    code = (
+        "import joblib, numpy, pandas, sys; "
+        f"X = pandas.read_pickle({str(pairs)!r}); "
+        f"numpy.save({str(out)!r}, joblib.load({str(model)!r}).predict(X))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert_array_equal(np.load(out), fitted.predict(test.X))
+
+
+def test_feature_step_pickles_without_weights(fitted):
+    assert len(pickle.dumps(fitted["features"])) < 20_000
+
+
+def test_other_weights_than_those_fitted_are_refused(fitted, challenge):
+    _, test = challenge
+    swapped = pickle.loads(pickle.dumps(fitted["features"]))
+    dict(swapped.transformer_list)["laion_unfused"].checkpoint = "bundled:laion-fused"
+    with pytest.raises(FingerprintMismatchError, match="was fitted with the weights"):
+        swapped.transform(test.X)
+
+
+def test_cross_val_score_works_with_groups(pipeline, challenge):
+    train, _ = challenge
+    groups = np.arange(len(train.y)) // 4
+    scores = cross_val_score(
+        pipeline,
+        train.X,
+        train.y,
+        groups=groups,
+        cv=GroupKFold(2),
+        scoring=srcc_scorer,
+        error_score="raise",
+    )
+    assert scores.shape == (2,)
+    assert np.isfinite(scores).all()
+
+
+def test_grid_search_drops_families_and_encodes_nothing_again(
+    fitted, pipeline, challenge, monkeypatch
+):
+    from clapstack.encoders import _base
+
+    def encode(self, *args, **kwargs):
+        pytest.fail("a stored embedding was encoded again")
+
+    monkeypatch.setattr(_base.ClapEncoder, "encode_audio", encode)
+    monkeypatch.setattr(_base.ClapEncoder, "encode_text", encode)
+    train, _ = challenge
+    fused = dict(pipeline["features"].transformer_list)["laion_fused"]
+    grid = {
+        "agreement__n_components": [4, 8],
+        "features__laion_fused": ["drop", fused],
+        "stack__boosting": [False],
+        "stack__alpha": [1.0],
+    }
+    search = GridSearchCV(
+        pipeline, grid, scoring=srcc_scorer, cv=KFold(2), error_score="raise"
+    )
+    search.fit(train.X, train.y)
+    assert len(search.cv_results_["params"]) == 4
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@each_encoder
+def test_embeddings_do_not_depend_on_the_batch_or_on_neighbours(encoder, challenge):
+    _, test = challenge
+    X = test.X[:7]
+    whole = clone(encoder).set_params(batch_size=7).fit_transform(X)
+    small = clone(encoder).set_params(batch_size=2).fit_transform(X)
+    alone = np.vstack([clone(encoder).fit_transform(X[i : i + 1]) for i in range(7)])
+    assert_allclose(small, whole, atol=1e-6)
+    assert_allclose(alone, whole, atol=1e-6)
+
+
+@each_encoder
+def test_path_and_array_give_the_same_features(encoder, challenge):
+    _, test = challenge
+    X = test.X[:3]
+    read = [sf.read(path, dtype="float32") for path in X["audio"]]
+    tuples = X.assign(audio=read)
+    mappings = X.assign(audio=[{"array": a, "sampling_rate": r} for a, r in read])
+    from_path = clone(encoder).fit_transform(X)
+    assert_array_equal(clone(encoder).fit_transform(tuples), from_path)
+    assert_array_equal(clone(encoder).fit_transform(mappings), from_path)
+
+
+@each_encoder
+def test_long_clips_embed_the_same_on_every_call(encoder):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000 * 23)
+    X = pd.DataFrame({"audio": [(noise, 16_000)] * 2, "text": ["wind", "rain"]})
+    first = clone(encoder).fit_transform(X)
+    assert_array_equal(clone(encoder).fit_transform(X), first)
+    assert_allclose(
+        np.linalg.norm(first[:, : first.shape[1] // 5], axis=1), 1, atol=1e-5
+    )
+
+
+def test_bad_rows_are_named_and_good_rows_are_kept(challenge, tmp_path):
+    _, test = challenge
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "notes.wav").write_text("not audio at all")
+    silent = (np.zeros(16_000, dtype=np.float32), 16_000)
+    broken = (np.full(16_000, np.nan, dtype=np.float32), 16_000)
+    good = list(test.X["audio"][:2])
+    audio = [
+        good[0],
+        "no/such.wav",
+        str(tmp_path / "empty.wav"),
+        str(tmp_path / "notes.wav"),
+        silent,
+        broken,
+        good[1],
+        good[1],
+        good[1],
+    ]
+    texts = ["a dog"] * 6 + ["  ", None, "a cow"]
+    X = pd.DataFrame({"audio": audio, "text": texts})
+    cache = tmp_path / "store"
+    features = LaionClapPairFeatures("bundled:laion-unfused", cache=str(cache))
+    with pytest.raises(BadPairsError, match="7 of 9 pairs") as caught:
+        features.fit(X).transform(X)
+    assert [row.position for row in caught.value.rows] == [1, 2, 3, 4, 5, 6, 7]
+    from clapstack.encoders import _base
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(_base.ClapEncoder, "encode_audio")
+        patch.delattr(_base.ClapEncoder, "encode_text")
+        assert features.transform(X.loc[[0, 8]]).shape[0] == 2
+
+
+def test_unknown_family_is_named():
+    with pytest.raises(ValueError, match=r"got \['beats'\]"):
+        make_clap_stack(families=["beats"])
+
+
+def test_unknown_set_of_checkpoints_is_named():
+    with pytest.raises(ValueError, match="'published' or 'bundled'"):
+        make_clap_stack("paper")
+
+
+def test_published_checkpoints_are_the_default():
+    names = [
+        transformer.checkpoint
+        for _, transformer in make_clap_stack()["features"].transformer_list
+    ]
+    assert names == [
+        "laion/clap-htsat-unfused",
+        "laion/clap-htsat-fused",
+        "microsoft/msclap",
+    ]

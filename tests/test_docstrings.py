@@ -1,0 +1,76 @@
+"""Public docstrings are complete, and their examples run."""
+
+import dataclasses
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+from numpydoc.validate import validate
+
+import clapstack
+
+PUBLIC = [
+    "clapstack",
+    "clapstack.agreement",
+    "clapstack.datasets",
+    "clapstack.encoders",
+    "clapstack.exceptions",
+    "clapstack.features",
+    "clapstack.metrics",
+    "clapstack.stacking",
+    "clapstack.store",
+    "clapstack.systems",
+]
+# What is asked of a docstring, by numpydoc's codes: a summary that ends in a period,
+# parameters documented one by one, in order, with types and descriptions, and returns.
+CHECKED = {"GL08", "SS01", "SS03", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01"}
+
+
+def is_record(thing):
+    """Tell named tuples and dataclasses, which document attributes instead."""
+    return hasattr(thing, "_fields") or dataclasses.is_dataclass(thing)
+
+
+def public_objects():
+    names = set()
+    for module in map(importlib.import_module, PUBLIC):
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                home = f"{thing.__module__}.{name}"
+                if not is_record(thing):
+                    names.add(home)
+                if inspect.isclass(thing):
+                    own = [k for k in vars(thing) if not k.startswith("_")]
+                    methods = [k for k in own if inspect.isfunction(vars(thing)[k])]
+                    names.update(f"{home}.{method}" for method in methods)
+    return sorted(names)
+
+
+@pytest.mark.parametrize("name", public_objects())
+def test_docstring_is_complete(name):
+    errors = [
+        (code, message) for code, message in validate(name)["errors"] if code in CHECKED
+    ]
+    assert not errors
+
+
+def test_there_are_docstrings_to_check():
+    assert len(public_objects()) > 50
+
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(clapstack.__path__, "clapstack.")
+    if not module.name.endswith("__main__")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLAPSTACK_CACHE", str(tmp_path))
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    module = importlib.import_module(name)
+    assert doctest.testmod(module, optionflags=options).failed == 0
