@@ -94,11 +94,11 @@ def run_demo(
     if (data / "simulated_truth.csv").exists():
         echo(f"1. Using the simulated challenge in {data}.")
     else:
-        echo(f"1. Simulating {n_train + n_test} scenes and their listeners in {data} …")
+        echo(f"1. Simulating scenes, captions and listeners in {data} …")
         make_simulated_xacle(
             data,
             n_train=n_train,
-            n_validation=0,
+            n_validation=100,
             n_test=n_test,
             random_state=random_state,
             verbose=verbose,

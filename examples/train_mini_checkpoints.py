@@ -55,7 +55,7 @@ from clapstack.datasets._sounds import sound_classes
 from clapstack.encoders._frontends import LogMel, fuse, mel_bank
 from clapstack.encoders._msclap import SUFFIX, MsClapModel, to_official
 
-N_CAPTIONS = 4  # drawn per scene ahead of training
+N_CAPTIONS = 4  # right ones, and edited ones, drawn per scene ahead of training
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class Recipe:
     audio: dict
     text: dict
     vocabulary: int
+    n_scenes: int
+    n_steps: int
     long_share: float = 0.0  # share of scenes longer than the window
     edited_weight: float = 0.0  # of edited captions as negatives
     class_weight: float = 1.0
@@ -110,6 +112,8 @@ RECIPES = {
         | {"hidden_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4}
         | {"intermediate_size": 384},
         vocabulary=520,
+        n_scenes=10_000,
+        n_steps=3_000,
     ),
     "laion-fused": Recipe(
         seed=22,
@@ -126,6 +130,8 @@ RECIPES = {
         | {"hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3}
         | {"intermediate_size": 192},
         vocabulary=400,
+        n_scenes=8_000,
+        n_steps=2_600,
         long_share=0.1,
         edited_weight=0.3,
         mask_bands=8,
@@ -144,6 +150,8 @@ RECIPES = {
         text={"n_embd": 128, "n_layer": 1, "n_head": 2, "n_inner": 384}
         | {"n_positions": 77},
         vocabulary=480,
+        n_scenes=8_000,
+        n_steps=2_000,
         class_weight=1.5,
         label_smoothing=0.1,
         mask_bands=6,
@@ -212,10 +220,9 @@ def render_pool(recipe, n_scenes, to_mel):
         right = [
             simulate_caption(scene, rng, edit="right").text for _ in range(N_CAPTIONS)
         ]
-        edits = ("replace", "add", "replace", "other")
-        wrong = [
-            simulate_caption(scene, rng, edit=edit).text for edit in edits[:N_CAPTIONS]
-        ]
+        add = "add" if len(scene.events) < 3 else "replace"
+        edits = ("replace", add, "replace", "other")
+        wrong = [simulate_caption(scene, rng, edit=edit).text for edit in edits]
         captions.append((right, wrong))
         for event in scene.events:
             present[i, names.index(event.name)] = True
@@ -476,9 +483,12 @@ def edited_loss(right, wrong, scale):
     return F.softplus(scale * (wrong - right)).mean()
 
 
-def train(name, out, *, n_scenes, n_steps, device, learning_rate=1.5e-3):
+def train(
+    name, out, *, n_scenes=None, n_steps=None, device="cpu", learning_rate=1.5e-3
+):
     """Train one recipe and write its folder."""
     recipe = RECIPES[name]
+    n_scenes, n_steps = n_scenes or recipe.n_scenes, n_steps or recipe.n_steps
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     mini = (MsClapMini if name == "msclap" else LaionMini)(recipe, device)
@@ -557,8 +567,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=12_000)
-    parser.add_argument("--steps", type=int, default=3_000)
+    parser.add_argument("--scenes", type=int, help="default: the recipe's")
+    parser.add_argument("--steps", type=int, help="default: the recipe's")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     train(

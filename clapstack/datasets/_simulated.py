@@ -257,6 +257,11 @@ def simulate_caption(
     -------
     caption : SimulatedCaption
         The text and what it claims.
+
+    Raises
+    ------
+    ValueError
+        If the edit would leave no claim or make a fourth.
     """
     names = [event.name for event in scene.events]
     relation = scene.relation
@@ -264,6 +269,9 @@ def simulate_caption(
         edit = str(rng.choice(EDITS, p=EDIT_SHARES[len(names)]))
     if edit == "swap" and relation != "sequence":
         edit = "right"
+    if (edit == "add" and len(names) == 3) or (edit == "drop" and len(names) == 1):
+        msg = f"a caption claims one to three sounds; cannot {edit} with {len(names)}."
+        raise ValueError(msg)
     others = [name for name in sound_classes() if name not in names]
     if edit == "drop":
         del names[rng.integers(len(names))]

@@ -190,3 +190,11 @@ def test_every_class_has_a_recording_that_training_may_hear():
 def test_words_of_classes_are_all_different():
     words = [word for entry in sound_classes().values() for word in entry.words]
     assert len(words) == len(set(words))
+
+
+@pytest.mark.parametrize(("edit", "n_sounds"), [("add", 3), ("drop", 1)])
+def test_edit_that_leaves_no_caption_is_refused(edit, n_sounds):
+    rng = np.random.default_rng(0)
+    scene = simulate_scene(rng, names=["cow", "siren", "piano"][:n_sounds])
+    with pytest.raises(ValueError, match=f"cannot {edit} with {n_sounds}"):
+        simulate_caption(scene, rng, edit=edit)
