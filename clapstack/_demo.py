@@ -90,19 +90,7 @@ def run_demo(
     """
     started = time.perf_counter()
     echo(INTRODUCTION)
-    data = folder / f"simulated_xacle_{n_train}_{n_test}_{random_state}"
-    if (data / "simulated_truth.csv").exists():
-        echo(f"1. Using the simulated challenge in {data}.")
-    else:
-        echo(f"1. Simulating scenes, captions and listeners in {data} …")
-        make_simulated_xacle(
-            data,
-            n_train=n_train,
-            n_validation=100,
-            n_test=n_test,
-            random_state=random_state,
-            verbose=verbose,
-        )
+    data = simulate_challenge(folder, n_train, n_test, random_state, verbose, echo)
     train, test = load_xacle(data, "train"), load_xacle(data, "test")
 
     echo("2. Encoding every clip and caption once with three frozen CLAP models …")
@@ -140,6 +128,30 @@ def run_demo(
         echo(f"   {float(there.stdout):5.2f}  “{text}” ({kind}; {same} as here)")
     echo(f"\nDone in {time.perf_counter() - started:.0f} s.")
     return table
+
+
+def simulate_challenge(
+    folder: Path,
+    n_train: int,
+    n_test: int,
+    random_state: int,
+    verbose: bool,
+    echo: Echo,
+) -> Path:
+    """Return a simulated challenge of this size and seed; write it if need be."""
+    data = folder / f"simulated_xacle_{n_train}_{n_test}_{random_state}"
+    if (data / "simulated_truth.csv").exists():
+        echo(f"1. Using the simulated challenge in {data}.")
+        return data
+    echo(f"1. Simulating scenes, captions and listeners in {data} …")
+    return make_simulated_xacle(
+        data,
+        n_train=n_train,
+        n_validation=100,
+        n_test=n_test,
+        random_state=random_state,
+        verbose=verbose,
+    )
 
 
 def demo_systems(make: Callable[..., Pipeline]) -> dict[str, Pipeline]:

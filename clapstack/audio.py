@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -29,8 +29,10 @@ __all__ = [
     "MAX_RATE",
     "MIN_RATE",
     "READING_VERSION",
+    "FileState",
     "audio_key",
     "describe_audio",
+    "file_state",
     "read_audio",
     "read_keyed_audio",
     "window_starts",
@@ -44,6 +46,30 @@ _MAX_PEAK = 100.0  # 40 dB over full scale: samples that nobody scaled to [-1, 1
 _UNKNOWN_LENGTH = 2**62  # libsndfile says 2**63 - 1 when a header states no length
 _FORMATS = {"AIFF", "FLAC", "MP3", "OGG", "RF64", "WAV", "WAVEX"}
 _SETTLED_NS = 2_000_000_000  # the coarsest file clock in use (FAT) ticks every 2 s
+
+
+class FileState(NamedTuple):
+    """What of a file changes whenever its content does.
+
+    Attributes
+    ----------
+    path : str
+        Absolute path.
+    device, inode : int
+        Which file it is.
+    size : int
+        Bytes.
+    modified, changed : int
+        Times of the last modification and of the last change of any kind, in
+        nanoseconds.
+    """
+
+    path: str
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
 
 
 def read_audio(source: Any, sample_rate: int) -> np.ndarray:
@@ -170,13 +196,47 @@ def audio_key(source: Any) -> str:
         clip = _parse(source)
         if not isinstance(clip, Path):
             return _array_key(*clip)
-        signature = _signature(clip)
-        if signature is None:
-            return _file_key.__wrapped__(clip, signature)
-        return _file_key(clip, signature)
+        state = file_state(clip)
+        if state is None:
+            return _file_key.__wrapped__(clip, state)
+        return _file_key(clip, state)
     except AudioError as error:
         msg = f"{describe_audio(source)}: {error}"
         raise AudioError(msg) from error.__cause__
+
+
+def file_state(source: Any) -> FileState | None:
+    """Return what changes whenever the content of an audio file does.
+
+    Parameters
+    ----------
+    source : path-like, tuple or mapping
+        As for `read_audio`.
+
+    Returns
+    -------
+    state : FileState or None
+        None where nothing tells: for arrays, for a file that changed so recently that
+        another change might leave the same times, on Windows, and for a file that
+        cannot be found (reading it says what is wrong).
+    """
+    if not isinstance(source, (str, os.PathLike)) or os.name == "nt":
+        return None
+    try:
+        status = os.stat(source)
+    except (OSError, ValueError):  # ValueError: a NUL in the path
+        return None
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    if time.time_ns() - changed < _SETTLED_NS:
+        return None
+    return FileState(
+        os.path.abspath(source),
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 def describe_audio(source: Any) -> str:
@@ -325,26 +385,8 @@ def _array_key(samples: np.ndarray, rate: Any) -> str:
     return digest.hexdigest()
 
 
-def _signature(path: Path) -> tuple[int, ...] | None:
-    """Return what changes whenever a file does, or None where nothing tells."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None  # reading the file says what is wrong
-    changed = max(status.st_mtime_ns, status.st_ctime_ns)
-    if os.name == "nt" or time.time_ns() - changed < _SETTLED_NS:
-        return None
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
-
-
 @lru_cache(maxsize=1 << 18)
-def _file_key(path: Path, signature: tuple[int, ...] | None) -> str:
+def _file_key(path: Path, state: FileState | None) -> str:
     return hashlib.sha256(_file_bytes(path)).hexdigest()
 
 
@@ -385,7 +427,7 @@ def _decode(content: bytes) -> tuple[np.ndarray, int]:
                     "cannot be told. Convert it to WAV or FLAC."
                 )
                 raise AudioError(msg)
-            samples = file.read(dtype="float32", always_2d=True)
+            samples = _all_frames(file)
             n_missing = file.frames - len(samples)
             kind, rate = file.format, file.samplerate
     except soundfile.LibsndfileError as error:
@@ -407,6 +449,19 @@ def _decode(content: bytes) -> tuple[np.ndarray, int]:
         )
         raise AudioError(msg)
     return samples, rate
+
+
+def _all_frames(file: soundfile.SoundFile) -> np.ndarray:
+    """Read to the end, unless a damaged header promises more than fits in memory."""
+    try:
+        return file.read(dtype="float32", always_2d=True)
+    except (MemoryError, ValueError) as error:  # ValueError: no array is so large
+        msg = (
+            f"the {file.format} file promises {file.frames} frames of {file.channels} "
+            "channels, which do not fit in memory. It is damaged, and must be copied "
+            "or exported again, or it is too long, and must be cut."
+        )
+        raise AudioError(msg) from error
 
 
 def _chunk_shortfall(content: bytes) -> int:

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from clapstack._cache_command import cache_app
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Predict how well an audio clip satisfies a text prompt (0-10).",
 )
+app.add_typer(cache_app, name="cache")
 
 
 @app.command()

@@ -10,6 +10,7 @@ __all__ = [
     "BadPair",
     "BadPairsError",
     "CheckpointError",
+    "CollapsedTowerWarning",
     "FingerprintMismatchError",
 ]
 
@@ -20,6 +21,10 @@ class AudioError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be found, read or matched to its model."""
+
+
+class CollapsedTowerWarning(UserWarning):
+    """A tower gives distinct inputs all but the same embedding."""
 
 
 class FingerprintMismatchError(ValueError):

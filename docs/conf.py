@@ -4,7 +4,7 @@ from clapstack import __version__
 
 project = "clapstack"
 author = "clapstack developers"
-copyright = "2026, clapstack developers"  # noqa: A001 - Sphinx reads this name
+copyright = "2026, clapstack developers"
 release = version = __version__
 
 extensions = [

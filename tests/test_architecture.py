@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "datasets": {"metrics"},
     "systems": {"features", "agreement", "stacking"},
     "_demo": {"datasets", "metrics", "stacking", "systems"},
-    "cli": {"_demo", "systems", "datasets"},
+    "_cache_command": {"store"},
+    "cli": {"_cache_command", "_demo", "systems", "datasets"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -1,4 +1,4 @@
-"""LAION CLAP as transformers stores it: HTS-AT audio tower, RoBERTa text tower."""
+"""LAION CLAP: an HTS-AT audio tower and a RoBERTa text tower."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from transformers import ClapConfig, ClapModel
 
 from clapstack.encoders._base import ClapEncoder, pad_tokens
 from clapstack.encoders._frontends import LogMel, fuse, mel_bank
+from clapstack.encoders._laion_official import build_laion, front_end_settings
 from clapstack.encoders._weights import (
     check_tensors,
     find_laion,
@@ -31,10 +32,16 @@ class LaionClapEncoder(ClapEncoder):
     configuration) takes a long clip in one pass, as the whole shrunk to a window and
     three chunks of it; a short one passes it as four equal spectrograms, unfused.
 
-    The front end follows the configuration of transformers' extractor: the Slaney mel
-    bank, or with ``truncation="fusion"`` the HTK one. That extractor draws chunks at
-    random and marks a random clip of a batch without long ones as long; here chunks
-    have fixed places and every clip is marked for what it is.
+    A checkpoint in transformers' format is heard through the front end that its
+    configuration describes: the Slaney mel bank, or with ``truncation="fusion"`` the
+    HTK one. That extractor draws chunks at random and marks a random clip of a batch
+    without long ones as long; here chunks have fixed places and every clip is marked
+    for what it is.
+
+    A checkpoint in the authors' format (``.pt``) is heard through the front end of
+    their package, which also rounds samples to 16 bits and cuts a text at 77 tokens.
+    Rounding fills bands that are all but silent with noise: there the two formats of
+    the same weights differ, by up to 1e-2, and their fingerprints always do.
     """
 
     @classmethod
@@ -43,10 +50,9 @@ class LaionClapEncoder(ClapEncoder):
     ) -> LaionClapEncoder:
         """Load a checkpoint; see :func:`find_laion` for what it may be."""
         folder, weights = find_laion(checkpoint, revision)
-        config: Any = ClapConfig.from_dict(read_json(folder / "config.json"))
-        settings = _front_end_settings(folder, fused=config.audio_config.enable_fusion)
-        tokenizer = read_tokenizer(folder)
-        text = config.text_config
+        read = _read_official if weights.suffix == ".pt" else _read_transformers
+        model, settings, tokenizer = read(folder, weights)
+        text = model.config.text_config
         if len(tokenizer) > text.vocab_size:
             msg = (
                 f"The tokenizer in {folder} is not the text tower's: it has "
@@ -55,14 +61,7 @@ class LaionClapEncoder(ClapEncoder):
             raise CheckpointError(msg)
         # RoBERTa's positions start behind the padding's.
         n_positions = text.max_position_embeddings - text.pad_token_id - 1
-        settings["max_tokens"] = min(tokenizer.model_max_length, n_positions)
-        with torch.random.fork_rng(devices=[]):
-            model = ClapModel(config)
-        tensors = read_tensors(weights)
-        check_tensors(tensors, model.state_dict(), source=weights)
-        # The buffers that the constructor derives stay as they are.
-        weights_alone = {k: v for k, v in tensors.items() if not is_derived(k)}
-        model.load_state_dict(weights_alone, strict=False)
+        settings["max_tokens"] = min(settings["max_tokens"], n_positions)
         bank = mel_bank(
             settings["n_fft"],
             settings["n_mels"],
@@ -75,7 +74,7 @@ class LaionClapEncoder(ClapEncoder):
             model=model,
             tokenizer=tokenizer,
             log_mel=LogMel(bank, hop_length=settings["hop_length"]),
-            projection_dim=config.projection_dim,
+            projection_dim=model.config.projection_dim,
             settings=settings,
             source=str(weights),
             device=device,
@@ -85,6 +84,8 @@ class LaionClapEncoder(ClapEncoder):
     def _mels(
         self, waveform: NDArray[np.float32], crop: str
     ) -> Iterator[tuple[torch.Tensor, bool]]:
+        if self._settings["int16"]:
+            waveform = round_to_int16(waveform)
         if not self._settings["fused"]:
             yield from super()._mels(waveform, crop)
         elif crop == "windows" and len(waveform) > self.window:
@@ -98,6 +99,8 @@ class LaionClapEncoder(ClapEncoder):
                 yield mel.expand(4, -1, -1), longer
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
+        if not longer.any():
+            mels = mels[:, :1]  # of the four equal ones the model looks at the first
         pooled = self._model.audio_model(
             input_features=mels, is_longer=longer[:, None]
         ).pooler_output
@@ -113,7 +116,36 @@ class LaionClapEncoder(ClapEncoder):
         return self._model.text_projection(pooled)
 
 
-def _front_end_settings(folder: Path, *, fused: bool) -> dict[str, Any]:
+def round_to_int16(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Clip to [-1, 1] and round towards zero to steps of 1 / 32767."""
+    steps = (np.clip(waveform, -1, 1) * 32767).astype(np.int16)
+    return (steps / 32767).astype(np.float32)
+
+
+def _read_official(folder: Path, weights: Path) -> tuple[Any, dict[str, Any], Any]:
+    """Return model, settings and tokenizer of a file in the authors' format."""
+    model = build_laion(read_tensors(weights), weights)
+    settings = front_end_settings(model.config.audio_config)
+    return model, settings, read_tokenizer(folder, roberta=True)
+
+
+def _read_transformers(folder: Path, weights: Path) -> tuple[Any, dict[str, Any], Any]:
+    """Return model, settings and tokenizer of a folder in transformers' format."""
+    config: Any = ClapConfig.from_dict(read_json(folder / "config.json"))
+    settings = _extractor_settings(folder, fused=config.audio_config.enable_fusion)
+    tokenizer = read_tokenizer(folder)
+    settings["max_tokens"] = tokenizer.model_max_length
+    with torch.random.fork_rng(devices=[]):
+        model = ClapModel(config)
+    tensors = read_tensors(weights)
+    check_tensors(tensors, model.state_dict(), source=weights)
+    # The buffers that the constructor derives stay as they are.
+    weights_alone = {k: v for k, v in tensors.items() if not is_derived(k)}
+    model.load_state_dict(weights_alone, strict=False)
+    return model, settings, tokenizer
+
+
+def _extractor_settings(folder: Path, *, fused: bool) -> dict[str, Any]:
     """Translate the configuration of transformers' extractor."""
     path = folder / "preprocessor_config.json"
     if path.exists():
@@ -152,5 +184,6 @@ def _front_end_settings(folder: Path, *, fused: bool) -> dict[str, Any]:
     settings["window"] = int(settings.pop("seconds") * settings["sample_rate"])
     settings["mel_scale"] = "htk" if fused else "slaney"
     settings["fused"] = fused
+    settings["int16"] = False
     settings["suffix"] = ""
     return settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,13 @@ from transformers import ClapAudioConfig, ClapAudioModel, GPT2Config, GPT2Model
 
 from clapstack.encoders._base import ClapEncoder, pad_tokens
 from clapstack.encoders._frontends import LogMel
+from clapstack.encoders._htsat import (
+    UNUSED_IN_HTSAT,
+    count_modules,
+    infer_htsat,
+    rename_tensors,
+    restore_names,
+)
 from clapstack.encoders._weights import (
     check_tensors,
     find_msclap,
@@ -33,7 +40,6 @@ MAX_TOKENS = 77
 SUFFIX = " <|endoftext|>"
 PAD_TOKEN = "!"
 PAD_ID = 0
-_IMAGE_SIZE = 256
 _HEAD_WIDTH = 64
 
 _HTSAT = "audio_encoder.base.htsat."
@@ -48,25 +54,10 @@ _PREFIXES = {
     _GPT2: "text_model.",
     "caption_encoder.projection.": "text_projection.",
 }
-_IN_BLOCKS = {
-    ".norm1.": ".layernorm_before.",
-    ".norm2.": ".layernorm_after.",
-    ".attn.relative_": ".attention.self.relative_",
-    ".attn.proj.": ".attention.output.dense.",
-    ".mlp.fc1.": ".intermediate.dense.",
-    ".mlp.fc2.": ".output.dense.",
-}
-_QKV = ".attn.qkv."
-_SPLIT_QKV = [f".attention.self.{part}." for part in ("query", "key", "value")]
 
-# Tensors of the official file that no embedding depends on: AudioSet's class head, the
-# discrete Fourier transform as a convolution, masks and indices that follow from the
-# shapes.
+# Tensors of the official file that no embedding depends on.
 _UNUSED = re.compile(
-    rf"{re.escape(_HTSAT)}("
-    r"spectrogram_extractor\.stft\.conv_(real|imag)\.weight"
-    r"|tscam_conv\.(weight|bias)|head\.(weight|bias)|bn0\.num_batches_tracked"
-    r"|layers\.\d+\.blocks\.\d+\.(attn_mask|attn\.relative_position_index))"
+    rf"{re.escape(_HTSAT)}{UNUSED_IN_HTSAT}"
     rf"|{re.escape(_GPT2)}h\.\d+\.attn\.(bias|masked_bias)"
 )
 
@@ -195,20 +186,8 @@ def to_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         256 wide needs one of them, ``layers.0.blocks.1.attn_mask``, added, since its
         width cannot be told from the others.
     """
-    official = {}
-    query, *others = _SPLIT_QKV
-    for name, tensor in state.items():
-        if any(part in name for part in others):
-            continue
-        if query in name:
-            parts = [state[name.replace(query, part)] for part in _SPLIT_QKV]
-            name, tensor = name.replace(query, _QKV), torch.cat(parts)
-        if ".blocks." in name:
-            name = _rename(name, {ours: theirs for theirs, ours in _IN_BLOCKS.items()})
-        name = _rename(name, {ours: theirs for theirs, ours in _PREFIXES.items()})
-        if not _UNUSED.fullmatch(name):
-            official[name] = tensor
-    return official
+    official = restore_names(state, _PREFIXES)
+    return {k: v for k, v in official.items() if not _UNUSED.fullmatch(k)}
 
 
 def from_official(official: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -227,19 +206,8 @@ def from_official(official: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
         For ``load_state_dict``, which still needs ``strict=False`` for the buffers
         that the constructor derives.
     """
-    state = {}
-    for name, tensor in official.items():
-        if _UNUSED.fullmatch(name):
-            continue
-        name = _rename(name, _PREFIXES)
-        if ".blocks." in name:
-            name = _rename(name, _IN_BLOCKS)
-        if _QKV in name:
-            for part, third in zip(_SPLIT_QKV, tensor.chunk(3), strict=True):
-                state[name.replace(_QKV, part)] = third
-        else:
-            state[name] = tensor
-    return state
+    used = {k: v for k, v in official.items() if not _UNUSED.fullmatch(k)}
+    return rename_tensors(used, _PREFIXES)
 
 
 def build_msclap(official: Mapping[str, torch.Tensor], source: Path) -> MsClapModel:
@@ -264,7 +232,8 @@ def build_msclap(official: Mapping[str, torch.Tensor], source: Path) -> MsClapMo
         )
         raise CheckpointError(msg)
     try:
-        audio_config, text_config = _audio_config(official), _text_config(official)
+        audio_config = infer_htsat(official, _HTSAT, enable_fusion=False)
+        text_config = _text_config(official)
         projection_dim = len(official["audio_encoder.projection.linear1.weight"])
         n_fft = 2 * (len(official[f"{_HTSAT}logmel_extractor.melW"]) - 1)
     except KeyError as error:
@@ -324,46 +293,6 @@ class MsClapEncoder(ClapEncoder):
         )
 
 
-def _audio_config(official: Mapping[str, torch.Tensor]) -> ClapAudioConfig:
-    """Infer the audio tower.
-
-    Depths are the numbers of blocks; heads and the attention window come from the
-    tables of relative positions, which have (2 window - 1)² rows and a column for each
-    head; patches do not overlap. The image is 256 pixels wide, as the authors' code
-    fixes it, unless the mask of the first shifted block, with a row for each attention
-    window of the image, says otherwise.
-    """
-    n_stages = _count(official, rf"{re.escape(_HTSAT)}layers\.(\d+)\.")
-    depths = [
-        _count(official, rf"{re.escape(_HTSAT)}layers\.{stage}\.blocks\.(\d+)\.")
-        for stage in range(n_stages)
-    ]
-    tables = [
-        official[f"{_HTSAT}layers.{stage}.blocks.0.attn.relative_position_bias_table"]
-        for stage in range(n_stages)
-    ]
-    width, _, patch, _ = official[f"{_HTSAT}patch_embed.proj.weight"].shape
-    window = (math.isqrt(len(tables[0])) + 1) // 2
-    mask = official.get(f"{_HTSAT}layers.0.blocks.1.attn_mask")
-    image = _IMAGE_SIZE if mask is None else math.isqrt(len(mask)) * window * patch
-    hidden = official[f"{_HTSAT}layers.0.blocks.0.mlp.fc1.weight"]
-    return ClapAudioConfig(
-        num_mel_bins=official[f"{_HTSAT}logmel_extractor.melW"].shape[1],
-        spec_size=image,
-        window_size=window,
-        patch_size=patch,
-        patch_stride=[patch, patch],
-        patch_embeds_hidden_size=width,
-        hidden_size=width * 2 ** (n_stages - 1),
-        depths=depths,
-        num_attention_heads=[table.shape[1] for table in tables],
-        num_hidden_layers=n_stages,
-        mlp_ratio=len(hidden) / width,
-        hidden_dropout_prob=0.0,
-        enable_fusion=False,
-    )
-
-
 def _text_config(official: Mapping[str, torch.Tensor]) -> GPT2Config:
     """Infer the text tower; GPT-2's heads are 64 wide in all its published sizes."""
     vocabulary, width = official[f"{_GPT2}wte.weight"].shape
@@ -377,22 +306,10 @@ def _text_config(official: Mapping[str, torch.Tensor]) -> GPT2Config:
         vocab_size=vocabulary,
         n_positions=len(official[f"{_GPT2}wpe.weight"]),
         n_embd=width,
-        n_layer=_count(official, rf"{re.escape(_GPT2)}h\.(\d+)\."),
+        n_layer=count_modules(official, rf"{re.escape(_GPT2)}h\.(\d+)\."),
         n_head=width // _HEAD_WIDTH,
         n_inner=official[f"{_GPT2}h.0.mlp.c_fc.weight"].shape[1],
     )
-
-
-def _count(names: Iterable[str], pattern: str) -> int:
-    found = (re.match(pattern, name) for name in names)
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
-
-
-def _rename(name: str, table: Mapping[str, str]) -> str:
-    for old, new in table.items():
-        if old in name:
-            return name.replace(old, new, 1)
-    return name
 
 
 def _check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int) -> None:

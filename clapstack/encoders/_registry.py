@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,7 @@ _LOCK = threading.Lock()
 
 def load_encoder(
     kind: str,
-    checkpoint: str,
+    checkpoint: str | os.PathLike[str],
     *,
     revision: str | None = None,
     device: str | None = None,
@@ -40,11 +41,13 @@ def load_encoder(
     ----------
     kind : {"laion", "msclap"}
         Format of the checkpoint.
-    checkpoint : str
+    checkpoint : str or path-like
         "laion": a hub id, such as "laion/clap-htsat-unfused", or a local folder in
-        transformers' format. "msclap": a ``.pth`` file of the 2023 version with gpt2's
-        tokenizer beside it, a folder that holds them, or the hub id
-        "microsoft/msclap". Both: "bundled:<name>".
+        transformers' format; or a ``.pt`` file of the authors with roberta-base's
+        tokenizer beside it, which may also be on the hub, such as
+        "lukewys/laion_clap/630k-audioset-best.pt". "msclap": a ``.pth`` file of the
+        2023 version with gpt2's tokenizer beside it, a folder that holds them, or the
+        hub id "microsoft/msclap". Both: "bundled:<name>".
     revision : str or None, default=None
         Branch, tag or commit of a hub id.
     device : str or None, default=None
@@ -79,13 +82,12 @@ def load_encoder(
             msg = f"{name} must be one of {sorted(known)}; got {given!r}."
             raise ValueError(msg)
     device = str(torch.device(device or _best_device()))
-    path = Path(checkpoint).expanduser()
-    stamp = None
+    name, stamp = os.fspath(checkpoint), None
+    path = Path(name).expanduser()
     if path.exists():
-        checkpoint = str(path.absolute())
-        stamp = _stamp(path)
+        name, stamp = str(path.absolute()), _stamp(path)
     with _LOCK:
-        return _load(kind, checkpoint, stamp, revision, device, dtype)
+        return _load(kind, name, stamp, revision, device, dtype)
 
 
 def clear_encoders() -> None:

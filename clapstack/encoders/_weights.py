@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, GPT2TokenizerFast  # type: ignore[attr-defined]
+from transformers import (  # type: ignore[attr-defined]
+    AutoTokenizer,
+    GPT2TokenizerFast,
+    RobertaTokenizerFast,
+)
 
 from clapstack.exceptions import CheckpointError
 
 _BUNDLED = Path(__file__).parents[1] / "bundled"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+)/([\w.-]+\.pt)")
 _TOKENIZER_FILES = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -33,6 +40,7 @@ _LAION_NEEDS = (
     "config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin) "
     "and the tokenizer (tokenizer.json, or vocab.json and merges.txt)"
 )
+_LAION_TOKENIZER = "FacebookAI/roberta-base"
 _MSCLAP_WEIGHTS = "CLAP_weights_2023.pth"
 _MSCLAP_TOKENIZER = "openai-community/gpt2"
 _MSCLAP_NEEDS = (
@@ -46,6 +54,17 @@ _DERIVED = re.compile(
     r"(^|\.)(position_ids|token_type_ids|relative_position_index|num_batches_tracked)$"
 )
 
+# LAION's files are training checkpoints, whose optimizer notes its learning rate as a
+# NumPy scalar. To read those takes three callables that only build numbers, under the
+# names of NumPy 1 and 2.
+_rebuild_scalar = np.float64().__reduce__()[0]
+_NUMPY_SCALARS: list[Any] = [
+    (_rebuild_scalar, "numpy.core.multiarray.scalar"),
+    (_rebuild_scalar, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    np.dtypes.Float64DType,
+]
+
 
 def is_derived(name: str) -> bool:
     """Tell whether a tensor of this name follows from the configuration."""
@@ -53,38 +72,48 @@ def is_derived(name: str) -> bool:
 
 
 def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
-    """Locate a LAION CLAP checkpoint in transformers' format.
+    """Locate a LAION CLAP checkpoint, in transformers' format or the authors'.
 
     Parameters
     ----------
     checkpoint : str
-        A local folder, "bundled:<name>" or a hub id; a folder of that name wins over
-        the hub.
+        In transformers' format: a local folder, "bundled:<name>" or a hub id. In the
+        authors' format: a ``.pt`` file, local or on the hub as "owner/name/file.pt",
+        with roberta-base's tokenizer beside it, in ``tokenizer/`` beside it, or on
+        the hub. What is on this machine wins over the hub.
     revision : str or None
-        Branch, tag or commit on the hub.
+        Branch, tag or commit of the weights on the hub.
 
     Returns
     -------
     folder, weights : Path
-        The folder of configuration and tokenizer, and the file of weights in it.
+        The folder of the tokenizer (and, in transformers' format, of the
+        configuration), and the file of weights.
 
     Raises
     ------
     CheckpointError
         If there is no such checkpoint, or a file of it is missing.
     """
+    on_hub = _HUB_FILE.fullmatch(checkpoint)
+    if on_hub and not Path(checkpoint).exists():
+        repository, file = on_hub.groups()
+        weights = _download_file(repository, file, revision)
+        return _roberta_of(weights), weights
     folder = _local(checkpoint, _LAION_NEEDS) or _download_laion(checkpoint, revision)
     if folder.is_file():
+        if folder.suffix == ".pt":
+            return _roberta_of(folder), folder
         msg = (
             f"Checkpoint {checkpoint!r} is a file; a LAION CLAP checkpoint is a folder "
-            f"that holds {_LAION_NEEDS}."
+            f"that holds {_LAION_NEEDS}, or a .pt file of the authors."
         )
         raise CheckpointError(msg)
     if not _has_tokenizer(folder):
         _refuse_missing("the tokenizer", folder, _LAION_NEEDS)
-    for weights in _LAION_WEIGHTS:
-        if (folder / weights).exists():
-            return folder, folder / weights
+    for name in _LAION_WEIGHTS:
+        if (folder / name).exists():
+            return folder, folder / name
     _refuse_missing("model.safetensors or pytorch_model.bin", folder, _LAION_NEEDS)
 
 
@@ -112,10 +141,11 @@ def find_msclap(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
     """
     place = _local(checkpoint, _MSCLAP_NEEDS)
     if place is None:
-        folder = _download(checkpoint, revision, [_MSCLAP_WEIGHTS], _MSCLAP_NEEDS)
+        remedy = _into_a_folder(_MSCLAP_NEEDS)
+        folder = _download(checkpoint, revision, [_MSCLAP_WEIGHTS], remedy)
         if not (folder / _MSCLAP_WEIGHTS).exists():
             _refuse_missing(_MSCLAP_WEIGHTS, folder, _MSCLAP_NEEDS)
-        tokenizer = _download(_MSCLAP_TOKENIZER, None, _TOKENIZER_FILES, _MSCLAP_NEEDS)
+        tokenizer = _download(_MSCLAP_TOKENIZER, None, _TOKENIZER_FILES, remedy)
         return folder / _MSCLAP_WEIGHTS, tokenizer
     if place.is_dir():
         found = sorted(place.glob("CLAP_weights*.pth"))
@@ -129,10 +159,10 @@ def find_msclap(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
             )
             raise CheckpointError(msg)
         place = found[0]
-    for folder in (place.parent, place.parent / "tokenizer"):
-        if _has_tokenizer(folder):
-            return place, folder
-    _refuse_missing("the tokenizer", place.parent, _MSCLAP_NEEDS)
+    beside = _tokenizer_beside(place)
+    if beside is None:
+        _refuse_missing("the tokenizer", place.parent, _MSCLAP_NEEDS)
+    return place, beside
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -142,7 +172,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     ----------
     path : Path
         A ``.safetensors`` file, or what ``torch.save`` wrote: a mapping of names to
-        tensors, or one that holds such a mapping as "model".
+        tensors, or one that holds such a mapping as "model" or "state_dict".
 
     Returns
     -------
@@ -152,13 +182,21 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Raises
     ------
     CheckpointError
-        If the file is damaged, or holds anything but tensors and plain values.
+        If the file is damaged, or holds anything but tensors, plain values and NumPy
+        scalars.
     """
     try:
         if path.suffix == ".safetensors":
             content = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_NUMPY_SCALARS):
+                content = torch.load(
+                    path,
+                    map_location="cpu",
+                    weights_only=True,
+                    # An optimizer's state, twice the size of the weights, stays unread.
+                    mmap=zipfile.is_zipfile(path),
+                )
     except pickle.UnpicklingError as error:
         msg = (
             f"{path} is damaged, or holds objects other than tensors, which could run "
@@ -168,13 +206,16 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         msg = f"{path} cannot be read: {error}. Fetch it again from its publisher."
         raise CheckpointError(msg) from error
-    tensors = content.get("model", content) if isinstance(content, dict) else None
+    tensors: Any = content
+    if isinstance(content, Mapping):
+        tensors = content.get("model", content.get("state_dict", content))
     if not isinstance(tensors, Mapping) or not all(
         isinstance(tensor, torch.Tensor) for tensor in tensors.values()
     ):
         msg = (
-            f"{path} must hold a mapping of names to tensors, alone or as 'model'; "
-            f"got {type(content).__name__}. Is it a checkpoint of another format?"
+            f"{path} must hold a mapping of names to tensors, alone, as 'model' or as "
+            f"'state_dict'; got {type(content).__name__}. Is it a checkpoint of "
+            f"another format?"
         )
         raise CheckpointError(msg)
     return {
@@ -246,22 +287,25 @@ def check_tensors(
         raise CheckpointError(msg)
 
 
-def read_tokenizer(folder: Path, *, gpt2: bool = False) -> Any:
+def read_tokenizer(folder: Path, *, gpt2: bool = False, roberta: bool = False) -> Any:
     """Read a tokenizer from local files.
 
     Parameters
     ----------
     folder : Path
         Where its files are.
-    gpt2 : bool, default=False
-        Whether it is GPT-2's; else the folder's ``config.json`` says what it is.
+    gpt2, roberta : bool, default=False
+        Whether it is GPT-2's or RoBERTa's; else the folder's ``config.json`` says
+        what it is.
 
     Raises
     ------
     CheckpointError
         If its files are damaged.
     """
-    reader = GPT2TokenizerFast if gpt2 else AutoTokenizer
+    reader: Any = AutoTokenizer
+    if gpt2 or roberta:
+        reader = GPT2TokenizerFast if gpt2 else RobertaTokenizerFast
     try:
         return reader.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -307,17 +351,49 @@ def _has_tokenizer(folder: Path) -> bool:
     )
 
 
+def _tokenizer_beside(weights: Path) -> Path | None:
+    folders = (weights.parent, weights.parent / "tokenizer")
+    return next((folder for folder in folders if _has_tokenizer(folder)), None)
+
+
+def _roberta_of(weights: Path) -> Path:
+    """Return the folder of the tokenizer of an official LAION file."""
+    remedy = (
+        f"put roberta-base's tokenizer (tokenizer.json, or vocab.json and merges.txt) "
+        f"into {weights.parent} or into tokenizer/ there"
+    )
+    return _tokenizer_beside(weights) or _download(
+        _LAION_TOKENIZER, None, _TOKENIZER_FILES, remedy
+    )
+
+
 def _download_laion(checkpoint: str, revision: str | None) -> Path:
+    remedy = _into_a_folder(_LAION_NEEDS)
     for weights in _LAION_WEIGHTS:
         files = [*_LAION_CONFIGS, *_TOKENIZER_FILES, weights]
-        folder = _download(checkpoint, revision, files, _LAION_NEEDS)
+        folder = _download(checkpoint, revision, files, remedy)
         if (folder / weights).exists():
             break
     return folder
 
 
+def _download_file(repository: str, file: str, revision: str | None) -> Path:
+    remedy = f"pass the path of a local copy of {file}; {repository}/{file} is none"
+    path = _download(repository, revision, [file], remedy) / file
+    if not path.exists():
+        msg = f"{repository!r} on the Hugging Face hub holds no file {file!r}."
+        raise CheckpointError(msg)
+    return path
+
+
+def _into_a_folder(needs: str) -> str:
+    return (
+        f"put {needs} into a folder and pass the path of that folder as the checkpoint"
+    )
+
+
 def _download(
-    repository: str, revision: str | None, files: list[str], needs: str
+    repository: str, revision: str | None, files: list[str], remedy: str
 ) -> Path:
     try:
         return Path(
@@ -329,8 +405,7 @@ def _download(
         msg = (
             f"{repository!r}{at} could not be fetched from the Hugging Face hub, and "
             f"is not in its cache on this machine: {_first_line(error)}. Without a "
-            f"network, put {needs} into a folder and pass the path of that folder as "
-            f"the checkpoint."
+            f"network, {remedy}."
         )
         raise CheckpointError(msg) from error
 

@@ -30,8 +30,12 @@ class LaionClapPairFeatures(_BasePairFeatures):
     Parameters
     ----------
     checkpoint : str or path-like, default="laion/clap-htsat-unfused"
-        A hub id, a local folder or file in the official format, or the name of a
-        bundled checkpoint: ``"bundled:laion-unfused"``, ``"bundled:laion-fused"``.
+        In transformers' format, a hub id or a local folder. In the authors' own, a
+        ``.pt`` file such as ``"630k-audioset-best.pt"`` with roberta-base's tokenizer
+        beside it, in ``tokenizer/`` beside it or on the hub; or such a file on the
+        hub, ``"lukewys/laion_clap/630k-audioset-best.pt"``. Its kind (unfused or
+        fused) and size are read from it. Or the name of a bundled checkpoint:
+        ``"bundled:laion-unfused"``, ``"bundled:laion-fused"``.
     revision : str or None, default=None
         Commit of a hub id; None is its newest.
     crop : {"windows", "center", "start"}, default="windows"

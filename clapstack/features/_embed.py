@@ -13,8 +13,16 @@ import numpy as np
 import pandas as pd
 
 from clapstack._optional import progress
-from clapstack.audio import READING_VERSION, audio_key, describe_audio, read_keyed_audio
+from clapstack.audio import (
+    READING_VERSION,
+    FileState,
+    audio_key,
+    describe_audio,
+    file_state,
+    read_keyed_audio,
+)
 from clapstack.exceptions import AudioError, BadPair, BadPairsError
+from clapstack.features._shared import SharedClips
 from clapstack.pairs import bad_texts
 from clapstack.store import EmbeddingStore, embedding_key, open_store, text_key
 
@@ -22,7 +30,7 @@ __all__ = ["PairEncoder", "embed_pairs", "one_bad_pair_per_row"]
 
 _READERS = min(16, os.cpu_count() or 1)
 _SOURCES_PER_TASK = 64  # a task of one source would cost more than its lookup
-_BATCHES_PER_TEXT_CHUNK = 16  # encoders batch a chunk by length: let there be a choice
+_SHARED = SharedClips(1 << 30)  # bytes: 559 clips of 10 s at 48 kHz
 
 
 class PairEncoder(Protocol):
@@ -146,12 +154,13 @@ def _embed_clips(
     """Return, for every clip, its embedding or what is wrong with it."""
     rate = encoder.sample_rate
     shelf = _Shelf(store, f"{encoder.identity}\naudio {rate} {crop} {READING_VERSION}")
-    keys = _audio_keys(sources)
+    keys = _audio_keys(sources, store)
     distinct = {
         key: source
         for key, source in zip(keys, sources, strict=True)
         if isinstance(key, str)
     }
+    _SHARED.keep_only(distinct)
     done = shelf.get(distinct)
     missing = {key: source for key, source in distinct.items() if key not in done}
     with _bar(len(missing), "clip", verbose) as bar:
@@ -184,30 +193,56 @@ def _embed_texts(
     distinct = dict(zip(keys, texts, strict=True))
     done = shelf.get(distinct)
     missing = [key for key in distinct if key not in done]
+    # Texts of like length together, so that little is padded; the longest first, so
+    # that the time left is overrated rather than underrated.
+    missing.sort(key=lambda key: len(distinct[key]), reverse=True)
     with _bar(len(missing), "text", verbose) as bar:
-        for chunk in _chunks(missing, batch_size * _BATCHES_PER_TEXT_CHUNK):
+        for batch in _chunks(missing, batch_size):
             embeddings = _checked(
                 encoder.encode_text(
-                    [distinct[key] for key in chunk], batch_size=batch_size
+                    [distinct[key] for key in batch], batch_size=batch_size
                 ),
-                len(chunk),
+                len(batch),
                 encoder,
             )
-            shelf.put(chunk, embeddings)
-            done.update(zip(chunk, embeddings, strict=True))
-            bar.update(len(chunk))
+            shelf.put(batch, embeddings)
+            done.update(zip(batch, embeddings, strict=True))
+            bar.update(len(batch))
     return [done[key] for key in keys]
 
 
-def _audio_keys(sources: list[Any]) -> list[str | AudioError]:
-    """Return the content key of every source, or what is wrong with it."""
+def _audio_keys(
+    sources: list[Any], store: EmbeddingStore | None
+) -> list[str | AudioError]:
+    """Return the content key of every source, or what is wrong with it.
+
+    A file that is as it was when the store noted its key is not read for it.
+    """
+
+    def states_of(some: list[Any]) -> list[FileState | None]:
+        return [file_state(source) for source in some]
 
     def keys_of(some: list[Any]) -> list[str | AudioError]:
         return [_attempt(audio_key, source) for source in some]
 
     with ThreadPoolExecutor(_READERS) as pool:
-        tasks = pool.map(keys_of, _chunks(sources, _SOURCES_PER_TASK))
-        return list(chain.from_iterable(tasks))
+
+        def spread(function: Callable[..., Any], items: list[Any]) -> list[Any]:
+            parts = pool.map(function, _chunks(items, _SOURCES_PER_TASK))
+            return list(chain.from_iterable(parts))
+
+        # Taken before any file is read: one that changes meanwhile has another state.
+        states = spread(states_of, sources)
+        known = {} if store is None else store.recall_files(filter(None, set(states)))
+        new = [i for i, state in enumerate(states) if state not in known]
+        keys: list[Any] = [known.get(state) for state in states]
+        for i, key in zip(new, spread(keys_of, [sources[i] for i in new]), strict=True):
+            keys[i] = key
+    if store is not None:
+        found = {states[i]: keys[i] for i in new if isinstance(keys[i], str)}
+        found.pop(None, None)
+        store.remember_files(found)
+    return keys
 
 
 def _read_ahead(
@@ -215,12 +250,20 @@ def _read_ahead(
 ) -> Iterator[list[tuple[str, np.ndarray | AudioError, str]]]:
     """Yield batches of (key, samples or fault, key of what was read).
 
-    While one batch is encoded the next is read, so that two are held at most.
+    While one batch is encoded the next is read, so that two are held at most, besides
+    the clips that are shared.
     """
 
     def read(key: str) -> tuple[str, np.ndarray | AudioError, str]:
+        shared = _SHARED.get(key, sample_rate)
+        if shared is not None:
+            return key, shared, key
         clip = _attempt(read_keyed_audio, sources[key], sample_rate)
-        return (key, clip, key) if isinstance(clip, AudioError) else (key, *clip)
+        if isinstance(clip, AudioError):
+            return key, clip, key
+        samples, read_key = clip
+        _SHARED.put(read_key, sample_rate, samples)
+        return key, samples, read_key
 
     with ThreadPoolExecutor(_READERS) as pool:
         upcoming: list[Any] = []

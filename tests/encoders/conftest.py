@@ -20,7 +20,7 @@ from transformers import (
     GPT2Config,
 )
 
-from clapstack.encoders import clear_encoders
+from clapstack.encoders import _laion_official, clear_encoders
 from clapstack.encoders._frontends import mel_bank
 from clapstack.encoders._msclap import MsClapModel, to_official
 
@@ -168,9 +168,103 @@ def msclap_folder(tmp_path_factory, msclap_official):
     return folder
 
 
+@pytest.fixture(scope="session")
+def laion_unused():
+    return unused_in_htsat("audio_branch.") | unused_in_laion()
+
+
+@pytest.fixture(scope="session")
+def laion_official(laion_unused):
+    """Tensors of a small model, fused or not, under the authors' names, all of them."""
+    return {fused: make_laion_official(fused) | laion_unused for fused in (False, True)}
+
+
+def make_laion_official(fused):
+    config = ClapConfig(
+        text_config=ClapTextConfig(
+            vocab_size=320,
+            hidden_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=1,
+            intermediate_size=96,
+            max_position_embeddings=90,
+            layer_norm_eps=1e-5,
+        ).to_dict(),
+        audio_config=ClapAudioConfig(
+            num_mel_bins=16,
+            spec_size=128,
+            patch_embeds_hidden_size=8,
+            hidden_size=16,
+            depths=[2, 2],
+            num_attention_heads=[2, 4],
+            num_hidden_layers=2,
+            enable_fusion=fused,
+            fusion_type="aff_2d" if fused else None,
+        ).to_dict(),
+        projection_dim=24,
+    )
+    official = _laion_official.to_official(ClapModel(config).state_dict())
+    fill(official, seed=3 + fused)
+    return official
+
+
+@pytest.fixture(scope="session")
+def laion_files(tmp_path_factory, laion_official):
+    """Training checkpoints, in folders that hold a tokenizer."""
+    return {
+        fused: make_laion_file(tmp_path_factory.mktemp("laion") / "best.pt", official)
+        for fused, official in laion_official.items()
+    }
+
+
+def make_laion_file(path, official):
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(
+        TEXTS, vocab_size=320, special_tokens=specials, show_progress=False
+    )
+    tokenizer.save_model(str(path.parent))
+    save_training_checkpoint(path, official)
+    return path
+
+
+def save_training_checkpoint(path, official):
+    """Save what the authors' training saves, as they run it: on several devices."""
+    rates = [{"lr": np.float64(1e-4), "betas": (0.9, 0.99)}]
+    content = {
+        "epoch": 45,
+        "name": "a run",
+        "state_dict": {f"module.{name}": t for name, t in official.items()},
+        "optimizer": {"state": {0: {"step": 3}}, "param_groups": rates},
+    }
+    torch.save(content, path)
+
+
 def unused_tensors():
-    """Name all that the authors' file holds and no embedding depends on."""
-    htsat = "audio_encoder.base.htsat."
+    """Name all that MS-CLAP's file holds and no embedding depends on."""
+    tensors = unused_in_htsat("audio_encoder.base.htsat.")
+    for layer in (0, 1):
+        attention = f"caption_encoder.base.h.{layer}.attn."
+        tensors[f"{attention}bias"] = torch.ones(1, 1, 80, 80, dtype=torch.bool)
+        tensors[f"{attention}masked_bias"] = torch.tensor(-1e4)
+    return tensors
+
+
+def unused_in_laion():
+    bank = mel_bank(1024, 16, sample_rate=48_000, f_min=50, f_max=14_000)
+    tensors = {
+        "audio_branch.logmel_extractor.melW": torch.from_numpy(bank).float(),
+        "text_branch.embeddings.position_ids": torch.arange(90)[None],
+    }
+    for tower in ("audio", "text"):
+        for layer in (0, 3):
+            name = f"{tower}_transform.sequential.{layer}."
+            tensors[f"{name}weight"] = torch.ones(24, 24)
+            tensors[f"{name}bias"] = torch.ones(24)
+    return tensors
+
+
+def unused_in_htsat(htsat):
     tensors = {
         f"{htsat}spectrogram_extractor.stft.conv_real.weight": torch.ones(513, 1, 1024),
         f"{htsat}spectrogram_extractor.stft.conv_imag.weight": torch.ones(513, 1, 1024),
@@ -187,10 +281,6 @@ def unused_tensors():
         for block in (0, 1):
             index = f"{htsat}layers.{stage}.blocks.{block}.attn.relative_position_index"
             tensors[index] = torch.zeros(64, 64, dtype=torch.long)
-    for layer in (0, 1):
-        attention = f"caption_encoder.base.h.{layer}.attn."
-        tensors[f"{attention}bias"] = torch.ones(1, 1, 80, 80, dtype=torch.bool)
-        tensors[f"{attention}masked_bias"] = torch.tensor(-1e4)
     return tensors
 
 

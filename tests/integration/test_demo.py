@@ -5,7 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from clapstack._demo import run_demo
+from clapstack._demo import run_demo, simulate_challenge
 from clapstack.cli import app
 
 
@@ -57,15 +57,8 @@ def test_demo_scores_a_new_pair_with_the_same_bits_in_a_fresh_process(shown):
 def test_demo_uses_a_simulated_challenge_again(shown):
     _, _, folder = shown
     lines = []
-    run_demo(
-        folder,
-        n_train=60,
-        n_test=30,
-        cache=str(folder / "store"),
-        verbose=False,
-        echo=lines.append,
-    )
-    assert "1. Using the simulated challenge" in "\n".join(lines)
+    data = simulate_challenge(folder, 60, 30, 0, verbose=False, echo=lines.append)
+    assert lines == [f"1. Using the simulated challenge in {data}."]
 
 
 def test_score_names_what_is_wrong_without_a_traceback(shown):

@@ -1,0 +1,63 @@
+"""Clips in memory, read once for all encoders of one sample rate."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+
+__all__ = ["SharedClips"]
+
+
+class SharedClips:
+    """Clips that were read, kept for the next encoder that hears the same table.
+
+    The encoders of a ``FeatureUnion`` take one table after another, each all of it.
+    What the first has decoded and resampled waits here for those of its rate. When
+    memory is full no clip makes room for another: a table too large for it is gone
+    through from its beginning by every encoder, so that the clips which came last are
+    those needed last. Clips leave when another table comes.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Of samples held at most.
+
+    Attributes
+    ----------
+    n_bytes : int
+        Of samples held.
+
+    Notes
+    -----
+    Safe with threads. What goes in and what comes out are copies, since an encoder
+    may work in place.
+    """
+
+    def __init__(self, max_bytes: int):
+        self.max_bytes = max_bytes
+        self.n_bytes = 0
+        self._clips: dict[tuple[str, int], np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str, sample_rate: int) -> np.ndarray | None:
+        """Return the clip of that content at that rate, or None."""
+        clip = self._clips.get((key, sample_rate))
+        return None if clip is None else clip.copy()
+
+    def put(self, key: str, sample_rate: int, clip: np.ndarray) -> None:
+        """Keep a clip if there is room."""
+        with self._lock:
+            place = (key, sample_rate)
+            if place in self._clips or self.n_bytes + clip.nbytes > self.max_bytes:
+                return
+            self._clips[place] = clip.copy()
+            self.n_bytes += clip.nbytes
+
+    def keep_only(self, keys: Iterable[str]) -> None:
+        """Forget the clips of any other content, at whatever rate."""
+        kept = set(keys)
+        with self._lock:
+            self._clips = {at: c for at, c in self._clips.items() if at[0] in kept}
+            self.n_bytes = sum(clip.nbytes for clip in self._clips.values())

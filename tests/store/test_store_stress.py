@@ -1,0 +1,299 @@
+"""Many writers, kills, full disks and read-only folders."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clapstack import store as store_module
+from clapstack.store import EmbeddingStore
+
+pytestmark = pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(),
+    reason="no fork on this system",
+)
+N_ROWS, BATCH, WIDTH = 2_000, 32, 64
+
+
+@pytest.fixture(autouse=True)
+def forget_warnings(monkeypatch):
+    monkeypatch.setattr(store_module, "_warned", set())
+
+
+def row(number, width=WIDTH):
+    return np.full(width, number, dtype=np.float32)
+
+
+def rows(first, last, width=WIDTH):
+    return {f"k{i}": row(i, width) for i in range(first, last)}
+
+
+def in_child(work, *args):
+    """Run a function in a forked process; return its exit code."""
+    child = multiprocessing.get_context("fork").Process(target=work, args=args)
+    child.start()
+    child.join(60)
+    return child.exitcode
+
+
+# Many writers
+
+
+def write_all(root, barrier, worker):
+    warnings.simplefilter("error")
+    batches = [(i, min(i + BATCH, N_ROWS)) for i in range(0, N_ROWS, BATCH)]
+    if worker % 2:
+        random.Random(worker).shuffle(batches)
+    store = EmbeddingStore(root)
+    barrier.wait(30)
+    for first, last in batches:
+        missing = rows(first, last).keys() - store.get(rows(first, last)).keys()
+        store.put({key: row(int(key[1:])) for key in missing})
+    store.close()
+
+
+def test_four_processes_that_write_the_same_rows_lose_none(tmp_path):
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(4)
+    workers = [
+        context.Process(target=write_all, args=(tmp_path, barrier, i)) for i in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    store = EmbeddingStore(tmp_path)
+    found = store.get(rows(0, N_ROWS))
+    assert store.verify() == (N_ROWS, [])
+    store.close()
+    assert len(found) == N_ROWS
+    assert all((found[f"k{i}"] == i).all() for i in range(N_ROWS))
+
+
+# Kills
+
+
+def write_for_ever(root, first, n_written):
+    store = EmbeddingStore(root)
+    while True:
+        store.put(rows(first, first + BATCH, width=512))
+        first += BATCH
+        n_written.value = first
+
+
+def test_twenty_kills_in_mid_write_lose_no_committed_row(tmp_path):
+    context = multiprocessing.get_context("fork")
+    delays = random.Random(0)
+    store = EmbeddingStore(tmp_path)
+    first = 0
+    for _ in range(20):
+        n_written = context.Value("q", first, lock=False)
+        writer = context.Process(
+            target=write_for_ever, args=(tmp_path, first, n_written)
+        )
+        writer.start()
+        give_up = time.monotonic() + 30
+        while n_written.value == first and time.monotonic() < give_up:
+            time.sleep(0.001)
+        time.sleep(delays.uniform(0, 0.03))
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join(30)
+        n_rows = len(store)
+        assert n_rows in (n_written.value, n_written.value + BATCH)  # told or not yet
+        assert n_rows > first
+        first = n_rows
+    assert store.verify() == (first, [])
+    store.put(rows(first, first + BATCH))
+    found = store.get(rows(0, first + BATCH))
+    store.close()
+    assert len(found) == first + BATCH
+    assert all((vector == int(key[1:])).all() for key, vector in found.items())
+
+
+# Full disks
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one megabyte."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("only root can mount a small disk")
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
+    if subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("this machine mounts no small disk")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def fill(store):
+    for first in range(0, 1_000, BATCH):
+        store.put(rows(first, first + BATCH, width=512))
+
+
+def test_a_full_disk_gives_one_warning_and_what_is_there_is_read(small_disk):
+    store = EmbeddingStore(small_disk)
+    with pytest.warns(UserWarning, match=r"disk is full.*free some space") as caught:
+        fill(store)
+    n_rows = len(store)
+    found = store.get(rows(0, 1_000))
+    store.close()
+    assert len(caught) == 1
+    assert n_rows % BATCH == 0
+    assert len(found) == n_rows > 0
+
+
+def test_a_disk_that_was_full_stores_again_when_there_is_room(small_disk):
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"\1" * 600_000)
+    store = EmbeddingStore(small_disk)
+    with pytest.warns(UserWarning, match="cannot be written"):
+        fill(store)
+    store.close()
+    ballast.unlink()
+    again = EmbeddingStore(small_disk)
+    again.put({"new": [1.0]})
+    assert again.verify().dropped == []
+    assert "new" in again.get(["new"])
+    again.close()
+
+
+def write_beyond_the_limit(root):
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    store = EmbeddingStore(root)
+    with pytest.warns(UserWarning, match="cannot be written") as caught:
+        fill(store)
+    assert len(caught) == 1
+    assert len(store.get(rows(0, 1_000))) == len(store)
+
+
+def test_a_limit_of_file_size_is_a_full_disk(tmp_path):
+    assert in_child(write_beyond_the_limit, tmp_path) == 0
+    store = EmbeddingStore(tmp_path)
+    assert store.verify().dropped == []
+    store.close()
+
+
+# Read-only folders
+
+
+@pytest.fixture
+def shared_folder():
+    """A folder that any user can reach; pytest's own are their owner's."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def read_only(folder, work):
+    """Do some work in a child that may read the folder but not write it."""
+
+    def as_guest():
+        if os.geteuid() == 0:
+            os.setegid(65_534)
+            os.seteuid(65_534)
+        with pytest.raises(PermissionError):
+            (folder / "probe").touch()
+        work()
+
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    folder.chmod(0o555)
+    return in_child(as_guest)
+
+
+def test_a_read_only_store_is_read(shared_folder):
+    store = EmbeddingStore(shared_folder)
+    store.put(rows(0, 10))
+    store.close()
+
+    def work():
+        warnings.simplefilter("error")
+        assert len(EmbeddingStore(shared_folder).get(rows(0, 12))) == 10
+
+    assert read_only(shared_folder, work) == 0
+
+
+def test_a_read_only_store_warns_once_that_nothing_is_stored(shared_folder):
+    store = EmbeddingStore(shared_folder)
+    store.put(rows(0, 10))
+    store.close()
+
+    def work():
+        guest = EmbeddingStore(shared_folder)
+        stores = [guest, guest, EmbeddingStore(shared_folder)]
+        with pytest.warns(UserWarning, match="nothing more is stored in it") as caught:
+            [store.put(rows(10, 20)) for store in stores]
+        assert len(caught) == 1
+        assert len(guest.get(rows(0, 30))) == 10
+
+    assert read_only(shared_folder, work) == 0
+
+
+def test_a_read_only_store_whose_writer_was_killed_is_read(shared_folder):
+    store = EmbeddingStore(shared_folder)
+    store.put(rows(0, 10))
+    store.close()
+    store.put(rows(10, 20))  # in the log beside the file
+
+    def work():
+        found = EmbeddingStore(shared_folder).get(rows(0, 20))
+        assert len(found) in (10, 20)
+        assert all((vector == int(key[1:])).all() for key, vector in found.items())
+
+    assert read_only(shared_folder, work) == 0
+    store._connection = None
+
+
+def test_an_empty_read_only_folder_is_reported(shared_folder):
+    def work():
+        with pytest.warns(UserWarning, match=r"cannot be used.*Make it writable"):
+            EmbeddingStore(shared_folder).put(rows(0, 1))
+
+    assert read_only(shared_folder, work) == 0
+
+
+def test_damage_in_a_read_only_store_is_not_used(shared_folder):
+    store = EmbeddingStore(shared_folder)
+    store.put(rows(0, 3))
+    store.close()
+    with sqlite3.connect(shared_folder / "embeddings.sqlite3") as connection:
+        connection.execute("UPDATE embeddings SET checksum = 0 WHERE key = 'k1'")
+    connection.close()
+
+    def work():
+        with pytest.warns(UserWarning, match="1 damaged rows"):
+            found = EmbeddingStore(shared_folder).get(rows(0, 3))
+        assert sorted(found) == ["k0", "k2"]
+
+    assert read_only(shared_folder, work) == 0
+
+
+def test_verifying_a_damaged_read_only_store_is_an_error(shared_folder):
+    store = EmbeddingStore(shared_folder)
+    store.put(rows(0, 3))
+    store.close()
+    with sqlite3.connect(shared_folder / "embeddings.sqlite3") as connection:
+        connection.execute("UPDATE embeddings SET checksum = 0 WHERE key = 'k1'")
+    connection.close()
+
+    def work():
+        with pytest.raises(OSError, match=r"readonly database.*Make it writable"):
+            EmbeddingStore(shared_folder).verify()
+
+    assert read_only(shared_folder, work) == 0
