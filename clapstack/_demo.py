@@ -113,7 +113,7 @@ def run_demo(
     echo(f"\n{format_table(table)}\n")
     echo(FOOTNOTE.format(n_test=len(test.y), n_train=len(train.y)))
 
-    echo("\n4. Saving the 3-CLAP stack, loading it in a fresh process, scoring a pair:")
+    echo("4. Saving the 3-CLAP stack, loading it in a fresh process, scoring a pair:")
     model = folder / "clap_stack.joblib"
     pipeline = fitted["3-CLAP stack"]
     joblib.dump(pipeline, model)
@@ -188,15 +188,23 @@ def ceiling_row(data: Path, y: np.ndarray, ratings: pd.DataFrame) -> dict[str, f
 
 def format_table(table: pd.DataFrame) -> str:
     """Set the table in fixed-width text."""
-    lines = [f"{'system':<20}" + "".join(f"  {m.upper():<17}" for m in METRICS)]
+    header = f"{'system':<21}" + "".join(f"  {m.upper():<17}" for m in METRICS)
+    lines = [header.rstrip()]
     for name, row in table.iterrows():
-        line = f"{name:<20}"
+        line = f"{name:<21}"
         for metric in METRICS:
             low, high = row[f"{metric}_low"], row[f"{metric}_high"]
-            interval = "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"
-            line += f"  {row[metric]:.3f}{interval}".ljust(19)
+            cell = f"{_short(row[metric], 3):>5}"
+            if not np.isnan(low):
+                cell += f" [{_short(low, 2):>4}, {_short(high, 2):>3}]"
+            line += f"  {cell:<17}"
         lines.append(line.rstrip())
     return "\n".join(lines)
+
+
+def _short(number: float, decimals: int) -> str:
+    """Format a number without the zero before its point, as tables of SRCC do."""
+    return f"{number:.{decimals}f}".replace("0.", ".", 1 if abs(number) < 1 else 0)
 
 
 def _bundled_stack(cache: Any) -> Callable[..., Pipeline]:

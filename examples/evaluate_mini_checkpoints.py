@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import soxr
+import torch
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import cross_val_predict
 from train_mini_checkpoints import RECIPES, LaionMini, MsClapMini
@@ -95,6 +96,7 @@ def with_interval(y, scores):
 
 def untrained(name, folder):
     """Save an untrained checkpoint of the same shape and load it."""
+    torch.manual_seed(SEED)
     mini = (MsClapMini if name == "msclap" else LaionMini)(RECIPES[name], "cpu")
     mini.save(Path(folder) / name)
     return load_encoder(name.split("-")[0], str(Path(folder) / name))

@@ -360,7 +360,9 @@ class MsClapMini(Mini):
         bank = mel_bank(1024, recipe.n_mels, sample_rate=32_000, f_min=50, f_max=14_000)
         self.to_mel = LogMel(bank, hop_length=recipe.hop_length)
         self.tokenizer = train_tokenizer(recipe.vocabulary, "gpt2")
-        vocabulary = {"vocab_size": self.tokenizer.get_vocab_size()}
+        n_tokens = self.tokenizer.get_vocab_size()
+        vocabulary = {"vocab_size": n_tokens}
+        vocabulary |= dict.fromkeys(("bos_token_id", "eos_token_id"), n_tokens - 1)
         self.model = MsClapModel(
             ClapAudioConfig(**recipe.audio),
             GPT2Config(**recipe.text, **vocabulary, embd_pdrop=0.05, resid_pdrop=0.05),

@@ -309,6 +309,8 @@ def _text_config(official: Mapping[str, torch.Tensor]) -> GPT2Config:
         n_layer=count_modules(official, rf"{re.escape(_GPT2)}h\.(\d+)\."),
         n_head=width // _HEAD_WIDTH,
         n_inner=official[f"{_GPT2}h.0.mlp.c_fc.weight"].shape[1],
+        bos_token_id=vocabulary - 1,  # as in GPT-2's own vocabulary
+        eos_token_id=vocabulary - 1,
     )
 
 
