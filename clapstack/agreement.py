@@ -46,7 +46,7 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         Contrastive families, in column order.
     n_components_ : int
         Width of each projection.
-    components_ : dict of str to ndarray of shape (n_columns, n_components_)
+    components_ : dict of str to ndarray of shape (n_columns, `n_components_`)
         Right singular vectors of each contrastive family's columns, float64. The sign
         of each is such that its entry of largest magnitude is positive.
     n_features_in_ : int

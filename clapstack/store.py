@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from clapstack._batched import batched
 from clapstack._optional import progress
 from clapstack.audio import FileState
 
@@ -201,7 +201,7 @@ class EmbeddingStore:
         damaged: list[int] = []
 
         def read(connection: sqlite3.Connection) -> None:
-            for some in _chunks(wanted, _KEYS_PER_QUERY):
+            for some in batched(wanted, _KEYS_PER_QUERY):
                 query = (
                     "SELECT key, checksum, vector, rowid FROM embeddings "
                     f"WHERE key IN ({_marks(some)})"
@@ -268,7 +268,7 @@ class EmbeddingStore:
         found: dict[FileState, str] = {}
 
         def read(connection: sqlite3.Connection) -> None:
-            for some in _chunks(places, _KEYS_PER_QUERY):
+            for some in batched(places, _KEYS_PER_QUERY):
                 query = (
                     "SELECT path, state, content_key FROM files "
                     f"WHERE path IN ({_marks(some)})"
@@ -811,12 +811,6 @@ def _stated(file: FileState) -> str:
 
 def _marks(values: list[Any]) -> str:
     return ",".join("?" * len(values))
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    remaining = iter(items)
-    while some := list(islice(remaining, size)):
-        yield some
 
 
 def _is_damage(error: Exception) -> bool:

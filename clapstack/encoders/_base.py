@@ -7,14 +7,14 @@ import json
 import sys
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clapstack._batched import batched
 from clapstack.audio import window_starts
 from clapstack.encoders._frontends import FRONT_END_VERSION, LogMel, fill_window
 from clapstack.encoders._weights import is_derived
@@ -149,7 +149,7 @@ class ClapEncoder(ABC):
         totals = np.zeros((len(waveforms), self.projection_dim))
         with torch.inference_mode():
             at_once = min(batch_size, self._at_once)
-            for batch in _batches(self._audio_inputs(waveforms, crop), at_once):
+            for batch in batched(self._audio_inputs(waveforms, crop), at_once):
                 rows, mels, longer = zip(*batch, strict=True)
                 embedded = self._embed_windows(
                     torch.stack(mels).to(self.device, self._dtype),
@@ -197,7 +197,7 @@ class ClapEncoder(ABC):
         units = np.zeros((len(tokens), self.projection_dim))
         by_length = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
         with torch.inference_mode():
-            for rows in _batches(by_length, batch_size):
+            for rows in batched(by_length, batch_size):
                 embedded = self._embed_text([tokens[row] for row in rows])
                 labels = [unique[row] for row in rows]
                 units[rows] = self._unit(_to_numpy(embedded), "text", labels)
@@ -322,12 +322,6 @@ def pad_tokens(
         input_ids[row, : len(ids)] = torch.tensor(ids)
         attention_mask[row, : len(ids)] = 1
     return input_ids, attention_mask
-
-
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    remaining = iter(items)
-    while batch := list(islice(remaining, size)):
-        yield batch
 
 
 def _mean_cosine(units: NDArray[np.float64]) -> float:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
+from clapstack._batched import batched
 from clapstack._optional import progress
 from clapstack.audio import (
     READING_VERSION,
@@ -197,7 +198,7 @@ def _embed_texts(
     # that the time left is overrated rather than underrated.
     missing.sort(key=lambda key: len(distinct[key]), reverse=True)
     with _bar(len(missing), "text", verbose) as bar:
-        for batch in _chunks(missing, batch_size):
+        for batch in batched(missing, batch_size):
             embeddings = _checked(
                 encoder.encode_text(
                     [distinct[key] for key in batch], batch_size=batch_size
@@ -228,7 +229,7 @@ def _audio_keys(
     with ThreadPoolExecutor(_READERS) as pool:
 
         def spread(function: Callable[..., Any], items: list[Any]) -> list[Any]:
-            parts = pool.map(function, _chunks(items, _SOURCES_PER_TASK))
+            parts = pool.map(function, batched(items, _SOURCES_PER_TASK))
             return list(chain.from_iterable(parts))
 
         # Taken before any file is read: one that changes meanwhile has another state.
@@ -267,7 +268,7 @@ def _read_ahead(
 
     with ThreadPoolExecutor(_READERS) as pool:
         upcoming: list[Any] = []
-        for batch in chain(_chunks(sources, batch_size), [[]]):
+        for batch in chain(batched(sources, batch_size), [[]]):
             current = upcoming
             upcoming = [pool.submit(read, key) for key in batch]
             if current:
@@ -294,12 +295,6 @@ def _checked(embeddings: Any, n_rows: int, encoder: PairEncoder) -> np.ndarray:
         )
         raise ValueError(msg)
     return embeddings
-
-
-def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    remaining = iter(items)
-    while some := list(islice(remaining, size)):
-        yield some
 
 
 def _bar(total: int, unit: str, verbose: bool) -> Any:
