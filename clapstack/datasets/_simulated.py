@@ -449,7 +449,8 @@ def make_simulated_xacle(
         raise FileExistsError(msg)
     sizes = {"train": n_train, "validation": n_validation, "test": n_test}
     (root / "meta_data").mkdir(parents=True)
-    truth, n_listeners = [], 0
+    truth: list[dict[str, object]] = []
+    n_listeners = 0
     bar = progress(
         total=sum(sizes.values()), desc="simulating", unit="scene", verbose=verbose
     )
@@ -487,9 +488,10 @@ def make_simulated_xacle(
         )
         each.to_csv(root / "meta_data" / f"{split}.csv", index=False)
         n_listeners += int(listeners.max(initial=-1)) + 1
-        truth.append(table)
+        truth.extend(rows)
     bar.close()
-    pd.concat(truth).to_csv(root / "simulated_truth.csv", index=False)
+    table = pd.DataFrame(truth, columns=[*_TRUTH_COLUMNS])
+    table.to_csv(root / "simulated_truth.csv", index=False)
     return root
 
 
