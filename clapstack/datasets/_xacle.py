@@ -81,11 +81,11 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     if average_file.exists():
         pairs = _read(average_file, _AVERAGE_SCHEMAS, "average_score", scored=True)
     elif ratings is not None:
-        pairs = ratings.groupby(["wav_file_name", "text"], sort=False, as_index=False)
+        pairs = ratings.drop_duplicates(["wav_file_name", "text"])
         if "score" in ratings:
-            pairs = pairs["score"].mean().rename(columns={"score": "average_score"})
-        else:
-            pairs = pairs.first()
+            keys = [ratings["wav_file_name"], ratings["text"]]
+            means = ratings["score"].groupby(keys).transform("mean")
+            pairs = pairs.assign(average_score=means[pairs.index])
     else:
         msg = (
             f"load_xacle found neither {average_file.name!r} nor {rating_file.name!r} "
@@ -110,7 +110,8 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
             "of the challenge there."
         )
         raise FileNotFoundError(msg)
-    X = pd.DataFrame({"audio": [str(path) for path in paths], "text": pairs["text"]})
+    texts = pairs["text"].to_list()
+    X = pd.DataFrame({"audio": [str(path) for path in paths], "text": texts})
     y = None
     if "average_score" in pairs:
         y = pairs["average_score"].to_numpy(dtype=float)
