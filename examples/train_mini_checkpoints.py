@@ -486,7 +486,14 @@ def edited_loss(right, wrong, scale):
 
 
 def train(
-    name, out, *, n_scenes=None, n_steps=None, device="cpu", learning_rate=1.5e-3
+    name,
+    out,
+    *,
+    n_scenes=None,
+    n_steps=None,
+    n_watched=400,
+    device="cpu",
+    learning_rate=1.5e-3,
 ):
     """Train one recipe and write its folder."""
     recipe = RECIPES[name]
@@ -496,7 +503,7 @@ def train(
     mini = (MsClapMini if name == "msclap" else LaionMini)(recipe, device)
     n_parameters = sum(p.numel() for p in mini.model.parameters())
     print(f"{name}: {n_parameters:,} parameters")
-    yardstick = Yardstick(mini, n_scenes=400)
+    yardstick = Yardstick(mini, n_scenes=n_watched)
     print(f"untrained: {yardstick.score()}")
     mels, fused, captions, present = render_pool(recipe, n_scenes, mini.to_mel)
     mini.standardise(mels[:2000].astype(np.float32))
