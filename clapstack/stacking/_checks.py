@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 _SHOWN = 5
 
@@ -16,8 +16,14 @@ def check_y(estimator, X, y):
             "None. Pass one score per pair."
         )
         raise ValueError(msg)
-    check_consistent_length(X, y)
     y = column_or_1d(y, warn=True)
+    if len(y) != X.shape[0]:
+        msg = (
+            f"X and y passed to {type(estimator).__name__} have inconsistent numbers "
+            f"of samples: [{X.shape[0]}, {len(y)}]. Pass one score per pair, in the "
+            "order of X."
+        )
+        raise ValueError(msg)
     try:
         y = y.astype(np.float64)
     except (TypeError, ValueError) as error:

@@ -504,7 +504,7 @@ def test_scores_of_nan_are_named(ridges, pairs):
 
 def test_missing_scores_are_refused(ridges, pairs):
     X, y = pairs
-    with pytest.raises(ValueError, match=r"inconsistent.*\[90, 80\]"):
+    with pytest.raises(ValueError, match=r"inconsistent.*\[90, 80\]. Pass one score"):
         ridges.fit(X, y[:80])
 
 
