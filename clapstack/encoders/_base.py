@@ -95,7 +95,7 @@ class ClapEncoder(ABC):
         self._settings = settings
         self.source = source
         self.device = torch.device(device)
-        self.fingerprint = _fingerprint(model, tokenizer, settings)
+        self.fingerprint = fingerprint_of(model, settings, tokenizer)
         self.identity = f"{self.fingerprint}-{dtype}-f{FRONT_END_VERSION}"
         self._dtype = DTYPES[dtype]
         self._model: Any = model.eval().to(self.device, self._dtype)
@@ -249,7 +249,7 @@ class ClapEncoder(ABC):
         self, waveforms: Sequence[NDArray[np.float32]], crop: str
     ) -> Iterator[tuple[int, torch.Tensor, bool]]:
         for row, waveform in enumerate(waveforms):
-            for mel, longer in self._mels(_checked(waveform, row), crop):
+            for mel, longer in self._mels(checked_waveform(waveform, row), crop):
                 yield row, mel, longer
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
@@ -339,7 +339,14 @@ def _to_numpy(embeddings: torch.Tensor) -> NDArray[np.float32]:
     return embeddings.float().cpu().numpy()
 
 
-def _checked(waveform: NDArray[np.float32], row: int) -> NDArray[np.float32]:
+def checked_waveform(waveform: NDArray[np.float32], row: int) -> NDArray[np.float32]:
+    """Return a waveform as contiguous float32.
+
+    Raises
+    ------
+    AudioError
+        If it is not a non-empty row of finite numbers; `row` stands in the message.
+    """
     waveform = np.ascontiguousarray(waveform, dtype=np.float32)
     if waveform.ndim != 1 or not waveform.size or not np.isfinite(waveform).all():
         msg = (
@@ -352,13 +359,15 @@ def _checked(waveform: NDArray[np.float32], row: int) -> NDArray[np.float32]:
     return waveform
 
 
-def _fingerprint(
-    model: torch.nn.Module, tokenizer: Any, settings: Mapping[str, Any]
+def fingerprint_of(
+    model: torch.nn.Module, settings: Mapping[str, Any], tokenizer: Any = None
 ) -> str:
+    """Return the SHA-256 of settings, vocabulary and weights, in hex."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    # The vocabulary stands for the tokenizer: how a tokenizer is written to a file
-    # changes between library versions, its vocabulary does not.
-    digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
+    if tokenizer is not None:
+        # The vocabulary stands for the tokenizer: how a tokenizer is written to a
+        # file changes between library versions, its vocabulary does not.
+        digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
     for name, tensor in sorted(model.state_dict().items()):
         if not is_derived(name):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

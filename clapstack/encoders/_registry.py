@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import threading
@@ -10,16 +11,19 @@ from pathlib import Path
 
 import torch
 
+from clapstack.encoders._audio_base import AudioEncoder
 from clapstack.encoders._base import DTYPES, ClapEncoder
-from clapstack.encoders._laion import LaionClapEncoder
-from clapstack.encoders._msclap import MsClapEncoder
 
 _LOGGER = logging.getLogger("clapstack")
-_KINDS: dict[str, type[LaionClapEncoder] | type[MsClapEncoder]] = {
-    "laion": LaionClapEncoder,
-    "msclap": MsClapEncoder,
+# kind : module in this folder, class in it. Imported when first asked for: all of them
+# would load most of transformers.
+_KINDS = {
+    "laion": ("_laion", "LaionClapEncoder"),
+    "msclap": ("_msclap", "MsClapEncoder"),
 }
-_MOST_LOADED = 4
+# As many as a union of all families of one system holds: fewer would load each model
+# again for each table.
+_MOST_LOADED = 8
 # Held while loading, so that threads that ask for one encoder get one load.
 _LOCK = threading.Lock()
 
@@ -31,11 +35,11 @@ def load_encoder(
     revision: str | None = None,
     device: str | None = None,
     dtype: str = "float32",
-) -> ClapEncoder:
+) -> ClapEncoder | AudioEncoder:
     """Return a frozen encoder; load it if this process has not yet.
 
-    The four encoders used last stay loaded. A local checkpoint that was rewritten since
-    is loaded anew.
+    The eight encoders used last stay loaded. A local checkpoint that was rewritten
+    since is loaded anew.
 
     Parameters
     ----------
@@ -58,7 +62,7 @@ def load_encoder(
 
     Returns
     -------
-    encoder : ClapEncoder
+    encoder : ClapEncoder or AudioEncoder
         Shared: every caller in this process gets the same object.
 
     Raises
@@ -104,8 +108,10 @@ def _load(
     revision: str | None,
     device: str,
     dtype: str,
-) -> ClapEncoder:
-    encoder = _KINDS[kind].load(
+) -> ClapEncoder | AudioEncoder:
+    module, name = _KINDS[kind]
+    encoders = importlib.import_module(f"clapstack.encoders.{module}")
+    encoder: ClapEncoder | AudioEncoder = getattr(encoders, name).load(
         checkpoint, revision=revision, device=device, dtype=dtype
     )
     _LOGGER.info("Loaded %s encoder %r on %s as %s", kind, checkpoint, device, dtype)

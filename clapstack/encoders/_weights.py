@@ -35,7 +35,7 @@ _TOKENIZER_FILES = [
     "merges.txt",
 ]
 _LAION_CONFIGS = ["config.json", "preprocessor_config.json", "processor_config.json"]
-_LAION_WEIGHTS = ["model.safetensors", "pytorch_model.bin"]
+_PRETRAINED_WEIGHTS = ["model.safetensors", "pytorch_model.bin"]
 _LAION_NEEDS = (
     "config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin) "
     "and the tokenizer (tokenizer.json, or vocab.json and merges.txt)"
@@ -100,7 +100,10 @@ def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
         repository, file = on_hub.groups()
         weights = _download_file(repository, file, revision)
         return _roberta_of(weights), weights
-    folder = _local(checkpoint, _LAION_NEEDS) or _download_laion(checkpoint, revision)
+    folder = _local(checkpoint, _LAION_NEEDS)
+    if folder is None:
+        files = [*_LAION_CONFIGS, *_TOKENIZER_FILES]
+        folder = _download_pretrained(checkpoint, revision, files, _LAION_NEEDS)
     if folder.is_file():
         if folder.suffix == ".pt":
             return _roberta_of(folder), folder
@@ -111,10 +114,47 @@ def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
         raise CheckpointError(msg)
     if not _has_tokenizer(folder):
         _refuse_missing("the tokenizer", folder, _LAION_NEEDS)
-    for name in _LAION_WEIGHTS:
-        if (folder / name).exists():
-            return folder, folder / name
-    _refuse_missing("model.safetensors or pytorch_model.bin", folder, _LAION_NEEDS)
+    return folder, _pretrained_weights(folder, _LAION_NEEDS)
+
+
+def find_pretrained(
+    checkpoint: str, revision: str | None, configs: Sequence[str]
+) -> tuple[Path, Path]:
+    """Locate a checkpoint in transformers' (or timm's) format.
+
+    Parameters
+    ----------
+    checkpoint : str
+        A local folder or a hub id. What is on this machine wins over the hub.
+    revision : str or None
+        Branch, tag or commit of the weights on the hub.
+    configs : sequence of str
+        Names of the other files that the model needs.
+
+    Returns
+    -------
+    folder, weights : Path
+        The folder of `configs`, and the file of weights in it.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such checkpoint, or a file of it is missing.
+    """
+    needs = f"{', '.join(configs)} and {' or '.join(_PRETRAINED_WEIGHTS)}"
+    folder = _local(checkpoint, needs)
+    if folder is None:
+        folder = _download_pretrained(checkpoint, revision, configs, needs)
+    if folder.is_file():
+        msg = (
+            f"Checkpoint {checkpoint!r} is a file; it must be a folder that holds "
+            f"{needs}."
+        )
+        raise CheckpointError(msg)
+    for name in configs:
+        if not (folder / name).exists():
+            _refuse_missing(name, folder, needs)
+    return folder, _pretrained_weights(folder, needs)
 
 
 def find_msclap(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
@@ -367,11 +407,19 @@ def _roberta_of(weights: Path) -> Path:
     )
 
 
-def _download_laion(checkpoint: str, revision: str | None) -> Path:
-    remedy = _into_a_folder(_LAION_NEEDS)
-    for weights in _LAION_WEIGHTS:
-        files = [*_LAION_CONFIGS, *_TOKENIZER_FILES, weights]
-        folder = _download(checkpoint, revision, files, remedy)
+def _pretrained_weights(folder: Path, needs: str) -> Path:
+    for name in _PRETRAINED_WEIGHTS:
+        if (folder / name).exists():
+            return folder / name
+    _refuse_missing(" or ".join(_PRETRAINED_WEIGHTS), folder, needs)
+
+
+def _download_pretrained(
+    checkpoint: str, revision: str | None, files: Sequence[str], needs: str
+) -> Path:
+    remedy = _into_a_folder(needs)
+    for weights in _PRETRAINED_WEIGHTS:
+        folder = _download(checkpoint, revision, [*files, weights], remedy)
         if (folder / weights).exists():
             break
     return folder

@@ -106,13 +106,7 @@ class _BasePairFeatures(TransformerMixin, BaseEstimator):
 
     def _embed(self, pairs):
         encoder = self._load_encoder()
-        if encoder.fingerprint != self.fingerprint_:
-            msg = (
-                f"{self!r} was fitted with the weights {self.fingerprint_}, and the "
-                f"weights {encoder.fingerprint} are loaded now. Load the weights of "
-                "that time, or fit again."
-            )
-            raise FingerprintMismatchError(msg)
+        check_same_weights(self, encoder)
         return embed_pairs(
             pairs,
             encoder,
@@ -121,3 +115,27 @@ class _BasePairFeatures(TransformerMixin, BaseEstimator):
             cache=self.cache,
             verbose=self.verbose,
         )
+
+
+def load_encoder_of(estimator, kind):
+    """Load the encoder that an estimator's parameters name."""
+    from clapstack.encoders import load_encoder  # torch is loaded here, not at import
+
+    return load_encoder(
+        kind,
+        estimator.checkpoint,
+        revision=estimator.revision,
+        device=estimator.device,
+        dtype=estimator.dtype,
+    )
+
+
+def check_same_weights(estimator, encoder):
+    """Refuse an encoder that is not the one that was fitted."""
+    if encoder.fingerprint != estimator.fingerprint_:
+        msg = (
+            f"{estimator!r} was fitted with the weights {estimator.fingerprint_}, and "
+            f"the weights {encoder.fingerprint} are loaded now. Load the weights of "
+            "that time, or fit again."
+        )
+        raise FingerprintMismatchError(msg)

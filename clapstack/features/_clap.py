@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from clapstack._sklearn import StrOptions
-from clapstack.features._base import _BasePairFeatures
+from clapstack.features._base import _BasePairFeatures, load_encoder_of
 from clapstack.features._pair import PAIR_BLOCKS
 
 __all__ = ["LaionClapPairFeatures", "MsClapPairFeatures"]
@@ -122,7 +122,7 @@ class LaionClapPairFeatures(_BasePairFeatures):
         self.verbose = verbose
 
     def _load_encoder(self):
-        return _load("laion", self)
+        return load_encoder_of(self, "laion")
 
 
 class MsClapPairFeatures(_BasePairFeatures):
@@ -216,16 +216,4 @@ class MsClapPairFeatures(_BasePairFeatures):
         self.verbose = verbose
 
     def _load_encoder(self):
-        return _load("msclap", self)
-
-
-def _load(kind, estimator):
-    from clapstack.encoders import load_encoder  # torch is loaded here, not at import
-
-    return load_encoder(
-        kind,
-        estimator.checkpoint,
-        revision=estimator.revision,
-        device=estimator.device,
-        dtype=estimator.dtype,
-    )
+        return load_encoder_of(self, "msclap")

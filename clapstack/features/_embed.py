@@ -27,7 +27,13 @@ from clapstack.features._shared import SharedClips
 from clapstack.pairs import bad_texts
 from clapstack.store import EmbeddingStore, embedding_key, open_store, text_key
 
-__all__ = ["PairEncoder", "embed_pairs", "one_bad_pair_per_row"]
+__all__ = [
+    "ClipEncoder",
+    "PairEncoder",
+    "embed_clips",
+    "embed_pairs",
+    "one_bad_pair_per_row",
+]
 
 _READERS = min(16, os.cpu_count() or 1)
 _SOURCES_PER_TASK = 64  # a task of one source would cost more than its lookup
@@ -49,6 +55,57 @@ class PairEncoder(Protocol):
 
     def encode_text(self, texts: Sequence[str], *, batch_size: int) -> np.ndarray:
         """Return unit embeddings of texts."""
+
+
+class ClipEncoder(Protocol):
+    """What `embed_clips` needs of an encoder."""
+
+    sample_rate: int
+    embedding_dim: int
+    identity: str | None
+
+    def encode_audio(
+        self, waveforms: Sequence[np.ndarray], *, crop: str | None, batch_size: int
+    ) -> np.ndarray:
+        """Return a row of `embedding_dim` values per mono float32 clip."""
+
+
+def embed_clips(
+    sources: Sequence[Any],
+    encoder: ClipEncoder,
+    *,
+    crop: str | None,
+    batch_size: int,
+    cache: str | os.PathLike[str] | None,
+    verbose: bool,
+) -> tuple[np.ndarray, list[BadPair]]:
+    """Embed clips, each distinct one at most once.
+
+    Parameters
+    ----------
+    sources : sequence
+        Clips as for `read_audio`.
+    encoder, crop, batch_size, cache, verbose
+        As for `embed_pairs`, but of one tower.
+
+    Returns
+    -------
+    embeddings : ndarray of shape (n_clips, embedding_dim)
+        float32; zero where a clip cannot be used.
+    bad : list of BadPair
+        The clips that cannot be used, by position; its index is the position too.
+    """
+    store = open_store(cache) if encoder.identity is not None else None
+    with closing(store) if store is not None else nullcontext():
+        clips = _embed_clips(list(sources), encoder, store, crop, batch_size, verbose)
+    embeddings = np.zeros((len(clips), encoder.embedding_dim), dtype=np.float32)
+    bad = []
+    for i, (source, clip) in enumerate(zip(sources, clips, strict=True)):
+        if isinstance(clip, AudioError):
+            bad.append(BadPair(i, i, describe_audio(source), str(clip)))
+        else:
+            embeddings[i] = clip
+    return embeddings, bad
 
 
 def embed_pairs(
@@ -146,7 +203,7 @@ class _Shelf:
 
 def _embed_clips(
     sources: list[Any],
-    encoder: PairEncoder,
+    encoder: PairEncoder | ClipEncoder,
     store: EmbeddingStore | None,
     crop: str | None,
     batch_size: int,
@@ -283,10 +340,16 @@ def _attempt(function: Callable[..., Any], source: Any, *args: Any) -> Any:
         return AudioError(str(error).removeprefix(f"{describe_audio(source)}: "))
 
 
-def _checked(embeddings: Any, n_rows: int, encoder: PairEncoder) -> np.ndarray:
+def _checked(
+    embeddings: Any, n_rows: int, encoder: PairEncoder | ClipEncoder
+) -> np.ndarray:
     """Refuse what must not be stored: a wrong shape, NaN, infinities."""
     embeddings = np.asarray(embeddings, dtype=np.float32)
-    expected = (n_rows, encoder.projection_dim)
+    if hasattr(encoder, "projection_dim"):
+        width = encoder.projection_dim
+    else:
+        width = encoder.embedding_dim
+    expected = (n_rows, width)
     if embeddings.shape != expected or not np.isfinite(embeddings).all():
         msg = (
             f"{type(encoder).__name__} must return finite embeddings of shape "
