@@ -12,22 +12,30 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "AudioMaeFeatures": "clapstack.features",
     "ClapStackingRegressor": "clapstack.stacking",
     "CrossAgreement": "clapstack.agreement",
+    "CtcFeatures": "clapstack.features",
     "LaionClapPairFeatures": "clapstack.features",
     "MsClapPairFeatures": "clapstack.features",
     "PairFeatures": "clapstack.features",
     "PrecomputedPairFeatures": "clapstack.features",
+    "WavLmFeatures": "clapstack.features",
+    "WhisperFeatures": "clapstack.features",
     "make_clap_stack": "clapstack.systems",
 }
 
 __all__ = [
+    "AudioMaeFeatures",
     "ClapStackingRegressor",
     "CrossAgreement",
+    "CtcFeatures",
     "LaionClapPairFeatures",
     "MsClapPairFeatures",
     "PairFeatures",
     "PrecomputedPairFeatures",
+    "WavLmFeatures",
+    "WhisperFeatures",
     "make_clap_stack",
 ]
 

@@ -99,6 +99,8 @@ class AudioEncoder(ABC):
         self._settings = settings
         self._dtype = DTYPES[dtype]
         self._model: Any = model.eval().to(self.device, self._dtype)
+        # Apple's devices have no float64, which front ends may compute in.
+        self._front_end_device = "cpu" if self.device.type == "mps" else device
         # A clip of some seconds keeps the cores busy: more at once are no faster.
         self._at_once = 1 if self.device.type == "cpu" else sys.maxsize
 
@@ -160,7 +162,8 @@ class AudioEncoder(ABC):
     def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
         """Return what the model sees of a piece: float32, without a batch axis.
 
-        Equal lengths give equal shapes; with `fixed_length` all shapes are equal.
+        Equal lengths give equal shapes; with `fixed_length` all shapes are equal. It
+        may be computed on `_front_end_device`.
         """
 
     @abstractmethod

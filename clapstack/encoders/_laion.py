@@ -18,6 +18,7 @@ from clapstack.encoders._weights import (
     check_tensors,
     find_laion,
     is_derived,
+    read_extractor,
     read_json,
     read_tensors,
     read_tokenizer,
@@ -147,13 +148,6 @@ def _read_transformers(folder: Path, weights: Path) -> tuple[Any, dict[str, Any]
 
 def _extractor_settings(folder: Path, *, fused: bool) -> dict[str, Any]:
     """Translate the configuration of transformers' extractor."""
-    path = folder / "preprocessor_config.json"
-    if path.exists():
-        extractor = read_json(path)
-    else:
-        # Where transformers 5 writes it.
-        path = folder / "processor_config.json"
-        extractor = read_json(path).get("feature_extractor", {})
     names = {
         "sample_rate": "sampling_rate",
         "n_fft": "fft_window_size",
@@ -165,21 +159,20 @@ def _extractor_settings(folder: Path, *, fused: bool) -> dict[str, Any]:
         "padding": "padding",
         "truncation": "truncation",
     }
-    missing = [name for name in names.values() if name not in extractor]
-    if missing:
-        msg = f"{path} lacks {', '.join(missing)}; these settings have no safe default."
-        raise CheckpointError(msg)
-    settings = {ours: extractor[theirs] for ours, theirs in names.items()}
+    settings = read_extractor(folder, names)
     truncation, padding = settings.pop("truncation"), settings["padding"]
     if truncation != ("fusion" if fused else "rand_trunc"):
         msg = (
-            f"{path} has truncation {truncation!r}, but config.json has "
-            f"enable_fusion={fused}: a fused model goes with 'fusion', an unfused one "
-            f"with 'rand_trunc'."
+            f"The extractor in {folder} has truncation {truncation!r}, but config.json "
+            f"has enable_fusion={fused}: a fused model goes with 'fusion', an unfused "
+            f"one with 'rand_trunc'."
         )
         raise CheckpointError(msg)
     if padding not in ("repeatpad", "repeat", "pad"):
-        msg = f"{path} has padding {padding!r}; known are 'repeatpad', 'repeat', 'pad'."
+        msg = (
+            f"The extractor in {folder} has padding {padding!r}; known are "
+            f"'repeatpad', 'repeat', 'pad'."
+        )
         raise CheckpointError(msg)
     settings["window"] = int(settings.pop("seconds") * settings["sample_rate"])
     settings["mel_scale"] = "htk" if fused else "slaney"

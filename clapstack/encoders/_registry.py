@@ -20,6 +20,10 @@ _LOGGER = logging.getLogger("clapstack")
 _KINDS = {
     "laion": ("_laion", "LaionClapEncoder"),
     "msclap": ("_msclap", "MsClapEncoder"),
+    "wavlm": ("_wavlm", "WavLmEncoder"),
+    "audiomae": ("_audiomae", "AudioMaeEncoder"),
+    "whisper": ("_whisper", "WhisperEncoder"),
+    "ctc": ("_ctc", "CtcEncoder"),
 }
 # As many as a union of all families of one system holds: fewer would load each model
 # again for each table.

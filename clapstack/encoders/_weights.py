@@ -34,7 +34,9 @@ _TOKENIZER_FILES = [
     "vocab.json",
     "merges.txt",
 ]
-_LAION_CONFIGS = ["config.json", "preprocessor_config.json", "processor_config.json"]
+# Where transformers' extractors are described; only transformers 5 writes the second.
+EXTRACTOR_FILES = ["preprocessor_config.json", "processor_config.json"]
+_LAION_CONFIGS = ["config.json", *EXTRACTOR_FILES]
 _PRETRAINED_WEIGHTS = ["model.safetensors", "pytorch_model.bin"]
 _LAION_NEEDS = (
     "config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin) "
@@ -118,7 +120,11 @@ def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
 
 
 def find_pretrained(
-    checkpoint: str, revision: str | None, configs: Sequence[str]
+    checkpoint: str,
+    revision: str | None,
+    configs: Sequence[str],
+    *,
+    optional: Sequence[str] = (),
 ) -> tuple[Path, Path]:
     """Locate a checkpoint in transformers' (or timm's) format.
 
@@ -130,21 +136,24 @@ def find_pretrained(
         Branch, tag or commit of the weights on the hub.
     configs : sequence of str
         Names of the other files that the model needs.
+    optional : sequence of str, default=()
+        Names of files to fetch from the hub if they are there.
 
     Returns
     -------
     folder, weights : Path
-        The folder of `configs`, and the file of weights in it.
+        The folder of the other files, and the file of weights in it.
 
     Raises
     ------
     CheckpointError
         If there is no such checkpoint, or a file of it is missing.
     """
-    needs = f"{', '.join(configs)} and {' or '.join(_PRETRAINED_WEIGHTS)}"
+    needs = ", ".join([*configs, " or ".join(_PRETRAINED_WEIGHTS)])
     folder = _local(checkpoint, needs)
     if folder is None:
-        folder = _download_pretrained(checkpoint, revision, configs, needs)
+        files = [*configs, *optional]
+        folder = _download_pretrained(checkpoint, revision, files, needs)
     if folder.is_file():
         msg = (
             f"Checkpoint {checkpoint!r} is a file; it must be a folder that holds "
@@ -281,6 +290,33 @@ def read_json(path: Path) -> dict[str, Any]:
         msg = f"{path} must hold a JSON object; got {type(content).__name__}."
         raise CheckpointError(msg)
     return content
+
+
+def read_extractor(folder: Path, names: Mapping[str, str]) -> dict[str, Any]:
+    """Read the settings of transformers' feature extractor.
+
+    Parameters
+    ----------
+    folder : Path
+        Where a file of `EXTRACTOR_FILES` is.
+    names : mapping of str to str
+        Our name of a setting to theirs.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, or a setting is missing.
+    """
+    first, second = (folder / name for name in EXTRACTOR_FILES)
+    if first.exists():
+        path, extractor = first, read_json(first)
+    else:
+        path, extractor = second, read_json(second).get("feature_extractor", {})
+    missing = [name for name in names.values() if name not in extractor]
+    if missing:
+        msg = f"{path} lacks {', '.join(missing)}; these settings have no safe default."
+        raise CheckpointError(msg)
+    return {ours: extractor[theirs] for ours, theirs in names.items()}
 
 
 def check_tensors(

@@ -84,21 +84,7 @@ class _BaseAudioFeatures(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         pairs = check_pairs(self, X, reset=False)
-        encoder = load_encoder_of(self, self._kind)
-        check_same_weights(self, encoder)
-        embeddings, bad = embed_clips(
-            pairs["audio"].tolist(),
-            encoder,
-            crop=self.crop,
-            batch_size=self.batch_size,
-            cache=self.cache,
-            verbose=self.verbose,
-        )
-        bad = [row._replace(index=pairs.index[row.position]) for row in bad]
-        bad = one_bad_pair_per_row([*bad_texts(pairs), *bad])
-        if bad:
-            raise BadPairsError(bad, len(pairs))
-        return self._features(embeddings, pairs["text"])
+        return self._features(self._embed(pairs), pairs["text"])
 
     def get_feature_names_out(self, input_features=None):
         """Name the columns of the result.
@@ -121,6 +107,23 @@ class _BaseAudioFeatures(TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         return tags
+
+    def _embed(self, pairs):
+        encoder = load_encoder_of(self, self._kind)
+        check_same_weights(self, encoder)
+        embeddings, bad = embed_clips(
+            pairs["audio"].tolist(),
+            encoder,
+            crop=self.crop,
+            batch_size=self.batch_size,
+            cache=self.cache,
+            verbose=self.verbose,
+        )
+        bad = [row._replace(index=pairs.index[row.position]) for row in bad]
+        bad = one_bad_pair_per_row([*bad, *bad_texts(pairs)])
+        if bad:
+            raise BadPairsError(bad, len(pairs))
+        return embeddings
 
     def _features(self, embeddings, texts):
         """Return the features, given what the encoder made and the texts."""
