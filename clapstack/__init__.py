@@ -13,10 +13,13 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AudioMaeFeatures": "clapstack.features",
+    "BeatsFeatures": "clapstack.features",
     "ClapStackingRegressor": "clapstack.stacking",
     "CrossAgreement": "clapstack.agreement",
     "CtcFeatures": "clapstack.features",
+    "EatFeatures": "clapstack.features",
     "LaionClapPairFeatures": "clapstack.features",
+    "M2dClapPairFeatures": "clapstack.features",
     "MsClapPairFeatures": "clapstack.features",
     "PairFeatures": "clapstack.features",
     "PrecomputedPairFeatures": "clapstack.features",
@@ -27,10 +30,13 @@ _HOME = {
 
 __all__ = [
     "AudioMaeFeatures",
+    "BeatsFeatures",
     "ClapStackingRegressor",
     "CrossAgreement",
     "CtcFeatures",
+    "EatFeatures",
     "LaionClapPairFeatures",
+    "M2dClapPairFeatures",
     "MsClapPairFeatures",
     "PairFeatures",
     "PrecomputedPairFeatures",

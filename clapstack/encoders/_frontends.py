@@ -94,8 +94,11 @@ class LogMel(nn.Module):
             return_complex=True,
         )
         power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
-        decibels = 10 * torch.log10((power @ self.bank).clamp(min=_POWER_FLOOR))
-        return decibels.float()
+        return self._compress(power @ self.bank).float()
+
+    def _compress(self, power: torch.Tensor) -> torch.Tensor:
+        """Map the power of each band to the scale that the model sees."""
+        return 10 * torch.log10(power.clamp(min=_POWER_FLOOR))
 
 
 def mel_bank(

@@ -75,9 +75,35 @@ def load_model(
     CheckpointError
         If the file is damaged, or a tensor is missing, unexpected or of wrong shape.
     """
-    tensors = {
-        _renamed(name, prefix): tensor for name, tensor in read_tensors(weights).items()
-    }
+    found = read_tensors(weights)
+    return fill_model(build, found, weights, prefix=prefix, unused=unused)
+
+
+def fill_model(
+    build: Callable[[Mapping[str, torch.Tensor]], torch.nn.Module],
+    found: Mapping[str, torch.Tensor],
+    weights: Path,
+    *,
+    prefix: re.Pattern[str] = _NOTHING,
+    unused: re.Pattern[str] = _NOTHING,
+) -> Any:
+    """Build a model and fill it with tensors that are read already.
+
+    Parameters
+    ----------
+    build, prefix, unused
+        As for `load_model`.
+    found : mapping of str to Tensor
+        What the file holds.
+    weights : Path
+        The file, for error messages.
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor is missing, unexpected or of wrong shape.
+    """
+    tensors = {_renamed(name, prefix): tensor for name, tensor in found.items()}
     with torch.random.fork_rng(devices=[]):
         model = _built(build, tensors, weights)
     state = model.state_dict()

@@ -24,6 +24,10 @@ _KINDS = {
     "audiomae": ("_audiomae", "AudioMaeEncoder"),
     "whisper": ("_whisper", "WhisperEncoder"),
     "ctc": ("_ctc", "CtcEncoder"),
+    "beats": ("_beats", "BeatsEncoder"),
+    "beats-states": ("_beats", "BeatsStatesEncoder"),
+    "eat": ("_eat", "EatEncoder"),
+    "m2d-clap": ("_m2d", "M2dClapEncoder"),
 }
 # As many as a union of all families of one system holds: fewer would load each model
 # again for each table.

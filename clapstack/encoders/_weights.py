@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 import re
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import (  # type: ignore[attr-defined]
     AutoTokenizer,
+    BertTokenizerFast,
     GPT2TokenizerFast,
     RobertaTokenizerFast,
 )
@@ -56,15 +58,16 @@ _DERIVED = re.compile(
     r"(^|\.)(position_ids|token_type_ids|relative_position_index|num_batches_tracked)$"
 )
 
-# LAION's files are training checkpoints, whose optimizer notes its learning rate as a
-# NumPy scalar. To read those takes three callables that only build numbers, under the
-# names of NumPy 1 and 2.
+# LAION's and M2D's files are training checkpoints. An optimizer notes its learning rate
+# as a NumPy scalar: to read those takes three callables that only build numbers, under
+# the names of NumPy 1 and 2. A script notes its arguments, plain values in a Namespace.
 _rebuild_scalar = np.float64().__reduce__()[0]
-_NUMPY_SCALARS: list[Any] = [
+_PLAIN_VALUES: list[Any] = [
     (_rebuild_scalar, "numpy.core.multiarray.scalar"),
     (_rebuild_scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
     np.dtypes.Float64DType,
+    argparse.Namespace,
 ]
 
 
@@ -231,21 +234,36 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Raises
     ------
     CheckpointError
-        If the file is damaged, or holds anything but tensors, plain values and NumPy
-        scalars.
+        If the file is damaged, or holds anything but tensors, plain values, NumPy
+        scalars and command-line arguments.
+    """
+    return tensors_in(read_content(path), path)
+
+
+def read_content(path: Path) -> Any:
+    """Read all that a file of weights holds, without running any code.
+
+    Parameters
+    ----------
+    path : Path
+        As for `read_tensors`.
+
+    Raises
+    ------
+    CheckpointError
+        As for `read_tensors`.
     """
     try:
         if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            with torch.serialization.safe_globals(_NUMPY_SCALARS):
-                content = torch.load(
-                    path,
-                    map_location="cpu",
-                    weights_only=True,
-                    # An optimizer's state, twice the size of the weights, stays unread.
-                    mmap=zipfile.is_zipfile(path),
-                )
+            return load_file(path)
+        with torch.serialization.safe_globals(_PLAIN_VALUES):
+            return torch.load(
+                path,
+                map_location="cpu",
+                weights_only=True,
+                # An optimizer's state, twice the size of the weights, stays unread.
+                mmap=zipfile.is_zipfile(path),
+            )
     except pickle.UnpicklingError as error:
         msg = (
             f"{path} is damaged, or holds objects other than tensors, which could run "
@@ -255,6 +273,16 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         msg = f"{path} cannot be read: {error}. Fetch it again from its publisher."
         raise CheckpointError(msg) from error
+
+
+def tensors_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    """Return the named tensors of what `read_content` returned.
+
+    Raises
+    ------
+    CheckpointError
+        If it holds none.
+    """
     tensors: Any = content
     if isinstance(content, Mapping):
         tensors = content.get("model", content.get("state_dict", content))
@@ -363,16 +391,18 @@ def check_tensors(
         raise CheckpointError(msg)
 
 
-def read_tokenizer(folder: Path, *, gpt2: bool = False, roberta: bool = False) -> Any:
+def read_tokenizer(
+    folder: Path, *, bert: bool = False, gpt2: bool = False, roberta: bool = False
+) -> Any:
     """Read a tokenizer from local files.
 
     Parameters
     ----------
     folder : Path
         Where its files are.
-    gpt2, roberta : bool, default=False
-        Whether it is GPT-2's or RoBERTa's; else the folder's ``config.json`` says
-        what it is.
+    bert, gpt2, roberta : bool, default=False
+        Whether it is BERT's, GPT-2's or RoBERTa's; else the folder's ``config.json``
+        says what it is.
 
     Raises
     ------
@@ -380,7 +410,9 @@ def read_tokenizer(folder: Path, *, gpt2: bool = False, roberta: bool = False) -
         If its files are damaged.
     """
     reader: Any = AutoTokenizer
-    if gpt2 or roberta:
+    if bert:
+        reader = BertTokenizerFast
+    elif gpt2 or roberta:
         reader = GPT2TokenizerFast if gpt2 else RobertaTokenizerFast
     try:
         return reader.from_pretrained(

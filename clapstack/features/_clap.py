@@ -10,7 +10,7 @@ from clapstack.features._pair import PAIR_BLOCKS
 
 __all__ = ["LaionClapPairFeatures", "MsClapPairFeatures"]
 
-_CHECKPOINT_CONSTRAINTS: dict = {
+CHECKPOINT_CONSTRAINTS: dict = {
     **_BasePairFeatures._parameter_constraints,
     "checkpoint": [str, os.PathLike],
     "revision": [str, None],
@@ -96,7 +96,7 @@ class LaionClapPairFeatures(_BasePairFeatures):
     >>> features.fit_transform(X)  # doctest: +SKIP
     """
 
-    _parameter_constraints: dict = _CHECKPOINT_CONSTRAINTS
+    _parameter_constraints: dict = CHECKPOINT_CONSTRAINTS
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class MsClapPairFeatures(_BasePairFeatures):
     >>> features.fit_transform(X)  # doctest: +SKIP
     """
 
-    _parameter_constraints: dict = _CHECKPOINT_CONSTRAINTS
+    _parameter_constraints: dict = CHECKPOINT_CONSTRAINTS
 
     def __init__(
         self,

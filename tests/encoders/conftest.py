@@ -292,3 +292,130 @@ def copy_of(tmp_path):
         return shutil.copytree(folder, tmp_path / "checkpoint")
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def hiss():
+    """A tone in noise at 16 kHz, by its length in samples."""
+
+    def make(n_samples):
+        rng = np.random.RandomState(n_samples)
+        tone = np.sin(2 * np.pi * rng.uniform(200, 2000) * np.arange(n_samples) / 16000)
+        return (0.3 * tone + 0.1 * rng.standard_normal(n_samples)).astype(np.float32)
+
+    return make
+
+
+def tensors_of(shapes, seed):
+    tensors = {name: torch.empty(shape) for name, shape in shapes.items()}
+    fill(tensors, seed)
+    return tensors
+
+
+def dense(name, n_out, n_in):
+    return {f"{name}.weight": (n_out, n_in), f"{name}.bias": (n_out,)}
+
+
+def norm(name, width):
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def vit_block(name, width, hidden):
+    """Shapes of a block under timm's names."""
+    return (
+        norm(f"{name}.norm1", width)
+        | dense(f"{name}.attn.qkv", 3 * width, width)
+        | dense(f"{name}.attn.proj", width, width)
+        | norm(f"{name}.norm2", width)
+        | dense(f"{name}.mlp.fc1", hidden, width)
+        | dense(f"{name}.mlp.fc2", width, hidden)
+    )
+
+
+@pytest.fixture(scope="session")
+def beats_content():
+    """A small file of BEATs, fine-tuned, under the authors' names."""
+    width, hidden, n_heads = 64, 96, 4
+    shapes = {
+        "patch_embedding.weight": (32, 1, 16, 16),
+        "encoder.pos_conv.0.bias": (width,),
+        "encoder.pos_conv.0.weight_g": (1, 1, 16),
+        "encoder.pos_conv.0.weight_v": (width, width // 4, 16),
+    }
+    shapes |= norm("layer_norm", 32) | dense("post_extract_proj", width, 32)
+    shapes |= norm("encoder.layer_norm", width) | dense("predictor", 11, width)
+    for layer in ("encoder.layers.0", "encoder.layers.1"):
+        attention = f"{layer}.self_attn"
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes |= dense(f"{attention}.{part}", width, width)
+        shapes |= dense(f"{attention}.grep_linear", 8, width // n_heads)
+        shapes[f"{attention}.grep_a"] = (1, n_heads, 1, 1)
+        shapes[f"{attention}.relative_attention_bias.weight"] = (20, n_heads)
+        shapes |= norm(f"{layer}.self_attn_layer_norm", width)
+        shapes |= norm(f"{layer}.final_layer_norm", width)
+        shapes |= dense(f"{layer}.fc1", hidden, width)
+        shapes |= dense(f"{layer}.fc2", width, hidden)
+    tensors = tensors_of(shapes, seed=4)
+    # All layers share one table, which the file holds under the name of each.
+    table = "encoder.layers.{}.self_attn.relative_attention_bias.weight"
+    tensors[table.format(0)] = tensors[table.format(1)]
+    config = {
+        "conv_pos_groups": 4,
+        "max_distance": 50,
+        "relative_position_embedding": True,
+        "gru_rel_pos": True,
+        "deep_norm": True,
+        "layer_norm_first": False,
+        "activation_fn": "gelu",
+    }
+    return {"cfg": config, "model": tensors}
+
+
+@pytest.fixture(scope="session")
+def eat_tensors():
+    """Tensors of a small EAT, under the names of the hub."""
+    width = 64
+    shapes = {
+        "model.extra_tokens": (1, 1, width),
+        "model.fixed_positional_encoder.positions": (1, 20 * 8, width),
+        "model.local_encoder.proj.weight": (width, 1, 16, 16),
+        "model.local_encoder.proj.bias": (width,),
+    }
+    shapes |= norm("model.pre_norm", width)
+    for block in range(2):
+        shapes |= vit_block(f"model.blocks.{block}", width, 4 * width)
+    return tensors_of(shapes, seed=5)
+
+
+@pytest.fixture(scope="session")
+def m2d_tensors():
+    """Tensors of a small M2D-CLAP, under the authors' names."""
+    width, hidden = 64, 96
+    shapes = {
+        "backbone.cls_token": (1, 1, width),
+        "backbone.pos_embed": (1, 1 + 5 * 62, width),
+        "backbone.patch_embed.proj.weight": (width, 1, 16, 16),
+        "backbone.patch_embed.proj.bias": (width,),
+        "backbone.norm_stats": (2,),
+        "backbone.audio_proj.sem_token": (1, 1, width),
+    }
+    shapes |= norm("backbone.norm", width) | norm("backbone.audio_proj.norm", width)
+    for block in range(2):
+        shapes |= vit_block(f"backbone.blocks.{block}", width, hidden)
+    shapes |= vit_block("backbone.audio_proj.sem_blocks.0", width, width)
+    bert = "text_encoder.text_encoder"
+    for name, n_rows in (("word", 24), ("position", 40), ("token_type", 2)):
+        shapes[f"{bert}.embeddings.{name}_embeddings.weight"] = (n_rows, width)
+    shapes |= norm(f"{bert}.embeddings.LayerNorm", width)
+    shapes |= dense(f"{bert}.pooler.dense", width, width)
+    for layer in (f"{bert}.encoder.layer.0", f"{bert}.encoder.layer.1"):
+        for part in ("query", "key", "value"):
+            shapes |= dense(f"{layer}.attention.self.{part}", width, width)
+        shapes |= dense(f"{layer}.attention.output.dense", width, width)
+        shapes |= norm(f"{layer}.attention.output.LayerNorm", width)
+        shapes |= dense(f"{layer}.intermediate.dense", hidden, width)
+        shapes |= dense(f"{layer}.output.dense", width, hidden)
+        shapes |= norm(f"{layer}.output.LayerNorm", width)
+    tensors = tensors_of(shapes, seed=6)
+    tensors["backbone.norm_stats"] = torch.tensor([-7.26, 4.35])
+    return tensors

@@ -25,6 +25,7 @@ from sklearn.utils import get_tags
 from clapstack.exceptions import BadPairsError, FingerprintMismatchError
 from clapstack.features import (
     LaionClapPairFeatures,
+    M2dClapPairFeatures,
     MsClapPairFeatures,
     PairFeatures,
     PrecomputedPairFeatures,
@@ -415,8 +416,7 @@ def check_parameters_reach_the_loader(world):
     with pytest.raises(ValueError, match="'dtype' parameter of"):
         world.make(dtype="int8").fit(world.pairs)
     world.make(checkpoint="mine").fit(world.pairs)
-    kind = {LaionClapPairFeatures: "laion", MsClapPairFeatures: "msclap"}[world.kind]
-    assert list(world.encoders) == [(kind, "mine")]
+    assert list(world.encoders) == [(CHECKPOINTS[world.kind], "mine")]
 
 
 def check_fitted_attributes_describe_the_encoder(world):
@@ -426,7 +426,11 @@ def check_fitted_attributes_describe_the_encoder(world):
     assert transformer.fingerprint_ == world.encoder.fingerprint
 
 
-CHECKPOINTS = [LaionClapPairFeatures, MsClapPairFeatures]
+CHECKPOINTS = {  # class : kind of its encoder
+    LaionClapPairFeatures: "laion",
+    M2dClapPairFeatures: "m2d-clap",
+    MsClapPairFeatures: "msclap",
+}
 ENCODING = [*CHECKPOINTS, PairFeatures]
 ALL = [*ENCODING, PrecomputedPairFeatures]
 BATTERY = {
@@ -490,4 +494,4 @@ def test_every_check_of_this_file_is_in_the_battery():
 
 
 def test_size_of_the_battery():
-    assert len(CASES) == 19 * 4 + 19 * 3 + 4 * 2
+    assert len(CASES) == 19 * 5 + 19 * 4 + 4 * 3

@@ -1,0 +1,69 @@
+"""The block of a vision transformer, with the names that timm gives its tensors."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+
+class VitBlock(nn.Module):
+    """Self-attention and a perceptron, each with a residual around it.
+
+    Parameters
+    ----------
+    width : int
+        Of a token.
+    hidden : int
+        Width inside the perceptron.
+    n_heads : int
+        Of the attention.
+    eps : float
+        Of the layer norms.
+    norm_first : bool, default=True
+        Whether a norm stands before each part, or behind each sum.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        *,
+        n_heads: int,
+        eps: float,
+        norm_first: bool = True,
+    ):
+        super().__init__()
+        self.norm_first = norm_first
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attn = _Attention(width, n_heads)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        layers = {
+            "fc1": nn.Linear(width, hidden),
+            "act": nn.GELU(),
+            "fc2": nn.Linear(hidden, width),
+        }
+        self.mlp = nn.Sequential(OrderedDict(layers))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Map tokens of shape (n, n_tokens, width) to as many."""
+        if self.norm_first:
+            tokens = tokens + self.attn(self.norm1(tokens))
+            return tokens + self.mlp(self.norm2(tokens))
+        tokens = self.norm1(tokens + self.attn(tokens))
+        return self.norm2(tokens + self.mlp(tokens))
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, n_heads: int):
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        heads = self.qkv(tokens).unflatten(2, (3, self.n_heads, -1))
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        seen = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.proj(seen.transpose(1, 2).flatten(2))
