@@ -292,3 +292,26 @@ def copy_of(tmp_path):
         return shutil.copytree(folder, tmp_path / "checkpoint")
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def filled():
+    """Fill a model so that its outputs depend on its inputs, and return it."""
+
+    def fill_model(model, seed):
+        fill(model.state_dict(), seed)
+        return model.eval()
+
+    return fill_model
+
+
+@pytest.fixture(scope="session")
+def statistics():
+    """Pool the states of one clip, in plain steps."""
+
+    def pooled(states):
+        states = states.double().numpy()
+        parts = [states.mean(axis=0), states.std(axis=0), states.max(axis=0)]
+        return np.concatenate(parts)
+
+    return pooled
