@@ -29,9 +29,9 @@ _KINDS = {
     "eat": ("_eat", "EatEncoder"),
     "m2d-clap": ("_m2d", "M2dClapEncoder"),
 }
-# As many as a union of all families of one system holds: fewer would load each model
-# again for each table.
-_MOST_LOADED = 8
+# As many as a union of all published families has: fewer would load each model again
+# for each table.
+_MOST_LOADED = 10
 # Held while loading, so that threads that ask for one encoder get one load.
 _LOCK = threading.Lock()
 
@@ -46,20 +46,22 @@ def load_encoder(
 ) -> ClapEncoder | AudioEncoder:
     """Return a frozen encoder; load it if this process has not yet.
 
-    The eight encoders used last stay loaded. A local checkpoint that was rewritten
+    The ten encoders used last stay loaded. A local checkpoint that was rewritten
     since is loaded anew.
 
     Parameters
     ----------
-    kind : {"laion", "msclap"}
-        Format of the checkpoint.
+    kind : str
+        Format of the checkpoint: "laion" or "msclap", which give a ClapEncoder;
+        "wavlm", "audiomae", "whisper" or "ctc", which give an AudioEncoder.
     checkpoint : str or path-like
         "laion": a hub id, such as "laion/clap-htsat-unfused", or a local folder in
         transformers' format; or a ``.pt`` file of the authors with roberta-base's
         tokenizer beside it, which may also be on the hub, such as
         "lukewys/laion_clap/630k-audioset-best.pt". "msclap": a ``.pth`` file of the
         2023 version with gpt2's tokenizer beside it, a folder that holds them, or the
-        hub id "microsoft/msclap". Both: "bundled:<name>".
+        hub id "microsoft/msclap". Both: "bundled:<name>". The others: a hub id or a
+        local folder in transformers' format ("audiomae": timm's).
     revision : str or None, default=None
         Branch, tag or commit of a hub id.
     device : str or None, default=None

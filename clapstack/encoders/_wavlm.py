@@ -36,6 +36,7 @@ class WavLmEncoder(AudioEncoder):
             checkpoint, revision, ["config.json"], optional=EXTRACTOR_FILES
         )
         config = read_config(folder, WavLMConfig)
+        settings = speech_settings(folder, config)
         return cls(
             model=load_model(
                 lambda _: WavLMModel(config),
@@ -43,7 +44,7 @@ class WavLmEncoder(AudioEncoder):
                 prefix=re.compile(r"wavlm\."),
                 unused=UNUSED,
             ),
-            settings=speech_settings(folder, config),
+            settings=settings,
             blocks=dict.fromkeys(POOLED, config.hidden_size),
             source=str(weights),
             device=device,

@@ -419,3 +419,26 @@ def m2d_tensors():
     tensors = tensors_of(shapes, seed=6)
     tensors["backbone.norm_stats"] = torch.tensor([-7.26, 4.35])
     return tensors
+
+
+@pytest.fixture(scope="session")
+def filled():
+    """Fill a model so that its outputs depend on its inputs, and return it."""
+
+    def fill_model(model, seed):
+        fill(model.state_dict(), seed)
+        return model.eval()
+
+    return fill_model
+
+
+@pytest.fixture(scope="session")
+def statistics():
+    """Pool the states of one clip, in plain steps."""
+
+    def pooled(states):
+        states = states.double().numpy()
+        parts = [states.mean(axis=0), states.std(axis=0), states.max(axis=0)]
+        return np.concatenate(parts)
+
+    return pooled

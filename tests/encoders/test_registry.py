@@ -84,15 +84,15 @@ def test_a_relative_path_means_the_folder_that_it_names_now(
     assert load_encoder("laion", "model").fingerprint != unfused
 
 
-def test_only_the_last_eight_stay_loaded(laion_folders, loads):
+def test_only_the_last_ten_stay_loaded(laion_folders, loads):
     folder = str(laion_folders[False])
-    for revision in "abcdefghi":  # a local folder has none, and is loaded for each
+    for revision in "abcdefghijk":  # a local folder has none, and is loaded for each
         load_encoder("laion", folder, revision=revision)
-    assert loads() == 9
+    assert loads() == 11
     load_encoder("laion", folder, revision="b")
-    assert loads() == 9
+    assert loads() == 11
     load_encoder("laion", folder, revision="a")
-    assert loads() == 10
+    assert loads() == 12
 
 
 def test_clearing_forgets(laion_folders, loads):

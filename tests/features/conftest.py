@@ -19,14 +19,14 @@ class ToyEncoder:
 
     sample_rate = 8_000
     window = 8_000
-    projection_dim = 6
 
     def __init__(self, checkpoint="toy"):
+        self.projection_dim = 6
         self.fingerprint = hashlib.sha256(checkpoint.encode()).hexdigest()
         self.identity = f"{self.fingerprint} float64 1"
         rng = np.random.default_rng(int(self.fingerprint[:8], 16))
-        self.bands = rng.standard_normal((16, self.projection_dim))
-        self.letters = rng.standard_normal((26, self.projection_dim))
+        self.bands = rng.standard_normal((16, 6))
+        self.letters = rng.standard_normal((26, 6))
         self.clips = []
         self.texts = []
         self.crops = []
@@ -56,6 +56,40 @@ class ToyEncoder:
         return units.astype(np.float32)
 
 
+class ToyAudioEncoder(ToyEncoder):
+    """The audio side of it, as an audio-only encoder; it never hears of texts."""
+
+    blocks = {"mean": 4, "std": 2}
+
+    def __init__(self, checkpoint="toy"):
+        super().__init__(checkpoint)
+        self.embedding_dim = sum(self.blocks.values())
+        del self.projection_dim
+
+    encode_text = None
+
+
+class ToyCtcEncoder(ToyAudioEncoder):
+    """With a transcript behind the features, which tells the length of the clip."""
+
+    blocks = {"mean": 6, "blank_ratio": 1, "transcript_length": 1, "transcript": 8}
+
+    def encode_audio(self, waveforms, *, crop="windows", batch_size=32):
+        features = super().encode_audio(waveforms, crop=crop, batch_size=batch_size)
+        texts = [f"A {len(waveform)}" for waveform in waveforms]
+        codes = [[*map(ord, text), *[0] * (8 - len(text))] for text in texts]
+        numbers = [[0.5, len(text)] for text in texts]
+        return np.hstack([features, numbers, codes]).astype(np.float32)
+
+
+TOYS = {
+    "laion": ToyEncoder,
+    "m2d-clap": ToyEncoder,
+    "msclap": ToyEncoder,
+    "ctc": ToyCtcEncoder,
+}
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
@@ -67,7 +101,8 @@ def encoders(monkeypatch):
     loaded = {}
 
     def load_encoder(kind, checkpoint, *, revision=None, device=None, dtype="float32"):
-        return loaded.setdefault((kind, checkpoint), ToyEncoder(f"{kind} {checkpoint}"))
+        toy = TOYS.get(kind, ToyAudioEncoder)(f"{kind} {checkpoint}")
+        return loaded.setdefault((kind, checkpoint), toy)
 
     module = ModuleType("clapstack.encoders")
     module.load_encoder = load_encoder

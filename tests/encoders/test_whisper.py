@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from safetensors.torch import load_file, save_file
+from transformers import (
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
+
+from clapstack.encoders import load_encoder
+from clapstack.exceptions import CheckpointError
+
+RATE = 16_000
+SECONDS = 2
+
+
+@pytest.fixture(scope="module")
+def model(filled):
+    config = WhisperConfig(
+        vocab_size=50,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        max_source_positions=50 * SECONDS,
+        num_mel_bins=16,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+    )
+    return filled(WhisperForConditionalGeneration(config), seed=30)
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    return WhisperFeatureExtractor(feature_size=16, chunk_length=SECONDS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, model, extractor):
+    folder = tmp_path_factory.mktemp("whisper")
+    model.save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    return folder
+
+
+def load(folder, **options):
+    return load_encoder("whisper", str(folder), device="cpu", **options)
+
+
+@pytest.fixture
+def clips(noise):
+    return [noise(n, RATE) for n in (SECONDS * RATE, 9_000, 16_001, 7)]
+
+
+def test_features_are_those_of_transformers(
+    folder, model, extractor, clips, statistics
+):
+    features = load(folder).encode_audio(clips)
+    assert features.shape == (4, 3 * 32)
+    for clip, row in zip(clips, features, strict=True):
+        inputs = extractor(clip, sampling_rate=RATE, return_tensors="pt")
+        with torch.inference_mode():
+            states = model.model.encoder(inputs.input_features).last_hidden_state[0]
+        n_real = -(-len(clip) // 320)
+        assert_allclose(row, statistics(states[:n_real]), atol=1e-5)
+    assert features[:3].std(axis=0).max() > 0.1
+
+
+def test_the_spectrogram_is_that_of_the_extractor(folder, extractor, clips):
+    encoder = load(folder)
+    for clip in clips:
+        expected = extractor(clip, sampling_rate=RATE).input_features[0]
+        assert_allclose(encoder._prepare(clip), expected, atol=1e-5)
+
+
+def test_a_row_does_not_depend_on_the_batch(folder, clips):
+    encoder = load(folder)
+    alone = np.concatenate([encoder.encode_audio([clip]) for clip in clips])
+    assert_array_equal(encoder.encode_audio(clips), alone)
+    encoder._at_once = 100  # as on a GPU
+    assert_allclose(encoder.encode_audio(clips), alone, atol=1e-5)
+
+
+def test_a_long_clip_is_the_mean_of_its_windows(folder, noise):
+    clip = noise(2 * SECONDS * RATE, RATE)
+    encoder = load(folder)
+    halves = encoder.encode_audio([clip[: SECONDS * RATE], clip[SECONDS * RATE :]])
+    assert_allclose(encoder.encode_audio([clip])[0], halves.mean(axis=0), atol=1e-6)
+
+
+def test_bfloat16_is_close(folder, clips):
+    exact, fast = (
+        load(folder, dtype=dtype).encode_audio(clips)
+        for dtype in ("float32", "bfloat16")
+    )
+    for one, other in zip(exact, fast, strict=True):
+        assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.995
+
+
+def test_only_the_encoder_is_read_and_strictly(folder, copy_of):
+    fingerprint = load(folder).fingerprint
+    folder = copy_of(folder)
+    tensors = load_file(folder / "model.safetensors")
+    encoder = {
+        name.removeprefix("model."): tensor
+        for name, tensor in tensors.items()
+        if "encoder." in name and "decoder." not in name
+    }
+    save_file(encoder, folder / "model.safetensors")
+    assert load(folder).fingerprint == fingerprint
+    del encoder["encoder.conv1.weight"]
+    encoder["classifier.weight"] = torch.ones(2)
+    save_file(encoder, folder / "model.safetensors")
+    with pytest.raises(
+        CheckpointError, match=r"missing: conv1\.weight; unexpected: classifier\.weight"
+    ):
+        load(folder)
+
+
+def test_an_extractor_of_another_length_is_refused(folder, copy_of):
+    folder = copy_of(folder)
+    path = folder / "preprocessor_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**settings, "chunk_length": 3}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="makes 300 frames of a window"):
+        load(folder)
