@@ -19,6 +19,7 @@ from clapstack.encoders._audio_base import POOLED, AudioEncoder, pool
 from clapstack.encoders._htsat import count_modules
 from clapstack.encoders._kaldi import kaldi_fbank
 from clapstack.encoders._pretrained import load_model
+from clapstack.encoders._vit import VitBlock
 from clapstack.encoders._weights import find_pretrained
 
 SAMPLE_RATE = 16_000
@@ -69,8 +70,14 @@ class AudioVit(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + n_tokens, width))
         projection = nn.Conv2d(1, width, patch, stride=patch)
         self.patch_embed = nn.Sequential(OrderedDict(proj=projection))
-        self.blocks = nn.Sequential(*(_Block(width, mlp_width) for _ in range(depth)))
-        self.norm = _norm(width) if final_norm else nn.Identity()
+        n_heads, eps = width // _HEAD_WIDTH, _LAYER_NORM_EPS
+        self.blocks = nn.Sequential(
+            *(
+                VitBlock(width, mlp_width, n_heads=n_heads, eps=eps)
+                for _ in range(depth)
+            )
+        )
+        self.norm = nn.LayerNorm(width, eps=eps) if final_norm else nn.Identity()
         self.n_frames = n_tokens * patch * patch // N_MELS
 
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
@@ -85,37 +92,6 @@ class AudioVit(nn.Module):
         first = self.cls_token.expand(len(mels), -1, -1)
         tokens = torch.cat([first, patches], dim=1) + self.pos_embed
         return self.norm(self.blocks(tokens))[:, 1:]
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, mlp_width: int):
-        super().__init__()
-        self.norm1 = _norm(width)
-        self.attn = _Attention(width)
-        self.norm2 = _norm(width)
-        layers = {
-            "fc1": nn.Linear(width, mlp_width),
-            "act": nn.GELU(),
-            "fc2": nn.Linear(mlp_width, width),
-        }
-        self.mlp = nn.Sequential(OrderedDict(layers))
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
-
-
-class _Attention(nn.Module):
-    def __init__(self, width: int):
-        super().__init__()
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        heads = self.qkv(tokens).unflatten(2, (3, -1, _HEAD_WIDTH))
-        query, key, value = heads.permute(2, 0, 3, 1, 4)
-        seen = nn.functional.scaled_dot_product_attention(query, key, value)
-        return self.proj(seen.transpose(1, 2).flatten(2))
 
 
 class AudioMaeEncoder(AudioEncoder):
@@ -169,7 +145,3 @@ def _build(tensors: Mapping[str, torch.Tensor]) -> AudioVit:
         mlp_width=len(tensors["blocks.0.mlp.fc1.weight"]),
         final_norm="fc_norm.weight" not in tensors,
     )
-
-
-def _norm(width: int) -> nn.LayerNorm:
-    return nn.LayerNorm(width, eps=_LAYER_NORM_EPS)

@@ -52,16 +52,20 @@ def load_encoder(
     Parameters
     ----------
     kind : str
-        Format of the checkpoint: "laion" or "msclap", which give a ClapEncoder;
-        "wavlm", "audiomae", "whisper" or "ctc", which give an AudioEncoder.
+        Format of the checkpoint: "laion", "msclap" or "m2d-clap", which give a
+        ClapEncoder; "wavlm", "audiomae", "eat", "beats", "beats-states", "whisper" or
+        "ctc", which give an AudioEncoder.
     checkpoint : str or path-like
         "laion": a hub id, such as "laion/clap-htsat-unfused", or a local folder in
         transformers' format; or a ``.pt`` file of the authors with roberta-base's
         tokenizer beside it, which may also be on the hub, such as
         "lukewys/laion_clap/630k-audioset-best.pt". "msclap": a ``.pth`` file of the
         2023 version with gpt2's tokenizer beside it, a folder that holds them, or the
-        hub id "microsoft/msclap". Both: "bundled:<name>". The others: a hub id or a
-        local folder in transformers' format ("audiomae": timm's).
+        hub id "microsoft/msclap". Both: "bundled:<name>". "beats", "beats-states": a
+        ``.pt`` file of the authors. "m2d-clap": ``checkpoint-30.pth`` of the authors'
+        2025 version with bert-base-uncased's tokenizer beside it. The others: a hub id
+        or a local folder in transformers' format ("audiomae": timm's; "eat": also a
+        ``.pt`` file of the authors).
     revision : str or None, default=None
         Branch, tag or commit of a hub id.
     device : str or None, default=None
