@@ -101,7 +101,7 @@ class AudioEncoder(ABC):
         self._model: Any = model.eval().to(self.device, self._dtype)
         # Apple's devices have no float64, which front ends may compute in.
         self._front_end_device = "cpu" if self.device.type == "mps" else device
-        # A clip of some seconds keeps the cores busy: more at once are no faster.
+        # Matrix products round by the size of the batch: alone, bits are always equal.
         self._at_once = 1 if self.device.type == "cpu" else sys.maxsize
 
     @classmethod
