@@ -78,12 +78,11 @@ def bad_texts(pairs: pd.DataFrame) -> list[BadPair]:
         Unicode; in order of position.
     """
     rows = []
-    for position, (index, text) in enumerate(
-        zip(pairs.index, pairs["text"], strict=True)
-    ):
+    for position, text in enumerate(pairs["text"].tolist()):
         reason = _text_fault(text)
         if reason:
-            rows.append(BadPair(position, index, f"text {reprlib.repr(text)}", reason))
+            source = f"text {reprlib.repr(text)}"
+            rows.append(BadPair(position, pairs.index[position], source, reason))
     return rows
 
 

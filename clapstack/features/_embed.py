@@ -25,7 +25,7 @@ from clapstack.audio import (
 from clapstack.exceptions import AudioError, BadPair, BadPairsError
 from clapstack.features._shared import SharedClips
 from clapstack.pairs import bad_texts
-from clapstack.store import EmbeddingStore, embedding_key, open_store, text_key
+from clapstack.store import EmbeddingStore, open_store, text_key
 
 __all__ = [
     "ClipEncoder",
@@ -36,7 +36,10 @@ __all__ = [
 ]
 
 _READERS = min(16, os.cpu_count() or 1)
-_SOURCES_PER_TASK = 64  # a task of one source would cost more than its lookup
+_SOURCES_PER_TASK = 256  # a task of one source would cost more than its lookup
+# Content keys of the files that this process has met; about 0.5 kB each.
+_KEYS: dict[FileState | None, str] = {}
+_MOST_KEYS = 100_000
 _SHARED = SharedClips(1 << 30)  # bytes: 559 clips of 10 s at 48 kHz
 
 
@@ -93,19 +96,11 @@ def embed_clips(
     embeddings : ndarray of shape (n_clips, embedding_dim)
         float32; zero where a clip cannot be used.
     bad : list of BadPair
-        The clips that cannot be used, by position; its index is the position too.
+        The clips that cannot be used; their index is their position.
     """
     store = open_store(cache) if encoder.identity is not None else None
     with closing(store) if store is not None else nullcontext():
-        clips = _embed_clips(list(sources), encoder, store, crop, batch_size, verbose)
-    embeddings = np.zeros((len(clips), encoder.embedding_dim), dtype=np.float32)
-    bad = []
-    for i, (source, clip) in enumerate(zip(sources, clips, strict=True)):
-        if isinstance(clip, AudioError):
-            bad.append(BadPair(i, i, describe_audio(source), str(clip)))
-        else:
-            embeddings[i] = clip
-    return embeddings, bad
+        return _embed_clips(list(sources), encoder, store, crop, batch_size, verbose)
 
 
 def embed_pairs(
@@ -149,23 +144,24 @@ def embed_pairs(
     bad = bad_texts(pairs)
     unreadable = {row.position for row in bad}
     with closing(store) if store is not None else nullcontext():
-        clips = _embed_clips(
+        clips, bad_clips = _embed_clips(
             pairs["audio"].tolist(), encoder, store, crop, batch_size, verbose
         )
         texts = _embed_texts(
-            [text for i, text in enumerate(pairs["text"]) if i not in unreadable],
+            [
+                text
+                for i, text in enumerate(pairs["text"].tolist())
+                if i not in unreadable
+            ],
             encoder,
             store,
             batch_size,
             verbose,
         )
-    rows = zip(pairs.index, pairs["audio"], clips, strict=True)
-    for position, (index, source, clip) in enumerate(rows):
-        if isinstance(clip, AudioError):
-            bad.append(BadPair(position, index, describe_audio(source), str(clip)))
+    bad += [row._replace(index=pairs.index[row.position]) for row in bad_clips]
     if bad:
         raise BadPairsError(one_bad_pair_per_row(bad), len(pairs))
-    return np.stack(clips), np.stack(texts)
+    return clips, texts
 
 
 def one_bad_pair_per_row(bad: Iterable[BadPair]) -> list[BadPair]:
@@ -182,25 +178,6 @@ def one_bad_pair_per_row(bad: Iterable[BadPair]) -> list[BadPair]:
     return list(rows.values())
 
 
-class _Shelf:
-    """The part of the store that belongs to one encoder and one kind of input."""
-
-    def __init__(self, store: EmbeddingStore | None, scope: str):
-        self.store = store
-        self.scope = scope
-
-    def get(self, keys: Iterable[str]) -> dict[str, Any]:
-        if self.store is None:
-            return {}
-        content = {embedding_key(key, self.scope): key for key in keys}
-        return {content[at]: row for at, row in self.store.get(content).items()}
-
-    def put(self, keys: Iterable[str], embeddings: np.ndarray) -> None:
-        if self.store is not None:
-            places = [embedding_key(key, self.scope) for key in keys]
-            self.store.put(dict(zip(places, embeddings, strict=True)))
-
-
 def _embed_clips(
     sources: list[Any],
     encoder: PairEncoder | ClipEncoder,
@@ -208,22 +185,24 @@ def _embed_clips(
     crop: str | None,
     batch_size: int,
     verbose: bool,
-) -> list[Any]:
-    """Return, for every clip, its embedding or what is wrong with it."""
+) -> tuple[np.ndarray, list[BadPair]]:
+    """Return a row per clip, zero for those that cannot be used, and these clips."""
     rate = encoder.sample_rate
-    shelf = _Shelf(store, f"{encoder.identity}\naudio {rate} {crop} {READING_VERSION}")
+    scope = f"{encoder.identity}\naudio {rate} {crop} {READING_VERSION}"
     keys = _audio_keys(sources, store)
-    distinct = {
-        key: source
-        for key, source in zip(keys, sources, strict=True)
-        if isinstance(key, str)
-    }
+    faults = {key: key for key in keys if isinstance(key, AudioError)}
+    distinct: dict[Any, Any] = dict(zip(keys, sources, strict=True))
+    for fault in faults:
+        del distinct[fault]
     _SHARED.keep_only(distinct)
-    done = shelf.get(distinct)
-    missing = {key: source for key, source in distinct.items() if key not in done}
+    place = {key: row for row, key in enumerate(distinct)}
+    found, rows = _look_up(store, scope, list(distinct), _width(encoder))
+    missing = {key: distinct[key] for key, row in place.items() if not found[row]}
     with _bar(len(missing), "clip", verbose) as bar:
         for batch in _read_ahead(missing, rate, batch_size):
-            done.update((key, clip) for key, clip, _ in batch)
+            faults.update(
+                (key, clip) for key, clip, _ in batch if isinstance(clip, AudioError)
+            )
             good = [row for row in batch if not isinstance(row[1], AudioError)]
             if good:
                 clip_keys, waveforms, read_keys = zip(*good, strict=True)
@@ -232,10 +211,16 @@ def _embed_clips(
                     len(good),
                     encoder,
                 )
-                shelf.put(read_keys, embeddings)
-                done.update(zip(clip_keys, embeddings, strict=True))
+                if store is not None:
+                    store.put(scope, read_keys, embeddings)
+                rows[[place[key] for key in clip_keys]] = embeddings
             bar.update(len(batch))
-    return [done[key] if isinstance(key, str) else key for key in keys]
+    bad = [
+        BadPair(i, i, describe_audio(sources[i]), str(faults[key]))
+        for i, key in enumerate(keys)
+        if key in faults
+    ]
+    return _in_order(rows, [place.get(key, -1) for key in keys]), bad
 
 
 def _embed_texts(
@@ -244,29 +229,47 @@ def _embed_texts(
     store: EmbeddingStore | None,
     batch_size: int,
     verbose: bool,
-) -> list[np.ndarray]:
-    """Return the embedding of every text."""
-    shelf = _Shelf(store, f"{encoder.identity}\ntext")
-    keys = [text_key(text) for text in texts]
-    distinct = dict(zip(keys, texts, strict=True))
-    done = shelf.get(distinct)
-    missing = [key for key in distinct if key not in done]
+) -> np.ndarray:
+    """Return a row per text."""
+    scope = f"{encoder.identity}\ntext"
+    place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    keys = [text_key(text) for text in place]
+    found, rows = _look_up(store, scope, keys, _width(encoder))
+    missing = [text for text, row in place.items() if not found[row]]
     # Texts of like length together, so that little is padded; the longest first, so
     # that the time left is overrated rather than underrated.
-    missing.sort(key=lambda key: len(distinct[key]), reverse=True)
+    missing.sort(key=len, reverse=True)
     with _bar(len(missing), "text", verbose) as bar:
         for batch in batched(missing, batch_size):
             embeddings = _checked(
-                encoder.encode_text(
-                    [distinct[key] for key in batch], batch_size=batch_size
-                ),
-                len(batch),
-                encoder,
+                encoder.encode_text(batch, batch_size=batch_size), len(batch), encoder
             )
-            shelf.put(batch, embeddings)
-            done.update(zip(batch, embeddings, strict=True))
+            where = [place[text] for text in batch]
+            if store is not None:
+                store.put(scope, [keys[row] for row in where], embeddings)
+            rows[where] = embeddings
             bar.update(len(batch))
-    return [done[key] for key in keys]
+    return _in_order(rows, [place[text] for text in texts])
+
+
+def _look_up(
+    store: EmbeddingStore | None, scope: str, keys: list[str], width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which keys are stored, and their rows; zeros for the others."""
+    if store is None:
+        return np.zeros(len(keys), bool), np.zeros((len(keys), width), np.float32)
+    return store.get(scope, keys, width)
+
+
+def _in_order(rows: np.ndarray, order: list[int]) -> np.ndarray:
+    """Return rows in an order; zeros for -1."""
+    if order == list(range(len(rows))):
+        return rows
+    out = np.zeros((len(order), rows.shape[1]), rows.dtype)
+    places = np.array(order, dtype=np.intp)
+    known = places >= 0
+    out[known] = rows[places[known]]
+    return out
 
 
 def _audio_keys(
@@ -291,15 +294,19 @@ def _audio_keys(
 
         # Taken before any file is read: one that changes meanwhile has another state.
         states = spread(states_of, sources)
-        known = {} if store is None else store.recall_files(filter(None, set(states)))
-        new = [i for i, state in enumerate(states) if state not in known]
-        keys: list[Any] = [known.get(state) for state in states]
+        if store is not None:
+            strange = {state for state in states if state and state not in _KEYS}
+            _KEYS.update(store.recall_files(strange))
+        new = [i for i, state in enumerate(states) if state not in _KEYS]
+        keys: list[Any] = [_KEYS.get(state) for state in states]
         for i, key in zip(new, spread(keys_of, [sources[i] for i in new]), strict=True):
             keys[i] = key
+    found = {states[i]: keys[i] for i in new if states[i] and isinstance(keys[i], str)}
     if store is not None:
-        found = {states[i]: keys[i] for i in new if isinstance(keys[i], str)}
-        found.pop(None, None)
         store.remember_files(found)
+    if len(_KEYS) > _MOST_KEYS:
+        _KEYS.clear()
+    _KEYS.update(found)
     return keys
 
 
@@ -345,11 +352,7 @@ def _checked(
 ) -> np.ndarray:
     """Refuse what must not be stored: a wrong shape, NaN, infinities."""
     embeddings = np.asarray(embeddings, dtype=np.float32)
-    if hasattr(encoder, "projection_dim"):
-        width = encoder.projection_dim
-    else:
-        width = encoder.embedding_dim
-    expected = (n_rows, width)
+    expected = (n_rows, _width(encoder))
     if embeddings.shape != expected or not np.isfinite(embeddings).all():
         msg = (
             f"{type(encoder).__name__} must return finite embeddings of shape "
@@ -358,6 +361,13 @@ def _checked(
         )
         raise ValueError(msg)
     return embeddings
+
+
+def _width(encoder: PairEncoder | ClipEncoder) -> int:
+    """Return the length of an audio embedding."""
+    if hasattr(encoder, "projection_dim"):
+        return encoder.projection_dim
+    return encoder.embedding_dim
 
 
 def _bar(total: int, unit: str, verbose: bool) -> Any:

@@ -1,9 +1,13 @@
 """A warm store against ``np.load``: 7,500 pairs, three encoders, then φ.
 
-Run it as ``python tests/bench/bench_store.py``. The left side starts from texts and
-audio keys and ends with the pair features, all rows checked against their checksums;
-the right side loads the same embeddings from ``.npy`` files and builds the same pair
-features. Both read from the page cache. The two alternate; medians are printed.
+Run it as ``python tests/bench/bench_store.py``. Three ways to the same pair features:
+
+- store: from content keys and texts, through lookups that check every block;
+- transform: from a table of paths and texts, as a pipeline does it, files looked at;
+- np.load: from one ``.npy`` file per encoder and side.
+
+All read from the page cache. The ways take turns; medians are printed. Embeddings are
+random.
 """
 
 from __future__ import annotations
@@ -16,12 +20,45 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import soundfile as sf
 
+from clapstack import PairFeatures
+from clapstack.audio import audio_key
 from clapstack.features import pair_features
-from clapstack.store import EmbeddingStore, embedding_key, text_key
+from clapstack.store import EmbeddingStore, text_key
 
 WIDTHS = {"unfused": 512, "fused": 512, "msclap": 1024}
 SIDES = ("audio", "text")
+RATE = 16_000  # Hz
+SETTLED_S = 2.1  # a file that changed just now is read again
+
+
+class RandomEncoder:
+    """Random unit rows in the order in which inputs come."""
+
+    sample_rate = RATE
+
+    def __init__(self, name: str, width: int, n_rows: int):
+        self.identity = name
+        self.projection_dim = width
+        self.rows = {}
+        for number, side in enumerate(SIDES):
+            rng = np.random.default_rng([width, number, len(name)])
+            rows = rng.standard_normal((n_rows, width), dtype=np.float32)
+            self.rows[side] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        self.n_encoded = dict.fromkeys(SIDES, 0)
+
+    def encode_audio(self, waveforms):
+        return self._next("audio", len(waveforms))
+
+    def encode_text(self, texts):
+        return self._next("text", len(texts))
+
+    def _next(self, side, count):
+        first = self.n_encoded[side]
+        self.n_encoded[side] += count
+        return self.rows[side][first : first + count]
 
 
 def main() -> None:
@@ -29,64 +66,97 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7_500)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    rng = np.random.default_rng(0)
-    texts = [f"prompt {i} of a benchmark" for i in range(options.pairs)]
-    contents = {
-        "audio": [text_key(f"clip {i}") for i in range(options.pairs)],
-        "text": [text_key(text) for text in texts],
-    }
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        store = EmbeddingStore(root / "store")
-        write_s = 0.0
-        for name, width in WIDTHS.items():
-            for side in SIDES:
-                rows = rng.standard_normal((options.pairs, width), dtype=np.float32)
-                rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-                np.save(root / f"{name}-{side}.npy", rows)
-                keys = [embedding_key(c, f"{name} {side}") for c in contents[side]]
-                start = time.perf_counter()
-                for first in range(0, options.pairs, 32):
-                    batch = slice(first, first + 32)
-                    store.put(dict(zip(keys[batch], rows[batch], strict=True)))
-                write_s += time.perf_counter() - start
-        store.close()
+        run(Path(folder), options.pairs, options.runs)
 
-        def from_store(name: str, side: str) -> np.ndarray:
-            known = contents[side] if side == "audio" else map(text_key, texts)
-            keys = [embedding_key(key, f"{name} {side}") for key in known]
-            found = store.get(keys)
-            return np.stack([found[key] for key in keys])
 
-        def from_files(name: str, side: str) -> np.ndarray:
-            return np.load(root / f"{name}-{side}.npy")
+def run(root: Path, n_pairs: int, n_runs: int) -> None:
+    X = write_clips(root, n_pairs)
+    transformers, write_s = [], 0.0
+    for name, width in WIDTHS.items():
+        encoder = RandomEncoder(name, width, n_pairs)
+        transformer = PairFeatures(encoder, cache=root / "store").fit(X)
+        start = time.perf_counter()
+        transformer.transform(X)
+        write_s += time.perf_counter() - start
+        transformers.append(transformer)
+    store = EmbeddingStore(root / "store")
+    contents = [audio_key(path) for path in X["audio"]]
+    scopes = scopes_of(store)
 
-        readers = {"store": from_store, "np.load": from_files}
-        for name in WIDTHS:
-            for side in SIDES:
-                a, b = (read(name, side) for read in readers.values())
-                np.testing.assert_array_equal(a, b)
-        taken = {(what, who): [] for what in ("read", "read + φ") for who in readers}
-        for _ in range(options.runs):
-            for who, read in readers.items():
-                taken["read", who].append(timed(lambda read=read: pairs_of(read)))
-                taken["read + φ", who].append(timed(lambda read=read: features(read)))
-                store.close()
-        stats = store.stats()
-        store.close()
-    n_bytes = sum(2 * 4 * options.pairs * width for width in WIDTHS.values())
+    def from_store(name: str, side: str) -> np.ndarray:
+        keys = contents if side == "audio" else [text_key(text) for text in X["text"]]
+        found, rows = store.get(scopes[name, side], keys, WIDTHS[name])
+        assert found.all()
+        return rows
+
+    def from_files(name: str, side: str) -> np.ndarray:
+        return np.load(root / f"{name}-{side}.npy")
+
+    for name in WIDTHS:
+        for side in SIDES:
+            np.save(root / f"{name}-{side}.npy", from_store(name, side))
+    ways = {
+        "store": lambda: features(from_store),
+        "transform": lambda: [one.transform(X) for one in transformers],
+        "np.load": lambda: features(from_files),
+    }
+    results = [way() for way in ways.values()]
+    for others in results[:2]:
+        for ours, theirs in zip(others, results[2], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    del results, others, ours, theirs
+    taken = {way: [] for way in ways}
+    reading = {"store": [], "np.load": []}
+    for _ in range(n_runs):
+        for name, way in ways.items():
+            taken[name].append(timed(way))
+            store.close()
+        for name, read in (("store", from_store), ("np.load", from_files)):
+            reading[name].append(timed(lambda read=read: pairs_of(read)))
+            store.close()
+    stats = store.stats()
+    store.close()
+    n_bytes = sum(2 * 4 * n_pairs * width for width in WIDTHS.values())
     print(
         f"{stats.n_entries:,} rows, {n_bytes / 1e6:.0f} MB of floats, "
-        f"{stats.n_bytes / 1e6:.0f} MB on disk, written in {write_s:.2f} s "
-        f"by 32; medians of {options.runs} alternating runs, wall (processor) seconds"
+        f"{stats.n_bytes / 1e6:.0f} MB on disk, clips read and rows written in "
+        f"{write_s:.1f} s by 32; medians of {n_runs} alternating runs, wall "
+        "(processor) seconds, and their ratios to np.load"
     )
-    for what in ("read", "read + φ"):
-        sides = [medians(taken[what, who]) for who in readers]
-        ratios = [ours / theirs for ours, theirs in zip(*sides, strict=True)]
+    show("embeddings alone", reading)
+    show("embeddings and φ", taken)
+
+
+def write_clips(root: Path, n_pairs: int) -> pd.DataFrame:
+    (root / "wav").mkdir()
+    rng = np.random.default_rng(0)
+    paths = [str(root / "wav" / f"{number:05}.wav") for number in range(n_pairs)]
+    for path in paths:
+        sf.write(path, rng.uniform(-0.5, 0.5, 400), RATE, "PCM_16")
+    time.sleep(SETTLED_S)
+    texts = [f"prompt {number} of a benchmark" for number in range(n_pairs)]
+    return pd.DataFrame({"audio": paths, "text": texts})
+
+
+def scopes_of(store: EmbeddingStore) -> dict[tuple[str, str], str]:
+    """Return the scope of every encoder and side, as the transformers named them."""
+    store.stats()  # opens it
+    names = [name for (name,) in store._connection.execute("SELECT name FROM scopes")]
+    found = {}
+    for scope in map(bytes.decode, names):
+        encoder, kind = scope.split("\n")
+        found[encoder, kind.split()[0]] = scope
+    return found
+
+
+def show(what: str, taken: dict[str, list[tuple[float, float]]]) -> None:
+    theirs = medians(taken["np.load"])
+    for way, runs in taken.items():
+        ours = medians(runs)
         print(
-            f"{what:9s} store {sides[0][0]:.3f} ({sides[0][1]:.3f})   "
-            f"np.load {sides[1][0]:.3f} ({sides[1][1]:.3f})   "
-            f"ratio {ratios[0]:.2f} ({ratios[1]:.2f})"
+            f"{what}  {way:10s} {ours[0]:.3f} ({ours[1]:.3f})   "
+            f"ratio {ours[0] / theirs[0]:.2f} ({ours[1] / theirs[1]:.2f})"
         )
 
 

@@ -1,11 +1,11 @@
 import sqlite3
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from clapstack._cache_command import cache_app
-from clapstack.store import EmbeddingStore
+from clapstack.store import EmbeddingStore, text_key
+from tests.store.rows import put
 
 
 @pytest.fixture(autouse=True)
@@ -20,13 +20,15 @@ def run(*arguments):
 
 def fill(root, n_rows, width=512, first=0):
     store = EmbeddingStore(root)
-    store.put({f"k{i}": np.full(width, i) for i in range(first, n_rows)})
+    for number in range(first, n_rows):
+        put(store, [number], width)
     store.close()
 
 
-def spoil(root, key):
+def spoil(root, number):
     with sqlite3.connect(root / "embeddings.sqlite3") as connection:
-        connection.execute("UPDATE embeddings SET checksum = 0 WHERE key = ?", (key,))
+        key = bytes.fromhex(text_key(str(number)))
+        connection.execute("UPDATE blocks SET checksum = 0 WHERE keys = ?", (key,))
     connection.close()
 
 
@@ -72,9 +74,10 @@ def test_verify_of_a_sound_store(root):
 
 def test_verify_names_what_it_drops_and_fails(root):
     fill(root, 3)
-    spoil(root, "k1")
+    spoil(root, 1)
     done = run("verify", "--quiet")
-    assert (done.exit_code, done.stdout) == (1, "3 checked, 1 dropped\n  k1\n")
+    expected = f"3 checked, 1 dropped\n  {text_key(str(1))}\n"
+    assert (done.exit_code, done.stdout) == (1, expected)
 
 
 def test_prune_to_a_size(root):
@@ -114,7 +117,7 @@ def test_merge_adds_another_store(root, tmp_path):
 
 def test_merge_with_damage_in_the_other_store_fails(tmp_path):
     fill(tmp_path / "other", 5)
-    spoil(tmp_path / "other", "k3")
+    spoil(tmp_path / "other", 3)
     done = run("merge", tmp_path / "other", "--quiet")
     assert done.exit_code == 1
     assert "4 added, 0 here before, 1 damaged" in done.stdout

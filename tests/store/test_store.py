@@ -12,33 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from clapstack import store as store_module
 from clapstack.store import (
     EmbeddingStore,
     default_cache_dir,
-    embedding_key,
     open_store,
     text_key,
 )
+from tests.store.rows import SCOPE, get, numbers, put
 
 FORK = "fork" in multiprocessing.get_all_start_methods()
 needs_fork = pytest.mark.skipif(not FORK, reason="no fork on this system")
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = EmbeddingStore(tmp_path / "store")
-    yield store
-    store.close()
-
-
-@pytest.fixture(autouse=True)
-def forget_warnings(monkeypatch):
-    monkeypatch.setattr(store_module, "_warned", set())
-
-
-def vectors(n, dim=8, tag="k"):
-    return {f"{tag}{i}": np.full(dim, i + 0.5, dtype=np.float32) for i in range(n)}
 
 
 def damage(store, sql, *values):
@@ -48,60 +31,131 @@ def damage(store, sql, *values):
     connection.close()
 
 
+def put_apart(store, some):
+    """Store each row as a block of its own; the blocks are numbered from 1."""
+    for number in some:
+        put(store, [number])
+
+
 # Reading and writing
 
 
 def test_what_is_put_is_found_again(store):
-    store.put(vectors(3))
-    found = store.get(["k0", "k2", "absent"])
-    assert sorted(found) == ["k0", "k2"]
-    assert_array_equal(found["k2"], np.full(8, 2.5))
-    assert found["k2"].dtype == np.float32
+    put(store, numbers(0, 3))
+    found, rows = store.get(SCOPE, [text_key(str(i)) for i in (2, 9, 0)], 8)
+    assert found.tolist() == [True, False, True]
+    assert rows.dtype == np.float32
+    assert_array_equal(rows[:, 0], [2, 0, 0])
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(width=32), min_size=1, max_size=50))
-def test_every_bit_of_a_vector_survives(tmp_path_factory, values):
-    vector = np.array(values, dtype=np.float32)
+def test_every_bit_of_a_row_survives(tmp_path_factory, values):
+    row = np.array([values], dtype=np.float32)
     store = EmbeddingStore(tmp_path_factory.mktemp("store"))
-    store.put({"key": vector})
-    assert store.get(["key"])["key"].tobytes() == vector.tobytes()
+    store.put(SCOPE, [text_key("key")], row)
+    found = store.get(SCOPE, [text_key("key")], len(values))[1]
+    assert found.tobytes() == row.tobytes()
     store.close()
 
 
-def test_more_keys_than_one_query_takes(store):
-    store.put(vectors(2_345))
-    assert len(store.get(f"k{i}" for i in range(3_000))) == 2_345
+def test_more_blocks_than_one_query_takes(store):
+    for first in range(0, 2_400, 4):
+        put(store, numbers(first, first + 4))
+    assert get(store, numbers(0, 3_000)) == numbers(0, 2_400)
+
+
+def test_more_rows_than_are_held_unsorted(store):
+    put(store, numbers(0, 5_000))
+    put(store, numbers(4_990, 5_010))
+    put(store, numbers(5_010, 9_500))
+    assert get(store, numbers(0, 10_000)) == numbers(0, 9_500)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 40), max_size=12), max_size=8))
+def test_any_sequence_of_puts_gives_their_union(tmp_path_factory, batches):
+    store = EmbeddingStore(tmp_path_factory.mktemp("store"))
+    for batch in batches:
+        put(store, batch)
+    expected = sorted({number for batch in batches for number in batch})
+    assert get(store, numbers(0, 41)) == expected
+    assert len(store) == len(expected)
+    store.close()
 
 
 def test_the_first_writer_of_a_key_wins(store):
-    store.put({"key": [1.0]})
-    store.put({"key": [2.0]})
-    assert store.get(["key"])["key"] == [1.0]
+    store.put(SCOPE, [text_key("a")], [[1.0]])
+    store.put(SCOPE, [text_key("a"), text_key("b")], [[2.0], [3.0]])
+    _, rows = store.get(SCOPE, [text_key("a"), text_key("b")], 1)
+    assert rows.tolist() == [[1.0], [3.0]]
 
 
-def test_a_batch_with_a_bad_vector_is_not_stored_at_all(store):
-    with pytest.raises(ValueError, match=r"must be 1-D; got shape \(1, 2\) for 'b'"):
-        store.put({"a": [1.0], "b": [[1.0, 2.0]]})
+def test_scopes_are_apart(store):
+    put(store, [1], scope="one encoder")
+    assert get(store, [1], scope="another") == []
+
+
+def test_rows_of_another_width_are_not_taken(store):
+    put(store, [1], width=8)
+    assert get(store, [1], width=4) == []
+
+
+@pytest.mark.parametrize("rows", [[1.0], [[1.0]], [[], []], np.ones((2, 2, 2))])
+def test_rows_of_another_shape_are_refused(store, rows):
+    with pytest.raises(ValueError, match=r"rows must have shape \(2, width\); got"):
+        store.put(SCOPE, [text_key("a"), text_key("b")], rows)
     assert len(store) == 0
 
 
+def test_a_key_that_is_no_hash_is_refused(store):
+    with pytest.raises(ValueError, match=r"64 hexadecimal digits; got 'clip\.wav'"):
+        store.put(SCOPE, ["clip.wav"], [[1.0]])
+
+
+def test_no_keys_are_no_work(store):
+    store.put(SCOPE, [], np.empty((0, 8)))
+    found, rows = store.get(SCOPE, [], 8)
+    assert found.shape == (0,)
+    assert rows.shape == (0, 8)
+
+
 def test_a_new_object_finds_what_an_old_one_stored(store):
-    store.put(vectors(2))
+    put(store, [1, 2])
     store.close()
     again = EmbeddingStore(str(store.root))
-    assert len(again) == 2
+    assert get(again, [1, 2, 3]) == [1, 2]
     again.close()
 
 
+def test_an_open_object_finds_what_another_stores_meanwhile(store):
+    put(store, [1])
+    assert get(store, [1, 2]) == [1]
+    other = EmbeddingStore(store.root)
+    put(other, [2])
+    other.close()
+    assert get(store, [1, 2]) == [1, 2]
+
+
+def test_what_another_drops_is_absent_and_can_be_stored_again(store):
+    put(store, [1, 2])
+    assert get(store, [1]) == [1]
+    other = EmbeddingStore(store.root)
+    other.prune(max_bytes=0)
+    other.close()
+    assert get(store, [1, 2]) == []
+    put(store, [1, 2])
+    assert get(store, [1, 2]) == [1, 2]
+
+
 def test_a_closed_store_opens_again(store):
-    store.put(vectors(2))
+    put(store, [1, 2])
     store.close()
     assert len(store) == 2
 
 
 def test_a_pickle_holds_the_folder_only(store):
-    store.put(vectors(2))
+    put(store, [1, 2])
     content = pickle.dumps(store)
     twin = pickle.loads(content)
     assert len(content) < 300
@@ -122,10 +176,9 @@ def write_and_read(root, barrier, worker):
     store = EmbeddingStore(root)
     barrier.wait(30)
     for start in range(0, 60, 20):
-        keys = {f"k{i}": np.full(64, i, np.float32) for i in range(start, start + 20)}
-        store.put(keys)
-        assert len(store.get(keys)) == 20
-    store.put({f"own{worker}": np.ones(64)})
+        put(store, numbers(start, start + 20))
+        assert len(get(store, numbers(start, start + 20))) == 20
+    put(store, [1_000 + worker])
     store.close()
 
 
@@ -153,8 +206,9 @@ def test_threads_that_share_a_store(store):
     def work(worker):
         try:
             for i in range(20):
-                store.put({f"{worker}-{i}": np.full(4, i), f"both-{i}": np.full(4, i)})
-                assert len(store.get([f"{worker}-{i}", f"both-{i}"])) == 2
+                some = [100 * (worker + 1) + i, i]
+                put(store, some)
+                assert get(store, some) == some
         except Exception as error:
             failures.append(error)
 
@@ -168,58 +222,64 @@ def test_threads_that_share_a_store(store):
 
 
 def use_inherited(store):
-    store.put({"child": np.ones(8)})
-    assert len(store.get(["parent", "child"])) == 2
+    put(store, [2])
+    assert get(store, [1, 2]) == [1, 2]
     store.close()
 
 
 @needs_fork
 def test_a_child_uses_the_store_that_its_parent_opened(store):
-    store.put({"parent": np.ones(8)})
+    put(store, [1])
     child = multiprocessing.get_context("fork").Process(
         target=use_inherited, args=(store,)
     )
     child.start()
     child.join(30)
     assert child.exitcode == 0
-    assert len(store.get(["parent", "child"])) == 2
+    assert get(store, [1, 2]) == [1, 2]
 
 
 # Damage
 
 
 @pytest.mark.parametrize("content", [b"\0" * 32, b"\0" * 31, b""])
-def test_a_damaged_row_is_dropped_with_a_warning(store, content):
-    store.put(vectors(3))
-    damage(store, "UPDATE embeddings SET vector = ? WHERE key = 'k1'", content)
-    with pytest.warns(UserWarning, match="1 damaged rows .* encoded again"):
-        found = store.get(["k0", "k1", "k2"])
-    assert sorted(found) == ["k0", "k2"]
+def test_a_damaged_block_is_dropped_with_a_warning(store, content):
+    put_apart(store, numbers(0, 3))
+    damage(store, "UPDATE blocks SET vectors = ? WHERE id = 2", content)
+    with pytest.warns(UserWarning, match="1 rows in damaged blocks .* encoded again"):
+        found = get(store, numbers(0, 3))
+    assert found == [0, 2]
     assert len(store) == 2
 
 
 def test_a_dropped_row_can_be_stored_again(store):
-    store.put(vectors(2))
-    damage(store, "UPDATE embeddings SET checksum = checksum + 1 WHERE key = 'k1'")
+    put_apart(store, numbers(0, 2))
+    damage(store, "UPDATE blocks SET checksum = checksum + 1 WHERE id = 2")
     with pytest.warns(UserWarning, match="damaged"):
-        store.get(["k1"])
-    store.put(vectors(2))
-    assert_array_equal(store.get(["k1"])["k1"], np.full(8, 1.5))
+        get(store, [1])
+    put(store, numbers(0, 2))
+    assert get(store, [1]) == [1]
 
 
-def test_a_vector_stored_under_another_key_is_damage(store):
-    store.put(vectors(2))
-    damage(store, "DELETE FROM embeddings WHERE key = 'k0'")
-    damage(store, "UPDATE embeddings SET key = 'k0' WHERE key = 'k1'")
-    with pytest.warns(UserWarning, match="1 damaged rows"):
-        assert store.get(["k0"]) == {}
+def test_vectors_stored_under_another_key_are_damage(store):
+    put_apart(store, numbers(0, 2))
+    other = bytes.fromhex(text_key("7"))
+    damage(store, "UPDATE blocks SET keys = ? WHERE id = 2", other)
+    with pytest.warns(UserWarning, match="1 rows in damaged blocks"):
+        assert get(store, [7]) == []
 
 
-def test_a_flipped_bit_never_gives_another_vector(tmp_path):
+def test_vectors_stored_under_another_scope_are_damage(store):
+    put(store, [1])
+    damage(store, "UPDATE scopes SET name = 'another encoder'")
+    with pytest.warns(UserWarning, match="1 rows in damaged blocks"):
+        assert get(store, [1], scope="another encoder") == []
+
+
+def test_a_flipped_bit_never_gives_another_row(tmp_path):
     rng = np.random.default_rng(0)
     whole = EmbeddingStore(tmp_path)
-    expected = vectors(40)
-    whole.put(expected)
+    put_apart(whole, numbers(0, 40))
     whole.close()
     file = tmp_path / "embeddings.sqlite3"
     content = file.read_bytes()
@@ -231,29 +291,26 @@ def test_a_flipped_bit_never_gives_another_vector(tmp_path):
         store = EmbeddingStore(tmp_path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = store.get(expected)
+            lost += len(get(store, numbers(0, 40))) < 40  # which checks every row
         store.close()
-        for key, vector in found.items():
-            assert_array_equal(vector, expected[key])
-        lost += len(found) < len(expected)
     assert lost > 0
 
 
 def test_a_file_of_another_format_is_reported(store):
-    store.put(vectors(1))
+    put(store, [1])
     damage(store, "PRAGMA user_version = 7")
-    with pytest.warns(UserWarning, match="it has format 7, .* reads format 1"):
-        assert store.get(["k0"]) == {}
+    with pytest.warns(UserWarning, match="it has format 7, .* reads format 2"):
+        assert get(store, [1]) == []
 
 
 def test_a_file_that_is_no_database_is_reported_once_and_done_without(tmp_path):
     (tmp_path / "embeddings.sqlite3").write_bytes(b"not a database " * 100)
     store = EmbeddingStore(tmp_path)
     with pytest.warns(UserWarning, match=r"cannot be used .* Delete that folder"):
-        store.put(vectors(2))
+        put(store, [1, 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert store.get(["k0"]) == {}
+        assert get(store, [1]) == []
         assert len(EmbeddingStore(tmp_path)) == 0
 
 
@@ -261,21 +318,22 @@ def test_a_folder_that_cannot_be_made_is_reported_once(tmp_path):
     (tmp_path / "file").touch()
     store = EmbeddingStore(tmp_path / "file" / "store")
     with pytest.warns(UserWarning, match="set cache=... or CLAPSTACK_CACHE"):
-        store.put(vectors(2))
+        put(store, [1, 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        store.put(vectors(2))
+        put(store, [1, 2])
 
 
 def test_a_full_disk_is_reported_and_what_was_stored_stays(store):
-    store.put(vectors(2))
-    store._connection.execute("PRAGMA max_page_count = 4")
+    put(store, [1, 2])
+    store._connection.execute("PRAGMA max_page_count = 8")
     with pytest.warns(UserWarning, match="is full.* free some space"):
-        store.put(vectors(500, dim=512, tag="more"))
+        put(store, numbers(10, 500), width=512)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        store.put(vectors(500, dim=512, tag="more"))
-    assert sorted(store.get([*vectors(2), "more0"])) == ["k0", "k1"]
+        put(store, numbers(10, 500), width=512)
+    assert get(store, [1, 2]) == [1, 2]
+    assert get(store, [10], width=512) == []
 
 
 # Where it lies
@@ -329,12 +387,6 @@ def test_a_user_without_a_home_is_warned(monkeypatch):
 
 
 # Keys
-
-
-def test_keys_tell_content_and_encoder_apart():
-    keys = {embedding_key(c, e) for c in ("a", "b") for e in ("x", "y")}
-    assert len(keys) == 4
-    assert embedding_key("a", "x") == embedding_key("a", "x")
 
 
 def test_text_keys_tell_texts_apart():

@@ -2,21 +2,14 @@ import sqlite3
 import time
 from datetime import timedelta
 
-import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from clapstack import store as store_module
-from clapstack.store import EmbeddingStore
+from clapstack.store import EmbeddingStore, text_key
+from clapstack.store import _store as store_module
+from tests.store.rows import get, numbers, put
 
 FILE = "embeddings.sqlite3"
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = EmbeddingStore(tmp_path / "store")
-    yield store
-    store.close()
 
 
 @pytest.fixture
@@ -34,10 +27,6 @@ def clock(monkeypatch):
     return now
 
 
-def vectors(n, dim=8, first=0):
-    return {f"k{i}": np.full(dim, i, dtype=np.float32) for i in range(first, n)}
-
-
 def change(store, sql):
     store.close()
     with sqlite3.connect(store.root / FILE) as connection:
@@ -45,23 +34,23 @@ def change(store, sql):
     connection.close()
 
 
-def spoil(store, key):
-    change(store, f"UPDATE embeddings SET vector = x'00000000' WHERE key = '{key}'")
+def spoil(store, block):
+    change(store, f"UPDATE blocks SET vectors = x'00000000' WHERE id = {block}")
 
 
 # What it holds
 
 
 def test_stats_count_entries_by_width(store):
-    store.put(vectors(3, dim=512))
-    store.put(vectors(5, dim=1_024, first=3))
+    put(store, numbers(0, 3), width=512)
+    put(store, numbers(3, 5), width=1_024)
     stats = store.stats()
     assert stats.n_entries == 5
     assert stats.widths == {512: 3, 1_024: 2}
 
 
 def test_stats_give_the_bytes_on_disk(store):
-    store.put(vectors(100, dim=512))
+    put(store, numbers(0, 100), width=512)
     store.close()
     assert store.stats().n_bytes >= 100 * 512 * 4
     store.close()
@@ -91,23 +80,25 @@ def test_care_for_a_file_that_is_no_database_is_an_error(tmp_path):
 
 
 def test_a_sound_store_verifies(store):
-    store.put(vectors(2_345))
+    for first in range(0, 2_345, 67):
+        put(store, numbers(first, first + 67))
     assert store.verify() == (2_345, [])
 
 
 def test_verify_drops_the_damaged_rows_and_names_them(store):
-    store.put(vectors(10))
-    spoil(store, "k3")
-    spoil(store, "k7")
-    assert store.verify() == (10, ["k3", "k7"])
+    for number in range(10):
+        put(store, [number])
+    spoil(store, 3)
+    spoil(store, 7)
+    assert store.verify() == (10, [text_key("2"), text_key("6")])
     assert store.verify() == (8, [])
 
 
 def test_verify_sees_a_damaged_structure(store):
-    store.put(vectors(10))
+    put(store, numbers(0, 10))
     store.close()
     content = bytearray((store.root / FILE).read_bytes())
-    at = content.rindex(b"k9")  # in the index of the keys or in the table
+    at = content.rindex(b"encoder\ntext")  # in the index of the scopes or in the table
     content[at : at + 2] = b"zz"
     (store.root / FILE).write_bytes(bytes(content))
     with pytest.raises(OSError, match="Delete that folder"):
@@ -118,33 +109,34 @@ def test_verify_sees_a_damaged_structure(store):
 
 
 def test_prune_by_age_drops_what_is_older(store, clock):
-    store.put(vectors(3))
+    put(store, numbers(0, 3))
     clock[0] += 10 * 86_400
-    store.put(vectors(5, first=3))
+    put(store, numbers(3, 5))
     assert store.prune(older_than=timedelta(days=5)) == 3
-    assert sorted(store.get(vectors(5))) == ["k3", "k4"]
+    assert get(store, numbers(0, 5)) == [3, 4]
 
 
 def test_prune_by_size_drops_the_oldest_and_no_more_than_it_must(store, clock):
-    for start in range(0, 2_000, 500):
-        store.put(vectors(start + 500, dim=512, first=start))
+    for first in range(0, 2_000, 20):
+        put(store, numbers(first, first + 20), width=512)
         clock[0] += 1
     store.close()
     limit = 2_000_000
     n_dropped = store.prune(max_bytes=limit)
     store.close()
     assert 0.95 * limit < (store.root / FILE).stat().st_size <= limit
-    assert sorted(store.get(vectors(2_000))) == sorted(vectors(2_000, first=n_dropped))
+    assert get(store, numbers(0, 2_000), width=512) == numbers(n_dropped, 2_000)
 
 
 def test_prune_to_nothing_empties_the_store(store):
-    store.put(vectors(50))
+    put(store, numbers(0, 50))
     assert store.prune(max_bytes=0) == 50
     assert len(store) == 0
 
 
 def test_a_pruned_store_is_sound(store):
-    store.put(vectors(1_000, dim=64))
+    for first in range(0, 1_000, 50):
+        put(store, numbers(first, first + 50), width=64)
     store.prune(max_bytes=200_000)
     assert store.verify().dropped == []
 
@@ -166,34 +158,37 @@ def test_a_negative_limit_is_refused(store, limit):
 
 
 def test_merge_adds_what_is_new(store, other):
-    store.put(vectors(3))
-    other.put(vectors(2_500, first=2))
+    put(store, numbers(0, 3))
+    for first in range(2, 2_500, 50):
+        put(other, numbers(first, min(first + 50, 2_500)))
     assert store.merge(other) == (2_497, 1, 0)
-    assert len(store.get(vectors(2_500))) == 2_500
+    assert len(get(store, numbers(0, 2_500))) == 2_500
 
 
 def test_merging_again_changes_nothing(store, other):
-    other.put(vectors(4))
+    put(other, numbers(0, 4))
     store.merge(other)
     assert store.merge(other.root) == (0, 4, 0)
 
 
 def test_merge_leaves_damaged_rows_out(store, other):
-    other.put(vectors(4))
-    spoil(other, "k2")
+    for number in range(4):
+        put(other, [number])
+    spoil(other, 3)
     assert store.merge(other) == (3, 0, 1)
-    assert "k2" not in store.get(vectors(4))
+    assert get(store, numbers(0, 4)) == [0, 1, 3]
 
 
 def test_merge_keeps_what_is_here(store, other):
-    store.put({"k": [1.0]})
-    other.put({"k": [2.0]})
+    key = [text_key("k")]
+    store.put("encoder", key, [[1.0]])
+    other.put("encoder", key, [[2.0]])
     store.merge(other)
-    assert_array_equal(store.get(["k"])["k"], [1.0])
+    assert_array_equal(store.get("encoder", key, 1)[1], [[1.0]])
 
 
 def test_merged_rows_keep_their_age(store, other, clock):
-    other.put(vectors(2))
+    put(other, [1, 2])
     clock[0] += 86_400
     store.merge(other)
     assert store.prune(older_than=timedelta(hours=1)) == 2
@@ -205,6 +200,6 @@ def test_merge_with_a_folder_without_a_store_is_refused(store, tmp_path):
 
 
 def test_merge_with_itself_is_refused(store):
-    store.put(vectors(1))
+    put(store, [1])
     with pytest.raises(ValueError, match="is this store"):
         store.merge(store.root)

@@ -7,16 +7,8 @@ import pytest
 
 from clapstack import audio
 from clapstack.audio import audio_key, file_state
-from clapstack.store import EmbeddingStore
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no time of change there")
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = EmbeddingStore(tmp_path / "store")
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""Where the rows of one scope stand: an index in memory, filled from the blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+KEY_BYTES = 32  # a SHA-256
+_WORDS = KEY_BYTES // 8
+
+Keys = npt.NDArray[np.uint64]  # of shape (n, 4)
+Ints = npt.NDArray[np.int64]
+
+# Rows that came since the index was last sorted; sorting costs more than looking here.
+_MOST_UNSORTED = 4_096
+
+
+def as_keys(content_keys: Sequence[str]) -> Keys:
+    """Return hexadecimal SHA-256 keys as four words each.
+
+    Raises
+    ------
+    ValueError
+        If one is not 64 hexadecimal digits.
+    """
+    joined = "".join(content_keys)
+    if not {2 * KEY_BYTES}.issuperset(map(len, content_keys)):
+        bad = next(key for key in content_keys if len(key) != 2 * KEY_BYTES)
+        msg = f"a key must be 64 hexadecimal digits; got {bad!r}."
+        raise ValueError(msg)
+    return key_words(bytes.fromhex(joined))
+
+
+def key_words(content: bytes) -> Keys:
+    """Return joined keys as four words each."""
+    return np.frombuffer(content, np.uint64).reshape(-1, _WORDS)
+
+
+class ScopeIndex:
+    """Block and slot of every row of a scope, as far as it has been read.
+
+    48 bytes a row. Of two rows of one key the one that was stored first counts.
+
+    Attributes
+    ----------
+    last : int
+        The last block that is in it.
+    """
+
+    def __init__(self) -> None:
+        self.last = 0
+        self._keys: Keys = np.empty((0, _WORDS), np.uint64)
+        self._blocks: Ints = np.empty(0, np.int64)
+        self._slots: Ints = np.empty(0, np.int64)
+        self._recent: dict[bytes, tuple[int, int]] = {}
+
+    def add(self, blocks: Iterable[tuple[int, bytes]]) -> None:
+        """Add blocks, in rising order of their numbers: number and joined keys."""
+        ids, contents = [], []
+        for number, content in blocks:
+            self.last = number
+            ids.append(number)
+            contents.append(content)
+        sizes = [len(content) // KEY_BYTES for content in contents]
+        if len(self._recent) + sum(sizes) <= _MOST_UNSORTED:
+            for number, content in zip(ids, contents, strict=True):
+                for slot, at in enumerate(range(0, len(content), KEY_BYTES)):
+                    key = content[at : at + KEY_BYTES]
+                    self._recent.setdefault(key, (number, slot))
+            return
+        recent = np.array([*self._recent.values()], np.int64).reshape(-1, 2)
+        keys = b"".join([*self._recent, *contents])
+        self._keys = np.concatenate([self._keys, key_words(keys)])
+        self._blocks = np.concatenate(
+            [self._blocks, recent[:, 0], np.repeat(ids, sizes)]
+        )
+        slots = [np.arange(size) for size in sizes]
+        self._slots = np.concatenate([self._slots, recent[:, 1], *slots])
+        order = np.argsort(self._keys[:, 0], kind="stable")
+        self._keys, self._blocks, self._slots = (
+            self._keys[order],
+            self._blocks[order],
+            self._slots[order],
+        )
+        self._recent = {}
+
+    def find(self, wanted: Keys) -> tuple[Ints, Ints]:
+        """Return the block and slot of each key; block 0 where there is none."""
+        blocks = np.zeros(len(wanted), np.int64)
+        slots = np.zeros(len(wanted), np.int64)
+        if len(self._keys):
+            # By the first word; two keys that share it alone are as good as never.
+            at = np.searchsorted(self._keys[:, 0], wanted[:, 0])
+            at[at == len(self._keys)] = 0
+            same = (self._keys[at] == wanted).all(axis=1)
+            blocks[same] = self._blocks[at[same]]
+            slots[same] = self._slots[at[same]]
+        if self._recent:
+            for row in np.flatnonzero(blocks == 0):
+                blocks[row], slots[row] = self._recent.get(
+                    wanted[row].tobytes(), (0, 0)
+                )
+        return blocks, slots

@@ -1,0 +1,81 @@
+"""Where a store lies, and the keys of what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from clapstack.store._database import READ_OR_STORED, warn_once
+from clapstack.store._store import EmbeddingStore
+
+__all__ = ["default_cache_dir", "open_store", "text_key"]
+
+
+def open_store(cache: str | os.PathLike[str] | None) -> EmbeddingStore | None:
+    """Return the store that the parameter `cache` of an estimator stands for.
+
+    Parameters
+    ----------
+    cache : {"auto"}, path-like or None
+        ``"auto"`` is `default_cache_dir`; a path is a folder; None is no store.
+
+    Returns
+    -------
+    store : EmbeddingStore or None
+        None for None, or when there is no home folder to put the cache in; a warning
+        says so.
+    """
+    if cache is None:
+        return None
+    if cache != "auto":
+        return EmbeddingStore(cache)
+    try:
+        return EmbeddingStore(default_cache_dir())
+    except RuntimeError as error:  # pathlib finds no home folder
+        warn_once(Path("~"), error, "cannot be used", READ_OR_STORED)
+        return None
+
+
+def default_cache_dir() -> Path:
+    """Return ``$CLAPSTACK_CACHE``, or clapstack's folder in the user's cache folder.
+
+    Returns
+    -------
+    folder : Path
+        Without the variable: ``$XDG_CACHE_HOME`` or ``~/.cache`` on Linux,
+        ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows.
+
+    Raises
+    ------
+    RuntimeError
+        If the user has no home folder.
+    """
+    if chosen := os.environ.get("CLAPSTACK_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "clapstack"
+
+
+@lru_cache(maxsize=1 << 16)  # one table after another, for every encoder
+def text_key(text: str) -> str:
+    """Return the key of the content of a text.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    key : str
+        SHA-256, in hexadecimal, of its UTF-8 bytes.
+    """
+    return hashlib.sha256(text.encode()).hexdigest()

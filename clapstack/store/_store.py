@@ -1,0 +1,727 @@
+"""Embeddings on disk, keyed by content."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clapstack._batched import batched
+from clapstack._optional import progress
+from clapstack.audio import FileState
+from clapstack.store._database import (
+    FILE,
+    READ_OR_STORED,
+    check_structure,
+    checksum,
+    connect,
+    is_damage,
+    is_intact,
+    remedy,
+    transaction,
+    value,
+    warn_once,
+)
+from clapstack.store._index import KEY_BYTES, Keys, ScopeIndex, as_keys, key_words
+
+__all__ = ["EmbeddingStore", "MergeReport", "StoreStats", "VerifyReport"]
+
+T = TypeVar("T")
+FloatArray = npt.NDArray[np.float32]
+
+_VALUES_PER_QUERY = 500  # every build of SQLite takes 999 variables
+_BLOCKS_PER_STEP = 32  # of long work: other writers have their turn between steps
+_PAGES_PER_STEP = 1_024
+
+_inherited: list[sqlite3.Connection] = []
+
+
+class _Block(NamedTuple):
+    """A block as it stands in the file; damage may change even the types."""
+
+    id: int
+    scope: Any
+    width: Any
+    stored: int
+    checksum: Any
+    keys: Any
+    vectors: Any
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.keys or b"") // KEY_BYTES
+
+    @property
+    def is_intact(self) -> bool:
+        return is_intact(self.scope, self.width, self.checksum, self.keys, self.vectors)
+
+
+class StoreStats(NamedTuple):
+    """What a store holds.
+
+    Attributes
+    ----------
+    n_entries : int
+        Number of embeddings.
+    n_files : int
+        Number of audio files whose content is known without reading them.
+    n_bytes : int
+        Size on disk, in bytes.
+    widths : dict of int to int
+        Number of embeddings of each width.
+    """
+
+    n_entries: int
+    n_files: int
+    n_bytes: int
+    widths: dict[int, int]
+
+
+class VerifyReport(NamedTuple):
+    """What `EmbeddingStore.verify` found.
+
+    Attributes
+    ----------
+    n_checked : int
+        Number of embeddings.
+    dropped : list of str
+        Content keys of those in blocks that did not match their checksum.
+    """
+
+    n_checked: int
+    dropped: list[str]
+
+
+class MergeReport(NamedTuple):
+    """What `EmbeddingStore.merge` did.
+
+    Attributes
+    ----------
+    n_added : int
+        Number of embeddings that are new here.
+    n_present : int
+        Number that were here before.
+    n_damaged : int
+        Number that did not match their checksum and were left out.
+    """
+
+    n_added: int
+    n_present: int
+    n_damaged: int
+
+
+class EmbeddingStore:
+    """Embeddings in one SQLite file, safe with many writers at once.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder of the store. It is made when something is first stored or looked up.
+        It should be on a local disk: SQLite's write-ahead log does not work across
+        machines.
+
+    Attributes
+    ----------
+    root : Path
+        Folder of the store.
+
+    Notes
+    -----
+    What one call of `put` stores is one block: one row of the file, one transaction,
+    one checksum over its vectors, their keys and their scope. A killed writer loses
+    that block and nothing else. Embeddings are immutable: of two writers of one key the
+    first wins, and as keys stand for content they agree. A block whose checksum does
+    not match is dropped with a warning.
+
+    A lookup reads the keys of a scope (32 bytes a row) into an index in memory, then
+    the blocks that hold what is wanted, whole, each once.
+
+    One connection is opened per process, when it is first needed, and never crosses a
+    fork; a pickled store carries its folder only.
+
+    A run never fails for its store. When nothing can be written (read-only folder, full
+    disk), one warning per process and folder says so, and the object goes on reading
+    what is there; when nothing can be read either (damaged file), it does neither. Only
+    `stats`, `verify`, `prune` and `merge`, which are called for the store's own sake,
+    raise OSError then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from clapstack.store import EmbeddingStore, text_key
+    >>> keys = [text_key("rain"), text_key("wind")]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = EmbeddingStore(folder)
+    ...     store.put("encoder", keys[:1], np.array([[0.6, 0.8]], dtype=np.float32))
+    ...     found, rows = store.get("encoder", keys, 2)
+    ...     report = store.verify()
+    ...     store.close()
+    >>> found.tolist()
+    [True, False]
+    >>> rows[found]
+    array([[0.6, 0.8]], dtype=float32)
+    >>> report
+    VerifyReport(n_checked=1, dropped=[])
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._indexes: dict[str, ScopeIndex] = {}
+        self._process = os.getpid()
+        self._readable = True
+        self._writable = True
+
+    # Embeddings
+
+    def get(
+        self, scope: str, keys: Sequence[str], width: int
+    ) -> tuple[npt.NDArray[np.bool_], FloatArray]:
+        """Look up the embeddings of some contents.
+
+        Parameters
+        ----------
+        scope : str
+            What encoded them, and how: all that the numbers depend on besides the
+            content.
+        keys : sequence of str
+            What was encoded: from `clapstack.audio.audio_key` or `text_key`.
+        width : int
+            Length of an embedding.
+
+        Returns
+        -------
+        found : ndarray of shape (n_keys,), bool
+            Which keys are there.
+        rows : ndarray of shape (n_keys, width), float32
+            Their embeddings; zeros where a key is not there.
+
+        Raises
+        ------
+        ValueError
+            If a key is not 64 hexadecimal digits.
+        """
+        wanted = as_keys(keys)
+        found = np.zeros(len(wanted), np.bool_)
+        rows = np.zeros((len(wanted), width), np.float32)
+        damaged: list[_Block] = []
+
+        def read(connection: sqlite3.Connection) -> None:
+            index = self._index(connection, scope)
+            blocks, slots = index.find(wanted)
+            order = np.argsort(blocks, kind="stable")
+            ids, starts = np.unique(blocks[order], return_index=True)
+            places = dict(zip(ids.tolist(), np.split(order, starts[1:]), strict=True))
+            places.pop(0, None)
+            for block in _blocks(connection, list(places)):
+                if not block.is_intact:
+                    damaged.append(block)
+                elif block.width == width:
+                    where = places[block.id]
+                    vectors = np.frombuffer(block.vectors, np.float32)
+                    rows[where] = vectors.reshape(-1, width)[slots[where]]
+                    found[where] = True
+            if not found[blocks > 0].all():  # damaged, or dropped by another process
+                del self._indexes[scope]
+
+        if len(wanted):
+            self._attempt(read)
+        if damaged:
+            msg = (
+                f"{sum(block.n_rows for block in damaged)} rows in damaged blocks of "
+                f"the embedding store {self.root} are dropped; what they held will be "
+                "encoded again."
+            )
+            warnings.warn(msg, stacklevel=2)
+            self._attempt(partial(_drop, blocks=damaged), writes=True)
+        return found, rows
+
+    def put(self, scope: str, keys: Sequence[str], rows: npt.ArrayLike) -> None:
+        """Store embeddings, all or none of them; keys that are there stay as they are.
+
+        Parameters
+        ----------
+        scope : str
+            As for `get`.
+        keys : sequence of str
+            As for `get`.
+        rows : array-like of shape (n_keys, width)
+            One embedding per key; kept as float32.
+
+        Raises
+        ------
+        ValueError
+            If `rows` has another shape or no columns, or a key is not 64 hexadecimal
+            digits.
+        """
+        vectors = np.ascontiguousarray(rows, dtype=np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(keys) or not vectors.shape[1]:
+            msg = f"rows must have shape ({len(keys)}, width); got {vectors.shape}."
+            raise ValueError(msg)
+        content = as_keys(keys)
+        if len(content):
+            now = int(time.time())
+            self._attempt(
+                lambda connection: self._add(connection, scope, content, vectors, now),
+                writes=True,
+            )
+
+    def _index(self, connection: sqlite3.Connection, scope: str) -> ScopeIndex:
+        """Return the index of a scope, with all blocks that are there now."""
+        index = self._indexes.setdefault(scope, ScopeIndex())
+        query = (
+            "SELECT blocks.id, keys FROM blocks JOIN scopes ON scopes.id = scope "
+            "WHERE name = ? AND blocks.id > ? ORDER BY blocks.id"
+        )
+        index.add(
+            (number, keys)
+            for number, keys in connection.execute(query, (scope, index.last))
+            if isinstance(keys, bytes) and len(keys) % KEY_BYTES == 0
+        )
+        return index
+
+    def _add(
+        self,
+        connection: sqlite3.Connection,
+        scope: str,
+        keys: Keys,
+        vectors: FloatArray,
+        stored: int,
+    ) -> int:
+        """Store what is not there, as one block; return how many rows that is."""
+        with transaction(connection):
+            index = self._index(connection, scope)
+            _, first = np.unique(keys, axis=0, return_index=True)
+            is_first = np.zeros(len(keys), np.bool_)
+            is_first[first] = True
+            new = np.flatnonzero(is_first & (index.find(keys)[0] == 0))
+            if not len(new):
+                return 0
+            joined, content = keys[new].tobytes(), vectors[new].tobytes()
+            connection.execute(
+                "INSERT OR IGNORE INTO scopes (name) VALUES (?)", (scope,)
+            )
+            query = (
+                "INSERT INTO blocks (scope, width, stored, checksum, keys, vectors) "
+                "VALUES ((SELECT id FROM scopes WHERE name = ?), ?, ?, ?, ?, ?)"
+            )
+            stated = checksum(scope.encode(), joined, content)
+            row = (scope, vectors.shape[1], stored, stated, joined, content)
+            connection.execute(query, row)
+        return len(new)
+
+    # Audio files
+
+    def recall_files(self, files: Iterable[FileState]) -> dict[FileState, str]:
+        """Return the content keys of the files that are as they were when remembered.
+
+        Parameters
+        ----------
+        files : iterable of FileState
+            As from `clapstack.audio.file_state`.
+
+        Returns
+        -------
+        keys : dict of FileState to str
+            Keys, as from `clapstack.audio.audio_key`; unknown and changed files are
+            left out.
+        """
+        places = {os.fsencode(file.path): file for file in files}
+        found: dict[FileState, str] = {}
+
+        def read(connection: sqlite3.Connection) -> None:
+            for some in batched(places, _VALUES_PER_QUERY):
+                query = (
+                    "SELECT path, state, content_key FROM files "
+                    f"WHERE path IN ({_marks(some)})"
+                )
+                for path, state, key in connection.execute(query, some):
+                    if state == _stated(places[path]).encode():
+                        found[places[path]] = key.decode()
+
+        self._attempt(read)
+        return found
+
+    def remember_files(self, keys: Mapping[FileState, str]) -> None:
+        """Note the content keys of files, so that they need not be read again.
+
+        Parameters
+        ----------
+        keys : mapping of FileState to str
+            The key of each file. The state must have been taken before the file was
+            read for its key: a file that changes in between then has another state.
+        """
+        now = int(time.time())
+        rows = [
+            (os.fsencode(file.path), _stated(file), key, now)
+            for file, key in keys.items()
+        ]
+
+        def write(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                connection.executemany(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows
+                )
+
+        self._attempt(write, writes=True)
+
+    # Care
+
+    def stats(self) -> StoreStats:
+        """Count what the store holds.
+
+        Returns
+        -------
+        stats : StoreStats
+            Entries, known files, bytes on disk, entries of each width.
+
+        Raises
+        ------
+        OSError
+            If the store cannot be read. One that does not exist yet is empty.
+        """
+        if not self._exists():
+            return StoreStats(0, 0, 0, {})
+
+        def count(connection: sqlite3.Connection) -> StoreStats:
+            query = "SELECT width, SUM(length(keys)) FROM blocks GROUP BY width"
+            widths = {w: n // KEY_BYTES for w, n in connection.execute(query)}
+            n_files = value(connection, "SELECT COUNT(*) FROM files")
+            n_bytes = sum(f.stat().st_size for f in self.root.glob(f"{FILE}*"))
+            return StoreStats(sum(widths.values()), n_files, n_bytes, widths)
+
+        return self._insist(count)
+
+    def verify(self, *, verbose: bool = False) -> VerifyReport:
+        """Check every block against its checksum, and drop those that do not match.
+
+        Parameters
+        ----------
+        verbose : bool, default=False
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        report : VerifyReport
+            How many rows were checked, and the content keys that were dropped.
+
+        Raises
+        ------
+        OSError
+            If the file is damaged as a whole, or a damaged block cannot be dropped
+            because the store is read-only.
+        """
+        if not self._exists():
+            return VerifyReport(0, [])
+        n_checked = 0
+        dropped: list[str] = []
+        with self._bar("verifying", verbose) as bar:
+            for blocks in self._steps():
+                bad = [block for block in blocks if not block.is_intact]
+                if bad:
+                    self._insist(partial(_drop, blocks=bad))
+                dropped += [key for block in bad for key in _hexadecimal(block.keys)]
+                n_rows = sum(block.n_rows for block in blocks)
+                n_checked += n_rows
+                bar.update(n_rows)
+        self._insist(check_structure)
+        return VerifyReport(n_checked, dropped)
+
+    def prune(
+        self,
+        *,
+        max_bytes: int | None = None,
+        older_than: timedelta | None = None,
+        verbose: bool = False,
+    ) -> int:
+        """Drop the embeddings that were stored first, and give the space back.
+
+        Parameters
+        ----------
+        max_bytes : int, optional
+            Drop until the file has at most this size, in bytes, or no embeddings.
+        older_than : timedelta, optional
+            Drop what was stored longer ago than this.
+        verbose : bool, default=False
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        n_dropped : int
+            Number of embeddings that were dropped.
+
+        Raises
+        ------
+        ValueError
+            If neither limit is given, or one is negative.
+        OSError
+            If the store cannot be written.
+
+        Notes
+        -----
+        Age counts from the time of storing, not of the last use. What was stored
+        together goes together. What is dropped is encoded again when it is needed.
+        """
+        if max_bytes is None and older_than is None:
+            msg = "prune needs a limit: pass max_bytes=..., older_than=... or both."
+            raise ValueError(msg)
+        if (max_bytes or 0) < 0 or (older_than or timedelta()) < timedelta():
+            msg = (
+                "max_bytes and older_than must not be negative; "
+                f"got {max_bytes!r} and {older_than!r}."
+            )
+            raise ValueError(msg)
+        if not self._exists():
+            return 0
+        n_dropped = 0
+        with self._bar("pruning", verbose) as bar:
+
+            def drop(before: float, n_blocks: int) -> int:
+                n_gone = self._insist(
+                    partial(_drop_oldest, before=before, n_blocks=n_blocks)
+                )
+                bar.update(n_gone)
+                return n_gone
+
+            if older_than is not None:
+                before = time.time() - older_than.total_seconds()
+                while n_gone := drop(before, _BLOCKS_PER_STEP):
+                    n_dropped += n_gone
+            if max_bytes is not None:
+                while excess := self._insist(partial(_excess, max_bytes=max_bytes)):
+                    n_gone = drop(float("inf"), min(excess, _BLOCKS_PER_STEP))
+                    if not n_gone:
+                        break
+                    n_dropped += n_gone
+        self._insist(_give_space_back)
+        self._indexes.clear()
+        return n_dropped
+
+    def merge(
+        self, other: EmbeddingStore | str | os.PathLike[str], *, verbose: bool = False
+    ) -> MergeReport:
+        """Add the embeddings of another store; doing it again changes nothing.
+
+        Parameters
+        ----------
+        other : EmbeddingStore or path-like
+            The other store, or its folder. It is only read.
+        verbose : bool, default=False
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        report : MergeReport
+            How many embeddings were added, were here before, or are damaged there.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no store in that folder.
+        ValueError
+            If it is this store.
+        OSError
+            If the other store cannot be read, or this one cannot be written.
+
+        Notes
+        -----
+        Every block is checked against its checksum on the way and keeps its age. What
+        is known of audio files is left out: it speaks of one machine.
+        """
+        if not isinstance(other, EmbeddingStore):
+            with closing(EmbeddingStore(other)) as opened:
+                return self.merge(opened, verbose=verbose)
+        if not other._exists():
+            msg = f"there is no embedding store in {other.root}. Check the folder."
+            raise FileNotFoundError(msg)
+        if self._exists() and os.path.samefile(other.root / FILE, self.root / FILE):
+            msg = f"{other.root} is this store; merge takes another one."
+            raise ValueError(msg)
+        n_added = n_read = n_damaged = 0
+        with other._bar("merging", verbose) as bar:
+            for block in (block for blocks in other._steps() for block in blocks):
+                n_read += block.n_rows
+                bar.update(block.n_rows)
+                if not block.is_intact:
+                    n_damaged += block.n_rows
+                    continue
+                vectors = np.frombuffer(block.vectors, np.float32)
+                n_added += self._insist(
+                    partial(
+                        self._add,
+                        scope=block.scope.decode(),
+                        keys=key_words(block.keys),
+                        vectors=vectors.reshape(-1, block.width),
+                        stored=block.stored,
+                    )
+                )
+        return MergeReport(n_added, n_read - n_added - n_damaged, n_damaged)
+
+    # The file
+
+    def close(self) -> None:
+        """Close this process's connection; it is opened again when next needed."""
+        with self._lock:
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+                self._connection = None
+                self._indexes.clear()
+
+    def __len__(self) -> int:
+        return self._attempt(_n_entries) or 0
+
+    def __repr__(self) -> str:
+        return f"EmbeddingStore({str(self.root)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.root,)
+
+    def _attempt(
+        self, work: Callable[[sqlite3.Connection], T], *, writes: bool = False
+    ) -> T | None:
+        """Do some work on the file; once that fails, warn and do no more of it."""
+        if not self._readable or (writes and not self._writable):
+            return None
+        try:
+            return self._run(work)
+        except (sqlite3.Error, OSError) as error:
+            if writes and self._connection is not None and not is_damage(error):
+                self._writable = False
+                warn_once(self.root, error, "cannot be written", "stored in it")
+            else:
+                self._readable = False
+                warn_once(self.root, error, "cannot be used", READ_OR_STORED)
+            return None
+
+    def _insist(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do some work on the file or say why not."""
+        try:
+            return self._run(work)
+        except (sqlite3.Error, OSError) as error:
+            msg = (
+                f"the embedding store {self.root} cannot be used ({error}). "
+                f"{remedy(error)}"
+            )
+            raise OSError(msg) from error
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._process != os.getpid():
+            if self._connection is not None:
+                _inherited.append(self._connection)  # a child may not even close it
+            self._connection = None
+            self._indexes = {}
+            self._lock = threading.Lock()  # a thread of the parent may have held it
+            self._process = os.getpid()
+        with self._lock:
+            if self._connection is None:
+                self._connection = connect(self.root)
+            return work(self._connection)
+
+    def _steps(self) -> Iterator[list[_Block]]:
+        """Yield all blocks, some at a time."""
+        last = 0
+        while blocks := self._insist(partial(_blocks_after, last=last)):
+            yield blocks
+            last = blocks[-1].id
+
+    def _bar(self, desc: str, verbose: bool) -> Any:
+        total = self._insist(_n_entries) if verbose else None
+        return progress(total=total, desc=desc, unit="row", verbose=verbose)
+
+    def _exists(self) -> bool:
+        return os.path.isfile(self.root / FILE)
+
+
+_BLOCK_QUERY = (
+    "SELECT blocks.id, name, width, stored, checksum, keys, vectors "
+    "FROM blocks LEFT JOIN scopes ON scopes.id = scope "
+)
+
+
+def _blocks(connection: sqlite3.Connection, ids: list[int]) -> Iterator[_Block]:
+    """Yield those of the blocks that are there."""
+    for some in batched(ids, _VALUES_PER_QUERY):
+        query = f"{_BLOCK_QUERY} WHERE blocks.id IN ({_marks(some)})"
+        yield from map(_Block._make, connection.execute(query, some))
+
+
+def _blocks_after(connection: sqlite3.Connection, last: int) -> list[_Block]:
+    query = f"{_BLOCK_QUERY} WHERE blocks.id > ? ORDER BY blocks.id LIMIT ?"
+    found = connection.execute(query, (last, _BLOCKS_PER_STEP))
+    return [_Block._make(row) for row in found]
+
+
+def _drop(connection: sqlite3.Connection, blocks: list[_Block]) -> None:
+    ids = [(block.id,) for block in blocks]
+    with transaction(connection):
+        connection.executemany("DELETE FROM blocks WHERE id = ?", ids)
+
+
+def _drop_oldest(connection: sqlite3.Connection, before: float, n_blocks: int) -> int:
+    """Drop the first blocks, and what is known of files that were noted before them.
+
+    Returns how many rows they held.
+    """
+    chosen = "SELECT id FROM blocks WHERE stored < ? ORDER BY stored, id LIMIT ?"
+    total = f"SELECT COALESCE(SUM(length(keys)), 0) FROM blocks WHERE id IN ({chosen})"
+    with transaction(connection):
+        n_bytes: int = value(connection, total, before, n_blocks)
+        connection.execute(
+            f"DELETE FROM blocks WHERE id IN ({chosen})", (before, n_blocks)
+        )
+        connection.execute(
+            "DELETE FROM files WHERE stored < "
+            "COALESCE((SELECT MIN(stored) FROM blocks), ?)",
+            (before,),
+        )
+    return n_bytes // KEY_BYTES
+
+
+def _excess(connection: sqlite3.Connection, max_bytes: int) -> int:
+    """Return about how many blocks the file holds beyond `max_bytes`."""
+    n_pages = value(connection, "PRAGMA page_count")
+    n_pages -= value(connection, "PRAGMA freelist_count")
+    n_bytes = n_pages * value(connection, "PRAGMA page_size")
+    if n_bytes <= max_bytes:
+        return 0
+    n_blocks = value(connection, "SELECT COUNT(*) FROM blocks")
+    share = (n_bytes - max_bytes) / n_bytes
+    return max(1, int(n_blocks * share / 2))  # nears it from above
+
+
+def _give_space_back(connection: sqlite3.Connection) -> None:
+    while value(connection, "PRAGMA freelist_count"):
+        connection.execute(f"PRAGMA incremental_vacuum({_PAGES_PER_STEP})").fetchall()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _n_entries(connection: sqlite3.Connection) -> int:
+    query = "SELECT COALESCE(SUM(length(keys)), 0) FROM blocks"
+    return int(value(connection, query)) // KEY_BYTES
+
+
+def _hexadecimal(keys: Any) -> list[str]:
+    content = keys if isinstance(keys, bytes) else b""
+    starts = range(0, len(content) // KEY_BYTES * KEY_BYTES, KEY_BYTES)
+    return [content[at : at + KEY_BYTES].hex() for at in starts]
+
+
+def _stated(file: FileState) -> str:
+    return " ".join(map(str, file[1:]))
+
+
+def _marks(values: list[Any]) -> str:
+    return ",".join("?" * len(values))
