@@ -284,7 +284,7 @@ class MsClapEncoder(ClapEncoder):
         )
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
-        return self._model.embed_audio(mels)
+        return self._model.audio_projection(self._audio_tower(mels))
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
         input_ids, attention_mask = pad_tokens(tokens, PAD_ID)
