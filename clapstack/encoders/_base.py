@@ -7,6 +7,7 @@ import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,6 @@ class ClapEncoder(ABC):
     fingerprint : str
         SHA-256 of weights, vocabulary and front-end settings, in hex. Equal on every
         machine, and for a file in half precision and its copy in single precision.
-    identity : str
-        `fingerprint`, the dtype of the towers and the version of the front end's
-        code: all that an embedding depends on besides the input and `crop`.
     """
 
     def __init__(
@@ -97,7 +95,7 @@ class ClapEncoder(ABC):
         self.source = source
         self.device = torch.device(device)
         self.fingerprint = _fingerprint(model, tokenizer, settings)
-        self.identity = f"{self.fingerprint}-{dtype}-f{FRONT_END_VERSION}"
+        self._version = f"{self.fingerprint}-{dtype}-f{FRONT_END_VERSION}"
         self._dtype = DTYPES[dtype]
         self._model: Any = model.eval().to(self.device, self._dtype)
         self._audio_tower = AudioTower(self._model.audio_model, source=source)
@@ -109,6 +107,16 @@ class ClapEncoder(ABC):
         self._collapsed: set[str] = set()
         # Apple's devices have no float64.
         self._log_mel = log_mel.to("cpu" if self.device.type == "mps" else device)
+
+    @property
+    def identity(self) -> str:
+        """All that an embedding depends on besides the input and `crop`.
+
+        `fingerprint`, the dtype of the towers, the version of the front end's code
+        and, if it is not "highest", ``torch.get_float32_matmul_precision()``.
+        """
+        precision = torch.get_float32_matmul_precision()
+        return self._version + ("" if precision == "highest" else f"-{precision}")
 
     def encode_audio(
         self,
@@ -151,7 +159,7 @@ class ClapEncoder(ABC):
             Once, if eight or more distinct inputs get all but the same embedding.
         """
         totals = np.zeros((len(waveforms), self.projection_dim))
-        with torch.inference_mode():
+        with torch.inference_mode(), _convolutions_like_products():
             at_once = min(batch_size, self._at_once)
             rows: list[int] = []
             embedded: list[torch.Tensor] = []
@@ -341,6 +349,17 @@ def pad_tokens(
         input_ids[row, : len(ids)] = torch.tensor(ids)
         attention_mask[row, : len(ids)] = 1
     return input_ids, attention_mask
+
+
+def _convolutions_like_products() -> AbstractContextManager[None]:
+    """Keep cuDNN from TF32, its default, unless matrix products may use it."""
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=torch.get_float32_matmul_precision() != "highest",
+    )
 
 
 def _mean_cosine(units: NDArray[np.float64]) -> float:

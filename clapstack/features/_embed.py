@@ -23,7 +23,7 @@ from clapstack.audio import (
     read_keyed_audio,
 )
 from clapstack.exceptions import AudioError, BadPair, BadPairsError
-from clapstack.features._shared import SharedClips
+from clapstack.features._shared import SharedClips, shared_bytes
 from clapstack.pairs import bad_texts
 from clapstack.store import EmbeddingStore, embedding_key, open_store, text_key
 
@@ -31,7 +31,7 @@ __all__ = ["PairEncoder", "embed_pairs", "one_bad_pair_per_row"]
 
 _READERS = min(16, os.cpu_count() or 1)
 _SOURCES_PER_TASK = 64  # a task of one source would cost more than its lookup
-_SHARED = SharedClips(1 << 30)  # bytes: 559 clips of 10 s at 48 kHz
+_SHARED = SharedClips(shared_bytes())
 
 
 class PairEncoder(Protocol):

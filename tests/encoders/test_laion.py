@@ -247,6 +247,19 @@ def test_bfloat16_is_close_to_float32_and_another_identity(encoder, folder, clip
     assert fast.fingerprint == encoder.fingerprint
 
 
+def test_another_precision_of_products_is_another_identity(encoder, monkeypatch):
+    exact = encoder.identity
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert encoder.identity == f"{exact}-high"
+
+
+def test_encoding_leaves_the_settings_of_convolutions_alone(encoder, clips):
+    names = ("enabled", "benchmark", "deterministic", "allow_tf32")
+    before = [getattr(torch.backends.cudnn, name) for name in names]
+    encoder.encode_audio(clips[:1])
+    assert [getattr(torch.backends.cudnn, name) for name in names] == before
+
+
 def test_a_pickled_file_of_weights_is_read(laion_folders, copy_of, clips):
     folder = copy_of(laion_folders[False])
     tensors = load_file(folder / "model.safetensors")
