@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -46,13 +47,9 @@ class AudioTower:
 
     def __init__(self, model: Any, *, source: str):
         self._encoder = model.audio_encoder
-        config, n_stages = model.config, len(model.audio_encoder.layers)
-        window = config.window_size
-        held = None
-        self._stages: list[tuple[list[_Block], _Merging | None]] = []
-        for stage in range(n_stages):
-            layer = self._encoder.layers[stage]
-            height, width = self._encoder.input_resolutions[stage]
+        window = model.config.window_size
+        sizes = self._encoder.input_resolutions
+        for stage, (height, width) in enumerate(sizes):
             if height % window or width % window:
                 msg = (
                     f"The audio tower of {source} has {height} x {width} patches in "
@@ -61,27 +58,25 @@ class AudioTower:
                     f"window_size): compare it with the publisher's."
                 )
                 raise CheckpointError(msg)
-            if held is None:
-                held = torch.arange(height * width)
-            blocks = []
+        self._blocks: list[list[_Block]] = []
+        self._mergings: list[_Merging | None] = []
+        held = torch.arange(math.prod(sizes[0]))
+        for layer, (height, width) in zip(self._encoder.layers, sizes, strict=True):
+            self._blocks.append([])
             for i, block in enumerate(layer.blocks):
                 # A single window cannot be shifted.
                 shift = window // 2 if i % 2 and min(height, width) > window else 0
                 order = window_order(height, width, window, shift)
-                blocks.append(_prepare(block, _gather(held, order)))
-                if shift:
-                    mask = shift_mask(height, width, window, shift)
-                    bias = blocks[-1].bias + mask[:, None].to(blocks[-1].bias)
-                    blocks[-1] = blocks[-1]._replace(bias=bias)
+                mask = shift_mask(height, width, window, shift) if shift else None
+                self._blocks[-1].append(_prepare(block, _gather(held, order), mask))
                 held = order
-            merging = None
+            self._mergings.append(None)
             if layer.downsample is not None:
                 order = window_order(height // 2, width // 2, window, 0)
-                quads = _quads(height, width)[order].flatten()
-                gather = torch.argsort(held)[quads]
-                merging = _Merging(_like(gather, layer.downsample), layer.downsample)
+                quads = torch.argsort(held)[_quads(height, width)[order].flatten()]
+                quads = quads.to(layer.downsample.reduction.weight.device)
+                self._mergings[-1] = _Merging(quads, layer.downsample)
                 held = order
-            self._stages.append((blocks, merging))
 
     def __call__(
         self, mels: torch.Tensor, longer: torch.Tensor | None = None
@@ -103,7 +98,7 @@ class AudioTower:
         normalised = encoder.batch_norm(mels.transpose(1, 3)).transpose(1, 3)
         rows = None if longer is None else longer.nonzero()[:, 0]
         tokens = encoder.patch_embed(encoder.reshape_mel2img(normalised), rows)
-        for blocks, merging in self._stages:
+        for blocks, merging in zip(self._blocks, self._mergings, strict=True):
             for block in blocks:
                 tokens = _run(block, tokens)
             if merging is not None:
@@ -195,24 +190,24 @@ def _gather(held: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor | None:
     return None if torch.equal(held, wanted) else torch.argsort(held)[wanted]
 
 
-def _like(index: torch.Tensor, module: nn.Module) -> torch.Tensor:
-    return index.to(next(module.parameters()).device)
-
-
-def _prepare(layer: Any, gather: torch.Tensor | None) -> _Block:
+def _prepare(
+    layer: Any, gather: torch.Tensor | None, mask: torch.Tensor | None
+) -> _Block:
     attention = layer.attention.self
     parts = (attention.query, attention.key, attention.value)
     weight = _join([part.weight for part in parts])
     has_bias = attention.query.bias is not None
     table = attention.relative_position_bias_table.detach()
     index = attention.relative_position_index
-    bias = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
+    bias = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)[None]
+    if mask is not None:
+        bias = bias + mask[:, None].to(bias)
     return _Block(
         layer=layer,
-        gather=None if gather is None else _like(gather, layer),
+        gather=None if gather is None else gather.to(weight.device),
         weight=weight,
         qkv_bias=_join([part.bias for part in parts]) if has_bias else None,
-        bias=bias[None].contiguous(),
+        bias=bias.contiguous(),
     )
 
 
