@@ -121,6 +121,11 @@ def compare(
         ours_audio[variant], ours_text[variant] = our_side(
             kind, checkpoint, clips, texts, variant, options
         )
+    if options.device == "cpu" and not has_bfloat16():
+        emulated = our_side(kind, checkpoint, clips[:8], texts[:8], "bfloat16", options)
+        for ours, rounded in zip((ours_audio, ours_text), emulated, strict=True):
+            cosines = (ours["float32"]()[:8] * rounded()).sum(axis=1)
+            print(f"bfloat16 (emulated here, not timed): cosine {cosines.min():.6f}")
     if kind == "msclap":
         plain = plain_forward(checkpoint, clips, options)
         report(f"{kind} clips", plain, ours_audio, len(clips), options)
@@ -144,11 +149,10 @@ def variants(options: argparse.Namespace) -> Iterator[str]:
         yield "float32 compiled"
     if options.device != "cpu":
         yield "tf32"
-    if options.device == "cpu" and not has_bfloat16():
-        print("bfloat16: this processor has none; its time tells nothing")
-    yield "bfloat16"
-    if options.compile:
-        yield "bfloat16 compiled"
+    if options.device != "cpu" or has_bfloat16():
+        yield "bfloat16"
+        if options.compile:
+            yield "bfloat16 compiled"
 
 
 def has_bfloat16() -> bool:

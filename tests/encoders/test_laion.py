@@ -171,6 +171,11 @@ def test_an_unusable_waveform_is_named(encoder, noise, waveform):
         encoder.encode_audio([noise(500), waveform])
 
 
+def test_finite_samples_whose_squares_are_not_are_heard(encoder, noise):
+    loud = noise(500) * np.float32(1e30)
+    assert np.isfinite(encoder.encode_audio([loud])).all()
+
+
 def test_a_text_that_is_no_string_is_named(encoder):
     with pytest.raises(TypeError, match="must be strings; got float: nan"):
         encoder.encode_text(["a dog", float("nan")])
