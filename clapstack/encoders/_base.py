@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,10 @@ from clapstack.encoders._frontends import FRONT_END_VERSION, LogMel, fill_window
 from clapstack.encoders._weights import is_derived
 from clapstack.exceptions import AudioError, CheckpointError, CollapsedTowerWarning
 
-# On a CPU, what passes between the layers stays near its caches: a fifth less time
-# than with 32 windows at once. More cores want more windows.
-_FEWEST_WINDOWS_AT_ONCE = 4
+# More would cost a CPU memory and save no time. More cores want more windows.
+_FEWEST_WINDOWS_AT_ONCE = 8
+# Enough to keep a GPU busy; while it is, the next ones are laid out for it.
+_WINDOWS_AT_ONCE_ON_GPU = 64
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -42,7 +43,7 @@ class ClapEncoder(ABC):
     Parameters
     ----------
     model : Module
-        Loaded weights in float32.
+        Loaded weights in float32, the audio tower as `audio_model`.
     tokenizer : PreTrainedTokenizer
         Its end token is kept when a text is cut to `max_tokens`.
     log_mel : LogMel
@@ -71,9 +72,6 @@ class ClapEncoder(ABC):
     fingerprint : str
         SHA-256 of weights, vocabulary and front-end settings, in hex. Equal on every
         machine, and for a file in half precision and its copy in single precision.
-    identity : str
-        `fingerprint`, the dtype of the towers and the version of the front end's
-        code: all that an embedding depends on besides the input and `crop`.
     """
 
     def __init__(
@@ -96,16 +94,27 @@ class ClapEncoder(ABC):
         self.source = source
         self.device = torch.device(device)
         self.fingerprint = fingerprint_of(model, settings, tokenizer)
-        self.identity = f"{self.fingerprint}-{dtype}-f{FRONT_END_VERSION}"
+        self._version = f"{self.fingerprint}-{dtype}-f{FRONT_END_VERSION}"
         self._dtype = DTYPES[dtype]
         self._model: Any = model.eval().to(self.device, self._dtype)
         self._tokenizer = tokenizer
-        self._at_once = sys.maxsize  # windows; fewer when a GPU runs out of memory
+        # Windows; fewer when a GPU runs out of memory.
+        self._at_once = _WINDOWS_AT_ONCE_ON_GPU
         if self.device.type == "cpu":
             self._at_once = max(_FEWEST_WINDOWS_AT_ONCE, torch.get_num_threads())
         self._collapsed: set[str] = set()
         # Apple's devices have no float64.
         self._log_mel = log_mel.to("cpu" if self.device.type == "mps" else device)
+
+    @property
+    def identity(self) -> str:
+        """All that an embedding depends on besides the input and `crop`.
+
+        `fingerprint`, the dtype of the towers, the version of the front end's code
+        and, if it is not "highest", ``torch.get_float32_matmul_precision()``.
+        """
+        precision = torch.get_float32_matmul_precision()
+        return self._version + ("" if precision == "highest" else f"-{precision}")
 
     def encode_audio(
         self,
@@ -125,9 +134,10 @@ class ClapEncoder(ABC):
             it, average their unit embeddings and renormalise (a fused LAION model
             sees the whole clip in one pass instead); or take one window.
         batch_size : int, default=32
-            Windows that go through the model at once, at most. On a CPU fewer do,
-            which is faster. On a GPU whose memory is too small for them, half as many
-            do from then on, with a warning.
+            Windows that go through the model at once, at most. On a CPU no more than
+            8 do, or one for each thread, which is faster; on a GPU no more than 64,
+            while the next are laid out for it. On a GPU whose memory is too small for
+            them, half as many do from then on, with a warning.
 
         Returns
         -------
@@ -147,16 +157,18 @@ class ClapEncoder(ABC):
             Once, if eight or more distinct inputs get all but the same embedding.
         """
         totals = np.zeros((len(waveforms), self.projection_dim))
-        with torch.inference_mode():
+        with torch.inference_mode(), _convolutions_like_products():
             at_once = min(batch_size, self._at_once)
-            for batch in batched(self._audio_inputs(waveforms, crop), at_once):
-                rows, mels, longer = zip(*batch, strict=True)
-                embedded = self._embed_windows(
-                    torch.stack(mels).to(self.device, self._dtype),
-                    torch.tensor(longer, device=self.device),
-                )
-                units = self._unit(_to_numpy(embedded), "waveform", rows)
-                np.add.at(totals, list(rows), units)
+            rows: list[int] = []
+            embedded: list[torch.Tensor] = []
+            for batch in batched(self._audio_pieces(waveforms, crop), at_once):
+                of_clips, pieces, longer = zip(*batch, strict=True)
+                rows.extend(of_clips)
+                mels = self._mels(pieces, longer).to(self.device, self._dtype)
+                embedded.append(self._embed_windows(mels, torch.tensor(longer)))
+            if rows:  # fetched last: until here nothing has waited for a GPU
+                units = self._unit(_to_numpy(torch.cat(embedded)), "waveform", rows)
+                np.add.at(totals, rows, units)
         units = self._unit(totals, "waveform", range(len(totals)))
         self._warn_if_collapsed("audio", units, waveforms)
         return units.astype(np.float32)
@@ -207,7 +219,10 @@ class ClapEncoder(ABC):
 
     @abstractmethod
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
-        """Embed inputs of shape (n, n_channels, n_frames, n_mels)."""
+        """Embed inputs of shape (n, n_channels, n_frames, n_mels).
+
+        `longer`, on the CPU, marks those of a fused model that it is to fuse.
+        """
 
     @abstractmethod
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
@@ -236,21 +251,31 @@ class ClapEncoder(ABC):
             ]
         )
 
-    def _mels(
+    def _pieces(
         self, waveform: NDArray[np.float32], crop: str
-    ) -> Iterator[tuple[torch.Tensor, bool]]:
-        """Yield what the model sees of a clip, and whether it is to fuse it."""
+    ) -> Iterator[tuple[NDArray[np.float32], bool]]:
+        """Yield what the model hears of a clip, and whether it is to fuse it."""
         for start in window_starts(len(waveform), self.window, crop):
-            window = waveform[start : start + self.window]
-            filled = fill_window(window, self.window, self._settings["padding"])
-            yield self._log_mel(torch.from_numpy(filled)[None]), False
+            yield waveform[start : start + self.window], False
 
-    def _audio_inputs(
+    def _mels(
+        self, pieces: Sequence[NDArray[np.float32]], longer: Sequence[bool]
+    ) -> torch.Tensor:
+        """Return the inputs of the audio tower, for pieces no longer than a window."""
+        pinned = self.device.type == "cuda"
+        windows = torch.empty(len(pieces), self.window, pin_memory=pinned)
+        for row, piece in zip(windows.numpy(), pieces, strict=True):
+            row[:] = fill_window(piece, self.window, self._settings["padding"])
+        # From pinned memory, so that nobody waits for what still runs.
+        windows = windows.to(self._log_mel.bank.device, non_blocking=pinned)
+        return self._log_mel(windows)[:, None]
+
+    def _audio_pieces(
         self, waveforms: Sequence[NDArray[np.float32]], crop: str
-    ) -> Iterator[tuple[int, torch.Tensor, bool]]:
+    ) -> Iterator[tuple[int, NDArray[np.float32], bool]]:
         for row, waveform in enumerate(waveforms):
-            for mel, longer in self._mels(checked_waveform(waveform, row), crop):
-                yield row, mel, longer
+            for piece, longer in self._pieces(checked_waveform(waveform, row), crop):
+                yield row, piece, longer
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         for text in texts:
@@ -324,6 +349,17 @@ def pad_tokens(
     return input_ids, attention_mask
 
 
+def _convolutions_like_products() -> AbstractContextManager[None]:
+    """Keep cuDNN from TF32, its default, unless matrix products may use it."""
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=torch.get_float32_matmul_precision() != "highest",
+    )
+
+
 def _mean_cosine(units: NDArray[np.float64]) -> float:
     """Return the mean cosine of all pairs of two different rows."""
     n = len(units)
@@ -348,7 +384,7 @@ def checked_waveform(waveform: NDArray[np.float32], row: int) -> NDArray[np.floa
         If it is not a non-empty row of finite numbers; `row` stands in the message.
     """
     waveform = np.ascontiguousarray(waveform, dtype=np.float32)
-    if waveform.ndim != 1 or not waveform.size or not np.isfinite(waveform).all():
+    if waveform.ndim != 1 or not waveform.size or not _all_finite(waveform):
         msg = (
             f"Waveform {row} must be a one-dimensional, non-empty array of finite "
             f"samples; got shape {waveform.shape} with "
@@ -357,6 +393,12 @@ def checked_waveform(waveform: NDArray[np.float32], row: int) -> NDArray[np.floa
         )
         raise AudioError(msg)
     return waveform
+
+
+def _all_finite(waveform: NDArray[np.float32]) -> bool:
+    with np.errstate(all="ignore"):
+        # One sum of squares tells, and takes a third of the time. It may overflow.
+        return bool(np.isfinite(waveform @ waveform) or np.isfinite(waveform).all())
 
 
 def fingerprint_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import ClapConfig, ClapModel
 
+from clapstack.encoders._audio_tower import AudioTower
 from clapstack.encoders._base import ClapEncoder, pad_tokens
 from clapstack.encoders._frontends import LogMel, fuse, mel_bank
 from clapstack.encoders._laion_official import build_laion, front_end_settings
@@ -44,6 +45,10 @@ class LaionClapEncoder(ClapEncoder):
     Rounding fills bands that are all but silent with noise: there the two formats of
     the same weights differ, by up to 1e-2, and their fingerprints always do.
     """
+
+    def __init__(self, **parts: Any):
+        super().__init__(**parts)
+        self._audio_tower = AudioTower(self._model.audio_model, source=self.source)
 
     @classmethod
     def load(
@@ -82,30 +87,43 @@ class LaionClapEncoder(ClapEncoder):
             dtype=dtype,
         )
 
-    def _mels(
+    def _pieces(
         self, waveform: NDArray[np.float32], crop: str
-    ) -> Iterator[tuple[torch.Tensor, bool]]:
+    ) -> Iterator[tuple[NDArray[np.float32], bool]]:
         if self._settings["int16"]:
             waveform = round_to_int16(waveform)
-        if not self._settings["fused"]:
-            yield from super()._mels(waveform, crop)
-        elif crop == "windows" and len(waveform) > self.window:
-            whole = self._log_mel(torch.tensor(waveform)[None])[0]
-            chunk = self.window // self._settings["hop_length"] + 1
+        if self._settings["fused"] and crop == "windows":
             # Less than a hop longer than the window: no frame more, nothing to fuse.
-            longer = len(whole) > chunk
-            yield (fuse(whole, chunk) if longer else whole.expand(4, -1, -1)), longer
+            hop_length = self._settings["hop_length"]
+            longer = len(waveform) // hop_length > self.window // hop_length
+            yield waveform, longer
         else:
-            for mel, longer in super()._mels(waveform, crop):
-                yield mel.expand(4, -1, -1), longer
+            yield from super()._pieces(waveform, crop)
+
+    def _mels(
+        self, pieces: Sequence[NDArray[np.float32]], longer: Sequence[bool]
+    ) -> torch.Tensor:
+        if all(len(piece) <= self.window for piece in pieces):
+            return super()._mels(pieces, longer)
+        return torch.cat(
+            [self._mel_of_any(*both) for both in zip(pieces, longer, strict=True)]
+        )
+
+    def _mel_of_any(self, piece: NDArray[np.float32], longer: bool) -> torch.Tensor:
+        """Return the four spectrograms of a piece of any length."""
+        if len(piece) <= self.window:
+            return super()._mels([piece], [longer]).expand(1, 4, -1, -1)
+        waveform = torch.tensor(piece).to(self._log_mel.bank.device)
+        whole = self._log_mel(waveform[None])
+        if not longer:
+            return whole[:, None].expand(1, 4, -1, -1)
+        chunk = self.window // self._settings["hop_length"] + 1
+        return fuse(whole[0], chunk)[None]
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         if not longer.any():
             mels = mels[:, :1]  # of the four equal ones the model looks at the first
-        pooled = self._model.audio_model(
-            input_features=mels, is_longer=longer[:, None]
-        ).pooler_output
-        return self._model.audio_projection(pooled)
+        return self._model.audio_projection(self._audio_tower(mels, longer))
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
         pad_id = self._model.config.text_config.pad_token_id

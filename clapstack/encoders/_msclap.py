@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from transformers import ClapAudioConfig, ClapAudioModel, GPT2Config, GPT2Model
 
+from clapstack.encoders._audio_tower import AudioTower
 from clapstack.encoders._base import ClapEncoder, pad_tokens
 from clapstack.encoders._frontends import LogMel
 from clapstack.encoders._htsat import (
@@ -253,6 +254,10 @@ def build_msclap(official: Mapping[str, torch.Tensor], source: Path) -> MsClapMo
 class MsClapEncoder(ClapEncoder):
     """MS-CLAP 2023, from the authors' file of weights."""
 
+    def __init__(self, **parts: Any):
+        super().__init__(**parts)
+        self._audio_tower = AudioTower(self._model.audio_model, source=self.source)
+
     @classmethod
     def load(
         cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
@@ -284,7 +289,7 @@ class MsClapEncoder(ClapEncoder):
         )
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
-        return self._model.embed_audio(mels)
+        return self._model.audio_projection(self._audio_tower(mels))
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
         input_ids, attention_mask = pad_tokens(tokens, PAD_ID)

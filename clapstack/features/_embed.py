@@ -23,7 +23,7 @@ from clapstack.audio import (
     read_keyed_audio,
 )
 from clapstack.exceptions import AudioError, BadPair, BadPairsError
-from clapstack.features._shared import SharedClips
+from clapstack.features._shared import SharedClips, shared_bytes
 from clapstack.pairs import bad_texts
 from clapstack.store import EmbeddingStore, open_store, text_key
 
@@ -40,7 +40,7 @@ _SOURCES_PER_TASK = 256  # a task of one source would cost more than its lookup
 # Content keys of the files that this process has met; about 0.5 kB each.
 _KEYS: dict[FileState | None, str] = {}
 _MOST_KEYS = 100_000
-_SHARED = SharedClips(1 << 30)  # bytes: 559 clips of 10 s at 48 kHz
+_SHARED = SharedClips(shared_bytes())
 
 
 class PairEncoder(Protocol):

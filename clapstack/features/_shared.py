@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 
 import numpy as np
 
-__all__ = ["SharedClips"]
+__all__ = ["SharedClips", "shared_bytes"]
+
+_VARIABLE = "CLAPSTACK_SHARED_BYTES"
+_DEFAULT_BYTES = 1 << 30  # 559 clips of 10 s at 48 kHz
+
+
+def shared_bytes() -> int:
+    """Return how much memory shared clips may take.
+
+    Returns
+    -------
+    n_bytes : int
+        ``$CLAPSTACK_SHARED_BYTES``, or 1 GiB if it is not set. At 0, no clip outlives
+        its batch, and every encoder decodes the table anew.
+
+    Raises
+    ------
+    ValueError
+        If the variable is no whole number, or negative.
+    """
+    given = os.environ.get(_VARIABLE, "").strip()
+    if not given:
+        return _DEFAULT_BYTES
+    if not given.isdecimal():
+        msg = (
+            f"${_VARIABLE} must be a number of bytes, 0 or more; got {given!r}. Unset "
+            f"it for the default of {_DEFAULT_BYTES}."
+        )
+        raise ValueError(msg)
+    return int(given)
 
 
 class SharedClips:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from transformers import ClapFeatureExtractor
 
+from clapstack.encoders import _frontends
 from clapstack.encoders._frontends import (
     LogMel,
     fill_window,
@@ -103,3 +104,17 @@ def test_a_fused_long_clip_is_the_shrunk_whole_and_three_chunks():
     assert_allclose(whole[:, 0], np.arange(10) * 3 + 1)
     assert [front[0, 0], middle[0, 0], back[0, 0]] == starts
     assert_array_equal(back - back[0], mel[:10])
+
+
+@pytest.mark.parametrize("frames_at_once", [7, 60, 1_000])
+def test_log_mel_of_a_batch_is_that_of_each_clip(frames_at_once, monkeypatch):
+    waveforms = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 2_000)))
+    log_mel = LogMel(mel_bank(256, 16, **PUBLISHED), hop_length=80)
+    alone = torch.cat([log_mel(waveform[None]) for waveform in waveforms])
+    monkeypatch.setattr(_frontends, "_FRAMES_AT_ONCE", frames_at_once)
+    assert_allclose(log_mel(waveforms), alone, rtol=0, atol=1e-5)
+
+
+def test_a_bank_that_weighs_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"bank of shape \(129, 16\) weighs no freq"):
+        LogMel(np.zeros((129, 16)), hop_length=80)

@@ -171,6 +171,11 @@ def test_an_unusable_waveform_is_named(encoder, noise, waveform):
         encoder.encode_audio([noise(500), waveform])
 
 
+def test_finite_samples_whose_squares_are_not_are_heard(encoder, noise):
+    loud = noise(500) * np.float32(1e30)
+    assert np.isfinite(encoder.encode_audio([loud])).all()
+
+
 def test_a_text_that_is_no_string_is_named(encoder):
     with pytest.raises(TypeError, match="must be strings; got float: nan"):
         encoder.encode_text(["a dog", float("nan")])
@@ -245,6 +250,19 @@ def test_bfloat16_is_close_to_float32_and_another_identity(encoder, folder, clip
     assert text_cosines.min() > 0.99
     assert fast.identity != encoder.identity
     assert fast.fingerprint == encoder.fingerprint
+
+
+def test_another_precision_of_products_is_another_identity(encoder, monkeypatch):
+    exact = encoder.identity
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert encoder.identity == f"{exact}-high"
+
+
+def test_encoding_leaves_the_settings_of_convolutions_alone(encoder, clips):
+    names = ("enabled", "benchmark", "deterministic", "allow_tf32")
+    before = [getattr(torch.backends.cudnn, name) for name in names]
+    encoder.encode_audio(clips[:1])
+    assert [getattr(torch.backends.cudnn, name) for name in names] == before
 
 
 def test_a_pickled_file_of_weights_is_read(laion_folders, copy_of, clips):

@@ -54,7 +54,7 @@ def clips(noise):
 def test_a_cpu_takes_few_windows_at_once(encoder, noise, monkeypatch):
     tower = LimitedMemory(encoder._embed_audio, most=1_000)
     monkeypatch.setattr(encoder, "_embed_audio", tower)
-    at_once = max(4, torch.get_num_threads())
+    at_once = max(8, torch.get_num_threads())
     encoder.encode_audio([noise(8_000) for _ in range(2 * at_once + 1)])
     assert tower.sizes == [at_once, at_once, 1]
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from sklearn.pipeline import FeatureUnion
 
 from clapstack.features import PairFeatures, _embed
-from clapstack.features._shared import SharedClips
+from clapstack.features._shared import SharedClips, shared_bytes
 
 
 @pytest.fixture
@@ -135,3 +135,27 @@ def test_threads_never_exceed_the_memory_nor_mix_clips_up():
         list(pool.map(work, range(8)))
     assert shared.n_bytes == sum(clip.nbytes for clip in shared._clips.values())
     assert 0 < shared.n_bytes <= shared.max_bytes
+
+
+@pytest.mark.parametrize(
+    ("given", "n_bytes"), [(None, 1 << 30), ("", 1 << 30), ("0", 0), (" 2048 ", 2048)]
+)
+def test_a_variable_says_how_much_memory_clips_may_take(given, n_bytes, monkeypatch):
+    monkeypatch.delenv("CLAPSTACK_SHARED_BYTES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CLAPSTACK_SHARED_BYTES", given)
+    assert shared_bytes() == n_bytes
+
+
+@pytest.mark.parametrize("given", ["-1", "1e9", "1 GB"])
+def test_a_variable_that_is_no_number_of_bytes_is_refused(given, monkeypatch):
+    monkeypatch.setenv("CLAPSTACK_SHARED_BYTES", given)
+    with pytest.raises(ValueError, match=f"number of bytes, 0 or more; got '{given}'"):
+        shared_bytes()
+
+
+def test_without_memory_every_encoder_reads_anew(toy, pairs, reads, shared):
+    shared.max_bytes = 0
+    union(toy("one"), toy("two")).fit_transform(pairs)
+    assert set(reads.values()) == {2}
+    assert shared.n_bytes == 0

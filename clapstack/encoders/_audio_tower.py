@@ -1,0 +1,282 @@
+"""The HTS-AT audio tower at speed: transformers' weights, fewer passes over memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from clapstack.exceptions import CheckpointError
+
+# On a CPU, what passes between the layers of this many tokens stays in its caches.
+_TOKENS_AT_ONCE = 2048
+
+
+class AudioTower:
+    """Forward pass of transformers' ``ClapAudioModel``, for evaluation alone.
+
+    The arithmetic is the module's own, up to the rounding of float32 (some 1e-7 on
+    unit embeddings). What is saved are kernels and copies:
+
+    - tokens lie in the order of the attention windows, so that a block takes one
+      gather or none where the module shifts, cuts, joins and shifts back;
+    - the bias of relative positions and the mask of shifted windows are looked up and
+      added together once, not in each pass;
+    - query, key and value are one product, scores to context one kernel;
+    - residuals are added to in place, and on a CPU few windows at a time go through a
+      whole block.
+
+    Parameters
+    ----------
+    model : ClapAudioModel
+        In evaluation, with its weights on their device in their dtype. It stays the
+        owner of the weights: those of query, key and value become views of one
+        tensor.
+    source : str
+        Where the weights came from, for error messages.
+
+    Raises
+    ------
+    CheckpointError
+        If the patches of a stage do not fill whole attention windows. Those of all
+        published checkpoints do.
+    """
+
+    def __init__(self, model: Any, *, source: str):
+        self._encoder = model.audio_encoder
+        window = model.config.window_size
+        sizes = self._encoder.input_resolutions
+        for stage, (height, width) in enumerate(sizes):
+            if height % window or width % window:
+                msg = (
+                    f"The audio tower of {source} has {height} x {width} patches in "
+                    f"stage {stage}, which do not fill windows of {window} x {window}. "
+                    f"The configuration is probably wrong (spec_size, patch_stride or "
+                    f"window_size): compare it with the publisher's."
+                )
+                raise CheckpointError(msg)
+        self._blocks: list[list[_Block]] = []
+        self._mergings: list[_Merging | None] = []
+        held = torch.arange(math.prod(sizes[0]))
+        for layer, (height, width) in zip(self._encoder.layers, sizes, strict=True):
+            self._blocks.append([])
+            for i, block in enumerate(layer.blocks):
+                # A single window cannot be shifted.
+                shift = window // 2 if i % 2 and min(height, width) > window else 0
+                order = window_order(height, width, window, shift)
+                mask = shift_mask(height, width, window, shift) if shift else None
+                self._blocks[-1].append(_prepare(block, _gather(held, order), mask))
+                held = order
+            self._mergings.append(None)
+            if layer.downsample is not None:
+                order = window_order(height // 2, width // 2, window, 0)
+                quads = torch.argsort(held)[_quads(height, width)[order].flatten()]
+                quads = quads.to(layer.downsample.reduction.weight.device)
+                self._mergings[-1] = _Merging(quads, layer.downsample)
+                held = order
+
+    def __call__(
+        self, mels: torch.Tensor, longer: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return what the module's ``pooler_output`` holds.
+
+        Parameters
+        ----------
+        mels : Tensor of shape (n, n_channels, n_frames, n_mels)
+            In decibels.
+        longer : Tensor of shape (n,), bool, or None
+            Of a fused model: which rows hold four spectrograms to fuse.
+
+        Returns
+        -------
+        pooled : Tensor of shape (n, width)
+        """
+        encoder = self._encoder
+        normalised = encoder.batch_norm(mels.transpose(1, 3)).transpose(1, 3)
+        rows = None if longer is None else longer.nonzero()[:, 0]
+        tokens = encoder.patch_embed(encoder.reshape_mel2img(normalised), rows)
+        for blocks, merging in zip(self._blocks, self._mergings, strict=True):
+            for block in blocks:
+                tokens = _run(block, tokens)
+            if merging is not None:
+                tokens = _merge(merging, tokens)
+        return encoder.norm(tokens).mean(dim=1)
+
+
+class _Block(NamedTuple):
+    """A block, and the order of its tokens.
+
+    `gather` brings tokens into its order (None if they are). `weight` and `qkv_bias`
+    are those of query, key and value together. `bias`, of shape (1 or n_windows,
+    n_heads, n_tokens, n_tokens), is added to the scores.
+    """
+
+    layer: Any
+    gather: torch.Tensor | None
+    weight: torch.Tensor
+    qkv_bias: torch.Tensor | None
+    bias: torch.Tensor
+
+
+class _Merging(NamedTuple):
+    gather: torch.Tensor
+    layer: Any
+
+
+def window_order(height: int, width: int, window: int, shift: int) -> torch.Tensor:
+    """Return the patches of an image, attention window by attention window.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the image, in patches; multiples of `window`.
+    window : int
+        Side of a window.
+    shift : int
+        Patches by which the image is moved up and to the left, around its edges.
+
+    Returns
+    -------
+    order : Tensor of shape (height * width,), int64
+
+    Examples
+    --------
+    >>> window_order(2, 4, 2, 0)
+    tensor([0, 1, 4, 5, 2, 3, 6, 7])
+    >>> window_order(2, 4, 2, 1)
+    tensor([5, 6, 1, 2, 7, 4, 3, 0])
+    """
+    image = torch.arange(height * width).view(height, width)
+    return _cut(image.roll((-shift, -shift), (0, 1)), window).flatten()
+
+
+def shift_mask(height: int, width: int, window: int, shift: int) -> torch.Tensor:
+    """Return what keeps patches apart that only the shift has brought together.
+
+    Returns
+    -------
+    mask : Tensor of shape (n_windows, window ** 2, window ** 2), float32
+        -100 where the two patches were no neighbours, else 0.
+    """
+
+    def regions(size: int) -> torch.Tensor:
+        at = torch.arange(size)
+        return (at >= size - window).long() + (at >= size - shift).long()
+
+    image = 3 * regions(height)[:, None] + regions(width)
+    windows = _cut(image, window)
+    apart = windows[:, :, None] != windows[:, None]
+    return torch.where(apart, -100.0, 0.0)
+
+
+def _cut(image: torch.Tensor, window: int) -> torch.Tensor:
+    """Cut (height, width) into (n_windows, window ** 2)."""
+    height, width = image.shape
+    parts = image.view(height // window, window, width // window, window)
+    return parts.transpose(1, 2).reshape(-1, window * window)
+
+
+def _quads(height: int, width: int) -> torch.Tensor:
+    """Return the four patches of which each patch of the next stage is made."""
+    image = torch.arange(height * width).view(height // 2, 2, width // 2, 2)
+    return image.permute(0, 2, 3, 1).reshape(-1, 4)  # down first, then across
+
+
+def _gather(held: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor | None:
+    """Return where the wanted tokens lie among those held, if not in order."""
+    return None if torch.equal(held, wanted) else torch.argsort(held)[wanted]
+
+
+def _prepare(
+    layer: Any, gather: torch.Tensor | None, mask: torch.Tensor | None
+) -> _Block:
+    attention = layer.attention.self
+    parts = (attention.query, attention.key, attention.value)
+    weight = _join([part.weight for part in parts])
+    has_bias = attention.query.bias is not None
+    table = attention.relative_position_bias_table.detach()
+    index = attention.relative_position_index
+    bias = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)[None]
+    if mask is not None:
+        bias = bias + mask[:, None].to(bias)
+    return _Block(
+        layer=layer,
+        gather=None if gather is None else gather.to(weight.device),
+        weight=weight,
+        qkv_bias=_join([part.bias for part in parts]) if has_bias else None,
+        bias=bias.contiguous(),
+    )
+
+
+def _join(parameters: list[Any]) -> torch.Tensor:
+    """Lay parameters out as one tensor, of which they become views."""
+    joint = torch.cat([parameter.data for parameter in parameters])
+    for parameter, view in zip(parameters, joint.chunk(len(parameters)), strict=True):
+        parameter.data = view
+    return joint
+
+
+def _run(block: _Block, tokens: torch.Tensor) -> torch.Tensor:
+    """Send tokens of shape (n, n_tokens, width) through a block, maybe in place."""
+    if block.gather is not None:
+        tokens = tokens.index_select(1, block.gather)
+    n, _, width = tokens.shape
+    windows = tokens.view(n, -1, block.bias.shape[-1], width)
+    for some, bias in _pieces(windows, block.bias):
+        _attend(block, some, bias)
+        _transform(block.layer, some.view(-1, width))
+    return tokens
+
+
+def _pieces(
+    windows: torch.Tensor, bias: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield views of (n_windows, n_tokens, width) and the bias of their scores."""
+    n_windows, n_tokens = windows.shape[1:3]
+    at_once = windows.shape[0] * n_windows
+    if windows.device.type == "cpu":
+        at_once = max(1, _TOKENS_AT_ONCE // n_tokens)
+    if at_once < n_windows:
+        for clip in windows:
+            for first in range(0, n_windows, at_once):
+                some = slice(first, first + at_once)
+                yield clip[some], bias[some] if len(bias) > 1 else bias
+    else:
+        for clips in windows.split(at_once // n_windows):
+            repeated = bias if len(bias) == 1 else bias.repeat(len(clips), 1, 1, 1)
+            yield clips.flatten(0, 1), repeated
+
+
+def _attend(block: _Block, windows: torch.Tensor, bias: torch.Tensor) -> None:
+    n, n_tokens, width = windows.shape
+    n_heads = bias.shape[1]
+    normed = block.layer.layernorm_before(windows)
+    joint = nn.functional.linear(normed, block.weight, block.qkv_bias)
+    query, key, value = joint.view(n, n_tokens, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
+    context = nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=bias
+    )
+    _add_linear(
+        windows.view(-1, width),
+        context.transpose(1, 2).reshape(-1, width),
+        block.layer.attention.output.dense,
+    )
+
+
+def _transform(layer: Any, tokens: torch.Tensor) -> None:
+    hidden = layer.intermediate(layer.layernorm_after(tokens))
+    _add_linear(tokens, hidden, layer.output.dense)
+
+
+def _add_linear(to: torch.Tensor, inputs: torch.Tensor, dense: nn.Linear) -> None:
+    """Add the output of a linear layer to `to`, in place."""
+    to.add_(dense.bias).addmm_(inputs, dense.weight.T)
+
+
+def _merge(merging: _Merging, tokens: torch.Tensor) -> torch.Tensor:
+    n, _, width = tokens.shape
+    quads = tokens.index_select(1, merging.gather).view(n, -1, 4 * width)
+    return merging.layer.reduction(merging.layer.norm(quads))
