@@ -284,17 +284,6 @@ def unused_in_htsat(htsat):
     return tensors
 
 
-@pytest.fixture(scope="session")
-def filled():
-    """Fill a model so that its outputs depend on its inputs."""
-
-    def fill_model(model):
-        fill(model.state_dict(), seed=0)
-        return model.eval()
-
-    return fill_model
-
-
 @pytest.fixture
 def copy_of(tmp_path):
     """Copy a checkpoint, so that a test may break it."""
@@ -436,7 +425,7 @@ def m2d_tensors():
 def filled():
     """Fill a model so that its outputs depend on its inputs, and return it."""
 
-    def fill_model(model, seed):
+    def fill_model(model, seed=0):
         fill(model.state_dict(), seed)
         return model.eval()
 
