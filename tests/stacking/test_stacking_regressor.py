@@ -210,7 +210,7 @@ def test_ranks_are_computed_inside_each_training_fold(pairs):
     splits = list(KFold(3).split(X))
     ClapStackingRegressor(
         targets=["rank"],
-        base_estimator=Recorder(),
+        base_estimators=Recorder(),
         boosting=False,
         cv=splits,
         final_target="score",
@@ -301,7 +301,7 @@ def test_one_target_halves_the_first_level(pairs):
 
 def test_any_regressor_replaces_the_family_ridges(pairs):
     stack = ClapStackingRegressor(
-        base_estimator=KNeighborsRegressor(), boosting=False
+        base_estimators=KNeighborsRegressor(), boosting=False
     ).fit(*pairs)
     assert isinstance(stack.estimators_["laion"]["rank"][0], KNeighborsRegressor)
     assert stack.alphas_ == {}
@@ -473,7 +473,7 @@ def test_unit_weights_change_nothing(stack, pairs, new_pairs):
 
 
 def test_weights_for_a_regressor_that_takes_none_are_refused(pairs):
-    stack = ClapStackingRegressor(base_estimator=KNeighborsRegressor(), boosting=False)
+    stack = ClapStackingRegressor(base_estimators=KNeighborsRegressor(), boosting=False)
     with pytest.raises(ValueError, match=r"KNeighborsRegressor\.fit takes none"):
         stack.fit(*pairs, sample_weight=np.ones(90))
 
