@@ -62,18 +62,21 @@ class FirstLevel:
         return out
 
     def _predict(self, X, rows, folds):
-        out = np.zeros((len(rows), len(self.names)))
-        column = 0
-        for model, by_target in self.estimators.items():
-            if model == BOOSTING:
-                inputs = {k: _compress(self.compressors[k], X, rows) for k in folds}
-            else:
-                taken = X[np.ix_(rows, self.columns[model])]
-                inputs = dict.fromkeys(folds, taken)
-            for members in by_target.values():
-                for k in folds:
-                    out[:, column] += members[k].predict(inputs[k])
-                column += 1
+        return np.hstack(
+            [self._predict_one(m, X, rows, folds) for m in self.estimators]
+        )
+
+    def _predict_one(self, model, X, rows, folds):
+        """Return the mean predictions of one model, a column per target."""
+        if model == BOOSTING:
+            inputs = {k: _compress(self.compressors[k], X, rows) for k in folds}
+        else:
+            inputs = dict.fromkeys(folds, X[np.ix_(rows, self.columns[model])])
+        by_target = self.estimators[model].values()
+        out = np.zeros((len(rows), len(by_target)))
+        for column, members in enumerate(by_target):
+            for k in folds:
+                out[:, column] += members[k].predict(inputs[k])
         return out / len(folds)
 
 
