@@ -57,14 +57,12 @@ def check_varies(y, weight):
 
 def check_families_vary(X, columns, weight):
     """Refuse a family all of whose columns are constant among the pairs that count."""
-    rows = slice(None)
-    if weight is not None and not weight.all():
-        rows = np.flatnonzero(weight)
+    rows = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
     for family, where in columns.items():
         if all(np.ptp(X[rows, column]) == 0 for column in where):
             msg = (
                 f"All {len(where)} columns of family {family!r} are constant over "
-                f"{len(X[rows, where[0]])} pairs, so it says nothing. Drop the family, "
+                f"{len(rows)} pairs, so it says nothing. Drop the family, "
                 "or check what made its features."
             )
             raise ValueError(msg)

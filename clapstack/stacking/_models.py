@@ -194,7 +194,8 @@ def _checked(family, listed):
 def _names(regressors):
     """Name regressors after their class, numbered where several share one."""
     names = [_class_name(regressor) for regressor in regressors]
-    count, seen = Counter(names), Counter()
+    count = Counter(names)
+    seen: Counter[str] = Counter()
     numbered = []
     for name in names:
         seen[name] += 1
