@@ -154,9 +154,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     that a model on top of the stack in a pipeline does not learn from predictions of
     pairs that the members were fitted on.
 
-    With `passthrough` the final level takes a float64 copy of all features, and two
-    more of the training rows while it is fitted: at 7,500 pairs and 10,770 columns
-    0.65 GB each.
+    With `passthrough` the final level takes float64 copies of all features, once per
+    target and fold. At 7,500 pairs and 10,770 columns, the default final level with
+    ``final_target="score"`` took 67 CPU seconds and 3.9 GB, and 0.02 s without.
 
     References
     ----------
