@@ -1,8 +1,9 @@
-"""Checks of scores and weights."""
+"""Checks of scores, weights and groups."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from sklearn.utils.validation import column_or_1d
 
 _SHOWN = 5
@@ -36,8 +37,8 @@ def check_y(estimator, X, y):
     if rows.size:
         msg = (
             f"y passed to {type(estimator).__name__} has NaN or infinity in "
-            f"{rows.size} of {len(y)} rows ({_first(rows)}). Remove those pairs from "
-            "X and y."
+            f"{rows.size} of {len(y)} rows ({first_rows(rows)}). Remove those pairs "
+            "from X and y."
         )
         raise ValueError(msg)
     return y
@@ -52,6 +53,38 @@ def check_varies(y, weight):
             "nothing to learn. Pass scores that differ."
         )
         raise ValueError(msg)
+
+
+def check_families_vary(X, columns, weight):
+    """Refuse a family all of whose columns are constant among the pairs that count."""
+    rows = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
+    for family, where in columns.items():
+        if all(np.ptp(X[rows, column]) == 0 for column in where):
+            msg = (
+                f"All {len(where)} columns of family {family!r} are constant over "
+                f"{len(rows)} pairs, so it says nothing. Drop the family, "
+                "or check what made its features."
+            )
+            raise ValueError(msg)
+
+
+def check_groups(X, groups):
+    """Return groups as an array of shape (n_pairs,), or None if there are none."""
+    if groups is None:
+        return None
+    groups = column_or_1d(groups)
+    if len(groups) != X.shape[0]:
+        msg = f"groups must have shape ({X.shape[0]},), one a pair; got {groups.shape}."
+        raise ValueError(msg)
+    rows = np.flatnonzero(pd.isna(groups))
+    if rows.size:
+        msg = (
+            f"groups has missing values in {rows.size} of {len(groups)} rows "
+            f"({first_rows(rows)}). Give every pair a group; its own if it has no "
+            "other."
+        )
+        raise ValueError(msg)
+    return groups
 
 
 def check_weight(X, sample_weight):
@@ -69,7 +102,7 @@ def check_weight(X, sample_weight):
     if rows.size:
         msg = (
             f"sample_weight must be finite and not negative; {rows.size} of "
-            f"{len(weight)} rows are not ({_first(rows)})."
+            f"{len(weight)} rows are not ({first_rows(rows)})."
         )
         raise ValueError(msg)
     if not weight.any():
@@ -78,5 +111,6 @@ def check_weight(X, sample_weight):
     return weight
 
 
-def _first(rows):
+def first_rows(rows):
+    """Name the first of some rows, for an error."""
     return f"rows {', '.join(map(str, rows[:_SHOWN]))}{', …' * (rows.size > _SHOWN)}"

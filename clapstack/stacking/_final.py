@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clapstack.stacking._targets import IncreasingMap, rank_target, weighted_srcc
+from clapstack.stacking._weighted import asking_for_weights, fit_estimator
 
 # Noise over signal at R² = 0.4, times the number of inputs: see StandardizedRidge.
 _PENALTY_PER_COLUMN = 1.5
@@ -69,22 +70,17 @@ class EqualWeights(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         return validate_data(self, X, reset=False) @ self.coef_ + self.intercept_
 
-
-def fit_estimator(estimator, X, y, weight):
-    """Fit a clone, handing it weights only where there are any."""
-    if weight is None:
-        return clone(estimator).fit(X, y)
-    if not has_fit_parameter(estimator, "sample_weight"):
-        msg = (
-            f"sample_weight was given, but {type(estimator).__name__}.fit takes none. "
-            "Leave sample_weight out or choose an estimator that accepts it."
-        )
-        raise ValueError(msg)
-    return clone(estimator).fit(X, y, sample_weight=weight)
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # It cannot tell a useful column from a useless one.
+        tags.regressor_tags.poor_score = True
+        return tags
 
 
 class FinalLevel:
-    """A regressor on standardised first-level predictions, on the scale of y.
+    """A regressor on standardised inputs of the final level, on the scale of y.
+
+    The inputs are first-level predictions, and the features too if they are passed on.
 
     Parameters
     ----------
@@ -98,7 +94,7 @@ class FinalLevel:
     target_ : {"score", "rank"}
         What it learned.
     scaler_ : StandardScaler
-        Brings first-level predictions of both scales to unit variance.
+        Brings inputs of whatever scale to unit variance.
     estimator_ : regressor
         Fitted on all pairs.
     map_ : IncreasingMap or None
@@ -109,13 +105,13 @@ class FinalLevel:
         self.estimator = estimator
         self.target = target
 
-    def fit(self, predictions, y, weight, splits):
+    def fit(self, inputs, y, weight, splits):
         """Fit on out-of-fold predictions.
 
         Parameters
         ----------
-        predictions : ndarray of shape (n_pairs, n_first_level)
-            Out-of-fold predictions.
+        inputs : ndarray of shape (n_pairs, n_inputs)
+            Out-of-fold predictions, and features if they are passed on.
         y : ndarray of shape (n_pairs,)
             Scores.
         weight : ndarray of shape (n_pairs,) or None
@@ -126,13 +122,13 @@ class FinalLevel:
         used = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
         counts = None if weight is None else weight[used]
         held_out = {
-            name: self._cross_predict(name, predictions, y, weight, splits)[used]
+            name: self._cross_predict(name, inputs, y, weight, splits)[used]
             for name in ("score", "rank")
             if self.target in (name, "auto")
         }
         self.target_, self.map_ = self._choose(held_out, y[used], counts)
         self.scaler_, self.estimator_ = self._fit_one(
-            self.target_, predictions, y, weight, used
+            self.target_, inputs, y, weight, used
         )
         return self
 
@@ -159,34 +155,34 @@ class FinalLevel:
             raise ValueError(msg)
         return "rank", back
 
-    def predict(self, predictions):
+    def predict(self, inputs):
         """Return scores of shape (n_pairs,)."""
-        score = self.estimator_.predict(self.scaler_.transform(predictions))
+        score = self.estimator_.predict(self.scaler_.transform(inputs))
         return score if self.map_ is None else self.map_.predict(score)
 
     def _make_estimator(self, n_inputs):
         if self.estimator is None:
-            return Ridge(alpha=_PENALTY_PER_COLUMN * n_inputs)
+            return asking_for_weights(Ridge(alpha=_PENALTY_PER_COLUMN * n_inputs))
         if isinstance(self.estimator, str):
-            return EqualWeights()
+            return asking_for_weights(EqualWeights())
         return self.estimator
 
-    def _fit_one(self, name, predictions, y, weight, rows):
+    def _fit_one(self, name, inputs, y, weight, rows):
         used = None if weight is None else weight[rows]
         target = rank_target(y[rows], used) if name == "rank" else y[rows]
-        scaler = StandardScaler().fit(predictions[rows], sample_weight=used)
+        taken = inputs[rows]
+        # Whatever scikit-learn is set to give: what it fits on must not have names.
+        scaler = StandardScaler().set_output(transform="default")
+        scaler.fit(taken, sample_weight=used)
         estimator = fit_estimator(
-            self._make_estimator(predictions.shape[1]),
-            scaler.transform(predictions[rows]),
-            target,
-            used,
+            self._make_estimator(inputs.shape[1]), scaler.transform(taken), target, used
         )
         return scaler, estimator
 
-    def _cross_predict(self, name, predictions, y, weight, splits):
+    def _cross_predict(self, name, inputs, y, weight, splits):
         out = np.empty(len(y))
         for train, test in splits:
             rows = train if weight is None else train[weight[train] > 0]
-            scaler, estimator = self._fit_one(name, predictions, y, weight, rows)
-            out[test] = estimator.predict(scaler.transform(predictions[test]))
+            scaler, estimator = self._fit_one(name, inputs, y, weight, rows)
+            out[test] = estimator.predict(scaler.transform(inputs[test]))
         return out

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, check_cv
 
-_SHOWN = 5
+from clapstack.stacking._checks import first_rows
+from clapstack.stacking._targets import rank_target
 
 
 class Fold(NamedTuple):
@@ -73,18 +74,85 @@ def make_splits(cv, X, y, groups, random_state):
             raise ValueError(msg)
     else:
         splitter = check_cv(cv)
+    rows = np.arange(n_pairs)
     splits = [
-        (np.asarray(train), np.asarray(test))
-        for train, test in splitter.split(X, y, groups)
+        (_take(rows, train, number), _take(rows, test, number))
+        for number, (train, test) in enumerate(splitter.split(X, y, groups))
     ]
     _check_partition(splits, n_pairs)
+    if groups is not None:
+        _check_groups_stay_together(splits, groups)
     return splits
+
+
+def make_fold(number, train, y, weight, targets):
+    """Return the training part of a split, ready to fit on.
+
+    Parameters
+    ----------
+    number : int
+        Number of the split, for the errors.
+    train : ndarray of int
+        Training rows.
+    y : ndarray of shape (n_pairs,)
+        Scores.
+    weight : ndarray of shape (n_pairs,) or None
+        Weights, zero allowed.
+    targets : list of {"score", "rank"}
+        What to learn.
+
+    Returns
+    -------
+    fold : Fold
+        Rows, weights and targets.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two rows of positive weight, or if they share one score.
+    """
+    used = None
+    if weight is not None:
+        train = train[weight[train] > 0]
+        used = weight[train]
+    if train.size < 2:
+        counted = "" if weight is None else " of positive sample_weight"
+        msg = (
+            f"The training part of cv split {number} has {train.size} rows{counted}; "
+            "two are needed at least. Bring more pairs or use other splits."
+        )
+        raise ValueError(msg)
+    if np.ptp(y[train]) == 0:
+        msg = (
+            f"y is constant in the training part of cv split {number}: all of "
+            f"{train.size} scores are {y[train[0]]:g}, so there is nothing to learn. "
+            "Bring more pairs, or use splits or groups that mix the scores."
+        )
+        raise ValueError(msg)
+    made = {"score": y[train], "rank": rank_target(y[train], used)}
+    return Fold(train, used, np.column_stack([made[target] for target in targets]))
+
+
+def _take(rows, part, number):
+    """Return a part of a split as row numbers, whether it came as such or as a mask."""
+    try:
+        return rows[np.asarray(part)]
+    except IndexError as error:
+        msg = (
+            f"cv split {number} does not fit X of {len(rows)} rows: {error}. Make the "
+            "splits for the pairs that are passed to fit, or pass a splitter, which "
+            "makes them itself."
+        )
+        raise ValueError(msg) from error
 
 
 def _check_partition(splits, n_pairs):
     counts = np.zeros(n_pairs, dtype=int)
     for number, (train, test) in enumerate(splits):
-        counts[test] += 1
+        np.add.at(counts, test, 1)
+        if test.size == 0:
+            msg = f"cv split {number} has no test rows. Leave that split out."
+            raise ValueError(msg)
         shared = np.intersect1d(train, test)
         if shared.size:
             msg = (
@@ -98,8 +166,20 @@ def _check_partition(splits, n_pairs):
         msg = (
             "cv must predict every row exactly once; "
             f"{wrong.size} of {n_pairs} rows are in no or in several test parts "
-            f"(rows {', '.join(map(str, wrong[:_SHOWN]))}"
-            f"{', …' if wrong.size > _SHOWN else ''}). Use a splitter that partitions "
-            "the rows, such as KFold or GroupKFold."
+            f"({first_rows(wrong)}). Use a splitter that partitions the rows, such as "
+            "KFold or GroupKFold."
         )
         raise ValueError(msg)
+
+
+def _check_groups_stay_together(splits, groups):
+    for number, (train, test) in enumerate(splits):
+        shared = np.intersect1d(groups[train], groups[test])
+        if shared.size:
+            msg = (
+                f"cv split {number} has pairs of {shared.size} groups both in training "
+                f"and in test (the first is group {shared[0]!r}). Use a splitter that "
+                "keeps groups together, such as GroupKFold or an int, or leave groups "
+                "out."
+            )
+            raise ValueError(msg)

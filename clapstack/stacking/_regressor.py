@@ -5,28 +5,37 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
-from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
-
-from clapstack._optional import progress
-from clapstack._sklearn import HasMethods, Interval, StrOptions, _fit_context
-from clapstack.families import (
-    NAMELESS,
-    check_features,
-    contrastive_families,
-    families_of,
+from sklearn.base import (
+    BaseEstimator,
+    OneToOneFeatureMixin,
+    RegressorMixin,
+    TransformerMixin,
 )
-from clapstack.stacking._boosting import fit_compressor, make_boosting
-from clapstack.stacking._checks import check_varies, check_weight, check_y
-from clapstack.stacking._final import FinalLevel, fit_estimator
-from clapstack.stacking._folds import Fold, make_splits
-from clapstack.stacking._ridge import fit_family_ridges
-from clapstack.stacking._targets import rank_target
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.validation import check_is_fitted
 
-_BOOSTING = "boosting"
-_CROSS = "cross"
+from clapstack._sklearn import HasMethods, Interval, StrOptions, _fit_context
+from clapstack.families import check_features
+from clapstack.stacking._boosting import make_boosting
+from clapstack.stacking._checks import (
+    check_families_vary,
+    check_groups,
+    check_varies,
+    check_weight,
+    check_y,
+)
+from clapstack.stacking._final import FinalLevel
+from clapstack.stacking._first_level import fit_first_level
+from clapstack.stacking._folds import make_fold, make_splits
+from clapstack.stacking._models import (
+    BOOSTING,
+    auxiliary_families,
+    name_models,
+    read_families,
+    regressors_of,
+)
+from clapstack.stacking._weighted import asking_for_weights, check_weights_reach
+
 _TARGETS = ("score", "rank")
 
 
@@ -57,18 +66,25 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Families that join every contrastive family rather than standing alone. "auto"
         takes those without a ``cosine`` column, except ``cross``. If there is no
         contrastive family, "auto" takes none.
-    base_estimator : regressor, default=None
-        Takes the place of the family ridges.
+    base_estimators : "ridge", regressor, list of these or dict, default=None
+        First-level models. None and "ridge" are the fast family ridge; a list gives a
+        family several models; a dict gives each family its own, such as
+        ``{"msclap": ["ridge", SVR()]}``, and families that it does not name keep the
+        ridge. Auxiliary families have no models of their own.
     final_estimator : regressor, "mean" or None, default=None
         Final level, on standardised first-level predictions. None is a ridge; "mean"
         gives them equal weights.
     final_target : {"auto", "score", "rank"}, default="auto"
         What the final level learns. "auto" takes the target with the higher SRCC out
         of fold; ties go to the score.
+    passthrough : bool, default=False
+        Whether the features too go to the final level and to the output of
+        :meth:`transform`, after the first-level predictions. See Notes for the cost.
     random_state : int, RandomState instance or None, default=0
         Shuffles the folds of an int `cv`.
     n_jobs : int, default=None
-        Threads over families and folds.
+        Jobs over models and folds. Threads, unless
+        :class:`joblib.parallel_config` says otherwise; the bits do not depend on it.
     verbose : bool, default=False
         Whether to show progress.
 
@@ -81,18 +97,21 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     columns_ : dict of str to ndarray of int
         Columns that the members of each family take, auxiliary ones included.
     estimators_ : dict of str to dict of str to list
-        ``estimators_[family][target]`` holds one fitted regressor per fold. Those of
-        ``"boosting"`` take the output of `compressors_`.
+        ``estimators_[family][target]`` holds one fitted regressor per fold. A family of
+        several models has a key ``<family>__<model>`` for each, where the model is
+        ``ridge`` or the class name in lower case (of a pipeline's last step), numbered
+        where it comes twice. Those of ``"boosting"`` take the output of `compressors_`.
     compressors_ : list
         One fitted compression per fold; empty without boosting.
     first_level_names_ : list of str
-        ``<family>__<target>``, the columns of `oof_predictions_`.
+        ``<family>__<target>``, or ``<family>__<model>__<target>`` where a family has
+        several models: the columns of `oof_predictions_`.
     oof_predictions_ : ndarray of shape (n_pairs, n_first_level)
         Out-of-fold first-level predictions of the training pairs.
     alphas_ : dict of str to dict of str to ndarray of shape (n_folds,)
         The whole penalty of each family ridge (`alpha` times its varying columns): the
-        ``alpha`` of :class:`sklearn.linear_model.Ridge` on standardised columns. Empty
-        with a `base_estimator`.
+        ``alpha`` of :class:`sklearn.linear_model.Ridge` on standardised columns. Keys
+        as in `estimators_`; other models than ridges have none.
     final_estimator_ : regressor
         The fitted final level.
     final_scaler_ : StandardScaler
@@ -123,7 +142,21 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     :meth:`predict` is always on the scale of `y`.
 
     A sample weight counts a pair as often as it says. With 255 pairs or more this holds
-    up to the binning of the boosted trees.
+    up to the binning of the boosted trees. Weights reach every regressor that takes
+    them, through the steps of a pipeline too; one that takes none is refused. With
+    scikit-learn's metadata routing enabled, regressors that are passed in say for
+    themselves whether they take weights (``set_fit_request(sample_weight=True)``). The
+    stack itself asks for `groups` then unless told otherwise, so that groups which
+    split the outer folds of a search split the inner ones too.
+
+    :meth:`fit_transform` is not ``fit(X, y).transform(X)``, as in
+    :class:`sklearn.preprocessing.TargetEncoder`: it returns out-of-fold predictions, so
+    that a model on top of the stack in a pipeline does not learn from predictions of
+    pairs that the members were fitted on.
+
+    With `passthrough` the final level takes float64 copies of all features, once per
+    target and fold. At 7,500 pairs and 10,770 columns, the default final level with
+    ``final_target="score"`` took 67 CPU seconds and 3.9 GB, and 0.02 s without.
 
     References
     ----------
@@ -153,17 +186,27 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "cv": ["cv_object"],
         "auxiliary": [StrOptions({"auto"}), "array-like"],
-        "base_estimator": [HasMethods(["fit", "predict"]), None],
+        "base_estimators": [
+            HasMethods(["fit", "predict"]),
+            StrOptions({"ridge"}),
+            dict,
+            list,
+            tuple,
+            None,
+        ],
         "final_estimator": [
             HasMethods(["fit", "predict"]),
             StrOptions({"mean"}),
             None,
         ],
         "final_target": [StrOptions({"auto", "score", "rank"})],
+        "passthrough": ["boolean"],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
+    # Under metadata routing: dropping groups without a word would leak between folds.
+    __metadata_request__fit = {"groups": True}
 
     def __init__(
         self,
@@ -174,9 +217,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         n_components=128,
         cv=3,
         auxiliary="auto",
-        base_estimator=None,
+        base_estimators=None,
         final_estimator=None,
         final_target="auto",
+        passthrough=False,
         random_state=0,
         n_jobs=None,
         verbose=False,
@@ -187,9 +231,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.n_components = n_components
         self.cv = cv
         self.auxiliary = auxiliary
-        self.base_estimator = base_estimator
+        self.base_estimators = base_estimators
         self.final_estimator = final_estimator
         self.final_target = final_target
+        self.passthrough = passthrough
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -219,37 +264,92 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         ValueError
             If `X` has NaN or infinity (columns are named) or a family without any
             varying column (named), if `y` has NaN or infinity (rows are named), another
-            length or no variance, or if there are too few rows or groups for `cv`.
+            length or no variance, also in a training part alone, if there are too few
+            rows or groups for `cv` or its splits tear a group apart, or if weights are
+            given and a regressor takes none.
         """
         X = check_features(self, X, reset=True)
         y = check_y(self, X, y)
         weight = check_weight(X, sample_weight)
+        groups = check_groups(X, groups)
         targets = _check_targets(self.targets)
+        booster = self.boosting or None
+        if self.boosting is True:
+            booster = asking_for_weights(make_boosting())
+        if weight is not None:
+            check_weights_reach(self, self._regressors(), weight)
         splits = make_splits(self.cv, X, y, groups, self.random_state)
         check_varies(y, weight)
-        self._set_families(X, weight)
-        folds = [_make_fold(train, y, weight, targets) for train, _ in splits]
-        self._n_folds = len(folds)
-        self._fit_first_level(X, targets, folds)
-        self.first_level_names_ = [
-            f"{family}__{target}" for family in self.estimators_ for target in targets
+        folds = [
+            make_fold(number, train, y, weight, targets)
+            for number, (train, _) in enumerate(splits)
         ]
-        self.oof_predictions_ = np.empty((X.shape[0], len(self.first_level_names_)))
-        for number, (_, test) in enumerate(splits):
-            self.oof_predictions_[test] = self._first_level(X[test], [number])
+        columns = self._set_families(X, weight)
+        models = name_models(self.base_estimators, self.families_, self.auxiliary_)
+        self._first_level = fit_first_level(
+            X,
+            models,
+            columns,
+            targets,
+            folds,
+            alpha=self.alpha,
+            booster=booster,
+            n_components=self.n_components,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+        )
+        self.estimators_ = self._first_level.estimators
+        self.compressors_ = self._first_level.compressors
+        self.first_level_names_ = self._first_level.names
+        self.alphas_ = {
+            model: {
+                target: np.array([member.penalty_ for member in members])
+                for target, members in self.estimators_[model].items()
+            }
+            for model, (_, regressor) in models.items()
+            if regressor is None
+        }
+        self.oof_predictions_ = self._first_level.predict_held_out(X, splits)
 
         self._final_level = FinalLevel(self.final_estimator, self.final_target)
-        self._final_level.fit(self.oof_predictions_, y, weight, splits)
+        inputs = self._with_features(self.oof_predictions_, X)
+        self._final_level.fit(inputs, y, weight, splits)
         self.final_estimator_ = self._final_level.estimator_
         self.final_scaler_ = self._final_level.scaler_
         self.final_target_ = self._final_level.target_
         return self
 
+    def fit_transform(self, X, y, *, sample_weight=None, groups=None):
+        """Fit, and return the out-of-fold first-level predictions of the same pairs.
+
+        Unlike ``fit(X, y).transform(X)`` these are safe to fit another model on.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, n_features)
+            Features; families are read from the column names.
+        y : array-like of shape (n_pairs,)
+            Scores.
+        sample_weight : array-like of shape (n_pairs,), default=None
+            As in :meth:`fit`.
+        groups : array-like of shape (n_pairs,), default=None
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        predictions : ndarray of shape (n_pairs, n_first_level)
+            `oof_predictions_`, and the features if `passthrough`.
+        """
+        self.fit(X, y, sample_weight=sample_weight, groups=groups)
+        if self.passthrough:
+            X = check_features(self, X, reset=False)
+        return self._with_features(self.oof_predictions_.copy(), X)
+
     def transform(self, X):
         """Return first-level predictions: means over the fold members.
 
         For the pairs of `fit` these are not out of fold; those are in
-        `oof_predictions_`.
+        `oof_predictions_`, and :meth:`fit_transform` returns them.
 
         Parameters
         ----------
@@ -259,10 +359,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         predictions : ndarray of shape (n_pairs, n_first_level), dtype float64
-            Columns as in `first_level_names_`, each on the scale of its target.
+            Columns as in `first_level_names_`, each on the scale of its target, then
+            the features if `passthrough`.
         """
         check_is_fitted(self)
-        return self._first_level(check_features(self, X, reset=False))
+        X = check_features(self, X, reset=False)
+        return self._with_features(self._first_level.predict(X), X)
 
     def predict(self, X):
         """Predict scores.
@@ -278,41 +380,59 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             Predictions on the scale of `y`.
         """
         check_is_fitted(self)
-        first_level = self._first_level(check_features(self, X, reset=False))
-        return self._final_level.predict(first_level)
+        X = check_features(self, X, reset=False)
+        return self._final_level.predict(
+            self._with_features(self._first_level.predict(X), X)
+        )
 
     def get_feature_names_out(self, input_features=None):
-        """Return the names of the first-level predictions.
+        """Return the names of the columns that :meth:`transform` returns.
 
         Parameters
         ----------
-        input_features : None
-            Ignored; names of the input do not matter to those of the output.
+        input_features : array-like of str, default=None
+            Names of the input columns; None takes those of `fit`. They matter with
+            `passthrough` alone.
 
         Returns
         -------
-        names : ndarray of str objects of shape (n_first_level,)
-            `first_level_names_`.
+        names : ndarray of str objects of shape (n_features_out,)
+            `first_level_names_`, then the input names if `passthrough`.
         """
         check_is_fitted(self)
-        return np.asarray(self.first_level_names_, dtype=object)
+        names = self.first_level_names_
+        if self.passthrough:
+            columns = OneToOneFeatureMixin.get_feature_names_out(self, input_features)
+            names = [*names, *columns]
+        return np.asarray(names, dtype=object)
+
+    def get_metadata_routing(self):
+        """Return what the stack and the regressors passed to it ask for.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            The stack's own requests, and those of its regressors in :meth:`fit`.
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        mapping.add(caller="fit_transform", callee="fit")
+        return router.add(method_mapping=mapping, **self._regressors())
+
+    def _regressors(self):
+        """Return the regressors that are parameters, by a name for each."""
+        regressors = regressors_of(self.base_estimators)
+        for name in ("boosting", "final_estimator"):
+            if hasattr(getattr(self, name), "fit"):
+                regressors[name] = getattr(self, name)
+        return regressors
 
     def _set_families(self, X, weight):
+        """Return the columns of each family, and of boosting, that models take."""
         names = getattr(self, "feature_names_in_", None)
-        if names is None:
-            columns = {NAMELESS: np.arange(X.shape[1])}
-            contrastive = []
-        else:
-            columns = families_of(names)
-            contrastive = contrastive_families(names)
-        if _BOOSTING in columns:
-            msg = (
-                f"X has a family named {_BOOSTING!r}, the name of the boosted trees in "
-                "first_level_names_. Rename its columns."
-            )
-            raise ValueError(msg)
-        _check_families_vary(X, columns, weight)
-        self.auxiliary_ = _auxiliary_families(self.auxiliary, columns, contrastive)
+        columns, contrastive = read_families(names, X.shape[1])
+        check_families_vary(X, columns, weight)
+        self.auxiliary_ = auxiliary_families(self.auxiliary, columns, contrastive)
         self.families_ = [name for name in columns if name not in self.auxiliary_]
         # Sorted, so that no bit depends on the order of families.
         joined = [columns[name] for name in sorted(self.auxiliary_)]
@@ -322,105 +442,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             else columns[name]
             for name in self.families_
         }
-        self._all_columns = np.concatenate([columns[name] for name in sorted(columns)])
+        every = np.concatenate([columns[name] for name in sorted(columns)])
+        return {**self.columns_, BOOSTING: every}
 
-    def _fit_first_level(self, X, targets, folds):
-        booster = make_boosting() if self.boosting is True else self.boosting or None
-        jobs = [
-            delayed(_fit_family)(X, columns, folds, self.alpha, self.base_estimator)
-            for columns in self.columns_.values()
-        ]
-        if booster is not None:
-            jobs += [
-                delayed(_fit_boosting)(
-                    X, self._all_columns, fold, self.n_components, booster
-                )
-                for fold in folds
-            ]
-        fitted = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-            progress(jobs, desc="first level", unit="fit", verbose=self.verbose)
-        )
-        n_families = len(self.families_)
-        self.estimators_ = {
-            family: dict(zip(targets, members, strict=True))
-            for family, members in zip(self.families_, fitted, strict=False)
-        }
-        self.alphas_ = {}
-        if self.base_estimator is None:
-            self.alphas_ = {
-                family: {
-                    target: np.array([member.penalty_ for member in members])
-                    for target, members in by_target.items()
-                }
-                for family, by_target in self.estimators_.items()
-            }
-        self.compressors_ = [compressor for compressor, _ in fitted[n_families:]]
-        if booster is not None:
-            by_fold = [members for _, members in fitted[n_families:]]
-            self.estimators_[_BOOSTING] = {
-                target: [members[number] for members in by_fold]
-                for number, target in enumerate(targets)
-            }
-
-    def _first_level(self, X, folds=None):
-        """Return first-level predictions averaged over some fold members, or all."""
-        folds = range(self._n_folds) if folds is None else folds
-        out = np.zeros((X.shape[0], len(self.first_level_names_)))
-        column = 0
-        for family, by_target in self.estimators_.items():
-            if family == _BOOSTING:
-                inputs = {k: self.compressors_[k].transform(X) for k in folds}
-            else:
-                inputs = dict.fromkeys(folds, X[:, self.columns_[family]])
-            for members in by_target.values():
-                for k in folds:
-                    out[:, column] += members[k].predict(inputs[k])
-                column += 1
-        return out / len(folds)
-
-
-def _fit_family(X, columns, folds, alpha, base_estimator):
-    """Return ``members[target][fold]`` of one family."""
-    if base_estimator is None:
-        return fit_family_ridges(X, columns, folds, alpha)
-    by_fold = [
-        [
-            fit_estimator(
-                base_estimator, X[np.ix_(fold.train, columns)], target, fold.weight
-            )
-            for target in fold.targets.T
-        ]
-        for fold in folds
-    ]
-    return [list(members) for members in zip(*by_fold, strict=True)]
-
-
-def _fit_boosting(X, columns, fold, n_components, booster):
-    """Return one fold's compressor and its members, one per target."""
-    compressor = fit_compressor(X, columns, fold, n_components)
-    compressed = compressor.transform(X[fold.train])
-    # A sum over threads is added up in an order that varies: one thread keeps the bits.
-    with threadpool_limits(limits=1, user_api="openmp"):
-        members = [
-            fit_estimator(booster, compressed, target, fold.weight)
-            for target in fold.targets.T
-        ]
-    return compressor, members
-
-
-def _make_fold(train, y, weight, targets):
-    used = None
-    if weight is not None:
-        train = train[weight[train] > 0]
-        used = weight[train]
-    if train.size == 0:
-        msg = (
-            "A training part of cv has no row of positive sample_weight. Use other "
-            "splits or leave rows of weight zero out."
-        )
-        raise ValueError(msg)
-    made = {"score": y[train], "rank": rank_target(y[train], used)}
-    return Fold(train, used, np.column_stack([made[target] for target in targets]))
+    def _with_features(self, predictions, X):
+        """Return what the final level takes: predictions, and X where it passes."""
+        return np.hstack([predictions, X]) if self.passthrough else predictions
 
 
 def _check_targets(targets):
@@ -432,37 +459,3 @@ def _check_targets(targets):
         )
         raise ValueError(msg)
     return targets
-
-
-def _auxiliary_families(auxiliary, columns, contrastive):
-    if isinstance(auxiliary, str):
-        if not contrastive:
-            return []
-        return [name for name in columns if name not in contrastive and name != _CROSS]
-    unknown = [name for name in auxiliary if name not in columns]
-    if unknown:
-        msg = (
-            f"auxiliary names families that X does not have: {unknown!r}. X has "
-            f"{list(columns)!r}."
-        )
-        raise ValueError(msg)
-    wanted = [name for name in columns if name in set(auxiliary)]
-    if wanted and not set(contrastive) - set(wanted):
-        msg = (
-            f"auxiliary={wanted!r} leaves no contrastive family to join: X has "
-            f"{contrastive!r}. A contrastive family has a '<family>__cosine' column."
-        )
-        raise ValueError(msg)
-    return wanted
-
-
-def _check_families_vary(X, columns, weight):
-    used = X if weight is None or weight.all() else X[weight > 0]
-    for family, where in columns.items():
-        if all(np.ptp(used[:, column]) == 0 for column in where):
-            msg = (
-                f"All {len(where)} columns of family {family!r} are constant over "
-                f"{used.shape[0]} pairs, so it says nothing. Drop the family, or check "
-                "what made its features."
-            )
-            raise ValueError(msg)

@@ -12,8 +12,11 @@ import soundfile as sf
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from clapstack import LaionClapPairFeatures, MsClapPairFeatures, make_clap_stack
+from clapstack.encoders._base import ClapEncoder
 from clapstack.exceptions import BadPairsError, FingerprintMismatchError
 from clapstack.metrics import srcc, srcc_scorer
 
@@ -96,30 +99,92 @@ def test_cross_val_score_works_with_groups(pipeline, challenge):
     assert np.isfinite(scores).all()
 
 
-def test_grid_search_drops_families_and_encodes_nothing_again(
-    fitted, pipeline, challenge, monkeypatch
+def writing_down_calls(log):
+    """Return a step that makes its process write down what it encodes and decodes.
+
+    It is a closure, and so reaches the processes of a search by value.
+    """
+
+    def watch(X):
+        import os
+
+        import soundfile
+
+        from clapstack.encoders._base import ClapEncoder
+
+        def written(function):
+            def call(*args, **kwargs):
+                with open(log, "a") as file:
+                    print(function.__name__, file=file)
+                return function(*args, **kwargs)
+
+            call.watched = True
+            return call
+
+        with open(log, "a") as file:
+            print("process", os.getpid(), file=file)
+        for owner, name in [
+            (ClapEncoder, "encode_audio"),
+            (ClapEncoder, "encode_text"),
+            (soundfile.SoundFile, "read"),
+        ]:
+            if not hasattr(getattr(owner, name), "watched"):
+                setattr(owner, name, written(getattr(owner, name)))
+        return X
+
+    return FunctionTransformer(watch)
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """Return the step that watches, and a function that reads and empties its log."""
+    log = tmp_path / "calls.txt"
+
+    def read():
+        lines = log.read_text().splitlines()
+        log.unlink()
+        processes = {int(s.split()[1]) for s in lines if s.startswith("process")}
+        return [s for s in lines if not s.startswith("process")], processes
+
+    for owner, name in [
+        (ClapEncoder, "encode_audio"),
+        (ClapEncoder, "encode_text"),
+        (sf.SoundFile, "read"),
+    ]:
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    return writing_down_calls(str(log)), read
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_grid_search_drops_families_and_encodes_and_decodes_nothing_again(
+    fitted, pipeline, challenge, calls, n_jobs
 ):
-    from clapstack.encoders import _base
-
-    def encode(self, *args, **kwargs):
-        pytest.fail("a stored embedding was encoded again")
-
-    monkeypatch.setattr(_base.ClapEncoder, "encode_audio", encode)
-    monkeypatch.setattr(_base.ClapEncoder, "encode_text", encode)
     train, _ = challenge
+    step, read = calls
+    watched = Pipeline([("watch", step), *pipeline.steps])
+    watched.set_output(transform="pandas")
     fused = dict(pipeline["features"].transformer_list)["laion_fused"]
+    make_pipeline(step, clone(fused).set_params(cache=None)).fit_transform(train.X[:2])
+    assert set(read()[0]) == {"encode_audio", "encode_text", "read"}
     grid = {
         "agreement__n_components": [4, 8],
         "features__laion_fused": ["drop", fused],
         "stack__boosting": [False],
-        "stack__alpha": [1.0],
     }
     search = GridSearchCV(
-        pipeline, grid, scoring=srcc_scorer, cv=KFold(2), error_score="raise"
+        watched,
+        grid,
+        scoring=srcc_scorer,
+        cv=KFold(2),
+        error_score="raise",
+        n_jobs=n_jobs,
     )
     search.fit(train.X, train.y)
-    assert len(search.cv_results_["params"]) == 4
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    found, processes = read()
+    assert found == []
+    assert len(search.cv_results_["params"]) == 4
+    assert (len(processes) > 1) is (n_jobs > 1)
 
 
 @each_encoder

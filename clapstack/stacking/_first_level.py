@@ -1,0 +1,183 @@
+"""The first level: members fitted on the training part of every fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from sklearn.utils import gen_batches
+from sklearn.utils.parallel import Parallel, delayed
+from threadpoolctl import threadpool_limits
+
+from clapstack._optional import progress
+from clapstack.stacking._boosting import fit_compressor
+from clapstack.stacking._models import BOOSTING
+from clapstack.stacking._ridge import fit_family_ridges
+from clapstack.stacking._weighted import fit_estimator
+
+# Rows compressed at once, of all columns: a small copy beside the table.
+_ROWS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class FirstLevel:
+    """Fitted members of every model, target and fold.
+
+    Attributes
+    ----------
+    columns : dict of str to ndarray of int
+        The columns of X that the members of each model take; none for boosting.
+    estimators : dict of str to dict of str to list
+        ``estimators[model][target][fold]``.
+    compressors : list of Compressor
+        One per fold; empty without boosting.
+    n_folds : int
+        Number of folds.
+    """
+
+    columns: dict
+    estimators: dict
+    compressors: list
+    n_folds: int
+
+    @property
+    def names(self):
+        """``<model>__<target>`` of every column of predictions."""
+        return [
+            f"{model}__{target}"
+            for model, by_target in self.estimators.items()
+            for target in by_target
+        ]
+
+    def predict(self, X):
+        """Return the mean predictions of the fold members, a column per name."""
+        return self._predict(X, np.arange(X.shape[0]), range(self.n_folds))
+
+    def predict_held_out(self, X, splits):
+        """Return predictions of each row by the members that did not train on it."""
+        out = np.empty((X.shape[0], len(self.names)))
+        for number, (_, test) in enumerate(splits):
+            out[test] = self._predict(X, test, [number])
+        return out
+
+    def _predict(self, X, rows, folds):
+        return np.hstack(
+            [self._predict_one(m, X, rows, folds) for m in self.estimators]
+        )
+
+    def _predict_one(self, model, X, rows, folds):
+        """Return the mean predictions of one model, a column per target."""
+        if model == BOOSTING:
+            inputs = {k: _compress(self.compressors[k], X, rows) for k in folds}
+        else:
+            inputs = dict.fromkeys(folds, X[np.ix_(rows, self.columns[model])])
+        by_target = self.estimators[model].values()
+        out = np.zeros((len(rows), len(by_target)))
+        for column, members in enumerate(by_target):
+            for k in folds:
+                out[:, column] += members[k].predict(inputs[k])
+        return out / len(folds)
+
+
+def fit_first_level(
+    X, models, columns, targets, folds, *, alpha, booster, n_components, n_jobs, verbose
+):
+    """Fit every model on every fold.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_pairs, n_features)
+        Features of all families.
+    models : dict of str to (str, regressor or None)
+        Family and regressor of each model; None is the ridge.
+    columns : dict of str to ndarray of int
+        The columns that the models of each family take; under ``"boosting"`` all.
+    targets : list of str
+        Names of the targets, in the order of ``Fold.targets``.
+    folds : list of Fold
+        Training rows, weights and targets.
+    alpha : float
+        Penalty of the ridges per varying column.
+    booster : regressor or None
+        Takes the compression of all columns.
+    n_components : int
+        Width of the compression.
+    n_jobs : int or None
+        Jobs over models and folds; None as joblib's context says, else one.
+    verbose : bool
+        Whether to show progress.
+
+    Returns
+    -------
+    first_level : FirstLevel
+        The fitted members.
+    """
+    # One job fits the ridges of all folds, which share work; else a job is one fold.
+    jobs = {
+        model: [delayed(fit_family_ridges)(X, columns[family], folds, alpha)]
+        if regressor is None
+        else [delayed(_fit_fold)(X, columns[family], fold, regressor) for fold in folds]
+        for model, (family, regressor) in models.items()
+    }
+    if booster is not None:
+        jobs[BOOSTING] = [
+            delayed(_fit_boosting)(X, columns[BOOSTING], fold, n_components, booster)
+            for fold in folds
+        ]
+    flat = chain.from_iterable(jobs.values())
+    shown = progress(list(flat), desc="first level", unit="fit", verbose=verbose)
+    fitted = iter(Parallel(n_jobs=n_jobs, prefer="threads")(shown))
+    done = {model: [next(fitted) for _ in listed] for model, listed in jobs.items()}
+    compressors = []
+    if booster is not None:
+        compressors = [compressor for compressor, _ in done[BOOSTING]]
+        done[BOOSTING] = [members for _, members in done[BOOSTING]]
+    ridges = {model for model, (_, regressor) in models.items() if regressor is None}
+    by_target = {
+        model: result[0] if model in ridges else zip(*result, strict=True)
+        for model, result in done.items()
+    }
+    return FirstLevel(
+        columns={model: columns[family] for model, (family, _) in models.items()},
+        estimators={
+            model: {
+                target: list(members)
+                for target, members in zip(targets, listed, strict=True)
+            }
+            for model, listed in by_target.items()
+        },
+        compressors=compressors,
+        n_folds=len(folds),
+    )
+
+
+def _fit_fold(X, columns, fold, regressor):
+    """Return the members of one fold, one per target."""
+    inputs = X[np.ix_(fold.train, columns)]
+    return [
+        fit_estimator(regressor, inputs, target, fold.weight)
+        for target in fold.targets.T
+    ]
+
+
+def _fit_boosting(X, columns, fold, n_components, booster):
+    """Return one fold's compressor and its members, one per target."""
+    compressor = fit_compressor(X, columns, fold, n_components)
+    compressed = _compress(compressor, X, fold.train)
+    # A sum over threads is added up in an order that varies: one thread keeps the bits.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        members = [
+            fit_estimator(booster, compressed, target, fold.weight)
+            for target in fold.targets.T
+        ]
+    return compressor, members
+
+
+def _compress(compressor, X, rows):
+    return np.concatenate(
+        [
+            compressor.transform(X[rows[some]])
+            for some in gen_batches(len(rows), _ROWS_AT_ONCE)
+        ]
+    )

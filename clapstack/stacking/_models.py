@@ -1,0 +1,209 @@
+"""Which families stand alone, which models they get, and what these are called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from clapstack.families import NAMELESS, contrastive_families, families_of
+
+BOOSTING = "boosting"
+RIDGE = "ridge"
+_CROSS = "cross"
+
+
+def read_families(names, n_features):
+    """Return the columns of every family, and which families are contrastive.
+
+    Parameters
+    ----------
+    names : ndarray of str objects of shape (n_features,) or None
+        Column names; without them all columns are one family.
+    n_features : int
+        Number of columns.
+
+    Returns
+    -------
+    columns : dict of str to ndarray of int
+        Column numbers by family, in column order.
+    contrastive : list of str
+        Families that have a ``cosine`` column.
+
+    Raises
+    ------
+    ValueError
+        If a family has the name of the boosted trees.
+    """
+    if names is None:
+        return {NAMELESS: np.arange(n_features)}, []
+    columns = families_of(names)
+    if BOOSTING in columns:
+        msg = (
+            f"X has a family named {BOOSTING!r}, the name of the boosted trees in "
+            "first_level_names_. Rename its columns."
+        )
+        raise ValueError(msg)
+    return columns, contrastive_families(names)
+
+
+def auxiliary_families(auxiliary, columns, contrastive):
+    """Return the families that join every contrastive one, in column order.
+
+    Parameters
+    ----------
+    auxiliary : "auto" or sequence of str
+        As :class:`ClapStackingRegressor` takes it.
+    columns : dict of str to ndarray of int
+        Columns of every family.
+    contrastive : list of str
+        Contrastive families.
+
+    Returns
+    -------
+    auxiliary : list of str
+        Families without models of their own.
+
+    Raises
+    ------
+    ValueError
+        If a family is unknown, or if no contrastive one is left to join.
+    """
+    if isinstance(auxiliary, str):
+        if not contrastive:
+            return []
+        return [name for name in columns if name not in contrastive and name != _CROSS]
+    unknown = [name for name in auxiliary if name not in columns]
+    if unknown:
+        msg = (
+            f"auxiliary names families that X does not have: {unknown!r}. X has "
+            f"{list(columns)!r}."
+        )
+        raise ValueError(msg)
+    wanted = [name for name in columns if name in set(auxiliary)]
+    if wanted and not set(contrastive) - set(wanted):
+        msg = (
+            f"auxiliary={wanted!r} leaves no contrastive family to join: X has "
+            f"{contrastive!r}. A contrastive family has a '<family>__cosine' column."
+        )
+        raise ValueError(msg)
+    return wanted
+
+
+def regressors_of(base_estimators):
+    """Return all regressors that stand in `base_estimators`, by a name for each.
+
+    Parameters
+    ----------
+    base_estimators : None, "ridge", regressor, list of these or mapping to these
+        As :class:`ClapStackingRegressor` takes it.
+
+    Returns
+    -------
+    regressors : dict of str to regressor
+        Without the ridges.
+    """
+    if not isinstance(base_estimators, Mapping):
+        base_estimators = {"every_family": base_estimators}
+    return {
+        f"{family}_{number}": regressor
+        for family, listed in base_estimators.items()
+        for number, regressor in enumerate(_as_list(listed))
+        if regressor is not None and not isinstance(regressor, str)
+    }
+
+
+def name_models(base_estimators, families, auxiliary):
+    """Name the first-level models of every family.
+
+    Parameters
+    ----------
+    base_estimators : None, "ridge", regressor, list of these or mapping to these
+        As :class:`ClapStackingRegressor` takes it.
+    families : list of str
+        Families that stand alone.
+    auxiliary : list of str
+        Families that do not, for the error alone.
+
+    Returns
+    -------
+    models : dict of str to (str, regressor or None)
+        Family and regressor by name; None is the ridge. The name is that of the family
+        if it has one model, else ``<family>__<model>``.
+
+    Raises
+    ------
+    ValueError
+        If a family is unknown, has no model, or has what is not a regressor.
+    """
+    if not isinstance(base_estimators, Mapping):
+        base_estimators = dict.fromkeys(families, base_estimators)
+    unknown = [name for name in base_estimators if name not in families]
+    if unknown:
+        joined = [name for name in unknown if name in auxiliary]
+        why = f" {joined!r} are auxiliary: they join the others." if joined else ""
+        msg = (
+            f"base_estimators names families that do not stand alone: {unknown!r}. "
+            f"Those that do are {families!r}.{why} Rename or remove the keys."
+        )
+        raise ValueError(msg)
+    models = {}
+    for family in families:
+        regressors = _checked(family, base_estimators.get(family))
+        if len(regressors) == 1:
+            models[family] = (family, regressors[0])
+            continue
+        for name, regressor in zip(_names(regressors), regressors, strict=True):
+            models[f"{family}__{name}"] = (family, regressor)
+    return models
+
+
+def _as_list(listed):
+    return list(listed) if isinstance(listed, list | tuple) else [listed]
+
+
+def _checked(family, listed):
+    """Return the regressors of a family, None for the ridge."""
+    regressors = _as_list(listed)
+    for regressor in regressors:
+        is_ridge = regressor is None or (
+            isinstance(regressor, str) and regressor == RIDGE
+        )
+        # A class has the methods too, but no parameters yet.
+        is_regressor = not isinstance(regressor, type) and all(
+            hasattr(regressor, method) for method in ("fit", "predict")
+        )
+        if not is_ridge and not is_regressor:
+            msg = (
+                f"base_estimators for family {family!r} must be 'ridge', None, a "
+                f"regressor with fit and predict, or a list of these. Got "
+                f"{regressor!r} instead."
+            )
+            raise ValueError(msg)
+    if not regressors:
+        msg = (
+            f"base_estimators has an empty list for family {family!r}. Name a "
+            "regressor, or drop the columns of the family from X."
+        )
+        raise ValueError(msg)
+    return [None if isinstance(r, str) else r for r in regressors]
+
+
+def _names(regressors):
+    """Name regressors after their class, numbered where several share one."""
+    names = [_class_name(regressor) for regressor in regressors]
+    count = Counter(names)
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(f"{name}-{seen[name]}" if count[name] > 1 else name)
+    return numbered
+
+
+def _class_name(regressor):
+    while isinstance(regressor, Pipeline):
+        regressor = regressor.steps[-1][1]
+    return RIDGE if regressor is None else type(regressor).__name__.lower()
