@@ -22,11 +22,20 @@ class Fold(NamedTuple):
         Weights of the training rows, all positive.
     targets : ndarray of shape (n_train, n_targets)
         Targets, computed from the training rows alone.
+    test : ndarray of int
+        Rows to predict; rows of weight zero are left out.
+    test_weight : ndarray of shape (n_test,) or None
+        Weights of the test rows, all positive.
+    test_targets : ndarray of shape (n_test, n_targets)
+        Targets of the test rows; ranks are those among the training rows.
     """
 
     train: np.ndarray
     weight: np.ndarray | None
     targets: np.ndarray
+    test: np.ndarray
+    test_weight: np.ndarray | None
+    test_targets: np.ndarray
 
 
 def make_splits(cv, X, y, groups, random_state):

@@ -20,10 +20,10 @@ from clapstack.families import (
 )
 from clapstack.stacking._boosting import fit_compressor, make_boosting
 from clapstack.stacking._checks import check_varies, check_weight, check_y
+from clapstack.stacking._family import check_alphas, fit_family_ridges
 from clapstack.stacking._final import FinalLevel, fit_estimator
 from clapstack.stacking._folds import Fold, make_splits
-from clapstack.stacking._ridge import fit_family_ridges
-from clapstack.stacking._targets import rank_target
+from clapstack.stacking._targets import rank_among, rank_target
 
 _BOOSTING = "boosting"
 _CROSS = "cross"
@@ -42,9 +42,13 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     ----------
     targets : sequence of {"score", "rank"}, default=("score", "rank")
         What the first level learns: the scores, their ranks, or both.
-    alpha : float, default=1.5
+    alphas : float or sequence of float, default=1.5
         Penalty of the family ridges per standardised column: the ratio of noise to
-        signal in `y` (see :class:`StandardizedRidge`).
+        signal in `y` (see :class:`StandardizedRidge`). Of several, each family and
+        target takes the one that predicts best out of fold; ten cost about half a fit
+        more than one.
+    alpha_criterion : {"srcc", "mse"}, default="srcc"
+        What is best.
     boosting : bool, regressor or None, default=True
         Boosted trees on the compression; a regressor takes their place; False or None
         leaves them out.
@@ -90,7 +94,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     oof_predictions_ : ndarray of shape (n_pairs, n_first_level)
         Out-of-fold first-level predictions of the training pairs.
     alphas_ : dict of str to dict of str to ndarray of shape (n_folds,)
-        The whole penalty of each family ridge (`alpha` times its varying columns): the
+        The whole penalty of each family ridge (alpha times its varying columns): the
         ``alpha`` of :class:`sklearn.linear_model.Ridge` on standardised columns. Empty
         with a `base_estimator`.
     final_estimator_ : regressor
@@ -148,7 +152,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "targets": ["array-like"],
-        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "alphas": [Interval(Real, 0, None, closed="neither"), "array-like"],
+        "alpha_criterion": [StrOptions({"srcc", "mse"})],
         "boosting": ["boolean", HasMethods(["fit", "predict"]), None],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "cv": ["cv_object"],
@@ -169,7 +174,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self,
         *,
         targets=("score", "rank"),
-        alpha=1.5,
+        alphas=1.5,
+        alpha_criterion="srcc",
         boosting=True,
         n_components=128,
         cv=3,
@@ -182,7 +188,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         verbose=False,
     ):
         self.targets = targets
-        self.alpha = alpha
+        self.alphas = alphas
+        self.alpha_criterion = alpha_criterion
         self.boosting = boosting
         self.n_components = n_components
         self.cv = cv
@@ -228,7 +235,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         splits = make_splits(self.cv, X, y, groups, self.random_state)
         check_varies(y, weight)
         self._set_families(X, weight)
-        folds = [_make_fold(train, y, weight, targets) for train, _ in splits]
+        folds = [_make_fold(split, y, weight, targets) for split in splits]
         self._n_folds = len(folds)
         self._fit_first_level(X, targets, folds)
         self.first_level_names_ = [
@@ -326,8 +333,11 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
     def _fit_first_level(self, X, targets, folds):
         booster = make_boosting() if self.boosting is True else self.boosting or None
+        alphas = check_alphas(self.alphas)
         jobs = [
-            delayed(_fit_family)(X, columns, folds, self.alpha, self.base_estimator)
+            delayed(_fit_family)(
+                X, columns, folds, alphas, self.alpha_criterion, self.base_estimator
+            )
             for columns in self.columns_.values()
         ]
         if booster is not None:
@@ -379,10 +389,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return out / len(folds)
 
 
-def _fit_family(X, columns, folds, alpha, base_estimator):
+def _fit_family(X, columns, folds, alphas, criterion, base_estimator):
     """Return ``members[target][fold]`` of one family."""
     if base_estimator is None:
-        return fit_family_ridges(X, columns, folds, alpha)
+        return fit_family_ridges(X, columns, folds, alphas, criterion)
     by_fold = [
         [
             fit_estimator(
@@ -408,11 +418,12 @@ def _fit_boosting(X, columns, fold, n_components, booster):
     return compressor, members
 
 
-def _make_fold(train, y, weight, targets):
-    used = None
+def _make_fold(split, y, weight, targets):
+    train, test = split
+    used = test_weight = None
     if weight is not None:
-        train = train[weight[train] > 0]
-        used = weight[train]
+        train, test = (rows[weight[rows] > 0] for rows in split)
+        used, test_weight = weight[train], weight[test]
     if train.size == 0:
         msg = (
             "A training part of cv has no row of positive sample_weight. Use other "
@@ -420,7 +431,15 @@ def _make_fold(train, y, weight, targets):
         )
         raise ValueError(msg)
     made = {"score": y[train], "rank": rank_target(y[train], used)}
-    return Fold(train, used, np.column_stack([made[target] for target in targets]))
+    held_out = {"score": y[test], "rank": rank_among(y[test], y[train], used)}
+    return Fold(
+        train,
+        used,
+        np.column_stack([made[target] for target in targets]),
+        test,
+        test_weight,
+        np.column_stack([held_out[target] for target in targets]),
+    )
 
 
 def _check_targets(targets):
