@@ -7,7 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from clapstack._linalg import StandardizedTable, matmul
+from clapstack._linalg import (
+    ShiftedRows,
+    StandardizedTable,
+    block_lanczos,
+    matmul,
+    row_slices,
+)
+from clapstack.stacking._gram import CellSums, FoldColumns, FoldWeights, have_cells
+
+# From this size on, the compression is iterated for, without a Gram matrix.
+_LARGE = 1024
+# What float32 work can reach is 3e-7.
+_TOLERANCE = 1e-5
+_PRODUCT_ROWS = 4096
 
 
 def make_boosting():
@@ -51,8 +64,11 @@ class Compressor:
         return (matmul(X, self.projection) - self.offset).astype(np.float32)
 
 
-def fit_compressor(X, columns, fold, n_components):
-    """Fit a compressor on the training rows of a fold.
+def fit_compressors(X, columns, folds, n_components):
+    """Fit a compressor on the training rows of every fold.
+
+    Large tables take one block Lanczos iteration in float32 for all folds at once, from
+    one standardised float32 copy of the table; small ones a float64 Gram matrix each.
 
     Parameters
     ----------
@@ -60,18 +76,112 @@ def fit_compressor(X, columns, fold, n_components):
         Features of all families.
     columns : ndarray of int of shape (n_features,)
         All columns, in an order that does not depend on the order of families.
-    fold : Fold
+    folds : list of Fold
         Rows and weights to fit on.
     n_components : int
         Width; capped by the numerical rank.
 
     Returns
     -------
-    compressor : Compressor
-        The fitted compressor.
+    compressors : list of Compressor
+        One per fold.
     """
+    smallest = min(len(columns), *(len(fold.train) for fold in folds))
+    if smallest >= max(_LARGE, 8 * n_components) and have_cells(folds):
+        compressors = _fit_together(X, columns, folds, n_components)
+        if compressors is not None:
+            return compressors
+    return [_fit_alone(X, columns, fold, n_components) for fold in folds]
+
+
+def _fit_alone(X, columns, fold, n_components):
     table = StandardizedTable(X, rows=fold.train, columns=columns, weight=fold.weight)
     vectors = table.right_singular_vectors(n_components)
-    projection = np.empty((X.shape[1], vectors.shape[1]))
-    projection[columns] = vectors / table.scale[:, np.newaxis]
-    return Compressor(projection, table.mean @ projection[columns])
+    return _compressor(columns, vectors, table.mean, table.scale)
+
+
+def _fit_together(X, columns, folds, n_components):
+    """Return one compressor per fold, or None if the iteration does not converge."""
+    rows = ShiftedRows(X, columns)
+    weights = FoldWeights(X.shape[0], folds)
+    # Cells one after the other, so that a fold's rows are a few slices.
+    order = np.argsort(weights.cell, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    table = np.empty(rows.shape, np.float32)
+    sums = CellSums(rows.shape[1], len(folds), folds[0].targets.shape[1])
+    for where, block in rows.blocks(rows.shape[0]):
+        table[place[where]] = block / rows.unit
+        sums.add(
+            block, weights.base[where], weights.cell[where], weights.targets[where]
+        )
+    seen = [FoldColumns(sums, number, rows, fold) for number, fold in enumerate(folds)]
+    starts = np.searchsorted(weights.cell[order], np.arange(len(folds) + 2))
+    product = _Product(table, weights.base[order], starts, seen, rows.unit)
+    found = block_lanczos(
+        product,
+        rows.shape[1],
+        n_components,
+        n_tables=len(folds),
+        width=max(1, n_components // 4),
+        tolerance=_TOLERANCE,
+        dtype=np.float32,
+    )
+    if found is None:
+        return None
+    return [
+        _compressor(columns, vectors, fold.mean + rows.shift, fold.scale)
+        for vectors, fold in zip(found, seen, strict=True)
+    ]
+
+
+class _Product:
+    """Multiply a block per fold by the standardised table of the fold, and back."""
+
+    def __init__(self, table, base, starts, folds, unit):
+        self._table = table
+        self._base = base.astype(np.float32)[:, np.newaxis]
+        self._starts = starts
+        self._inverse = [
+            (np.where(fold.varying, unit / fold.scale, 0.0)).astype(np.float32)
+            for fold in folds
+        ]
+        self._mean = [(fold.mean / unit).astype(np.float32) for fold in folds]
+
+    def __call__(self, blocks):
+        width = blocks[0].shape[1]
+        right = [
+            block * inverse[:, np.newaxis]
+            for block, inverse in zip(blocks, self._inverse, strict=True)
+        ]
+        offsets = [mean @ one for mean, one in zip(self._mean, right, strict=True)]
+        out = [np.zeros_like(block) for block in blocks]
+        totals = [np.zeros(width, np.float32) for _ in blocks]
+        for cell, (start, stop) in enumerate(
+            zip(self._starts[:-1], self._starts[1:], strict=True)
+        ):
+            inside = [number for number in range(len(blocks)) if number != cell]
+            joined = np.hstack([right[number] for number in inside])
+            offset = np.hstack([offsets[number] for number in inside])
+            for cut in row_slices(stop - start, _PRODUCT_ROWS):
+                where = slice(start + cut.start, min(start + cut.stop, stop))
+                left = self._table[where] @ joined - offset
+                left *= self._base[where]
+                back = self._table[where].T @ left
+                total = left.sum(axis=0)
+                for place, number in enumerate(inside):
+                    part = slice(place * width, (place + 1) * width)
+                    out[number] += back[:, part]
+                    totals[number] += total[part]
+        return [
+            (one - np.outer(mean, total)) * inverse[:, np.newaxis]
+            for one, mean, total, inverse in zip(
+                out, self._mean, totals, self._inverse, strict=True
+            )
+        ]
+
+
+def _compressor(columns, vectors, mean, scale):
+    projection = np.empty((len(columns), vectors.shape[1]))
+    projection[columns] = vectors / scale[:, np.newaxis]
+    return Compressor(projection, mean @ projection[columns])

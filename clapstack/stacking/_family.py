@@ -182,7 +182,7 @@ class SharedSolver:
     def _factor_batches(self, alpha):
         """Yield fold numbers and their factors at a penalty per column."""
         for batch, grams in self.grams.batches():
-            factors = []
+            factors: list[RidgeFactor] = []
             while grams:
                 fold = batch[len(factors)]
                 scale = self.columns[fold].scale / self.rows.unit
@@ -233,7 +233,8 @@ class SharedSolver:
         out = []
         for batch, made in batches:
             near = None if start is None else np.hstack(start[batch])
-            solutions = refine(*self._systems(batch, made, alphas), near)
+            apply, precondition, right, size = self._systems(batch, made, alphas)
+            solutions = refine(apply, precondition, right, size, near)
             out += np.split(solutions, len(batch), axis=1)
         return np.array(out)
 

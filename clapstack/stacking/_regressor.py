@@ -18,7 +18,7 @@ from clapstack.families import (
     contrastive_families,
     families_of,
 )
-from clapstack.stacking._boosting import fit_compressor, make_boosting
+from clapstack.stacking._boosting import fit_compressors, make_boosting
 from clapstack.stacking._checks import check_varies, check_weight, check_y
 from clapstack.stacking._family import check_alphas, fit_family_ridges
 from clapstack.stacking._final import FinalLevel, fit_estimator
@@ -332,6 +332,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self._all_columns = np.concatenate([columns[name] for name in sorted(columns)])
 
     def _fit_first_level(self, X, targets, folds):
+        self.compressors_ = []
         booster = make_boosting() if self.boosting is True else self.boosting or None
         alphas = check_alphas(self.alphas)
         jobs = [
@@ -341,11 +342,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             for columns in self.columns_.values()
         ]
         if booster is not None:
+            self.compressors_ = fit_compressors(
+                X, self._all_columns, folds, self.n_components
+            )
             jobs += [
-                delayed(_fit_boosting)(
-                    X, self._all_columns, fold, self.n_components, booster
-                )
-                for fold in folds
+                delayed(_fit_boosting)(X, fold, compressor, booster)
+                for fold, compressor in zip(folds, self.compressors_, strict=True)
             ]
         fitted = Parallel(n_jobs=self.n_jobs, prefer="threads")(
             progress(jobs, desc="first level", unit="fit", verbose=self.verbose)
@@ -364,9 +366,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
                 }
                 for family, by_target in self.estimators_.items()
             }
-        self.compressors_ = [compressor for compressor, _ in fitted[n_families:]]
         if booster is not None:
-            by_fold = [members for _, members in fitted[n_families:]]
+            by_fold = fitted[n_families:]
             self.estimators_[_BOOSTING] = {
                 target: [members[number] for members in by_fold]
                 for number, target in enumerate(targets)
@@ -405,17 +406,15 @@ def _fit_family(X, columns, folds, alphas, criterion, base_estimator):
     return [list(members) for members in zip(*by_fold, strict=True)]
 
 
-def _fit_boosting(X, columns, fold, n_components, booster):
-    """Return one fold's compressor and its members, one per target."""
-    compressor = fit_compressor(X, columns, fold, n_components)
+def _fit_boosting(X, fold, compressor, booster):
+    """Return one fold's members, one per target."""
     compressed = compressor.transform(X[fold.train])
     # A sum over threads is added up in an order that varies: one thread keeps the bits.
     with threadpool_limits(limits=1, user_api="openmp"):
-        members = [
+        return [
             fit_estimator(booster, compressed, target, fold.weight)
             for target in fold.targets.T
         ]
-    return compressor, members
 
 
 def _make_fold(split, y, weight, targets):

@@ -145,7 +145,7 @@ def solve_ridge(table, targets, alphas):
     gram = table.kernel() if wide else table.gram()
     if not wide:
         right = table.transposed_times(right)
-    solutions = [[] for _ in range(targets.shape[1])]
+    solutions: list[list] = [[] for _ in range(targets.shape[1])]
     for number, alpha in enumerate(alphas):
         # Without any varying column the mean is left, at whatever penalty.
         penalty = float(alpha * max(1, table.varying.sum()))
