@@ -24,13 +24,15 @@ def _slices(length: int, width: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, length, step)]
 
 
-def matmul(X: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """Return ``X @ coefficients`` in float64 without a float64 copy of `X`."""
-    if X.dtype == np.float64:
+def matmul(X: np.ndarray, coefficients: np.ndarray, rows=None) -> np.ndarray:
+    """Return ``X[rows] @ coefficients`` in float64 without a float64 copy of `X`."""
+    if X.dtype == np.float64 and rows is None:
         return X @ coefficients
-    out = np.empty((X.shape[0], *coefficients.shape[1:]))
-    for rows in _slices(*X.shape):
-        out[rows] = X[rows].astype(np.float64) @ coefficients
+    n_rows = X.shape[0] if rows is None else len(rows)
+    out = np.empty((n_rows, *coefficients.shape[1:]))
+    for part in _slices(n_rows, X.shape[1]):
+        taken = X[part] if rows is None else X[rows[part]]
+        out[part] = taken.astype(np.float64) @ coefficients
     return out
 
 
@@ -169,7 +171,7 @@ def leading_right_singular_vectors(X, columns, n_components, random_state=0):
 
     They are neither centred nor scaled. Large tables take a block Lanczos iteration in
     float64 until the vectors are exact
-    to rounding, which needs about ten passes over the rows; small ones a Gram matrix.
+    to rounding, which needs about 15 passes over the rows; small ones a Gram matrix.
 
     Parameters
     ----------
@@ -374,12 +376,16 @@ class ShiftedRows:
 
         No slice crosses a multiple of `within` rows.
         """
-        step = min(within, max(1, _BLOCK_ELEMENTS // max(1, self.shape[1])))
         for part in row_slices(self.shape[0], within):
-            for rows in row_slices(min(within, self.shape[0] - part.start), step):
-                stop = min(part.start + rows.stop, part.stop, self.shape[0])
-                rows = slice(part.start + rows.start, stop)
-                yield rows, self.read(rows)
+            yield from self.blocks_of(part)
+
+    def blocks_of(self, part: slice) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield the same for the rows of one slice, small enough to stay in cache."""
+        step = max(1, _BLOCK_ELEMENTS // max(1, self.shape[1]))
+        stop = min(part.stop, self.shape[0])
+        for start in range(part.start, stop, step):
+            rows = slice(start, min(start + step, stop))
+            yield rows, self.read(rows)
 
 
 def _column_runs(columns):

@@ -76,8 +76,8 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
     cross-fitted regressor it has therefore seen the inputs, but never the targets, of
     the rows that are held out there.
 
-    The SVD of n pairs, p columns in all and k components takes about ``10 n p k``
-    multiplications in float64: a block Lanczos iteration of about ten passes over
+    The SVD of n pairs, p columns in all and k components takes about ``20 n p k``
+    multiplications in float64: a block Lanczos iteration of about 15 passes over
     blocks of rows, until it has converged to rounding. Its memory does not grow with n.
     Families of fewer than 1,024 pairs or columns, or with a spectrum too flat for the
     iteration, take the smaller Gram matrix: ``n p min(n, p)`` multiplications and

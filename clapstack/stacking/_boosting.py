@@ -21,6 +21,7 @@ _LARGE = 1024
 # What float32 work can reach is 3e-7.
 _TOLERANCE = 1e-5
 _PRODUCT_ROWS = 4096
+_HELD_BYTES = 1 << 30
 
 
 def make_boosting():
@@ -56,12 +57,12 @@ class Compressor:
     projection: np.ndarray
     offset: np.ndarray
 
-    def transform(self, X: np.ndarray) -> np.ndarray:
-        """Project pairs; float32 of shape (n_pairs, n_components).
+    def transform(self, X: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Project pairs, or some rows of them; float32 of shape (n_rows, n_components).
 
         Trees compare values, and float32 makes ties of what differs by rounding alone.
         """
-        return (matmul(X, self.projection) - self.offset).astype(np.float32)
+        return (matmul(X, self.projection, rows) - self.offset).astype(np.float32)
 
 
 def fit_compressors(X, columns, folds, n_components):
@@ -104,22 +105,14 @@ def _fit_together(X, columns, folds, n_components):
     """Return one compressor per fold, or None if the iteration does not converge."""
     rows = ShiftedRows(X, columns)
     weights = FoldWeights(X.shape[0], folds)
-    # Cells one after the other, so that a fold's rows are a few slices.
-    order = np.argsort(weights.cell, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    table = np.empty(rows.shape, np.float32)
     sums = CellSums(rows.shape[1], len(folds), folds[0].targets.shape[1])
     for where, block in rows.blocks(rows.shape[0]):
-        table[place[where]] = block / rows.unit
         sums.add(
             block, weights.base[where], weights.cell[where], weights.targets[where]
         )
     seen = [FoldColumns(sums, number, rows, fold) for number, fold in enumerate(folds)]
-    starts = np.searchsorted(weights.cell[order], np.arange(len(folds) + 2))
-    product = _Product(table, weights.base[order], starts, seen, rows.unit)
     found = block_lanczos(
-        product,
+        _Product(rows, weights, seen),
         rows.shape[1],
         n_components,
         n_tables=len(folds),
@@ -136,17 +129,40 @@ def _fit_together(X, columns, folds, n_components):
 
 
 class _Product:
-    """Multiply a block per fold by the standardised table of the fold, and back."""
+    """Multiply a block per fold by the standardised table of the fold, and back.
 
-    def __init__(self, table, base, starts, folds, unit):
-        self._table = table
-        self._base = base.astype(np.float32)[:, np.newaxis]
-        self._starts = starts
+    The table in units of its columns, float32, is kept if it is not too large, and is
+    otherwise read anew for each product.
+    """
+
+    def __init__(self, rows, weights, folds):
+        self._rows = rows
+        self._weights = weights
         self._inverse = [
-            (np.where(fold.varying, unit / fold.scale, 0.0)).astype(np.float32)
+            np.where(fold.varying, rows.unit / fold.scale, 0.0).astype(np.float32)
             for fold in folds
         ]
-        self._mean = [(fold.mean / unit).astype(np.float32) for fold in folds]
+        self._mean = [(fold.mean / rows.unit).astype(np.float32) for fold in folds]
+        self._held = None
+        if 4 * rows.shape[0] * rows.shape[1] <= _HELD_BYTES:
+            self._held = list(self._parts())
+
+    def _parts(self):
+        """Yield rows of one cell, its number, and the weights of the rows."""
+        for cut in row_slices(self._rows.shape[0], _PRODUCT_ROWS):
+            cells = self._weights.cell[cut]
+            order = np.argsort(cells, kind="stable")
+            place = np.empty_like(order)
+            place[order] = np.arange(len(order))
+            part = np.empty((len(cells), self._rows.shape[1]), np.float32)
+            for where, block in self._rows.blocks_of(cut):
+                here = slice(where.start - cut.start, where.stop - cut.start)
+                part[place[here]] = block / self._rows.unit
+            base = self._weights.base[cut][order].astype(np.float32)
+            bounds = np.searchsorted(cells[order], np.arange(cells.max() + 2))
+            for cell in np.unique(cells):
+                inside = slice(bounds[cell], bounds[cell + 1])
+                yield part[inside], cell, base[inside, np.newaxis]
 
     def __call__(self, blocks):
         width = blocks[0].shape[1]
@@ -157,22 +173,16 @@ class _Product:
         offsets = [mean @ one for mean, one in zip(self._mean, right, strict=True)]
         out = [np.zeros_like(block) for block in blocks]
         totals = [np.zeros(width, np.float32) for _ in blocks]
-        for cell, (start, stop) in enumerate(
-            zip(self._starts[:-1], self._starts[1:], strict=True)
-        ):
+        for part, cell, base in self._held or self._parts():
             inside = [number for number in range(len(blocks)) if number != cell]
             joined = np.hstack([right[number] for number in inside])
-            offset = np.hstack([offsets[number] for number in inside])
-            for cut in row_slices(stop - start, _PRODUCT_ROWS):
-                where = slice(start + cut.start, min(start + cut.stop, stop))
-                left = self._table[where] @ joined - offset
-                left *= self._base[where]
-                back = self._table[where].T @ left
-                total = left.sum(axis=0)
-                for place, number in enumerate(inside):
-                    part = slice(place * width, (place + 1) * width)
-                    out[number] += back[:, part]
-                    totals[number] += total[part]
+            left = part @ joined - np.hstack([offsets[number] for number in inside])
+            left *= base
+            back, total = part.T @ left, left.sum(axis=0)
+            for place, number in enumerate(inside):
+                own = slice(place * width, (place + 1) * width)
+                out[number] += back[:, own]
+                totals[number] += total[own]
         return [
             (one - np.outer(mean, total)) * inverse[:, np.newaxis]
             for one, mean, total, inverse in zip(

@@ -408,7 +408,7 @@ def _fit_family(X, columns, folds, alphas, criterion, base_estimator):
 
 def _fit_boosting(X, fold, compressor, booster):
     """Return one fold's members, one per target."""
-    compressed = compressor.transform(X[fold.train])
+    compressed = compressor.transform(X, fold.train)
     # A sum over threads is added up in an order that varies: one thread keeps the bits.
     with threadpool_limits(limits=1, user_api="openmp"):
         return [
