@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse.linalg import eigsh
@@ -9,6 +11,12 @@ from sklearn.utils import check_random_state
 
 # One chunk in float64 holds about 32 MB: large enough for BLAS, small beside any table.
 _CHUNK_ELEMENTS = 1 << 22
+# From this size on, singular vectors are iterated for, without a Gram matrix.
+_LARGE = 1024
+# A block that is gone over several times stays in the processor's cache at 6 MB.
+_BLOCK_ELEMENTS = 3 << 18
+_SAMPLE_ROWS = 512
+_MANY_RUNS = 64
 
 
 def _slices(length: int, width: int) -> list[slice]:
@@ -16,13 +24,15 @@ def _slices(length: int, width: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, length, step)]
 
 
-def matmul(X: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """Return ``X @ coefficients`` in float64 without a float64 copy of `X`."""
-    if X.dtype == np.float64:
+def matmul(X: np.ndarray, coefficients: np.ndarray, rows=None) -> np.ndarray:
+    """Return ``X[rows] @ coefficients`` in float64 without a float64 copy of `X`."""
+    if X.dtype == np.float64 and rows is None:
         return X @ coefficients
-    out = np.empty((X.shape[0], *coefficients.shape[1:]))
-    for rows in _slices(*X.shape):
-        out[rows] = X[rows].astype(np.float64) @ coefficients
+    n_rows = X.shape[0] if rows is None else len(rows)
+    out = np.empty((n_rows, *coefficients.shape[1:]))
+    for part in _slices(n_rows, X.shape[1]):
+        taken = X[part] if rows is None else X[rows[part]]
+        out[part] = taken.astype(np.float64) @ coefficients
     return out
 
 
@@ -139,8 +149,7 @@ class StandardizedTable:
         values, vectors = values[keep], vectors[:, keep]
         if wide:
             vectors = self.transposed_times(vectors / np.sqrt(values))
-        largest = np.abs(vectors).argmax(axis=0)
-        return vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+        return fix_signs(vectors)
 
 
 def _leading_eigenvectors(gram, n_components, random_state):
@@ -155,3 +164,238 @@ def _leading_eigenvectors(gram, n_components, random_state):
         values, vectors = eigh(gram, subset_by_index=(size - k, size - 1))
         order = np.arange(k)
     return values[order[::-1]], vectors[:, order[::-1]]
+
+
+def leading_right_singular_vectors(X, columns, n_components, random_state=0):
+    """Return the leading right singular vectors of some columns as they are.
+
+    They are neither centred nor scaled. Large tables take a block Lanczos iteration in
+    float64 until the vectors are exact
+    to rounding, which needs about 15 passes over the rows; small ones a Gram matrix.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_pairs, n_features)
+        The whole table, float32 or float64.
+    columns : ndarray of int of shape (n_columns,)
+        What to take of it.
+    n_components : int
+        How many vectors to return at most.
+    random_state : int, RandomState instance or None, default=0
+        Draws where the iteration starts; it matters to rounding only.
+
+    Returns
+    -------
+    vectors : ndarray of shape (n_columns, k)
+        As :meth:`StandardizedTable.right_singular_vectors` returns them.
+    """
+    smaller = min(X.shape[0], len(columns))
+    if smaller >= max(_LARGE, 16 * n_components):
+        rows = ShiftedRows(X, columns)
+        rows.shift = np.zeros(len(columns))
+
+        def product(blocks):
+            out = np.zeros_like(blocks[0])
+            for _, block in rows.blocks(X.shape[0]):
+                out += block.T @ (block @ blocks[0])
+            return [out]
+
+        found = block_lanczos(
+            product,
+            len(columns),
+            n_components,
+            width=n_components // 2 + 1,
+            tolerance=1e-14,
+            random_state=random_state,
+        )
+        if found is not None:
+            return found[0]
+    table = StandardizedTable(X, columns=columns, standardize=False)
+    return table.right_singular_vectors(n_components, random_state)
+
+
+def block_lanczos(
+    product,
+    size,
+    n_components,
+    *,
+    n_tables=1,
+    width,
+    tolerance,
+    dtype=np.float64,
+    random_state=0,
+):
+    """Find the leading eigenvectors of ``A.T @ A`` for several tables at once.
+
+    Every table keeps its whole basis, orthogonal to rounding, so nothing restarts.
+
+    Parameters
+    ----------
+    product : callable
+        Takes a list of one block of shape (size, width) per table, and returns the list
+        of ``A.T @ A @ block``.
+    size : int
+        Columns of the tables.
+    n_components : int
+        How many vectors to find.
+    n_tables : int, default=1
+        How many tables there are.
+    width : int
+        Width of a block: wider ones make better use of a pass, but take more work.
+    tolerance : float
+        Length of ``A.T @ A @ v - value * v`` at which a vector is done, over the
+        largest value.
+    dtype : dtype, default=float64
+        Precision of the work.
+    random_state : int, RandomState instance or None, default=0
+        Draws the first block.
+
+    Returns
+    -------
+    vectors : list of ndarray of shape (size, k), or None
+        One per table, the sign of each such that its largest entry is positive, without
+        those of values below `tolerance`. None if a basis of half the size, or of 12
+        vectors per component, is not enough.
+    """
+    start = check_random_state(random_state).uniform(-1.0, 1.0, (size, width))
+    first = np.linalg.qr(start)[0].astype(dtype)
+    tables = [_Basis(first) for _ in range(n_tables)]
+    for step in range(1, min(size // 2, 12 * n_components) // width):
+        images = product([table.last for table in tables])
+        for table, image in zip(tables, images, strict=True):
+            table.extend(image)
+        if step * width < 2 * n_components:
+            continue
+        if all(table.is_done(n_components, tolerance) for table in tables):
+            return [table.vectors(n_components, tolerance) for table in tables]
+    return None
+
+
+class _Basis:
+    """An orthogonal basis, and what the matrix does within it."""
+
+    def __init__(self, first):
+        self._blocks = [first]
+        self._projected = np.zeros((0, 0))
+        self._beyond = np.zeros((0, 0))
+
+    @property
+    def last(self):
+        return self._blocks[-1]
+
+    def extend(self, image):
+        """Add the part of ``matrix @ last`` that the basis does not hold."""
+        basis = np.hstack(self._blocks)
+        width = image.shape[1]
+        inside = basis.T @ image
+        rest = image - basis @ inside
+        new, beyond = np.linalg.qr(rest)
+        # Once more: what is left of a block may be small, and then far from orthogonal.
+        for _ in range(2):
+            new, factor = np.linalg.qr(new - basis @ (basis.T @ new))
+            beyond = factor @ beyond
+        projected = np.zeros((basis.shape[1], basis.shape[1]))
+        known = basis.shape[1] - width
+        projected[:known, :known] = self._projected
+        projected[:, known:] = inside
+        projected[known:, :] = inside.T
+        projected[known:, known:] = (inside[known:] + inside[known:].T) / 2.0
+        self._projected = projected
+        self._beyond = beyond
+        self._blocks.append(new.astype(image.dtype))
+
+    def is_done(self, n_components, tolerance):
+        values, vectors = self._eigen(n_components)
+        width = self._beyond.shape[1]
+        residual = np.linalg.norm(self._beyond @ vectors[-width:], axis=0)
+        return residual.max() <= tolerance * values[0]
+
+    def vectors(self, n_components, tolerance):
+        values, vectors = self._eigen(n_components)
+        keep = values > tolerance * values[0]
+        basis = np.hstack(self._blocks[:-1])
+        return fix_signs(basis @ vectors[:, keep].astype(basis.dtype))
+
+    def _eigen(self, n_components):
+        values, vectors = np.linalg.eigh(self._projected)
+        return values[::-1][:n_components], vectors[:, ::-1][:, :n_components]
+
+
+def fix_signs(vectors):
+    """Turn each column so that its entry of largest magnitude is positive."""
+    largest = np.abs(vectors).argmax(axis=0)
+    return vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+
+
+def row_slices(n_rows: int, step: int) -> list[slice]:
+    """Cut rows into slices of `step` rows, the last one shorter."""
+    return [slice(start, start + step) for start in range(0, n_rows, step)]
+
+
+class ShiftedRows:
+    """Rows of a family's columns in float64, around a typical value of each column.
+
+    Sums over shifted rows do not cancel, however far a column is from zero.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_pairs, n_features)
+        The whole table, float32 or float64; it is not copied.
+    columns : ndarray of int of shape (n_columns,)
+        What to take of it.
+
+    Attributes
+    ----------
+    shape : tuple of (n_pairs, n_columns)
+        How much there is.
+    shift, unit : ndarray of shape (n_columns,)
+        Mean and standard deviation over some rows; `unit` is 1 where they do not vary.
+    """
+
+    def __init__(self, X, columns):
+        self.X = X
+        self.columns = columns
+        self.shape = (X.shape[0], len(columns))
+        self._runs = _column_runs(columns)
+        self.shift = np.zeros(self.shape[1])
+        sample = self.read(slice(0, None, max(1, self.shape[0] // _SAMPLE_ROWS)))
+        self.shift = sample.mean(axis=0)
+        spread = sample.std(axis=0)
+        self.unit = np.where(spread > 0, spread, 1.0)
+
+    def read(self, rows: slice) -> np.ndarray:
+        """Return rows less the shift, of shape (n_rows, n_columns), float64."""
+        taken = self.X[rows]
+        out = np.empty((taken.shape[0], self.shape[1]))
+        for there, here in self._runs:
+            np.subtract(taken[:, here], self.shift[there], out=out[:, there])
+        return out
+
+    def blocks(self, within: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield slices of rows and what `read` returns for them, in order.
+
+        No slice crosses a multiple of `within` rows.
+        """
+        for part in row_slices(self.shape[0], within):
+            yield from self.blocks_of(part)
+
+    def blocks_of(self, part: slice) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield the same for the rows of one slice, small enough to stay in cache."""
+        step = max(1, _BLOCK_ELEMENTS // max(1, self.shape[1]))
+        stop = min(part.stop, self.shape[0])
+        for start in range(part.start, stop, step):
+            rows = slice(start, min(start + step, stop))
+            yield rows, self.read(rows)
+
+
+def _column_runs(columns):
+    """Cut columns into runs of neighbours: pairs of (slice here, slice there)."""
+    breaks = np.flatnonzero(np.diff(columns) != 1) + 1
+    starts = np.concatenate([[0], breaks])
+    stops = np.concatenate([breaks, [len(columns)]])
+    if len(starts) > _MANY_RUNS:
+        return [(slice(None), columns)]
+    return [
+        (slice(a, b), slice(columns[a], columns[a] + b - a))
+        for a, b in zip(starts, stops, strict=True)
+    ]

@@ -7,7 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from clapstack._linalg import StandardizedTable, matmul
+from clapstack._linalg import (
+    ShiftedRows,
+    StandardizedTable,
+    block_lanczos,
+    matmul,
+    row_slices,
+)
+from clapstack.stacking._gram import CellSums, FoldColumns, FoldWeights, have_cells
+
+# From this size on, the compression is iterated for, without a Gram matrix.
+_LARGE = 1024
+# What float32 work can reach is 3e-7.
+_TOLERANCE = 1e-5
+_PRODUCT_ROWS = 4096
+_HELD_BYTES = 1 << 30
 
 
 def make_boosting():
@@ -43,16 +57,19 @@ class Compressor:
     projection: np.ndarray
     offset: np.ndarray
 
-    def transform(self, X: np.ndarray) -> np.ndarray:
-        """Project pairs; float32 of shape (n_pairs, n_components).
+    def transform(self, X: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Project pairs, or some rows of them; float32 of shape (n_rows, n_components).
 
         Trees compare values, and float32 makes ties of what differs by rounding alone.
         """
-        return (matmul(X, self.projection) - self.offset).astype(np.float32)
+        return (matmul(X, self.projection, rows) - self.offset).astype(np.float32)
 
 
-def fit_compressor(X, columns, fold, n_components):
-    """Fit a compressor on the training rows of a fold.
+def fit_compressors(X, columns, folds, n_components):
+    """Fit a compressor on the training rows of every fold.
+
+    Large tables take one block Lanczos iteration in float32 for all folds at once, from
+    one standardised float32 copy of the table; small ones a float64 Gram matrix each.
 
     Parameters
     ----------
@@ -60,18 +77,121 @@ def fit_compressor(X, columns, fold, n_components):
         Features of all families.
     columns : ndarray of int of shape (n_features,)
         All columns, in an order that does not depend on the order of families.
-    fold : Fold
+    folds : list of Fold
         Rows and weights to fit on.
     n_components : int
         Width; capped by the numerical rank.
 
     Returns
     -------
-    compressor : Compressor
-        The fitted compressor.
+    compressors : list of Compressor
+        One per fold.
     """
+    smallest = min(len(columns), *(len(fold.train) for fold in folds))
+    if smallest >= max(_LARGE, 8 * n_components) and have_cells(folds):
+        compressors = _fit_together(X, columns, folds, n_components)
+        if compressors is not None:
+            return compressors
+    return [_fit_alone(X, columns, fold, n_components) for fold in folds]
+
+
+def _fit_alone(X, columns, fold, n_components):
     table = StandardizedTable(X, rows=fold.train, columns=columns, weight=fold.weight)
     vectors = table.right_singular_vectors(n_components)
-    projection = np.empty((X.shape[1], vectors.shape[1]))
-    projection[columns] = vectors / table.scale[:, np.newaxis]
-    return Compressor(projection, table.mean @ projection[columns])
+    return _compressor(columns, vectors, table.mean, table.scale)
+
+
+def _fit_together(X, columns, folds, n_components):
+    """Return one compressor per fold, or None if the iteration does not converge."""
+    rows = ShiftedRows(X, columns)
+    weights = FoldWeights(X.shape[0], folds)
+    sums = CellSums(rows.shape[1], len(folds), folds[0].targets.shape[1])
+    for where, block in rows.blocks(rows.shape[0]):
+        sums.add(
+            block, weights.base[where], weights.cell[where], weights.targets[where]
+        )
+    seen = [FoldColumns(sums, number, rows, fold) for number, fold in enumerate(folds)]
+    found = block_lanczos(
+        _Product(rows, weights, seen),
+        rows.shape[1],
+        n_components,
+        n_tables=len(folds),
+        width=max(1, n_components // 4),
+        tolerance=_TOLERANCE,
+        dtype=np.float32,
+    )
+    if found is None:
+        return None
+    return [
+        _compressor(columns, vectors, fold.mean + rows.shift, fold.scale)
+        for vectors, fold in zip(found, seen, strict=True)
+    ]
+
+
+class _Product:
+    """Multiply a block per fold by the standardised table of the fold, and back.
+
+    The table in units of its columns, float32, is kept if it is not too large, and is
+    otherwise read anew for each product.
+    """
+
+    def __init__(self, rows, weights, folds):
+        self._rows = rows
+        self._weights = weights
+        self._inverse = [
+            np.where(fold.varying, rows.unit / fold.scale, 0.0).astype(np.float32)
+            for fold in folds
+        ]
+        self._mean = [(fold.mean / rows.unit).astype(np.float32) for fold in folds]
+        self._held = None
+        if 4 * rows.shape[0] * rows.shape[1] <= _HELD_BYTES:
+            self._held = list(self._parts())
+
+    def _parts(self):
+        """Yield rows of one cell, its number, and the weights of the rows."""
+        for cut in row_slices(self._rows.shape[0], _PRODUCT_ROWS):
+            cells = self._weights.cell[cut]
+            order = np.argsort(cells, kind="stable")
+            place = np.empty_like(order)
+            place[order] = np.arange(len(order))
+            part = np.empty((len(cells), self._rows.shape[1]), np.float32)
+            for where, block in self._rows.blocks_of(cut):
+                here = slice(where.start - cut.start, where.stop - cut.start)
+                part[place[here]] = block / self._rows.unit
+            base = self._weights.base[cut][order].astype(np.float32)
+            bounds = np.searchsorted(cells[order], np.arange(cells.max() + 2))
+            for cell in np.unique(cells):
+                inside = slice(bounds[cell], bounds[cell + 1])
+                yield part[inside], cell, base[inside, np.newaxis]
+
+    def __call__(self, blocks):
+        width = blocks[0].shape[1]
+        right = [
+            block * inverse[:, np.newaxis]
+            for block, inverse in zip(blocks, self._inverse, strict=True)
+        ]
+        offsets = [mean @ one for mean, one in zip(self._mean, right, strict=True)]
+        out = [np.zeros_like(block) for block in blocks]
+        totals = [np.zeros(width, np.float32) for _ in blocks]
+        for part, cell, base in self._held or self._parts():
+            inside = [number for number in range(len(blocks)) if number != cell]
+            joined = np.hstack([right[number] for number in inside])
+            left = part @ joined - np.hstack([offsets[number] for number in inside])
+            left *= base
+            back, total = part.T @ left, left.sum(axis=0)
+            for place, number in enumerate(inside):
+                own = slice(place * width, (place + 1) * width)
+                out[number] += back[:, own]
+                totals[number] += total[own]
+        return [
+            (one - np.outer(mean, total)) * inverse[:, np.newaxis]
+            for one, mean, total, inverse in zip(
+                out, self._mean, totals, self._inverse, strict=True
+            )
+        ]
+
+
+def _compressor(columns, vectors, mean, scale):
+    projection = np.empty((len(columns), vectors.shape[1]))
+    projection[columns] = vectors / scale[:, np.newaxis]
+    return Compressor(projection, mean @ projection[columns])

@@ -6,18 +6,14 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from sklearn.utils import gen_batches
 from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from clapstack._optional import progress
-from clapstack.stacking._boosting import fit_compressor
+from clapstack.stacking._boosting import fit_compressors
+from clapstack.stacking._family import fit_family_ridges
 from clapstack.stacking._models import BOOSTING
-from clapstack.stacking._ridge import fit_family_ridges
 from clapstack.stacking._weighted import fit_estimator
-
-# Rows compressed at once, of all columns: a small copy beside the table.
-_ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ class FirstLevel:
     def _predict_one(self, model, X, rows, folds):
         """Return the mean predictions of one model, a column per target."""
         if model == BOOSTING:
-            inputs = {k: _compress(self.compressors[k], X, rows) for k in folds}
+            inputs = {k: self.compressors[k].transform(X, rows) for k in folds}
         else:
             inputs = dict.fromkeys(folds, X[np.ix_(rows, self.columns[model])])
         by_target = self.estimators[model].values()
@@ -81,7 +77,18 @@ class FirstLevel:
 
 
 def fit_first_level(
-    X, models, columns, targets, folds, *, alpha, booster, n_components, n_jobs, verbose
+    X,
+    models,
+    columns,
+    targets,
+    folds,
+    *,
+    alphas,
+    criterion,
+    booster,
+    n_components,
+    n_jobs,
+    verbose,
 ):
     """Fit every model on every fold.
 
@@ -97,8 +104,10 @@ def fit_first_level(
         Names of the targets, in the order of ``Fold.targets``.
     folds : list of Fold
         Training rows, weights and targets.
-    alpha : float
-        Penalty of the ridges per varying column.
+    alphas : ndarray of float
+        Penalties of the ridges per varying column, to choose from.
+    criterion : {"srcc", "mse"}
+        What to choose by.
     booster : regressor or None
         Takes the compression of all columns.
     n_components : int
@@ -115,24 +124,25 @@ def fit_first_level(
     """
     # One job fits the ridges of all folds, which share work; else a job is one fold.
     jobs = {
-        model: [delayed(fit_family_ridges)(X, columns[family], folds, alpha)]
+        model: [
+            delayed(fit_family_ridges)(X, columns[family], folds, alphas, criterion)
+        ]
         if regressor is None
         else [delayed(_fit_fold)(X, columns[family], fold, regressor) for fold in folds]
         for model, (family, regressor) in models.items()
     }
+    compressors = []
     if booster is not None:
+        # All folds at once, which share passes over the table.
+        compressors = fit_compressors(X, columns[BOOSTING], folds, n_components)
         jobs[BOOSTING] = [
-            delayed(_fit_boosting)(X, columns[BOOSTING], fold, n_components, booster)
-            for fold in folds
+            delayed(_fit_boosting)(X, fold, compressor, booster)
+            for fold, compressor in zip(folds, compressors, strict=True)
         ]
     flat = chain.from_iterable(jobs.values())
     shown = progress(list(flat), desc="first level", unit="fit", verbose=verbose)
     fitted = iter(Parallel(n_jobs=n_jobs, prefer="threads")(shown))
     done = {model: [next(fitted) for _ in listed] for model, listed in jobs.items()}
-    compressors = []
-    if booster is not None:
-        compressors = [compressor for compressor, _ in done[BOOSTING]]
-        done[BOOSTING] = [members for _, members in done[BOOSTING]]
     ridges = {model for model, (_, regressor) in models.items() if regressor is None}
     by_target = {
         model: result[0] if model in ridges else zip(*result, strict=True)
@@ -161,23 +171,12 @@ def _fit_fold(X, columns, fold, regressor):
     ]
 
 
-def _fit_boosting(X, columns, fold, n_components, booster):
-    """Return one fold's compressor and its members, one per target."""
-    compressor = fit_compressor(X, columns, fold, n_components)
-    compressed = _compress(compressor, X, fold.train)
+def _fit_boosting(X, fold, compressor, booster):
+    """Return the members of one fold, one per target."""
+    compressed = compressor.transform(X, fold.train)
     # A sum over threads is added up in an order that varies: one thread keeps the bits.
     with threadpool_limits(limits=1, user_api="openmp"):
-        members = [
+        return [
             fit_estimator(booster, compressed, target, fold.weight)
             for target in fold.targets.T
         ]
-    return compressor, members
-
-
-def _compress(compressor, X, rows):
-    return np.concatenate(
-        [
-            compressor.transform(X[rows[some]])
-            for some in gen_batches(len(rows), _ROWS_AT_ONCE)
-        ]
-    )

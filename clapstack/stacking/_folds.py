@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, check_cv
 
 from clapstack.stacking._checks import first_rows
-from clapstack.stacking._targets import rank_target
+from clapstack.stacking._targets import rank_among, rank_target
 
 
 class Fold(NamedTuple):
@@ -23,11 +23,20 @@ class Fold(NamedTuple):
         Weights of the training rows, all positive.
     targets : ndarray of shape (n_train, n_targets)
         Targets, computed from the training rows alone.
+    test : ndarray of int
+        Rows to predict; rows of weight zero are left out.
+    test_weight : ndarray of shape (n_test,) or None
+        Weights of the test rows, all positive.
+    test_targets : ndarray of shape (n_test, n_targets)
+        Targets of the test rows; ranks are those among the training rows.
     """
 
     train: np.ndarray
     weight: np.ndarray | None
     targets: np.ndarray
+    test: np.ndarray
+    test_weight: np.ndarray | None
+    test_targets: np.ndarray
 
 
 def make_splits(cv, X, y, groups, random_state):
@@ -85,15 +94,15 @@ def make_splits(cv, X, y, groups, random_state):
     return splits
 
 
-def make_fold(number, train, y, weight, targets):
-    """Return the training part of a split, ready to fit on.
+def make_fold(number, split, y, weight, targets):
+    """Return a split, ready to fit on its training part.
 
     Parameters
     ----------
     number : int
         Number of the split, for the errors.
-    train : ndarray of int
-        Training rows.
+    split : tuple of (ndarray of int, ndarray of int)
+        Training and test rows.
     y : ndarray of shape (n_pairs,)
         Scores.
     weight : ndarray of shape (n_pairs,) or None
@@ -111,10 +120,11 @@ def make_fold(number, train, y, weight, targets):
     ValueError
         If there are fewer than two rows of positive weight, or if they share one score.
     """
-    used = None
+    train, test = split
+    used = test_weight = None
     if weight is not None:
-        train = train[weight[train] > 0]
-        used = weight[train]
+        train, test = (rows[weight[rows] > 0] for rows in split)
+        used, test_weight = weight[train], weight[test]
     if train.size < 2:
         counted = "" if weight is None else " of positive sample_weight"
         msg = (
@@ -130,7 +140,15 @@ def make_fold(number, train, y, weight, targets):
         )
         raise ValueError(msg)
     made = {"score": y[train], "rank": rank_target(y[train], used)}
-    return Fold(train, used, np.column_stack([made[target] for target in targets]))
+    held_out = {"score": y[test], "rank": rank_among(y[test], y[train], used)}
+    return Fold(
+        train,
+        used,
+        np.column_stack([made[target] for target in targets]),
+        test,
+        test_weight,
+        np.column_stack([held_out[target] for target in targets]),
+    )
 
 
 def _take(rows, part, number):

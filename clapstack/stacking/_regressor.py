@@ -24,6 +24,7 @@ from clapstack.stacking._checks import (
     check_weight,
     check_y,
 )
+from clapstack.stacking._family import check_alphas
 from clapstack.stacking._final import FinalLevel
 from clapstack.stacking._first_level import fit_first_level
 from clapstack.stacking._folds import make_fold, make_splits
@@ -51,9 +52,13 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     ----------
     targets : sequence of {"score", "rank"}, default=("score", "rank")
         What the first level learns: the scores, their ranks, or both.
-    alpha : float, default=1.5
+    alphas : float or sequence of float, default=1.5
         Penalty of the family ridges per standardised column: the ratio of noise to
-        signal in `y` (see :class:`StandardizedRidge`).
+        signal in `y` (see :class:`StandardizedRidge`). Of several, each family and
+        target takes the one that predicts best out of fold; ten cost about half a fit
+        more than one.
+    alpha_criterion : {"srcc", "mse"}, default="srcc"
+        What is best.
     boosting : bool, regressor or None, default=True
         Boosted trees on the compression; a regressor takes their place; False or None
         leaves them out.
@@ -109,7 +114,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     oof_predictions_ : ndarray of shape (n_pairs, n_first_level)
         Out-of-fold first-level predictions of the training pairs.
     alphas_ : dict of str to dict of str to ndarray of shape (n_folds,)
-        The whole penalty of each family ridge (`alpha` times its varying columns): the
+        The whole penalty of each family ridge (alpha times its varying columns): the
         ``alpha`` of :class:`sklearn.linear_model.Ridge` on standardised columns. Keys
         as in `estimators_`; other models than ridges have none.
     final_estimator_ : regressor
@@ -149,10 +154,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     stack itself asks for `groups` then unless told otherwise, so that groups which
     split the outer folds of a search split the inner ones too.
 
-    :meth:`fit_transform` is not ``fit(X, y).transform(X)``, as in
-    :class:`sklearn.preprocessing.TargetEncoder`: it returns out-of-fold predictions, so
-    that a model on top of the stack in a pipeline does not learn from predictions of
-    pairs that the members were fitted on.
+    With several `alphas` the choice among them looks at the scores of all pairs, so a
+    row of `oof_predictions_` may move with its own score when the choice does.
 
     With `passthrough` the final level takes float64 copies of all features, once per
     target and fold. At 7,500 pairs and 10,770 columns, the default final level with
@@ -181,7 +184,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "targets": ["array-like"],
-        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "alphas": [Interval(Real, 0, None, closed="neither"), "array-like"],
+        "alpha_criterion": [StrOptions({"srcc", "mse"})],
         "boosting": ["boolean", HasMethods(["fit", "predict"]), None],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "cv": ["cv_object"],
@@ -212,7 +216,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self,
         *,
         targets=("score", "rank"),
-        alpha=1.5,
+        alphas=1.5,
+        alpha_criterion="srcc",
         boosting=True,
         n_components=128,
         cv=3,
@@ -226,7 +231,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         verbose=False,
     ):
         self.targets = targets
-        self.alpha = alpha
+        self.alphas = alphas
+        self.alpha_criterion = alpha_criterion
         self.boosting = boosting
         self.n_components = n_components
         self.cv = cv
@@ -281,8 +287,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         splits = make_splits(self.cv, X, y, groups, self.random_state)
         check_varies(y, weight)
         folds = [
-            make_fold(number, train, y, weight, targets)
-            for number, (train, _) in enumerate(splits)
+            make_fold(number, split, y, weight, targets)
+            for number, split in enumerate(splits)
         ]
         columns = self._set_families(X, weight)
         models = name_models(self.base_estimators, self.families_, self.auxiliary_)
@@ -292,7 +298,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             columns,
             targets,
             folds,
-            alpha=self.alpha,
+            alphas=check_alphas(self.alphas),
+            criterion=self.alpha_criterion,
             booster=booster,
             n_components=self.n_components,
             n_jobs=self.n_jobs,
@@ -319,37 +326,11 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.final_target_ = self._final_level.target_
         return self
 
-    def fit_transform(self, X, y, *, sample_weight=None, groups=None):
-        """Fit, and return the out-of-fold first-level predictions of the same pairs.
-
-        Unlike ``fit(X, y).transform(X)`` these are safe to fit another model on.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_pairs, n_features)
-            Features; families are read from the column names.
-        y : array-like of shape (n_pairs,)
-            Scores.
-        sample_weight : array-like of shape (n_pairs,), default=None
-            As in :meth:`fit`.
-        groups : array-like of shape (n_pairs,), default=None
-            As in :meth:`fit`.
-
-        Returns
-        -------
-        predictions : ndarray of shape (n_pairs, n_first_level)
-            `oof_predictions_`, and the features if `passthrough`.
-        """
-        self.fit(X, y, sample_weight=sample_weight, groups=groups)
-        if self.passthrough:
-            X = check_features(self, X, reset=False)
-        return self._with_features(self.oof_predictions_.copy(), X)
-
     def transform(self, X):
         """Return first-level predictions: means over the fold members.
 
         For the pairs of `fit` these are not out of fold; those are in
-        `oof_predictions_`, and :meth:`fit_transform` returns them.
+        `oof_predictions_`, which another model may be fitted on.
 
         Parameters
         ----------
@@ -416,7 +397,6 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         """
         router = MetadataRouter(owner=self).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="fit")
-        mapping.add(caller="fit_transform", callee="fit")
         return router.add(method_mapping=mapping, **self._regressors())
 
     def _regressors(self):

@@ -94,7 +94,7 @@ class StandardizedRidge(RegressorMixin, BaseEstimator):
             rows = np.flatnonzero(weight)
             weight, y = weight[rows], y[rows]
         table = StandardizedTable(X, rows=rows, weight=weight)
-        (solution,) = solve_ridge(table, y[:, np.newaxis], self.alpha)
+        ((solution,),) = solve_ridge(table, y[:, np.newaxis], [self.alpha])
         return self._take(solution, X.shape[1])
 
     def predict(self, X):
@@ -120,8 +120,8 @@ class StandardizedRidge(RegressorMixin, BaseEstimator):
         return self
 
 
-def solve_ridge(table, targets, alpha):
-    """Solve ridge regressions that share a table, with one factorisation.
+def solve_ridge(table, targets, alphas):
+    """Solve ridge regressions that share a table, with one float64 matrix.
 
     Parameters
     ----------
@@ -129,22 +129,40 @@ def solve_ridge(table, targets, alpha):
         Rows and columns to learn from.
     targets : ndarray of shape (n_rows, n_targets)
         One target a column.
-    alpha : float
-        Penalty per varying column.
+    alphas : sequence of float
+        Penalties per varying column.
 
     Returns
     -------
-    solutions : list of (coef, intercept, penalty)
-        One per target; `coef` has shape (n_columns,) and is in the units of the table.
+    solutions : list of list of (coef, intercept, penalty)
+        ``solutions[target][alpha]``; `coef` has shape (n_columns,) and is in the units
+        of the table.
     """
     weight = table.weight
     mean = weight @ targets / weight.sum()
     right = np.sqrt(weight)[:, np.newaxis] * (targets - mean)
-    # Without any varying column the mean is left, at whatever penalty.
-    penalty = alpha * max(1, table.varying.sum())
     wide = table.shape[1] > table.shape[0]
-    left = table.kernel() if wide else table.gram()
-    left[np.diag_indices_from(left)] += penalty
+    gram = table.kernel() if wide else table.gram()
+    if not wide:
+        right = table.transposed_times(right)
+    solutions: list[list] = [[] for _ in range(targets.shape[1])]
+    for number, alpha in enumerate(alphas):
+        # Without any varying column the mean is left, at whatever penalty.
+        penalty = float(alpha * max(1, table.varying.sum()))
+        left = gram if number == len(alphas) - 1 else gram.copy()
+        left[np.diag_indices_from(left)] += penalty
+        coefficients = _cholesky_solve(left, right, alpha)
+        if wide:
+            coefficients = table.transposed_times(coefficients)
+        coefficients /= table.scale[:, np.newaxis]
+        intercepts = mean - table.mean @ coefficients
+        for target, intercept in enumerate(intercepts):
+            coef = coefficients[:, target].copy()
+            solutions[target].append((coef, float(intercept), penalty))
+    return solutions
+
+
+def _cholesky_solve(left, right, alpha):
     try:
         factor = cho_factor(left, lower=True, overwrite_a=True, check_finite=False)
     except np.linalg.LinAlgError as error:
@@ -153,49 +171,4 @@ def solve_ridge(table, targets, alpha):
             "ridge system has no float64 solution. Raise alpha."
         )
         raise ValueError(msg) from error
-    if wide:
-        coefficients = table.transposed_times(cho_solve(factor, right))
-    else:
-        coefficients = cho_solve(factor, table.transposed_times(right))
-    coefficients /= table.scale[:, np.newaxis]
-    intercepts = mean - table.mean @ coefficients
-    return [
-        (coefficients[:, number].copy(), float(intercept), float(penalty))
-        for number, intercept in enumerate(intercepts)
-    ]
-
-
-def fit_family_ridges(X, columns, folds, alpha):
-    """Fit the ridge members of one family: every fold, every target.
-
-    This is the one place that fits family ridges, so a faster exact solver that shares
-    work between folds goes here and changes nothing else.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_pairs, n_features)
-        Features of all families, float32 or float64.
-    columns : ndarray of int of shape (n_columns,)
-        The family's columns.
-    folds : list of Fold
-        Training rows, weights and targets.
-    alpha : float
-        Penalty per varying column.
-
-    Returns
-    -------
-    members : list of list of StandardizedRidge
-        ``members[target][fold]``.
-    """
-    members = []
-    for fold in folds:
-        table = StandardizedTable(
-            X, rows=fold.train, columns=columns, weight=fold.weight
-        )
-        members.append(
-            [
-                StandardizedRidge(alpha)._take(solution, len(columns))
-                for solution in solve_ridge(table, fold.targets, alpha)
-            ]
-        )
-    return [list(by_target) for by_target in zip(*members, strict=True)]
+    return cho_solve(factor, right)

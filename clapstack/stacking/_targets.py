@@ -40,6 +40,19 @@ def rank_target(y, sample_weight=None) -> np.ndarray:
     return ((last - (tied - 1.0) / 2.0) / last[-1])[inverse]
 
 
+def rank_among(y_new, y, sample_weight=None) -> np.ndarray:
+    """Return the ranks that new values would have among `y`, as `rank_target` counts.
+
+    A value of `y` gets its own rank, another the mean of its neighbours'.
+    """
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight
+    values, inverse = np.unique(y, return_inverse=True)
+    below = np.concatenate([[0.0], np.cumsum(np.bincount(inverse, weights=weight))])
+    less = below[np.searchsorted(values, y_new, side="left")]
+    up_to = below[np.searchsorted(values, y_new, side="right")]
+    return (less + up_to + 1.0) / 2.0 / below[-1]
+
+
 def weighted_srcc(y_true, y_score, sample_weight=None) -> float:
     """Return the SRCC, with weights that count repetitions; 0.0 if undefined."""
     # Ranks of float32 values: what differs by rounding alone is a tie.

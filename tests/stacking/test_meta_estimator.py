@@ -340,18 +340,6 @@ def test_training_part_of_one_row_is_refused(ridges, pairs):
 # transform and passthrough
 
 
-def test_fit_transform_is_out_of_fold(stack, pairs):
-    out = stack.fit_transform(*pairs)
-    assert_array_equal(out, stack.oof_predictions_)
-    assert not np.allclose(out, stack.transform(pairs[0]))
-
-
-def test_a_model_on_top_learns_from_predictions_out_of_fold(ridges, pairs):
-    top = make_pipeline(ridges, LinearRegression()).fit(*pairs)
-    expected = LinearRegression().fit(ridges.oof_predictions_, pairs[1])
-    assert_allclose(top[-1].coef_, expected.coef_)
-
-
 def test_passthrough_appends_the_features(ridges, pairs):
     X, y = pairs
     ridges.set_params(passthrough=True).set_output(transform="pandas")

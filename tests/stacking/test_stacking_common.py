@@ -18,20 +18,9 @@ ESTIMATORS = [
     StandardizedRidge(),
     EqualWeights(),
 ]
-OUT_OF_FOLD = (
-    "fit_transform returns predictions out of fold, transform those of members that "
-    "learned from the same pairs"
-)
 
 
-def expected_failures(estimator):
-    if not isinstance(estimator, ClapStackingRegressor):
-        return {}
-    checks = ("check_transformer_general", "check_transformer_data_not_an_array")
-    return dict.fromkeys(checks, OUT_OF_FOLD)
-
-
-@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
+@parametrize_with_checks(ESTIMATORS)
 def test_sklearn_check(estimator, check):
     check(estimator)
 

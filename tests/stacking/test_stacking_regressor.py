@@ -184,7 +184,7 @@ def test_member_is_the_ridge_of_sklearn_on_the_training_rows(ridges, pairs):
 
 
 def test_penalty_is_alpha_per_column(pairs):
-    stack = ClapStackingRegressor(alpha=0.2, boosting=False).fit(*pairs)
+    stack = ClapStackingRegressor(alphas=0.2, boosting=False).fit(*pairs)
     assert_allclose(stack.alphas_["cross"]["score"], [0.2 * 2] * 3)
 
 
@@ -565,8 +565,8 @@ def test_unknown_targets_are_refused(pairs, targets):
 
 
 def test_alpha_of_zero_is_refused(pairs):
-    with pytest.raises(ValueError, match="The 'alpha' parameter"):
-        ClapStackingRegressor(alpha=0).fit(*pairs)
+    with pytest.raises(ValueError, match="The 'alphas' parameter"):
+        ClapStackingRegressor(alphas=0).fit(*pairs)
 
 
 # As part of scikit-learn
@@ -590,12 +590,12 @@ def test_grid_searches_agreement_and_stack(ridges, pairs):
     pipe.set_output(transform="pandas")
     search = GridSearchCV(
         pipe,
-        {"agreement__n_components": [1, 2], "stack__alpha": [0.5, 1e6]},
+        {"agreement__n_components": [1, 2], "stack__alphas": [0.5, 1e6]},
         scoring=srcc_scorer,
         cv=2,
     )
     search.fit(X.drop(columns=by_family(X, "cross")), y)
-    assert search.best_params_["stack__alpha"] == 0.5
+    assert search.best_params_["stack__alphas"] == 0.5
 
 
 def test_cross_val_score_of_a_stack(ridges, pairs):
@@ -606,7 +606,7 @@ def test_cross_val_score_of_a_stack(ridges, pairs):
 def test_groups_reach_the_stack_through_a_search(ridges, pairs):
     X, y = pairs
     groups = np.arange(90) % 12
-    search = GridSearchCV(ridges, {"alpha": [1.0, 2.0]}, cv=GroupKFold(2))
+    search = GridSearchCV(ridges, {"alphas": [1.0, 2.0]}, cv=GroupKFold(2))
     search.fit(X, y, groups=groups)
     assert hasattr(search, "best_estimator_")
 

@@ -1,0 +1,326 @@
+"""The ridge members of a family: each fold, each target, the best of the penalties."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clapstack._linalg import ShiftedRows, StandardizedTable, matmul
+from clapstack.stacking._gram import FamilyGrams, FoldWeights, have_cells
+from clapstack.stacking._refine import NotRefinableError, RidgeFactor, refine
+from clapstack.stacking._ridge import StandardizedRidge, solve_ridge
+from clapstack.stacking._targets import weighted_srcc
+
+# One factor serves penalties up to this factor from its own; beyond, take another.
+_REACH = 100.0
+# Smaller families are solved in float64 at once.
+_LEAST_SHARED = 512
+# Blocks of a pass over all rows are cut by size alone.
+_PASS_ROWS = 1 << 40
+# The relative error of a solution for several penalties, above which it is not used.
+_COARSE = 1e-3
+
+
+def check_alphas(alphas):
+    """Return penalties per column as an array, the largest first, or refuse them."""
+    checked = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
+    if checked.ndim != 1 or not checked.size or not np.all(np.isfinite(checked)):
+        checked = np.zeros(1)
+    if not np.all(checked > 0):
+        msg = (
+            "The 'alphas' parameter must be a positive number or a sequence of some. "
+            f"Got {alphas!r} instead."
+        )
+        raise ValueError(msg)
+    return np.unique(checked)[::-1]
+
+
+def fit_family_ridges(X, columns, folds, alphas, criterion="srcc"):
+    """Fit the ridge members of one family.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_pairs, n_features)
+        Features of all families, float32 or float64.
+    columns : ndarray of int of shape (n_columns,)
+        The family's columns.
+    folds : list of Fold
+        Training and test rows, weights and targets.
+    alphas : float or sequence of float
+        Penalties per varying column. Of several, each target takes the one that
+        predicts the test rows of all folds best.
+    criterion : {"srcc", "mse"}, default="srcc"
+        What is best.
+
+    Returns
+    -------
+    members : list of list of StandardizedRidge
+        ``members[target][fold]``.
+
+    Notes
+    -----
+    Large families are solved from one Gram matrix for all folds, targets and penalties
+    and refined to float64, see :class:`FamilyGrams` and :func:`refine`. Where single
+    precision is too coarse a start, which the first pass of the refinement measures,
+    and for small families, each fold is solved from its own float64 matrix.
+    """
+    alphas = check_alphas(alphas)
+    if _sharing_pays(len(columns), folds) and have_cells(folds):
+        try:
+            return SharedSolver(X, columns, folds).fit(alphas, criterion)
+        except NotRefinableError:
+            pass
+    return _fit_apart(X, columns, folds, alphas, criterion)
+
+
+def _sharing_pays(n_columns, folds):
+    """Compare multiplications; those of single precision take half the time."""
+    sizes = [len(fold.train) for fold in folds]
+    if min(n_columns, *sizes) < _LEAST_SHARED:
+        return False
+    shared = 2 * max(sizes) * n_columns**2 + len(folds) * n_columns**3 / 3
+    apart = sum(
+        n_columns * size * min(n_columns, size) + min(n_columns, size) ** 3 / 3
+        for size in sizes
+    )
+    return shared / 2 < apart
+
+
+def _fit_apart(X, columns, folds, alphas, criterion):
+    """Solve each fold from its own float64 matrix."""
+    by_fold = []
+    for fold in folds:
+        table = StandardizedTable(
+            X, rows=fold.train, columns=columns, weight=fold.weight
+        )
+        by_fold.append(solve_ridge(table, fold.targets, alphas))
+    best = np.zeros(folds[0].targets.shape[1], dtype=int)
+    if len(alphas) > 1:
+        held_out = []
+        for fold, solutions in zip(folds, by_fold, strict=True):
+            coef = np.array([[one[0] for one in target] for target in solutions])
+            intercept = np.array([[one[1] for one in target] for target in solutions])
+            rows = X[fold.test][:, columns]
+            predicted = matmul(rows, coef.reshape(-1, len(columns)).T)
+            held_out.append(predicted.reshape(-1, *intercept.shape) + intercept)
+        best = choose_alphas(held_out, folds, criterion)
+    return [
+        [
+            StandardizedRidge(float(alphas[k]))._take(by_fold[f][t][k], len(columns))
+            for f in range(len(folds))
+        ]
+        for t, k in enumerate(best)
+    ]
+
+
+def choose_alphas(held_out, folds, criterion):
+    """Return the number of the best penalty of each target; the first of equals.
+
+    Parameters
+    ----------
+    held_out : list of ndarray of shape (n_test, n_targets, n_alphas)
+        Predictions of the test rows of each fold.
+    folds : list of Fold
+        Whose test rows they are.
+    criterion : {"srcc", "mse"}
+        What is best.
+
+    Returns
+    -------
+    best : ndarray of int of shape (n_targets,)
+        Numbers of penalties.
+    """
+    predicted = np.concatenate(held_out)
+    true = np.concatenate([fold.test_targets for fold in folds])
+    weight = None
+    if folds[0].test_weight is not None:
+        weight = np.concatenate([fold.test_weight for fold in folds])
+    best = []
+    for target in range(true.shape[1]):
+        scores = [
+            weighted_srcc(true[:, target], column, weight)
+            if criterion == "srcc"
+            else -np.average((true[:, target] - column) ** 2, weights=weight)
+            for column in predicted[:, target].T
+        ]
+        best.append(int(np.argmax(scores)))
+    return np.array(best)
+
+
+class SharedSolver:
+    """Ridge regressions of a family from one Gram matrix, refined to float64.
+
+    Parameters
+    ----------
+    X, columns, folds
+        As in :func:`fit_family_ridges`.
+    """
+
+    def __init__(self, X, columns, folds):
+        self.folds = folds
+        self.rows = ShiftedRows(X, columns)
+        self.weights = FoldWeights(X.shape[0], folds)
+        self.grams = FamilyGrams(self.rows, self.weights, folds)
+        self.columns = self.grams.columns
+        self.n_varying = [max(1, int(c.varying.sum())) for c in self.columns]
+
+    def fit(self, alphas, criterion):
+        """Return ``members[target][fold]``."""
+        n_targets = self.weights.means.shape[1]
+        chosen = np.repeat(alphas[:1], n_targets)
+        factors = start = None
+        if len(alphas) > 1:
+            groups = _within_reach(alphas)
+            parts = [self._approximate(group) for group in groups]
+            solutions = np.concatenate([part for part, _ in parts], axis=3)
+            held_out = self._held_out(solutions)
+            best = choose_alphas(held_out, self.folds, criterion)
+            chosen = alphas[best]
+            factors = parts[0][1] if len(groups) == 1 else None
+            start = solutions[:, :, range(n_targets), best]
+        return self._members(self._exact(chosen, factors, start), chosen)
+
+    def _factor_batches(self, alpha):
+        """Yield fold numbers and their factors at a penalty per column."""
+        for batch, grams in self.grams.batches():
+            factors: list[RidgeFactor] = []
+            while grams:
+                fold = batch[len(factors)]
+                scale = self.columns[fold].scale / self.rows.unit
+                penalty = alpha * self.n_varying[fold]
+                factors.append(RidgeFactor(grams.pop(0), scale, penalty))
+            yield batch, factors
+
+    def _approximate(self, alphas):
+        """Solve for all penalties, to about single precision.
+
+        Returns the solutions, of shape (n_folds, n_columns, n_targets, n_alphas), for
+        standardised columns, and the factors, if those of all folds are at hand.
+        """
+        n_targets = self.weights.means.shape[1]
+        out = []
+        for batch, factors in self._factor_batches(np.sqrt(alphas[0] * alphas[-1])):
+            for fold, factor in zip(batch, factors, strict=True):
+                penalties = np.tile(alphas * self.n_varying[fold], (n_targets, 1))
+                out.append(factor.solve(self._right(fold), penalties))
+            self._check_smallest(batch, factors, out[-len(batch) :], alphas)
+        return np.array(out), factors if len(batch) == len(self.folds) else None
+
+    def _check_smallest(self, batch, factors, solutions, alphas):
+        """Refuse a start that is too coarse for the smallest penalty."""
+        start = np.hstack([solution[:, :, -1] for solution in solutions])
+        smallest = np.full(self.weights.means.shape[1], alphas[-1])
+        apply, _, right, _ = self._systems(batch, factors, smallest)
+        residual = np.split(right - apply(start), len(batch), axis=1)
+        # The inverse at a larger penalty is smaller, by the ratio of both at most.
+        ratio = np.sqrt(alphas[0] / alphas[-1])
+        for number, factor in enumerate(factors):
+            wrong = np.sum(residual[number] * factor.inverse(residual[number]))
+            whole = np.sum(self._right(batch[number]) * solutions[number][:, :, -1])
+            if wrong * ratio > _COARSE**2 * whole:
+                raise NotRefinableError
+
+    def _exact(self, alphas, factors, start):
+        """Solve for one penalty per target, to float64 rounding.
+
+        Returns solutions of shape (n_folds, n_columns, n_targets), for standardised
+        columns.
+        """
+        if factors is None:
+            middle = np.sqrt(alphas.min() * alphas.max())
+            batches = self._factor_batches(middle)
+        else:
+            batches = [(list(range(len(self.folds))), factors)]
+        out = []
+        for batch, made in batches:
+            near = None if start is None else np.hstack(start[batch])
+            apply, precondition, right, size = self._systems(batch, made, alphas)
+            solutions = refine(apply, precondition, right, size, near)
+            out += np.split(solutions, len(batch), axis=1)
+        return np.array(out)
+
+    def _right(self, fold):
+        columns = self.columns[fold]
+        return columns.cross / columns.scale[:, np.newaxis]
+
+    def _systems(self, batch, factors, alphas):
+        """Return what `refine` takes for some folds and all targets, target by target.
+
+        Systems are ordered by fold, then by target.
+        """
+        n_targets = len(alphas)
+        scale = np.array([self.columns[f].scale for f in batch]).T
+        varying = np.array([self.columns[f].varying for f in batch]).T
+        mean = np.array([self.columns[f].mean for f in batch]).T
+        weight = self.weights.weight[:, batch]
+        penalties = np.multiply.outer([self.n_varying[f] for f in batch], alphas)
+        shape = (self.rows.shape[1], len(batch), n_targets)
+
+        def apply(vectors):
+            vectors = vectors.reshape(shape)
+            right = vectors / scale[:, :, np.newaxis]
+            offset = np.einsum("pf,pft->ft", mean, right)
+            total = np.zeros((len(batch), n_targets))
+            out = np.zeros((self.rows.shape[1], len(batch) * n_targets))
+            right = right.reshape(out.shape)
+            for where, block in self.rows.blocks(_PASS_ROWS):
+                predicted = (block @ right).reshape(-1, len(batch), n_targets) - offset
+                predicted *= weight[where][:, :, np.newaxis]
+                total += predicted.sum(axis=0)
+                out += block.T @ predicted.reshape(len(block), -1)
+            out = out.reshape(shape) - mean[:, :, np.newaxis] * total
+            out /= scale[:, :, np.newaxis]
+            out *= varying[:, :, np.newaxis]
+            return (out + penalties * vectors).reshape(shape[0], -1)
+
+        def precondition(residual):
+            residual = residual.reshape(shape)
+            out = np.empty(shape)
+            for number, factor in enumerate(factors):
+                solved = factor.solve(residual[:, number], penalties[number][:, None])
+                out[:, number] = varying[:, number, np.newaxis] * solved[:, :, 0]
+            return out.reshape(shape[0], -1)
+
+        right = np.hstack([self._right(fold) for fold in batch])
+        spread = self.weights.spread[batch]
+        size = spread * np.sqrt([[self.columns[f].weight] for f in batch])
+        return apply, precondition, right, size.ravel()
+
+    def _held_out(self, solutions):
+        """Return predictions of the test rows of each fold, for `choose_alphas`."""
+        out = [np.empty((len(fold.test), *solutions.shape[2:])) for fold in self.folds]
+        for where, block in self.rows.blocks(_PASS_ROWS):
+            for number, fold in enumerate(self.folds):
+                here = np.flatnonzero(
+                    (fold.test >= where.start) & (fold.test < where.stop)
+                )
+                coef = solutions[number] / self.columns[number].scale[:, None, None]
+                flat = coef.reshape(len(coef), -1)
+                rows = block[fold.test[here] - where.start]
+                predicted = rows @ flat - self.columns[number].mean @ flat
+                out[number][here] = predicted.reshape(-1, *coef.shape[1:])
+        means = self.weights.means[:, :, np.newaxis]
+        return [part + mean for part, mean in zip(out, means, strict=True)]
+
+    def _members(self, solutions, chosen):
+        members = []
+        for target, alpha in enumerate(chosen):
+            by_fold = []
+            for fold, columns in enumerate(self.columns):
+                coef = solutions[fold][:, target] / columns.scale
+                mean = columns.mean + self.rows.shift
+                intercept = float(self.weights.means[fold, target] - mean @ coef)
+                penalty = float(alpha * self.n_varying[fold])
+                ridge = StandardizedRidge(float(alpha))
+                by_fold.append(ridge._take((coef, intercept, penalty), len(coef)))
+            members.append(by_fold)
+        return members
+
+
+def _within_reach(alphas):
+    """Cut falling penalties into groups that one factor each can serve."""
+    groups = []
+    while len(alphas):
+        near = alphas >= alphas[0] / _REACH**2
+        groups.append(alphas[near])
+        alphas = alphas[~near]
+    return groups

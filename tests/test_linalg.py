@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.model_selection import KFold
+
+from clapstack import _linalg
+from clapstack._linalg import (
+    StandardizedTable,
+    block_lanczos,
+    leading_right_singular_vectors,
+)
+from clapstack.stacking import _boosting
+from clapstack.stacking._boosting import fit_compressors
+from clapstack.stacking._folds import Fold
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(150, 120)) * np.geomspace(1, 1e-4, 120)
+    return values.astype(np.float32)
+
+
+@pytest.fixture
+def iterate(monkeypatch):
+    """Have small tables iterated for as large ones are."""
+    monkeypatch.setattr(_linalg, "_LARGE", 1)
+    monkeypatch.setattr(_boosting, "_LARGE", 1)
+
+
+def exact(table, n_components):
+    wide = table.astype(np.float64)
+    return StandardizedTable(wide, standardize=False).right_singular_vectors(
+        n_components
+    )
+
+
+def test_iterated_vectors_are_those_of_the_gram_matrix(table, iterate, monkeypatch):
+    columns = np.arange(120)
+    monkeypatch.setattr(_linalg, "StandardizedTable", None)
+    found = leading_right_singular_vectors(table, columns, 4)
+    monkeypatch.undo()
+    assert_allclose(found, exact(table, 4), atol=1e-11)
+
+
+def test_start_of_the_iteration_matters_to_rounding_only(table, iterate):
+    first = leading_right_singular_vectors(table, np.arange(120), 4, random_state=0)
+    second = leading_right_singular_vectors(table, np.arange(120), 4, random_state=1)
+    assert_allclose(first, second, atol=1e-11)
+    again = leading_right_singular_vectors(table, np.arange(120), 4, random_state=0)
+    assert_array_equal(first, again)
+
+
+def test_iteration_stops_at_the_rank(iterate):
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(150, 3)) @ rng.normal(size=(3, 120))
+    found = leading_right_singular_vectors(table, np.arange(120), 6)
+    assert found.shape == (120, 3)
+    assert_allclose(found, exact(table, 3), atol=1e-9)
+
+
+def test_flat_spectrum_takes_the_gram_matrix(iterate):
+    table = np.random.default_rng(0).normal(size=(150, 120))
+    product = [table.T @ table]
+    assert (
+        block_lanczos(
+            lambda blocks: [product[0] @ blocks[0]],
+            120,
+            7,
+            width=4,
+            tolerance=1e-14,
+        )
+        is None
+    )
+    found = leading_right_singular_vectors(table, np.arange(120), 7)
+    assert_allclose(found, exact(table, 7), atol=1e-9)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_compressions_of_all_folds_are_those_of_each(table, iterate, weighted):
+    weight = np.arange(150) % 3 / 1.0 if weighted else np.ones(150)
+    X = 3 + table
+    folds = []
+    for train, test in KFold(3).split(X):
+        rows = train[weight[train] > 0]
+        targets = np.zeros((len(rows), 1))
+        folds.append(Fold(rows, weight[rows], targets, test, weight[test], None))
+    columns = np.roll(np.arange(120), 5)
+    # Scaled to one variance the columns would have a flat spectrum.
+    latent = np.random.default_rng(1).normal(size=(150, 9)) * np.geomspace(9, 1, 9)
+    X = X + latent @ np.random.default_rng(2).normal(size=(9, 120))
+    together = _boosting._fit_together(X, columns, folds, 4)
+    for one, fold in zip(together, folds, strict=True):
+        other = _boosting._fit_alone(X, columns, fold, 4)
+        assert_allclose(one.transform(X), other.transform(X), atol=2e-3)
+
+
+def test_large_tables_are_read_anew_with_the_same_result(table, monkeypatch):
+    X = 3 + table
+    folds = []
+    for train, test in KFold(3, shuffle=True, random_state=0).split(X):
+        targets = np.zeros((len(train), 1))
+        folds.append(Fold(train, None, targets, test, None, None))
+    held = _boosting._fit_together(X, np.arange(120), folds, 3)
+    monkeypatch.setattr(_boosting, "_HELD_BYTES", 0)
+    monkeypatch.setattr(_boosting, "_PRODUCT_ROWS", 31)
+    anew = _boosting._fit_together(X, np.arange(120), folds, 3)
+    for one, other in zip(held, anew, strict=True):
+        assert_allclose(one.transform(X), other.transform(X), atol=2e-3)
+
+
+def test_small_tables_are_compressed_fold_by_fold(table):
+    targets = np.zeros((100, 1))
+    fold = Fold(np.arange(100), None, targets, np.arange(100, 150), None, None)
+    (found,) = fit_compressors(table, np.arange(120), [fold], 3)
+    expected = _boosting._fit_alone(table, np.arange(120), fold, 3)
+    assert_array_equal(found.projection, expected.projection)
