@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "features": {"audio", "pairs", "store", "encoders"},
     "agreement": {"families", "_linalg"},
     "stacking": {"families", "_linalg", "metrics"},
-    "datasets": {"metrics"},
+    "datasets": {"audio", "metrics"},
     "systems": {"features", "agreement", "stacking"},
     "_demo": {"datasets", "metrics", "stacking", "systems"},
     "_cache_command": {"store"},
