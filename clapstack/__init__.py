@@ -18,7 +18,9 @@ _HOME = {
     "MsClapPairFeatures": "clapstack.features",
     "PairFeatures": "clapstack.features",
     "PrecomputedPairFeatures": "clapstack.features",
+    "list_systems": "clapstack.systems",
     "make_clap_stack": "clapstack.systems",
+    "make_system": "clapstack.systems",
 }
 
 __all__ = [
@@ -28,7 +30,9 @@ __all__ = [
     "MsClapPairFeatures",
     "PairFeatures",
     "PrecomputedPairFeatures",
+    "list_systems",
     "make_clap_stack",
+    "make_system",
 ]
 
 

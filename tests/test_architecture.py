@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "agreement": {"families", "_linalg"},
     "stacking": {"families", "_linalg", "metrics"},
     "datasets": {"audio", "metrics"},
-    "systems": {"features", "agreement", "stacking"},
+    "systems": {"families", "features", "agreement", "stacking"},
     "_demo": {"datasets", "metrics", "stacking", "systems"},
     "_cache_command": {"store"},
     "cli": {"_cache_command", "_demo", "systems", "datasets"},
