@@ -13,13 +13,14 @@ from clapstack.datasets._simulated import (
 )
 from clapstack.datasets._sounds import SoundClass, load_bundled_sounds, sound_classes
 from clapstack.datasets._splits import find_overlaps, probe_split
-from clapstack.datasets._xacle import load_xacle, load_xacle_ranking
+from clapstack.datasets._xacle import list_xacle_splits, load_xacle, load_xacle_ranking
 
 __all__ = [
     "SimulatedCaption",
     "SimulatedScene",
     "SoundClass",
     "find_overlaps",
+    "list_xacle_splits",
     "load_bundled_sounds",
     "load_relate",
     "load_xacle",

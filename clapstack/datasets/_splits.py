@@ -14,13 +14,18 @@ from clapstack.datasets._tables import take_pairs
 __all__ = ["find_overlaps", "probe_split"]
 
 
-def find_overlaps(splits: Mapping[str, Bunch]) -> pd.DataFrame:
+def find_overlaps(
+    splits: Mapping[str, Bunch], keys: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Find clips that stand in two splits.
 
     Parameters
     ----------
     splits : mapping of str to Bunch
         Loaded splits by name, the training split first.
+    keys : mapping of str to str, default=None
+        What :func:`clapstack.audio.audio_key` gives for each path, where it is known.
+        None reads every clip.
 
     Returns
     -------
@@ -51,7 +56,7 @@ def find_overlaps(splits: Mapping[str, Bunch]) -> pd.DataFrame:
         for name, audio, text in zip(
             data.ids, data.X["audio"], data.X["text"], strict=True
         ):
-            key = audio_key(audio)
+            key = audio_key(audio) if keys is None else keys[audio]
             here.setdefault(key, []).append((split, name, text))
             rows += [
                 {

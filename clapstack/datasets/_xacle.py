@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 
 from clapstack.datasets._tables import refuse_rows, refuse_texts_and_scores, shorten
 
-__all__ = ["load_xacle", "load_xacle_ranking"]
+__all__ = ["list_xacle_splits", "load_xacle", "load_xacle_ranking"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -130,6 +130,50 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     )
 
 
+def list_xacle_splits(root: str | Path) -> list[str]:
+    """Return the splits whose tables an XACLE folder holds.
+
+    Parameters
+    ----------
+    root : path
+        As for :func:`load_xacle`.
+
+    Returns
+    -------
+    splits : list of str
+        Of ``train``, ``validation`` and ``test``, in this order.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or it has no training split.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from clapstack.datasets import list_xacle_splits, make_simulated_xacle
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     root = make_simulated_xacle(folder, n_train=1, n_validation=1, n_test=1)
+    ...     list_xacle_splits(root)
+    ['train', 'validation', 'test']
+    """
+    splits = [
+        split
+        for split in SPLITS
+        if any(
+            (_challenge_folder(Path(root), split) / "meta_data" / name).exists()
+            for name in _tables(split)
+        )
+    ]
+    if "train" not in splits:
+        msg = (
+            f"{str(root)!r} has no tables of the training split (meta_data/train.csv, "
+            "meta_data/train_average.csv). Unpack the development data there."
+        )
+        raise FileNotFoundError(msg)
+    return splits
+
+
 def load_xacle_ranking() -> pd.DataFrame:
     """Return the official ranking of 2026, the baselines and the paper's results.
 
@@ -171,11 +215,14 @@ def _challenge_folder(root: Path, split: str) -> Path:
             "writes a simulated one."
         )
         raise FileNotFoundError(msg)
-    tables = (f"{split}_average.csv", f"{split}.csv")
     for folder in folders:
-        if any((folder / "meta_data" / name).exists() for name in tables):
+        if any((folder / "meta_data" / name).exists() for name in _tables(split)):
             return folder
     return folders[0]
+
+
+def _tables(split: str) -> tuple[str, str]:
+    return f"{split}_average.csv", f"{split}.csv"
 
 
 def _read(
