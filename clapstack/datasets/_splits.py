@@ -112,7 +112,7 @@ def probe_split(
     -----
     The paper does not say which pairs its probes used, so figures of other draws differ
     from it by chance: at 128 pairs, an interval of 95 % around an SRCC of .57 is about
-    .24 wide. A smaller part of one seed is the beginning of a larger one.
+    .25 wide. A smaller part of one seed is the beginning of a larger one.
 
     Examples
     --------
