@@ -154,7 +154,7 @@ def make_system(
     cache : path, "auto" or None, default="auto"
         Where embeddings are stored.
     n_jobs : int, default=None
-        Jobs of a stack's first level.
+        Jobs of whatever is fitted out of fold.
     verbose : bool, default=False
         Show progress.
 
@@ -208,7 +208,7 @@ def make_system(
         steps = [("mlp", _make_mlp(random_state))]
     elif record.regressor == "svr":
         first, second = ("m2d_clap", "msclap"), ("laion_unfused", "whisper")
-        svrs = make_two_svrs(first, second, cv, random_state)
+        svrs = make_two_svrs(first, second, cv, random_state, n_jobs)
         steps = [("distances", PairDistances()), ("svrs", svrs)]
     else:
         steps = [("ridge", StandardizedRidge())]
@@ -250,7 +250,7 @@ def _stack_steps(
 
 def _make_mlp(random_state: int) -> TransformedTargetRegressor:
     mlp = MLPRegressor(
-        hidden_layer_sizes=(1024, 256),
+        hidden_layer_sizes=(256,),
         early_stopping=True,
         random_state=random_state,
     )

@@ -92,13 +92,14 @@ _FAMILIES = (
         "m2d_clap",
         "M2dClapPairFeatures",
         "m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025/checkpoint-30.pth",
-        "checkpoint-30.pth in a folder of that name, and bert-base-uncased's tokenizer",
+        "checkpoint-30.pth of NTT's project m2d, and bert-base-uncased's "
+        "tokenizer.json (or vocab.txt) beside it",
     ),
     Family(
         "beats",
         "BeatsFeatures",
         "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
-        "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
+        "that file, of Microsoft's project unilm",
     ),
     Family("wavlm", "WavLmFeatures", "microsoft/wavlm-large", _HF_AUDIO),
     Family(
@@ -111,7 +112,7 @@ _FAMILIES = (
         "eat",
         "EatFeatures",
         "worstchan/EAT-base_epoch30_pretrain",
-        "config.json, model.safetensors",
+        "config.json, model.safetensors (or pytorch_model.bin)",
     ),
     Family("whisper", "WhisperFeatures", "openai/whisper-base", _HF_AUDIO),
     Family(

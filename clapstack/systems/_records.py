@@ -118,8 +118,8 @@ _TARGET = (
 )
 _PROBED = (_BEATS, _RIDGE, _PROBE, _CLIPS)
 _BASELINE_MLP = (
-    "One MLP of 1,024 and 256 units, stopped by a tenth of the training pairs, takes "
-    "the place of the projector and predictor and of their losses."
+    "One MLP with a layer of 256 units, stopped by a tenth of the training pairs, "
+    "takes the place of the trained layers and of their losses."
 )
 
 _RECORDS = (

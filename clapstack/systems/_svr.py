@@ -169,7 +169,11 @@ class PairDistances(TransformerMixin, BaseEstimator):
 
 
 def make_two_svrs(
-    first: Sequence[str], second: Sequence[str], cv: Any, random_state: int
+    first: Sequence[str],
+    second: Sequence[str],
+    cv: Any,
+    random_state: int,
+    n_jobs: int | None = None,
 ) -> StackingRegressor:
     """Return two support vector regressors, weighted out of fold.
 
@@ -181,6 +185,8 @@ def make_two_svrs(
         Splits on which the two weights are fitted.
     random_state : int
         Shuffles the folds of an int `cv`.
+    n_jobs : int, default=None
+        Processes over regressors and folds.
 
     Returns
     -------
@@ -194,6 +200,7 @@ def make_two_svrs(
         [(name, _svr(families, epsilon)) for name, families, epsilon in parts],
         final_estimator=LinearRegression(fit_intercept=False, positive=True),
         cv=cv,
+        n_jobs=n_jobs,
     )
 
 
