@@ -8,6 +8,7 @@ from sklearn.model_selection import GridSearchCV
 import clapstack.features
 from clapstack import list_systems, make_clap_stack, make_system
 from clapstack.datasets import load_xacle_ranking
+from clapstack.features import PAIR_BLOCKS
 from clapstack.systems import FAMILIES, bundled_checkpoints, describe_system
 
 BUNDLED = [
@@ -113,7 +114,7 @@ def test_system_survives_a_grid_search(name, challenge, cache):
     train, _ = challenge
     pipeline = make_system(name, checkpoints="bundled", cache=cache, device="cpu")
     family = describe_system(name).families[0]
-    grid = {f"features__{family}__crop": ["windows", "start"]}
+    grid = {f"features__{family}__blocks": [PAIR_BLOCKS, ("audio", "text", "cosine")]}
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise", refit=False)
     assert len(search.fit(train.X, train.y).cv_results_["params"]) == 2
 
