@@ -25,7 +25,9 @@ _HOME = {
     "PrecomputedPairFeatures": "clapstack.features",
     "WavLmFeatures": "clapstack.features",
     "WhisperFeatures": "clapstack.features",
+    "list_systems": "clapstack.systems",
     "make_clap_stack": "clapstack.systems",
+    "make_system": "clapstack.systems",
 }
 
 __all__ = [
@@ -42,7 +44,9 @@ __all__ = [
     "PrecomputedPairFeatures",
     "WavLmFeatures",
     "WhisperFeatures",
+    "list_systems",
     "make_clap_stack",
+    "make_system",
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clapstack._cache_command import cache_app
+from clapstack._xacle_command import xacle_app
 
 app = typer.Typer(
     add_completion=False,
@@ -16,6 +17,7 @@ app = typer.Typer(
     help="Predict how well an audio clip satisfies a text prompt (0-10).",
 )
 app.add_typer(cache_app, name="cache")
+app.add_typer(xacle_app, name="xacle")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The XACLE challenge folder, real or simulated."""
+"""The XACLE challenge folder, real or simulated, and its official ranking."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 from sklearn.utils import Bunch
 
-__all__ = ["load_xacle"]
+from clapstack.datasets._tables import refuse_rows, refuse_texts_and_scores, shorten
+
+__all__ = ["list_xacle_splits", "load_xacle", "load_xacle_ranking"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -20,7 +22,10 @@ _RATING_SCHEMAS = (
     ("wav_file_name", "text", "score"),
     ("wave_file_name", "text", "11-point semantic-alignment score"),
 )
-_SHOWN = 10
+# The development data and, as of 2026, the test data are two downloads.
+_FOLDERS = ("XACLE_dataset", "XACLE_test_data")
+_KEY = "wav_file_name"
+_RANKING = Path(__file__).with_name("xacle_2026_ranking.csv")
 
 
 def load_xacle(root: str | Path, split: str = "train") -> Bunch:
@@ -30,7 +35,8 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     ----------
     root : path
         The challenge folder: the one that holds ``meta_data`` and ``wav``, or its
-        parent with ``XACLE_dataset`` inside.
+        parent with ``XACLE_dataset``, or ``XACLE_test_data`` for the test split,
+        inside. The 2027 edition inherits the development data of 2026 and its layout.
     split : {"train", "validation", "test"}, default="train"
         Which split.
 
@@ -38,7 +44,7 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     -------
     data : Bunch
         X : DataFrame of shape (n_pairs, 2)
-            ``audio`` (absolute path of the WAV file) and ``text``.
+            ``audio`` (path of the WAV file) and ``text``.
         y : ndarray of shape (n_pairs,), float64, or None
             Mean ratings in [0, 10]; None for a test split without ratings.
         ratings : DataFrame or None
@@ -46,20 +52,29 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
             where the file has it.
         ids : ndarray of shape (n_pairs,), object
             Names of the WAV files.
+        simulated : bool
+            Whether :func:`make_simulated_xacle` made it: no human rated it.
 
     Raises
     ------
     FileNotFoundError
         If the folder, its tables or any WAV file is missing; rows are named.
     ValueError
-        If columns are unknown, a WAV file is listed twice, a text is missing, or a
-        score is missing or outside 0-10; rows are named.
+        If columns are unknown, a WAV file is listed twice, a text is missing or is
+        another one among the ratings, or a score is missing or outside 0-10; rows are
+        named.
+
+    See Also
+    --------
+    find_overlaps : Pairs that stand in two splits.
+    load_relate : The challenge's predecessor, whose ratings are public.
 
     Notes
     -----
     Columns are read by name, in either spelling in use: ``wav_file_name, text,
     average_score`` and, per rating, ``score``; or ``wave_file_name, text,
     average_semantic_alignement_score`` and ``11-point semantic-alignment score``.
+    Where there are ratings alone, as in the test data of 2026, their means are taken.
 
     Examples
     --------
@@ -72,7 +87,7 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     if split not in SPLITS:
         msg = f"split must be one of {SPLITS}; got {split!r}."
         raise ValueError(msg)
-    root = _challenge_folder(Path(root))
+    root = _challenge_folder(Path(root), split)
     average_file = root / "meta_data" / f"{split}_average.csv"
     rating_file = root / "meta_data" / f"{split}.csv"
     ratings = None
@@ -81,11 +96,12 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     if average_file.exists():
         pairs = _read(average_file, _AVERAGE_SCHEMAS, "average_score", scored=True)
     elif ratings is not None:
-        pairs = ratings.drop_duplicates(["wav_file_name", "text"])
+        pairs = ratings.drop_duplicates([_KEY, "text"])
         if "score" in ratings:
-            keys = [ratings["wav_file_name"], ratings["text"]]
+            keys = [ratings[_KEY], ratings["text"]]
             means = ratings["score"].groupby(keys).transform("mean")
             pairs = pairs.assign(average_score=means[pairs.index])
+        pairs = pairs.reset_index(drop=True)
     else:
         msg = (
             f"load_xacle found neither {average_file.name!r} nor {rating_file.name!r} "
@@ -93,56 +109,120 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
             "the tables of the challenge there."
         )
         raise FileNotFoundError(msg)
-    _refuse(
-        pairs["wav_file_name"].duplicated(),
-        pairs,
-        average_file if average_file.exists() else rating_file,
-        "the WAV file is listed more than once",
-        "Keep one row per clip.",
-    )
-    paths = [root / "wav" / split / name for name in pairs["wav_file_name"]]
-    missing = pd.Series([not path.is_file() for path in paths], index=pairs.index)
-    if missing.any():
-        names = list(pairs.loc[missing, "wav_file_name"])
+    source = str(average_file if average_file.exists() else rating_file)
+    what = "the WAV file is listed more than once|Keep one row per clip."
+    refuse_rows(pairs[_KEY].duplicated(), pairs, _KEY, source, what)
+    paths = [root / "wav" / split / name for name in pairs[_KEY]]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
         msg = (
-            f"{len(names)} of {len(pairs)} WAV files of split {split!r} are missing "
-            f"from {str(root / 'wav' / split)!r}: {_shorten(names)}. Unpack the audio "
+            f"{len(missing)} of {len(pairs)} WAV files of split {split!r} are missing "
+            f"from {str(root / 'wav' / split)!r}: {shorten(missing)}. Unpack the audio "
             "of the challenge there."
         )
         raise FileNotFoundError(msg)
-    texts = pairs["text"].to_list()
-    X = pd.DataFrame({"audio": [str(path) for path in paths], "text": texts})
-    y = None
-    if "average_score" in pairs:
-        y = pairs["average_score"].to_numpy(dtype=float)
-    if ratings is not None and "score" in ratings:
-        row_of = {name: row for row, name in enumerate(pairs["wav_file_name"])}
-        ratings.insert(0, "pair", ratings["wav_file_name"].map(row_of))
-        _refuse(
-            ratings["pair"].isna(),
-            ratings,
-            rating_file,
-            f"the WAV file is not in {average_file.name!r}",
-            "Remove the row, or add the pair.",
-        )
-        ratings = ratings.drop(columns=["wav_file_name", "text"])
-        ratings = ratings.astype({"pair": int})
-    else:
-        ratings = None
-    ids = pairs["wav_file_name"].to_numpy(dtype=object)
-    return Bunch(X=X, y=y, ratings=ratings, ids=ids)
-
-
-def _challenge_folder(root: Path) -> Path:
-    for folder in (root, root / "XACLE_dataset"):
-        if (folder / "meta_data").is_dir():
-            return folder
-    msg = (
-        f"load_xacle found no folder 'meta_data' in {str(root)!r}. Pass the folder "
-        "that holds 'meta_data' and 'wav'; clapstack.datasets.make_simulated_xacle "
-        "writes a simulated one."
+    return Bunch(
+        X=pd.DataFrame({"audio": list(map(str, paths)), "text": list(pairs["text"])}),
+        y=pairs["average_score"].to_numpy(float) if "average_score" in pairs else None,
+        ratings=_of_pairs(ratings, pairs, rating_file, source),
+        ids=pairs[_KEY].to_numpy(dtype=object),
+        simulated=(root / "simulated_truth.csv").exists(),
     )
-    raise FileNotFoundError(msg)
+
+
+def list_xacle_splits(root: str | Path) -> list[str]:
+    """Return the splits whose tables an XACLE folder holds.
+
+    Parameters
+    ----------
+    root : path
+        As for :func:`load_xacle`.
+
+    Returns
+    -------
+    splits : list of str
+        Of ``train``, ``validation`` and ``test``, in this order.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or it has no training split.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from clapstack.datasets import list_xacle_splits, make_simulated_xacle
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     root = make_simulated_xacle(folder, n_train=1, n_validation=1, n_test=1)
+    ...     list_xacle_splits(root)
+    ['train', 'validation', 'test']
+    """
+    splits = [
+        split
+        for split in SPLITS
+        if any(
+            (_challenge_folder(Path(root), split) / "meta_data" / name).exists()
+            for name in _tables(split)
+        )
+    ]
+    if "train" not in splits:
+        msg = (
+            f"{str(root)!r} has no tables of the training split (meta_data/train.csv, "
+            "meta_data/train_average.csv). Unpack the development data there."
+        )
+        raise FileNotFoundError(msg)
+    return splits
+
+
+def load_xacle_ranking() -> pd.DataFrame:
+    """Return the official ranking of 2026, the baselines and the paper's results.
+
+    Returns
+    -------
+    ranking : DataFrame
+        ``rank`` (missing for what did not take part), ``system``, ``srcc``, ``lcc``,
+        ``ktau``, ``mse`` on the test split, ``kind`` (``official``, ``baseline`` or
+        ``paper``) and ``what``; the highest SRCC first.
+
+    Notes
+    -----
+    The organisers' results page gives ranks 1 to 10 and the baseline of 2026; that of
+    2027 is stated with its code; the rest is Table 1 of the paper.
+
+    Examples
+    --------
+    >>> from clapstack.datasets import load_xacle_ranking
+    >>> load_xacle_ranking()[["system", "srcc"]].head(2)
+                 system    srcc
+    0        Sun_NPU_01  0.6402
+    1  Chunarkar_NTHU_01  0.6382
+    """
+    ranking = pd.read_csv(_RANKING, dtype={"rank": "Int64"})
+    return ranking.sort_values("srcc", ascending=False, ignore_index=True)
+
+
+def _challenge_folder(root: Path, split: str) -> Path:
+    """Return the folder that holds the split's tables, else one that holds any."""
+    folders = [
+        folder
+        for folder in (root, *(root / name for name in _FOLDERS))
+        if (folder / "meta_data").is_dir()
+    ]
+    if not folders:
+        msg = (
+            f"load_xacle found no folder 'meta_data' in {str(root)!r}. Pass the folder "
+            "that holds 'meta_data' and 'wav'; clapstack.datasets.make_simulated_xacle "
+            "writes a simulated one."
+        )
+        raise FileNotFoundError(msg)
+    for folder in folders:
+        if any((folder / "meta_data" / name).exists() for name in _tables(split)):
+            return folder
+    return folders[0]
+
+
+def _tables(split: str) -> tuple[str, str]:
+    return f"{split}_average.csv", f"{split}.csv"
 
 
 def _read(
@@ -161,42 +241,27 @@ def _read(
             f"{list(table.columns)}. Rename them, or export the table again."
         )
         raise ValueError(msg)
-    ours = ("wav_file_name", "text", score)
-    table = table.rename(columns=dict(zip(names, ours, strict=True)))
-    kept = [*ours, "listener_id"]
-    table = table[[name for name in kept if name in table]].astype(
-        {"wav_file_name": str, "text": str}
-    )
-    blank = table["text"].str.strip() == ""
-    _refuse(blank, table, path, "the text is empty", "Fill it in.")
-    if score in table:
-        numbers = pd.to_numeric(table[score], errors="coerce")
-        wrong = ~numbers.between(0, 10)
-        _refuse(
-            wrong, table, path, "the score is not a number from 0 to 10", "Correct it."
-        )
-        table[score] = numbers
-    return table
+    table = table.rename(columns=dict(zip(names, (_KEY, "text", score), strict=True)))
+    kept = [name for name in (_KEY, "text", score, "listener_id") if name in table]
+    table = table[kept].astype({_KEY: str, "text": str})
+    return refuse_texts_and_scores(table, _KEY, score, str(path))
 
 
-def _refuse(
-    bad: pd.Series[bool], table: pd.DataFrame, path: Path, what: str, remedy: str
-) -> None:
-    """Raise a ValueError that names the bad rows of a table."""
-    if bad.any():
-        rows = [
-            f"line {line + 2} ({name})"
-            for line, name in zip(
-                bad.to_numpy().nonzero()[0],
-                table.loc[bad.to_numpy(), "wav_file_name"],
-                strict=True,
-            )
-        ]
-        msg = f"{str(path)!r}: {what} in {_shorten(rows)}. {remedy}"
-        raise ValueError(msg)
-
-
-def _shorten(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    more = len(names) - _SHOWN
-    return shown if more <= 0 else f"{shown} and {more} more"
+def _of_pairs(
+    ratings: pd.DataFrame | None, pairs: pd.DataFrame, path: Path, source: str
+) -> pd.DataFrame | None:
+    """Return the ratings with the row of their pair, or None if there are none."""
+    if ratings is None or "score" not in ratings:
+        return None
+    row_of = {name: row for row, name in enumerate(pairs[_KEY])}
+    pair = ratings[_KEY].map(row_of)
+    table = Path(source).name
+    what = f"the WAV file is not in {table!r}|Remove the row, or add the pair."
+    refuse_rows(pair.isna(), ratings, _KEY, str(path), what)
+    pair = pair.astype(int)
+    text = pairs["text"].to_numpy()[pair]
+    what = f"the text is another one than in {table!r}|Correct one of them."
+    refuse_rows(ratings["text"] != text, ratings, _KEY, str(path), what)
+    ratings = ratings.drop(columns=[_KEY, "text"])
+    ratings.insert(0, "pair", pair)
+    return ratings

@@ -4,7 +4,7 @@ import pytest
 import soundfile as sf
 from numpy.testing import assert_allclose
 
-from clapstack.datasets import load_xacle
+from clapstack.datasets import load_xacle, load_xacle_ranking
 
 
 @pytest.fixture
@@ -146,3 +146,44 @@ def test_missing_split_is_named(folder):
 def test_unknown_split_is_refused(folder):
     with pytest.raises(ValueError, match="split must be one of"):
         load_xacle(folder, "dev")
+
+
+def test_test_data_may_be_a_folder_of_its_own(folder):
+    other = folder.with_name("XACLE_test_data")
+    (other / "meta_data").mkdir(parents=True)
+    (folder / "wav" / "train").rename(other / "wav")
+    (other / "wav").rename(other / "test")
+    (other / "wav").mkdir()
+    (other / "test").rename(other / "wav" / "test")
+    table = pd.read_csv(folder / "meta_data" / "train_average.csv")
+    table = table.rename(
+        columns={
+            "wav_file_name": "wave_file_name",
+            "average_score": "11-point semantic-alignment score",
+        }
+    ).assign(listener_id=["7", "7", "8"])
+    table.to_csv(other / "meta_data" / "test.csv", index=False)
+    data = load_xacle(folder.parent, "test")
+    assert_allclose(data.y, [2, 0, 10])
+    assert data.ratings["listener_id"].to_list() == ["7", "7", "8"]
+
+
+def test_rating_of_another_text_is_named(folder):
+    pairs = pd.read_csv(folder / "meta_data" / "train_average.csv")
+    ratings = pairs.assign(score=4, text=["c", "another", "b"])
+    ratings.to_csv(folder / "meta_data" / "train.csv", index=False)
+    with pytest.raises(ValueError, match=r"another one than .* line 3 \(00000\.wav\)"):
+        load_xacle(folder)
+
+
+def test_real_folder_is_told_from_a_simulated_one(folder, simulated_folder):
+    assert not load_xacle(folder).simulated
+    assert load_xacle(simulated_folder).simulated
+
+
+def test_ranking_is_sorted_and_complete():
+    ranking = load_xacle_ranking()
+    assert ranking["srcc"].is_monotonic_decreasing
+    official = ranking[ranking["kind"] == "official"]
+    assert official["rank"].to_list() == list(range(1, 11))
+    assert ranking[["srcc", "lcc", "ktau", "mse"]].notna().all(axis=None)

@@ -172,7 +172,7 @@ def test_fast_srcc_bootstrap_handles_ties_and_constant_resamples(rows):
 
 def test_bootstrap_in_chunks_is_the_bootstrap_in_one(scores, monkeypatch):
     whole = bootstrap_interval(srcc, *scores, n_resamples=50)
-    monkeypatch.setattr(metrics, "_CHUNK_ELEMENTS", 7 * len(scores[0]))
+    monkeypatch.setattr(metrics._bootstrap, "_CHUNK_ELEMENTS", 7 * len(scores[0]))
     assert bootstrap_interval(srcc, *scores, n_resamples=50) == whole
 
 

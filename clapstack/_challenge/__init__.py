@@ -1,0 +1,24 @@
+"""Running systems on the challenge: predictions, figures, submissions, tables."""
+
+from clapstack._challenge._checkpoints import MissingCheckpointsError
+from clapstack._challenge._predictions import (
+    match_predictions,
+    read_predictions,
+    read_truth,
+    write_predictions,
+)
+from clapstack._challenge._report import place_in_ranking, read_results, results_table
+from clapstack._challenge._run import check_challenge, run_systems
+
+__all__ = [
+    "MissingCheckpointsError",
+    "check_challenge",
+    "match_predictions",
+    "place_in_ranking",
+    "read_predictions",
+    "read_results",
+    "read_truth",
+    "results_table",
+    "run_systems",
+    "write_predictions",
+]

@@ -1,0 +1,90 @@
+"""Making sure, before anything else, that all weights are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from clapstack.exceptions import CheckpointError
+from clapstack.systems import FAMILIES, describe_system
+
+
+class MissingCheckpointsError(CheckpointError):
+    """Weights are not at hand; the message lists the files and where to put them.
+
+    Parameters
+    ----------
+    faults : mapping of (str, str) to str
+        What is wrong, by family and checkpoint.
+    users : mapping of str to list of str
+        Which systems want a family.
+    """
+
+    def __init__(
+        self, faults: Mapping[tuple[str, str], str], users: Mapping[str, list[str]]
+    ):
+        lines = ["These checkpoints are needed and could not be loaded:"]
+        for (family, checkpoint), reason in faults.items():
+            systems = users[family]
+            spare = all(family in describe_system(name).optional for name in systems)
+            remedy = f"--checkpoint {family}=PATH" + f" or --without {family}" * spare
+            lines += [
+                "",
+                f"  {family}: {checkpoint}",
+                f"    wanted by  {', '.join(systems)}",
+                f"    files      {FAMILIES[family].files}",
+                f"    where      any folder of this machine; say which with {remedy}",
+                f"    reason     {reason}",
+            ]
+        lines += [
+            "",
+            "Nothing was computed, and nothing was taken in their place. --bundled",
+            "runs on the mini checkpoints, which know the bundled sounds only.",
+        ]
+        super().__init__("\n".join(lines))
+
+
+def load_weights(
+    pipelines: Mapping[str, Pipeline], X: pd.DataFrame
+) -> dict[str, dict[str, str]]:
+    """Load every encoder once; return the fingerprints of the weights.
+
+    Parameters
+    ----------
+    pipelines : mapping of str to Pipeline
+        Systems by name.
+    X : DataFrame
+        Any pairs; nothing is encoded.
+
+    Returns
+    -------
+    fingerprints : dict of str to dict of str to str
+        By system and family.
+
+    Raises
+    ------
+    MissingCheckpointsError
+        With every checkpoint that cannot be loaded.
+    """
+    fingerprints: dict[str, dict[str, str]] = {}
+    known: dict[tuple[str, str], str] = {}
+    faults: dict[tuple[str, str], str] = {}
+    users: dict[str, list[str]] = {}
+    for name, pipeline in pipelines.items():
+        fingerprints[name] = {}
+        for family, transformer in pipeline["features"].transformer_list:
+            place = (family, transformer.checkpoint)
+            users.setdefault(family, []).append(name)
+            if place not in known and place not in faults:
+                try:
+                    known[place] = clone(transformer).fit(X[:1]).fingerprint_
+                except CheckpointError as error:
+                    faults[place] = str(error)
+            if place in known:
+                fingerprints[name][family] = known[place]
+    if faults:
+        raise MissingCheckpointsError(faults, users)
+    return fingerprints

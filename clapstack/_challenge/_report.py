@@ -1,0 +1,168 @@
+"""Tables of what was reached, beside what is in print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from clapstack.datasets import load_xacle_ranking
+from clapstack.systems import describe_system, list_systems
+
+METRICS = ("srcc", "lcc", "ktau", "mse")
+
+_SIMULATED = (
+    "**SIMULATED**: no human rated these pairs. The figures show that the system "
+    "works, and compare with no published one.\n"
+)
+_MINI = (
+    "**MINI CHECKPOINTS**: these know the bundled sounds only, and say nothing of the "
+    "published ones.\n"
+)
+
+
+def read_results(out: Path) -> pd.DataFrame:
+    """Return one row per finished system and rated split in a folder of results.
+
+    Parameters
+    ----------
+    out : Path
+        What :func:`run_systems` wrote.
+
+    Returns
+    -------
+    results : DataFrame
+        ``system``, ``split``, ``n_train``, ``n_pairs``, each metric with ``_low`` and
+        ``_high``, ``published_`` of each, ``simulated``, ``bundled``.
+    """
+    order = {name: number for number, name in enumerate(list_systems())}
+    rows = []
+    for path in sorted(out.glob("*/record.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        rows += [
+            _row(record, split, told)
+            for split, told in record["splits"].items()
+            if told["report"] is not None
+        ]
+    rows.sort(key=lambda row: (row["split"] == "probe", order[row["system"]]))
+    reports = [f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")]
+    columns = ["system", "split", "n_train", "n_pairs", *reports]
+    columns += [f"published_{metric}" for metric in METRICS]
+    return pd.DataFrame(rows, columns=[*columns, "simulated", "bundled"])
+
+
+def format_results(results: pd.DataFrame) -> str:
+    """Return the results as a Markdown page."""
+    lines = ["# Results\n"]
+    if results["simulated"].any():
+        lines.append(_SIMULATED)
+    if results["bundled"].any():
+        lines.append(_MINI)
+    lines.append(results_table(results))
+    lines.append(
+        "\nIn brackets: bootstrap intervals of 95 %. After the stroke: the published "
+        "figure of the row, where there is one.\n"
+    )
+    return "\n".join(lines)
+
+
+def results_table(results: pd.DataFrame) -> str:
+    """Return the results as a Markdown table.
+
+    Parameters
+    ----------
+    results : DataFrame
+        As :func:`run_systems` returns it.
+
+    Returns
+    -------
+    table : str
+        One row per system and split; simulated rows and mini checkpoints say so.
+    """
+    header = ["system", "split", "pairs", *map(str.upper, METRICS)]
+    rows = []
+    for _, row in results.iterrows():
+        marks = [name for name in ("simulated", "bundled") if row[name]]
+        split = " ".join([row["split"], *(f"({mark})" for mark in marks)])
+        cells = [row["system"], split, f"{row['n_train']:,} / {row['n_pairs']:,}"]
+        rows.append([*cells, *(_cell(row, metric) for metric in METRICS)])
+    return _markdown(header, rows)
+
+
+def place_in_ranking(results: pd.DataFrame) -> str:
+    """Return the official ranking of 2026 with the rated test results in it.
+
+    Simulated results have no place in it and are left out.
+
+    Parameters
+    ----------
+    results : DataFrame
+        As :func:`run_systems` returns it.
+
+    Returns
+    -------
+    table : str
+        A Markdown table.
+    """
+    ranking = load_xacle_ranking()
+    official = ranking.loc[ranking["kind"] == "official", "srcc"]
+    rows = [
+        (
+            row["srcc"],
+            [
+                "" if pd.isna(row["rank"]) else str(row["rank"]),
+                row["system"],
+                *(f"{row[metric]:.4f}" for metric in METRICS),
+                row["kind"],
+            ],
+        )
+        for _, row in ranking.iterrows()
+    ]
+    ours = results[(results["split"] == "test") & ~results["simulated"].astype(bool)]
+    for _, row in ours.iterrows():
+        would = 1 + int((official > row["srcc"]).sum())
+        cells = [f"{row[metric]:.4f}" for metric in METRICS]
+        note = f"this run, would rank {would}" + ", mini checkpoints" * row["bundled"]
+        rows.append((row["srcc"], ["", f"**{row['system']}**", *cells, note]))
+    rows.sort(key=lambda pair: -pair[0])
+    header = ["rank", "system", *map(str.upper, METRICS), ""]
+    return _markdown(header, [cells for _, cells in rows])
+
+
+def _row(record: Mapping[str, Any], split: str, told: Mapping[str, Any]) -> dict:
+    name = record["identity"]["system"]
+    published = describe_system(name).published.get(split)
+    figures = {} if published is None else published._asdict()
+    return {
+        "system": name,
+        "split": split,
+        "n_train": record["n_train"],
+        "n_pairs": told["n_pairs"],
+        **told["report"],
+        **{f"published_{metric}": value for metric, value in figures.items()},
+        "simulated": record["simulated"],
+        "bundled": any(
+            checkpoint.startswith("bundled:")
+            for checkpoint in record["checkpoints"].values()
+        ),
+    }
+
+
+def _cell(row: pd.Series, metric: str) -> str:
+    cell = (
+        f"{row[metric]:.4f} [{row[f'{metric}_low']:.3f}, {row[f'{metric}_high']:.3f}]"
+    )
+    published = row[f"published_{metric}"]
+    return cell if pd.isna(published) else f"{cell} / {published:.4f}"
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )

@@ -1,0 +1,224 @@
+"""The ``clapstack xacle`` command: a challenge, from the folder to the ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["xacle_app"]
+
+xacle_app = typer.Typer(
+    no_args_is_help=True,
+    help="Take part in the XACLE challenge: check its folder, run systems by name, "
+    "evaluate, submit, and see where a result stands.",
+)
+
+Data = Annotated[
+    Path, typer.Option("--data", help="The challenge folder, or its parent.")
+]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder of predictions, records and tables.")
+]
+
+
+@xacle_app.command()
+def systems(
+    name: Annotated[str | None, typer.Argument(help="One system, in detail.")] = None,
+) -> None:
+    """List the systems, or tell what one is, needs and reached in print."""
+    from clapstack.systems import describe_system, list_systems
+
+    with _told("systems"):
+        if name is not None:
+            typer.echo(describe_system(name))
+            return
+        for each in list_systems():
+            typer.echo(f"{each:<22}{describe_system(each).title}")
+
+
+@xacle_app.command()
+def check(data: Data) -> None:
+    """Check the folder: clips, scores, and clips that stand in two splits.
+
+    The exit code is 1 if anything is wrong.
+    """
+    from clapstack import _challenge
+
+    with _told("check"):
+        sound = _challenge.check_challenge(data, typer.echo)
+    if not sound:
+        raise typer.Exit(1)
+
+
+@xacle_app.command()
+def run(
+    data: Data,
+    system: Annotated[
+        list[str], typer.Option("--system", help="A system; may be given repeatedly.")
+    ],
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--checkpoint", help="FAMILY=PATH (or hub id) of weights; repeatedly."
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without", help="A family that systems go without, such as beats."
+        ),
+    ] = None,
+    bundled: Annotated[
+        bool,
+        typer.Option("--bundled", help="Mini checkpoints; they know few sounds."),
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe", help="Fit on 512 and judge on 128 pairs (EAT: 256/64)."
+        ),
+    ] = False,
+    out: Out = Path("xacle-results"),
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="Go on if training pairs are held out."),
+    ] = False,
+    random_state: Annotated[int, typer.Option(help="Seed.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips in a pass.")] = 32,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Fit systems on the training split; predict and judge validation and test.
+
+    What is finished stays in the folder of results. After a kill, the same command goes
+    on where it was.
+    """
+    from clapstack import _challenge
+    from clapstack.systems import bundled_checkpoints
+
+    with _told("run"):
+        chosen = {**_pairs_of(checkpoint or []), **dict.fromkeys(without or [])}
+        results = _challenge.run_systems(
+            data,
+            list(dict.fromkeys(system)),
+            checkpoints=bundled_checkpoints(chosen) if bundled else chosen,
+            out=out,
+            probe=probe,
+            allow_overlap=allow_overlap,
+            random_state=random_state,
+            device=device,
+            batch_size=batch_size,
+            verbose=not quiet,
+            echo=typer.echo,
+        )
+        typer.echo(f"\n{_challenge.results_table(results)}\n")
+        typer.echo(f"Tables and predictions are in {out}.")
+
+
+@xacle_app.command()
+def evaluate(
+    predictions: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="CSV of predictions.")
+    ],
+    truth: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, help="CSV of mean scores."),
+    ],
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Bootstrap resamples; 0 for no intervals.")
+    ] = 1000,
+) -> None:
+    """Evaluate predictions as the challenge does; refuse what it would drop."""
+    from clapstack import _challenge
+    from clapstack.metrics import score_report
+
+    with _told("evaluate"):
+        y_true = _challenge.read_truth(truth)
+        scores = _challenge.read_predictions(predictions)
+        y_score = _challenge.match_predictions(
+            scores, list(y_true.index), repr(str(predictions))
+        )
+        report = score_report(y_true.to_numpy(), y_score, n_resamples=resamples)
+        for name in ("srcc", "lcc", "ktau", "mse"):
+            line = f"{name.upper():<5}{report[name]:.4f}"
+            if resamples:
+                low, high = report[f"{name}_low"], report[f"{name}_high"]
+                line += f"  [{low:.4f}, {high:.4f}]"
+            typer.echo(line)
+        typer.echo(f"N    {len(y_score)}")
+
+
+@xacle_app.command()
+def submit(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="A fitted pipeline saved with joblib, or a CSV of predictions. "
+            "Loading a pipeline runs what is in it: load only what you trust.",
+        ),
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    split: Annotated[str, typer.Option(help="Which split.")] = "test",
+) -> None:
+    """Write a submission: every pair of the split once, every digit."""
+    import joblib
+
+    from clapstack import _challenge
+    from clapstack.datasets import load_xacle
+
+    with _told("submit"):
+        loaded = load_xacle(data, split)
+        if source.suffix == ".csv":
+            scores = _challenge.read_predictions(source)
+            y_score = _challenge.match_predictions(
+                scores, list(loaded.ids), repr(str(source))
+            )
+        else:
+            y_score = joblib.load(source).predict(loaded.X)
+        _challenge.write_predictions(out, loaded.ids, y_score)
+        typer.echo(
+            f"{out}: {len(y_score):,} pairs, {len(set(y_score)):,} different scores "
+            f"from {min(y_score):.2f} to {max(y_score):.2f}"
+        )
+
+
+@xacle_app.command()
+def table(out: Out = Path("xacle-results")) -> None:
+    """Show the official ranking of 2026 with the test results of a folder in it."""
+    from clapstack import _challenge
+
+    with _told("table"):
+        results = _challenge.read_results(out)
+        typer.echo(_challenge.place_in_ranking(results))
+        if results["simulated"].any():
+            typer.echo("\nResults on simulated listeners have no place in it.")
+
+
+def _pairs_of(given: list[str]) -> dict[str, str]:
+    pairs = {}
+    for each in given:
+        family, equals, checkpoint = each.partition("=")
+        if not (family and equals and checkpoint):
+            msg = f"--checkpoint takes FAMILY=PATH; got {each!r}."
+            raise ValueError(msg)
+        pairs[family] = checkpoint
+    return pairs
+
+
+@contextmanager
+def _told(command: str) -> Iterator[None]:
+    """Turn what is wrong with the input into a message and exit code 1."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever reads has read enough
+        raise
+    except (OSError, ValueError) as error:
+        typer.echo(f"clapstack xacle {command}: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,156 @@
+"""RELATE, the challenge's predecessor, whose ratings are public."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from sklearn.utils import Bunch
+
+from clapstack.datasets._tables import refuse_rows, refuse_texts_and_scores, shorten
+
+__all__ = ["load_relate"]
+
+_KEY = "wavname"
+_ANCHOR = "anchor label"
+_COLUMNS = (_KEY, "text", "score", "listener_id", _ANCHOR)
+# Only the table of relevance has RELATE's own split; the others name AudioCaps'.
+_SPLITS = {
+    "REL": ("in RELATE dataset", ("train", "validation", "test")),
+    "IS": ("in AudioCaps", ("train", "test")),
+    "OS": ("in AudioCaps", ("train", "test")),
+}
+
+
+def load_relate(
+    audio_root: str | Path,
+    scores_folder: str | Path,
+    *,
+    split: str = "train",
+    score: str = "REL",
+    anchors: bool = False,
+) -> Bunch:
+    """Load RELATE: human 0-10 ratings of text-audio relevance, per listener.
+
+    Parameters
+    ----------
+    audio_root : path
+        The unpacked audio, which holds ``audiocaps``, ``tango`` and so on.
+    scores_folder : path
+        The folder of ``REL.csv``, ``IS.csv`` and ``OS.csv``.
+    split : {"train", "validation", "test"}, default="train"
+        Which split, by the table's own column: ``in RELATE dataset`` for REL; for IS
+        and OS, which lack it, ``in AudioCaps``, which has no validation.
+    score : {"REL", "IS", "OS"}, default="REL"
+        Relevance; inclusion of the sound events; their order.
+    anchors : bool, default=False
+        Whether anchors stay: pairs that do not match on purpose, by which listeners
+        were screened. Only those with a place in the split can.
+
+    Returns
+    -------
+    data : Bunch
+        X : DataFrame of shape (n_pairs, 2)
+            ``audio`` (path of the WAV file) and ``text``.
+        y : ndarray of shape (n_pairs,), float64
+            Mean ratings in [0, 10].
+        ratings : DataFrame
+            One row per rating: ``pair`` (row of X), ``score`` and ``listener_id``.
+        ids : ndarray of shape (n_pairs,), object
+            ``wavname``; a clip may be rated with more than one text.
+        anchor : ndarray of shape (n_pairs,), bool
+            Whether the pair is an anchor.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the table or any clip is missing; clips are named.
+    ValueError
+        If columns are missing, a text is empty, a score is outside 0-10, a listener
+        rated a pair twice, or the split has no pairs; rows are named.
+
+    Notes
+    -----
+    Ratings that the authors screened out (``excluded``) are in no split. Pairs have one
+    rating or more, so a pair with few counts as much as one with many unless
+    `sample_weight` says otherwise. The data are described in [1]_.
+
+    References
+    ----------
+    .. [1] Y. Kanamori et al., "RELATE: Subjective evaluation dataset for automatic
+       evaluation of relevance between text and audio", Interspeech, 2025.
+
+    Examples
+    --------
+    >>> from clapstack.datasets import load_relate
+    >>> load_relate("RELATE_wave", "no/such/scores")
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: load_relate found no 'REL.csv' in 'no/such/scores'. ...
+    """
+    if score not in _SPLITS:
+        msg = f"score must be one of {tuple(_SPLITS)}; got {score!r}."
+        raise ValueError(msg)
+    column, splits = _SPLITS[score]
+    if split not in splits:
+        msg = f"split must be one of {splits} for score={score!r}; got {split!r}."
+        raise ValueError(msg)
+    table_file = Path(scores_folder) / f"{score}.csv"
+    if not table_file.exists():
+        msg = (
+            f"load_relate found no {table_file.name!r} in {str(scores_folder)!r}. Pass "
+            "the folder 'scores' of the RELATE repository."
+        )
+        raise FileNotFoundError(msg)
+    ratings = _read(table_file, column)
+    kept = ratings[column] == split
+    if not anchors:
+        kept &= ~ratings[_ANCHOR]
+    ratings = ratings[kept].reset_index(drop=True)
+    if ratings.empty:
+        msg = f"{str(table_file)!r} has no rows whose {column!r} is {split!r}."
+        raise ValueError(msg)
+    by_pair = ratings.groupby([_KEY, "text"], sort=False)
+    pairs = by_pair.agg(y=("score", "mean"), anchor=(_ANCHOR, "first")).reset_index()
+    names = pairs[_KEY].to_list()
+    paths = [Path(audio_root) / name.lstrip("/") for name in names]
+    missing = [
+        name for name, path in zip(names, paths, strict=True) if not path.is_file()
+    ]
+    if missing:
+        msg = (
+            f"{len(missing)} of {len(pairs)} clips of split {split!r} are missing from "
+            f"{str(audio_root)!r}: {shorten(missing)}. Unpack RELATE's audio there."
+        )
+        raise FileNotFoundError(msg)
+    per_rating = ratings[["score", "listener_id"]].copy()
+    per_rating.insert(0, "pair", by_pair.ngroup().to_numpy())
+    return Bunch(
+        X=pd.DataFrame({"audio": list(map(str, paths)), "text": list(pairs["text"])}),
+        y=pairs["y"].to_numpy(float),
+        ratings=per_rating,
+        ids=pairs[_KEY].to_numpy(dtype=object),
+        anchor=pairs["anchor"].to_numpy(dtype=bool),
+    )
+
+
+def _read(path: Path, column: str) -> pd.DataFrame:
+    """Read a table of ratings, checked row by row."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    needed = [*_COLUMNS, column]
+    missing = [name for name in needed if name not in table]
+    if missing:
+        msg = (
+            f"{str(path)!r} must have the columns {needed}; missing {missing}, it has "
+            f"{list(table.columns)}. Take the table of the RELATE repository as it is."
+        )
+        raise ValueError(msg)
+    source = str(path)
+    table = refuse_texts_and_scores(table, _KEY, "score", source)
+    wrong = ~table[_ANCHOR].isin(["True", "False"])
+    what = "the anchor label is neither True nor False|Correct it."
+    refuse_rows(wrong, table, _KEY, source, what)
+    twice = table.duplicated([_KEY, "text", "listener_id"])
+    what = "a listener rated the pair before|Keep one rating per listener and pair."
+    refuse_rows(twice, table, _KEY, source, what)
+    return table.assign(**{_ANCHOR: table[_ANCHOR] == "True"})

@@ -1,0 +1,40 @@
+"""The challenge's metrics, with intervals, scorers and the ceiling that noise sets."""
+
+from clapstack.metrics._bootstrap import (
+    Difference,
+    Interval,
+    bootstrap_interval,
+    compare_report,
+    paired_bootstrap,
+    score_report,
+)
+from clapstack.metrics._ceiling import NoiseCeiling, noise_ceiling
+from clapstack.metrics._scores import (
+    ktau,
+    ktau_scorer,
+    lcc,
+    lcc_scorer,
+    mse,
+    mse_scorer,
+    srcc,
+    srcc_scorer,
+)
+
+__all__ = [
+    "Difference",
+    "Interval",
+    "NoiseCeiling",
+    "bootstrap_interval",
+    "compare_report",
+    "ktau",
+    "ktau_scorer",
+    "lcc",
+    "lcc_scorer",
+    "mse",
+    "mse_scorer",
+    "noise_ceiling",
+    "paired_bootstrap",
+    "score_report",
+    "srcc",
+    "srcc_scorer",
+]

@@ -1,0 +1,367 @@
+"""Bootstrap intervals of the metrics, alone and of two systems compared."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import UndefinedMetricWarning
+
+from clapstack.metrics._checks import Floats, check_scores
+from clapstack.metrics._scores import METRICS, Metric, lcc, mse, srcc
+
+# Resamples are worked on in chunks of about this many numbers (32 MB).
+_CHUNK_ELEMENTS = 1 << 22
+
+
+class Interval(NamedTuple):
+    """A bootstrap interval.
+
+    Attributes
+    ----------
+    low, high : float
+        Ends of the interval.
+    """
+
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """A metric's difference between two systems, with its bootstrap interval.
+
+    Attributes
+    ----------
+    difference : float
+        Metric of the first system minus that of the second.
+    low, high : float
+        Ends of the interval.
+    """
+
+    difference: float
+    low: float
+    high: float
+
+
+def score_report(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    n_resamples: int = 0,
+    coverage: float = 0.95,
+    random_state: int | None = 0,
+) -> dict[str, float]:
+    """Return all four metrics, as the challenge reports them.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,)
+        True scores.
+    y_score : array-like of shape (n_pairs,)
+        Predicted scores.
+    n_resamples : int, default=0
+        Bootstrap resamples; 0 leaves intervals out.
+    coverage : float, default=0.95
+        Coverage of the intervals, between 0 and 1.
+    random_state : int or None, default=0
+        Draws the resamples, the same for every metric.
+
+    Returns
+    -------
+    report : dict of str to float
+        Keys ``srcc``, ``lcc``, ``ktau`` and ``mse``; with resamples also ``srcc_low``,
+        ``srcc_high`` and so on.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are empty, of different lengths or hold NaN or infinity; the rows
+        are named.
+
+    Examples
+    --------
+    >>> from clapstack.metrics import score_report
+    >>> report = score_report([1, 2, 3, 4], [1, 2, 4, 3])
+    >>> {name: round(value, 4) for name, value in report.items()}
+    {'srcc': 0.8, 'lcc': 0.8, 'ktau': 0.6667, 'mse': 0.5}
+    """
+    report = {}
+    for name, metric in METRICS.items():
+        report[name] = metric(y_true, y_score)
+        if n_resamples:
+            interval = bootstrap_interval(
+                metric,
+                y_true,
+                y_score,
+                n_resamples=n_resamples,
+                coverage=coverage,
+                random_state=random_state,
+            )
+            report[f"{name}_low"], report[f"{name}_high"] = interval
+    return report
+
+
+def bootstrap_interval(
+    metric: Metric,
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    n_resamples: int = 1000,
+    coverage: float = 0.95,
+    random_state: int | None = 0,
+) -> Interval:
+    """Return a percentile bootstrap interval of a metric.
+
+    Parameters
+    ----------
+    metric : callable
+        ``metric(y_true, y_score) -> float``. SRCC, LCC and MSE of this module are
+        computed for all resamples at once.
+    y_true : array-like of shape (n_pairs,)
+        True scores.
+    y_score : array-like of shape (n_pairs,)
+        Predicted scores.
+    n_resamples : int, default=1000
+        How often pairs are drawn with replacement.
+    coverage : float, default=0.95
+        Share of the resamples inside the interval, between 0 and 1.
+    random_state : int or None, default=0
+        Draws the resamples.
+
+    Returns
+    -------
+    interval : Interval
+        ``(low, high)``.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are empty, of different lengths or hold NaN or infinity (the rows
+        are named), or if `n_resamples` or `coverage` is out of range.
+
+    Notes
+    -----
+    Pairs are drawn independently. Where several pairs share a clip or a text the
+    interval is too narrow.
+
+    Examples
+    --------
+    >>> from clapstack.metrics import bootstrap_interval, mse
+    >>> bootstrap_interval(mse, [1, 2, 3, 4], [2, 3, 4, 5])
+    Interval(low=1.0, high=1.0)
+    """
+    true, score = check_scores(y_true, y_score)
+    values = _resampled(metric, true, score, n_resamples, random_state)
+    return Interval(*_percentiles(values, coverage))
+
+
+def paired_bootstrap(
+    metric: Metric,
+    y_true: ArrayLike,
+    y_score_first: ArrayLike,
+    y_score_second: ArrayLike,
+    *,
+    n_resamples: int = 1000,
+    coverage: float = 0.95,
+    random_state: int | None = 0,
+) -> Difference:
+    """Compare two systems on the same pairs.
+
+    Both systems are judged on the same resamples, so what is common to them cancels.
+
+    Parameters
+    ----------
+    metric : callable
+        ``metric(y_true, y_score) -> float``.
+    y_true : array-like of shape (n_pairs,)
+        True scores.
+    y_score_first, y_score_second : array-like of shape (n_pairs,)
+        Predicted scores of the two systems.
+    n_resamples : int, default=1000
+        How often pairs are drawn with replacement.
+    coverage : float, default=0.95
+        Share of the resamples inside the interval, between 0 and 1.
+    random_state : int or None, default=0
+        Draws the resamples.
+
+    Returns
+    -------
+    difference : Difference
+        ``(difference, low, high)``; the systems differ at this coverage if 0 lies
+        outside ``[low, high]``.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are empty, of different lengths or hold NaN or infinity (the rows
+        are named), or if `n_resamples` or `coverage` is out of range.
+
+    Examples
+    --------
+    >>> from clapstack.metrics import mse, paired_bootstrap
+    >>> paired_bootstrap(mse, [1, 2, 3], [2, 3, 4], [1, 2, 3])
+    Difference(difference=1.0, low=1.0, high=1.0)
+    """
+    true, first = check_scores(y_true, y_score_first, name="y_score_first")
+    _, second = check_scores(y_true, y_score_second, name="y_score_second")
+    values = [
+        _resampled(metric, true, score, n_resamples, random_state)
+        for score in (first, second)
+    ]
+    return Difference(
+        metric(true, first) - metric(true, second),
+        *_percentiles(values[0] - values[1], coverage),
+    )
+
+
+def compare_report(
+    y_true: ArrayLike,
+    y_score_first: ArrayLike,
+    y_score_second: ArrayLike,
+    *,
+    n_resamples: int = 1000,
+    coverage: float = 0.95,
+    random_state: int | None = 0,
+) -> dict[str, Difference]:
+    """Compare two systems on the same pairs, by all four metrics.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,)
+        True scores.
+    y_score_first, y_score_second : array-like of shape (n_pairs,)
+        Predicted scores of the two systems.
+    n_resamples : int, default=1000
+        How often pairs are drawn with replacement.
+    coverage : float, default=0.95
+        Share of the resamples inside the interval, between 0 and 1.
+    random_state : int or None, default=0
+        Draws the resamples, the same for both systems and every metric.
+
+    Returns
+    -------
+    report : dict of str to Difference
+        Keys ``srcc``, ``lcc``, ``ktau`` and ``mse``: that of the first system minus
+        that of the second, with its interval.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`paired_bootstrap`.
+
+    Examples
+    --------
+    >>> from clapstack.metrics import compare_report
+    >>> report = compare_report([1, 2, 3], [1, 2, 3], [2, 3, 4])
+    >>> report["mse"]
+    Difference(difference=-1.0, low=-1.0, high=-1.0)
+    """
+    return {
+        name: paired_bootstrap(
+            metric,
+            y_true,
+            y_score_first,
+            y_score_second,
+            n_resamples=n_resamples,
+            coverage=coverage,
+            random_state=random_state,
+        )
+        for name, metric in METRICS.items()
+    }
+
+
+def _percentiles(values: Floats, coverage: float) -> tuple[float, float]:
+    if not 0 < coverage < 1:
+        msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.95 is usual."
+        raise ValueError(msg)
+    low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
+    return float(low), float(high)
+
+
+def _resampled(
+    metric: Metric,
+    true: Floats,
+    score: Floats,
+    n_resamples: int,
+    random_state: int | None,
+) -> Floats:
+    """Return the metric of every resample, of shape (n_resamples,)."""
+    if n_resamples < 1:
+        msg = f"n_resamples must be 1 or more; got {n_resamples!r}. 1000 is usual."
+        raise ValueError(msg)
+    rng = np.random.default_rng(random_state)
+    n_pairs = len(true)
+    step = max(1, _CHUNK_ELEMENTS // n_pairs)
+    values: list[float] = []
+    for start in range(0, n_resamples, step):
+        size = (min(step, n_resamples - start), n_pairs)
+        drawn = rng.integers(0, n_pairs, size=size)
+        values.extend(_metric_of_draws(metric, true, score, drawn))
+    return np.array(values)
+
+
+def _metric_of_draws(
+    metric: Metric, true: Floats, score: Floats, drawn: NDArray[np.int64]
+) -> Iterator[float] | Floats:
+    if metric is mse:
+        squares: Floats = (true - score) ** 2
+        return squares[drawn].mean(axis=1)  # type: ignore[no-any-return]
+    if metric is lcc:
+        return _row_correlations(true[drawn], score[drawn])
+    if metric is srcc:
+        counts = _draw_counts(drawn)
+        return _row_correlations(
+            _drawn_ranks(true, counts, drawn), _drawn_ranks(score, counts, drawn)
+        )
+    return _one_by_one(metric, true, score, drawn)
+
+
+def _one_by_one(
+    metric: Metric, true: Floats, score: Floats, drawn: NDArray[np.int64]
+) -> Iterator[float]:
+    with warnings.catch_warnings():
+        # A resample may be constant; it counts as the documented 0.0.
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        for rows in drawn:
+            yield metric(true[rows], score[rows])
+
+
+def _draw_counts(drawn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how often each resample drew each pair; of the shape of `drawn`."""
+    n_resamples, n_pairs = drawn.shape
+    flat = drawn + n_pairs * np.arange(n_resamples)[:, np.newaxis]
+    return np.bincount(flat.ravel(), minlength=flat.size).reshape(drawn.shape)
+
+
+def _drawn_ranks(
+    values: Floats, counts: NDArray[np.int64], drawn: NDArray[np.int64]
+) -> Floats:
+    """Return the ranks within each resample, ties sharing their mean rank.
+
+    Counting replaces sorting: a value's rank follows from how often smaller values were
+    drawn.
+    """
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])
+    tied = np.add.reduceat(counts[:, order], starts, axis=1)
+    ranks = np.cumsum(tied, axis=1) - (tied - 1) / 2
+    level = np.empty(len(values), dtype=np.intp)
+    level[order] = np.repeat(
+        np.arange(len(starts)), np.diff(np.r_[starts, len(values)])
+    )
+    return np.take_along_axis(ranks, level[drawn], axis=1)
+
+
+def _row_correlations(first: Floats, second: Floats) -> Floats:
+    """Return Pearson's correlation row by row; 0.0 where a row is constant."""
+    constant = (np.ptp(first, axis=1) == 0) | (np.ptp(second, axis=1) == 0)
+    first = first - first.mean(axis=1, keepdims=True)
+    second = second - second.mean(axis=1, keepdims=True)
+    covariance = np.sum(first * second, axis=1)
+    spread = np.sqrt(np.sum(first**2, axis=1) * np.sum(second**2, axis=1))
+    result: Any = np.zeros(len(first))
+    np.divide(covariance, spread, out=result, where=~constant)
+    return np.asarray(result, dtype=np.float64)

@@ -1,0 +1,113 @@
+"""The ceiling that the raters' noise sets."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from sklearn.exceptions import UndefinedMetricWarning
+
+from clapstack.metrics._checks import check_finite
+
+
+class NoiseCeiling(NamedTuple):
+    """What a perfect predictor of the pairs' true scores would reach.
+
+    Attributes
+    ----------
+    reliability : float
+        Share of the variance of mean ratings that is between pairs, in [0, 1].
+    lcc : float
+        Expected LCC of the true scores with the mean ratings, the square root of the
+        reliability.
+    mse : float
+        Expected MSE of the true scores against the mean ratings.
+    """
+
+    reliability: float
+    lcc: float
+    mse: float
+
+
+def noise_ceiling(
+    pair_ids: ArrayLike, ratings: ArrayLike, *, n_raters: float | None = None
+) -> NoiseCeiling:
+    """Return what the noise of the raters leaves to a perfect predictor.
+
+    Parameters
+    ----------
+    pair_ids : array-like of shape (n_ratings,)
+        Which pair each rating is of.
+    ratings : array-like of shape (n_ratings,)
+        One rating a row; pairs may have different numbers of ratings.
+    n_raters : float, default=None
+        Ratings averaged per pair. None takes the harmonic mean of the counts at hand,
+        which keeps the mean error variance.
+
+    Returns
+    -------
+    ceiling : NoiseCeiling
+        ``(reliability, lcc, mse)``.
+
+    Raises
+    ------
+    ValueError
+        If the inputs differ in length, hold NaN or infinity (rows are named), or have
+        fewer than two pairs or no pair with two ratings.
+
+    Notes
+    -----
+    One-way random effects: a rating is the pair's true score plus noise, raters being
+    part of the noise, as where every pair has raters of its own. The variances come
+    from the analysis of variance for unequal counts (a negative estimate counts as 0),
+    and the reliability is ICC(1, k) [1]_ with k = `n_raters`.
+
+    References
+    ----------
+    .. [1] P. E. Shrout and J. L. Fleiss, "Intraclass correlations: uses in assessing
+       rater reliability", Psychological Bulletin 86(2), 1979.
+
+    Examples
+    --------
+    >>> from clapstack.metrics import noise_ceiling
+    >>> ceiling = noise_ceiling(["a", "a", "b", "b"], [1.0, 3.0, 8.0, 10.0])
+    >>> round(ceiling.reliability, 4), ceiling.mse
+    (0.9592, 1.0)
+    """
+    rating = np.asarray(ratings, dtype=np.float64)
+    pairs = np.asarray(pair_ids)
+    if pairs.ndim != 1 or rating.shape != pairs.shape:
+        msg = (
+            f"pair_ids and ratings must be of one length; got shapes {pairs.shape} and "
+            f"{rating.shape}. Pass one row per rating."
+        )
+        raise ValueError(msg)
+    check_finite("ratings", rating)
+    _, inverse = np.unique(pairs, return_inverse=True)
+    counts = np.bincount(inverse).astype(np.float64)
+    n_pairs, n_ratings = len(counts), len(rating)
+    if n_pairs < 2 or n_ratings == n_pairs:
+        msg = (
+            "noise_ceiling needs two pairs or more, and a pair with two ratings or "
+            f"more; got {n_ratings} ratings of {n_pairs} pairs. Pass one row per "
+            "rating, not per pair."
+        )
+        raise ValueError(msg)
+    means = np.bincount(inverse, weights=rating) / counts
+    within = np.sum((rating - means[inverse]) ** 2) / (n_ratings - n_pairs)
+    between = np.sum(counts * (means - rating.mean()) ** 2) / (n_pairs - 1)
+    count = (n_ratings - np.sum(counts**2) / n_ratings) / (n_pairs - 1)
+    true_variance = max((between - within) / count, 0.0)
+    error = within / (stats.hmean(counts) if n_raters is None else n_raters)
+    if true_variance + error == 0:
+        warnings.warn(
+            "All ratings are equal, so reliability is undefined and set to 0.0.",
+            UndefinedMetricWarning,
+            stacklevel=2,
+        )
+        return NoiseCeiling(0.0, 0.0, 0.0)
+    reliability = float(true_variance / (true_variance + error))
+    return NoiseCeiling(reliability, reliability**0.5, float(error))

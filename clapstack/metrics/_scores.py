@@ -1,0 +1,170 @@
+"""The challenge's metrics, and scorers of them for scikit-learn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import make_scorer
+
+from clapstack.metrics._checks import Floats, check_scores
+
+Metric = Callable[[ArrayLike, ArrayLike], float]
+
+
+def srcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
+    """Return Spearman's rank correlation.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,)
+        True scores.
+    y_score : array-like of shape (n_pairs,)
+        Predicted scores, on any scale.
+
+    Returns
+    -------
+    srcc : float
+        In [-1, 1]; higher is better. 0.0, with an ``UndefinedMetricWarning``, if either
+        input is constant.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are empty, of different lengths or hold NaN or infinity; the rows
+        are named.
+
+    Examples
+    --------
+    >>> from clapstack.metrics import srcc
+    >>> round(srcc([1, 2, 3, 4], [10, 20, 40, 30]), 4)
+    0.8
+    """
+    true, score = check_scores(y_true, y_score)
+    if _warn_if_constant("SRCC", true, score):
+        return 0.0
+    return float(stats.spearmanr(true, score).statistic)
+
+
+def lcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
+    """Return Pearson's linear correlation.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,)
+        True scores.
+    y_score : array-like of shape (n_pairs,)
+        Predicted scores, on any scale.
+
+    Returns
+    -------
+    lcc : float
+        In [-1, 1]; higher is better. 0.0, with an ``UndefinedMetricWarning``, if either
+        input is constant.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are empty, of different lengths or hold NaN or infinity; the rows
+        are named.
+
+    Examples
+    --------
+    >>> from clapstack.metrics import lcc
+    >>> round(lcc([1, 2, 3], [1, 2, 4]), 4)
+    0.982
+    """
+    true, score = check_scores(y_true, y_score)
+    if _warn_if_constant("LCC", true, score):
+        return 0.0
+    return float(stats.pearsonr(true, score).statistic)
+
+
+def ktau(y_true: ArrayLike, y_score: ArrayLike) -> float:
+    """Return Kendall's tau-b.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,)
+        True scores.
+    y_score : array-like of shape (n_pairs,)
+        Predicted scores, on any scale.
+
+    Returns
+    -------
+    ktau : float
+        In [-1, 1]; higher is better. 0.0, with an ``UndefinedMetricWarning``, if either
+        input is constant.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are empty, of different lengths or hold NaN or infinity; the rows
+        are named.
+
+    Examples
+    --------
+    >>> from clapstack.metrics import ktau
+    >>> round(ktau([1, 2, 3, 4], [10, 20, 40, 30]), 4)
+    0.6667
+    """
+    true, score = check_scores(y_true, y_score)
+    if _warn_if_constant("KTAU", true, score):
+        return 0.0
+    return float(stats.kendalltau(true, score, variant="b").statistic)
+
+
+def mse(y_true: ArrayLike, y_score: ArrayLike) -> float:
+    """Return the mean squared error.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,)
+        True scores.
+    y_score : array-like of shape (n_pairs,)
+        Predicted scores, on the scale of `y_true`.
+
+    Returns
+    -------
+    mse : float
+        0 or more, in squared units of `y_true`; lower is better.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are empty, of different lengths or hold NaN or infinity; the rows
+        are named.
+
+    Examples
+    --------
+    >>> from clapstack.metrics import mse
+    >>> mse([1, 2, 3], [1, 2, 6])
+    3.0
+    """
+    true, score = check_scores(y_true, y_score)
+    return float(np.mean((true - score) ** 2))
+
+
+#: The metrics as the challenge reports them, in its order.
+METRICS: dict[str, Metric] = {"srcc": srcc, "lcc": lcc, "ktau": ktau, "mse": mse}
+
+srcc_scorer = make_scorer(srcc)
+lcc_scorer = make_scorer(lcc)
+ktau_scorer = make_scorer(ktau)
+mse_scorer = make_scorer(mse, greater_is_better=False)
+
+
+def _warn_if_constant(name: str, true: Floats, score: Floats) -> bool:
+    for argument, values in (("y_true", true), ("y_score", score)):
+        if np.ptp(values) == 0:
+            warnings.warn(
+                f"{name} is undefined and set to 0.0: {argument} is constant.",
+                UndefinedMetricWarning,
+                stacklevel=3,
+            )
+            return True
+    return False

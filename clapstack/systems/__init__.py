@@ -1,0 +1,28 @@
+"""The paper's systems, and the challenge's baselines, as scikit-learn pipelines."""
+
+from clapstack.systems._build import make_clap_stack, make_system
+from clapstack.systems._checkpoints import bundled_checkpoints
+from clapstack.systems._families import CLAP_FAMILIES, FAMILIES, Family
+from clapstack.systems._rank_ensemble import RankEnsembleRegressor
+from clapstack.systems._records import (
+    Figures,
+    SystemRecord,
+    describe_system,
+    list_systems,
+)
+from clapstack.systems._svr import PairDistances
+
+__all__ = [
+    "CLAP_FAMILIES",
+    "FAMILIES",
+    "Family",
+    "Figures",
+    "PairDistances",
+    "RankEnsembleRegressor",
+    "SystemRecord",
+    "bundled_checkpoints",
+    "describe_system",
+    "list_systems",
+    "make_clap_stack",
+    "make_system",
+]

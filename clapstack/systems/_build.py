@@ -1,0 +1,266 @@
+"""The systems as scikit-learn pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import StackingRegressor
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from clapstack.agreement import CrossAgreement
+from clapstack.stacking import ClapStackingRegressor, StandardizedRidge
+from clapstack.systems._checkpoints import choose_checkpoints
+from clapstack.systems._families import CLAP_FAMILIES, FAMILIES
+from clapstack.systems._rank_ensemble import RankEnsembleRegressor
+from clapstack.systems._records import describe_system
+from clapstack.systems._svr import PairDistances, from_unit, make_two_svrs, to_unit
+
+__all__ = ["make_clap_stack", "make_system"]
+
+_STEPS = list[tuple[str, Any]]
+
+
+def make_clap_stack(
+    checkpoints: str | Mapping[str, str | None] = "published",
+    *,
+    families: Sequence[str] = CLAP_FAMILIES,
+    beats: bool = False,
+    n_components: int = 32,
+    cv: Any = 3,
+    final_target: str = "auto",
+    random_state: int = 0,
+    device: str | None = None,
+    batch_size: int = 32,
+    cache: Any = "auto",
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> Pipeline:
+    """Build the paper's CLAP stack as one pipeline.
+
+    Pair features of each CLAP model, features of their agreement, and the stacked
+    regression on all of them (paper, sections 3.1 and 3.3).
+
+    Parameters
+    ----------
+    checkpoints : {"published", "bundled"} or mapping, default="published"
+        The published weights, from the hub or its local cache; or the bundled mini
+        checkpoints, which work offline and know the bundled sounds only; or a mapping
+        of families to checkpoints that takes precedence over the published ones.
+    families : sequence of str, default=("laion_unfused", "laion_fused", "msclap")
+        The CLAP models to stack. Without ``"laion_fused"`` it is the 2-CLAP stack.
+    beats : bool, default=False
+        Whether BEATs logits join every family, as in the paper.
+    n_components : int, default=32
+        Width of each family's projection in :class:`CrossAgreement`.
+    cv : int, splitter or iterable, default=3
+        Folds of the first level.
+    final_target : {"auto", "score", "rank"}, default="auto"
+        Target of the final level.
+    random_state : int, default=0
+        Seed of the agreement's projections and of the stack.
+    device : str, default=None
+        Where the encoders run; None takes CUDA, then MPS, then the CPU.
+    batch_size : int, default=32
+        Clips or texts in one forward pass.
+    cache : path, "auto" or None, default="auto"
+        Where embeddings are stored.
+    n_jobs : int, default=None
+        Jobs of the stack's first level.
+    verbose : bool, default=False
+        Show progress.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        Steps ``features`` (a FeatureUnion of one transformer per family),
+        ``agreement`` and ``stack``, wired with ``set_output(transform="pandas")``.
+
+    Raises
+    ------
+    ValueError
+        If `checkpoints` or a family is unknown, or a family has no checkpoint.
+
+    See Also
+    --------
+    make_system : Every system of the paper, this one with BEATs logits included.
+
+    Examples
+    --------
+    >>> from clapstack import make_clap_stack
+    >>> pipeline = make_clap_stack("bundled", families=["laion_unfused", "msclap"])
+    >>> [name for name, _ in pipeline.steps]
+    ['features', 'agreement', 'stack']
+    """
+    unknown = [name for name in families if name not in CLAP_FAMILIES]
+    if unknown or not families:
+        msg = (
+            f"families must be some of {list(CLAP_FAMILIES)}; got {list(families)}. "
+            "Add other encoders to the pipeline's FeatureUnion."
+        )
+        raise ValueError(msg)
+    chosen = choose_checkpoints(checkpoints, [*families, *["beats"] * beats])
+    settings = {"device": device, "batch_size": batch_size, "cache": cache}
+    union = _make_union(chosen, None, {**settings, "verbose": verbose})
+    steps = _stack_steps(n_components, cv, final_target, random_state, n_jobs, verbose)
+    return _wired([("features", union), *steps])
+
+
+def make_system(
+    name: str,
+    *,
+    checkpoints: str | Mapping[str, str | None] = "published",
+    beats: bool | str = "auto",
+    n_components: int = 32,
+    cv: Any = 3,
+    final_target: str = "auto",
+    random_state: int = 0,
+    device: str | None = None,
+    batch_size: int = 32,
+    cache: Any = "auto",
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> Pipeline:
+    """Build a system of the paper, or an official baseline, by name.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`list_systems`; :func:`clapstack.systems.describe_system` tells
+        what it is, what it needs and where the paper is silent.
+    checkpoints : {"published", "bundled"} or mapping, default="published"
+        The published weights; or the bundled mini checkpoints, which know the bundled
+        sounds only; or a mapping of families to checkpoints, such as ``{"beats":
+        "models/BEATs.pt"}``, that takes precedence over the published ones. None in
+        it leaves out a family that the system can go without.
+    beats : bool or "auto", default="auto"
+        Whether BEATs logits join, as in the paper. "auto" joins them where
+        `checkpoints` has them: always, but for "bundled", which has none.
+    n_components : int, default=32
+        Width of each family's projection in :class:`CrossAgreement`.
+    cv : int, splitter or iterable, default=3
+        Folds of whatever is fitted out of fold.
+    final_target : {"auto", "score", "rank"}, default="auto"
+        Target of a stack's final level.
+    random_state : int, default=0
+        Seed of whatever draws.
+    device : str, default=None
+        Where the encoders run; None takes CUDA, then MPS, then the CPU.
+    batch_size : int, default=32
+        Clips or texts in one forward pass.
+    cache : path, "auto" or None, default="auto"
+        Where embeddings are stored.
+    n_jobs : int, default=None
+        Jobs of whatever is fitted out of fold.
+    verbose : bool, default=False
+        Show progress.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        A first step ``features``, a FeatureUnion of one transformer per family, and
+        what follows it; wired with ``set_output(transform="pandas")``. A keyword that
+        the system has no use for, such as `n_components` without a stack, changes
+        nothing.
+
+    Raises
+    ------
+    ValueError
+        If the system, `checkpoints` or `beats` is unknown, or a family that the system
+        needs has no checkpoint.
+
+    Examples
+    --------
+    >>> from clapstack import make_system
+    >>> pipeline = make_system("msclap", checkpoints="bundled")
+    >>> [name for name, _ in pipeline.steps]
+    ['features', 'ridge']
+    """
+    record = describe_system(name)
+    if beats not in (True, False, "auto"):
+        msg = f"beats must be True, False or 'auto'; got {beats!r}."
+        raise ValueError(msg)
+    families, optional = [*record.families], [*record.optional]
+    if beats != "auto" and "beats" not in optional:
+        msg = f"beats={beats!r} does not apply to {name!r}; leave it at 'auto'."
+        raise ValueError(msg)
+    if beats is True:
+        families.append("beats")
+    if beats != "auto":
+        optional.remove("beats")
+    chosen = choose_checkpoints(checkpoints, families, optional)
+    settings = {"device": device, "batch_size": batch_size, "cache": cache}
+    union = _make_union(chosen, record.blocks, {**settings, "verbose": verbose})
+    steps: _STEPS
+    if record.regressor == "stack":
+        steps = _stack_steps(
+            n_components, cv, final_target, random_state, n_jobs, verbose
+        )
+    elif record.regressor == "ensemble":
+        ensemble = RankEnsembleRegressor(
+            cv=cv, random_state=random_state, n_jobs=n_jobs
+        )
+        steps = [("ensemble", ensemble)]
+    elif record.regressor == "mlp":
+        steps = [("mlp", _make_mlp(random_state))]
+    elif record.regressor == "svr":
+        first, second = ("m2d_clap", "msclap"), ("laion_unfused", "whisper")
+        svrs = make_two_svrs(first, second, cv, random_state, n_jobs)
+        steps = [("distances", PairDistances()), ("svrs", svrs)]
+    else:
+        steps = [("ridge", StandardizedRidge())]
+    return _wired([("features", union), *steps])
+
+
+def _make_union(
+    chosen: Mapping[str, str],
+    blocks: tuple[str, ...] | None,
+    settings: Mapping[str, Any],
+) -> FeatureUnion:
+    transformers = []
+    for name, checkpoint in chosen.items():
+        transformer = FAMILIES[name].make(checkpoint, **settings)
+        if blocks is not None and "blocks" in transformer.get_params():
+            transformer.set_params(blocks=blocks)
+        transformers.append((name, transformer))
+    return FeatureUnion(transformers)
+
+
+def _stack_steps(
+    n_components: int,
+    cv: Any,
+    final_target: str,
+    random_state: int,
+    n_jobs: int | None,
+    verbose: bool,
+) -> _STEPS:
+    agreement = CrossAgreement(n_components=n_components, random_state=random_state)
+    stack = ClapStackingRegressor(
+        cv=cv,
+        final_target=final_target,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+    return [("agreement", agreement), ("stack", stack)]
+
+
+def _make_mlp(random_state: int) -> TransformedTargetRegressor:
+    mlp = MLPRegressor(
+        hidden_layer_sizes=(256,),
+        early_stopping=True,
+        random_state=random_state,
+    )
+    steps = make_pipeline(StandardScaler(), mlp)
+    return TransformedTargetRegressor(steps, func=to_unit, inverse_func=from_unit)
+
+
+def _wired(steps: _STEPS) -> Pipeline:
+    pipeline = Pipeline(steps).set_output(transform="pandas")
+    if isinstance(steps[-1][1], StackingRegressor):
+        # Its final level is fitted on arrays, and would be asked with frames.
+        steps[-1][1].set_output(transform="default")
+    return pipeline

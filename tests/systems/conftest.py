@@ -1,0 +1,43 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from clapstack.datasets import load_xacle, make_simulated_xacle
+
+
+@pytest.fixture(scope="session")
+def challenge_folder(tmp_path_factory):
+    """Return a simulated challenge folder, small enough for every system."""
+    root = tmp_path_factory.mktemp("challenge") / "XACLE_dataset"
+    return make_simulated_xacle(root, n_train=36, n_validation=8, n_test=8)
+
+
+@pytest.fixture(scope="session")
+def challenge(challenge_folder):
+    """Return (train, test) of the simulated challenge."""
+    return load_xacle(challenge_folder, "train"), load_xacle(challenge_folder, "test")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def features():
+    """Return (X, y): 90 pairs of two contrastive families and one auxiliary."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=90)
+    columns = {}
+    for family in ("laion_unfused", "msclap"):
+        a, b = rng.normal(size=(2, 90, 4))
+        a[:, 0] += 1.5 * truth
+        b[:, 0] += 1.5
+        a /= np.linalg.norm(a, axis=1, keepdims=True)
+        b /= np.linalg.norm(b, axis=1, keepdims=True)
+        for side, values in (("audio", a), ("text", b)):
+            columns |= {f"{family}__{side}{i}": values[:, i] for i in range(4)}
+        columns[f"{family}__cosine"] = np.sum(a * b, axis=1)
+    columns["beats__logit0"] = truth + rng.normal(size=90)
+    y = np.clip(5 + 2 * truth + rng.normal(size=90), 0, 10)
+    return pd.DataFrame(columns, dtype=np.float32), y

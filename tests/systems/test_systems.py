@@ -1,0 +1,176 @@
+import pickle
+
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+import clapstack.features
+from clapstack import list_systems, make_clap_stack, make_system
+from clapstack.datasets import load_xacle_ranking
+from clapstack.features import PAIR_BLOCKS
+from clapstack.systems import FAMILIES, bundled_checkpoints, describe_system
+
+BUNDLED = [
+    "laion-unfused",
+    "laion-fused",
+    "msclap",
+    "clap-rank-ensemble",
+    "2-clap-stack",
+    "3-clap-stack",
+    "xacle-2026-baseline",
+    "rank-2-like",
+]
+
+
+def families_of(pipeline):
+    return [name for name, _ in pipeline["features"].transformer_list]
+
+
+def test_every_row_of_the_papers_tables_has_a_name():
+    assert list_systems() == [
+        "laion-unfused",
+        "laion-fused",
+        "laion-larger-general",
+        "msclap",
+        "beats",
+        "clap-rank-ensemble",
+        "2-clap-stack",
+        "3-clap-stack",
+        "msclap+wavlm",
+        "msclap+audiomae",
+        "msclap+eat",
+        "msclap+whisper+ctc",
+        "xacle-2026-baseline",
+        "xacle-2027-baseline",
+        "rank-2-like",
+    ]
+
+
+@pytest.mark.parametrize("name", list_systems())
+def test_every_system_builds_on_published_checkpoints_without_loading_them(name):
+    record = describe_system(name)
+    absent = [
+        f.transformer
+        for f in record.needs
+        if not hasattr(clapstack.features, f.transformer)
+    ]
+    if absent:
+        pytest.skip(f"this version has no {absent}")
+    pipeline = make_system(name)
+    assert families_of(pipeline) == [*record.families, *record.optional]
+    for family, transformer in pipeline["features"].transformer_list:
+        assert transformer.checkpoint == FAMILIES[family].published
+    assert len(pickle.dumps(clone(pipeline))) < 20_000
+
+
+@pytest.mark.parametrize("name", list_systems())
+def test_every_record_tells_figures_files_and_choices(name):
+    record = describe_system(name)
+    text = str(record)
+    assert all(
+        family.published in text and family.files in text for family in record.needs
+    )
+    assert record.notes
+    assert record.published
+    for figures in record.published.values():
+        assert all(0 < value < 1 for value in figures[:3])
+        assert f"SRCC {figures.srcc:.4f}" in text
+
+
+def test_published_test_figures_are_those_of_the_ranking():
+    ranking = load_xacle_ranking()
+    printed = set(
+        zip(*(ranking[m] for m in ("srcc", "lcc", "ktau", "mse")), strict=True)
+    )
+    for name in list_systems():
+        test = describe_system(name).published.get("test")
+        assert test is None or tuple(test) in printed
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_system_fits_predicts_pickles_and_clones(name, challenge, cache):
+    train, test = challenge
+    pipeline = make_system(name, checkpoints="bundled", cache=cache, device="cpu")
+    scores = pipeline.fit(train.X, train.y).predict(test.X)
+    assert scores.shape == (8,)
+    assert abs(scores.mean() - train.y.mean()) < 4  # on the scale of the ratings
+    again = pickle.loads(pickle.dumps(pipeline))
+    assert_array_equal(again.predict(test.X), scores)
+    assert_array_equal(clone(pipeline).fit(train.X, train.y).predict(test.X), scores)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_prediction_does_not_depend_on_its_neighbours(name, challenge, cache):
+    train, test = challenge
+    pipeline = make_system(name, checkpoints="bundled", cache=cache, device="cpu")
+    pipeline.fit(train.X, train.y)
+    alone = [pipeline.predict(test.X.iloc[[row]])[0] for row in range(3)]
+    assert alone == pytest.approx(pipeline.predict(test.X)[:3], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_system_survives_a_grid_search(name, challenge, cache):
+    train, _ = challenge
+    pipeline = make_system(name, checkpoints="bundled", cache=cache, device="cpu")
+    family = describe_system(name).families[0]
+    grid = {f"features__{family}__blocks": [PAIR_BLOCKS, ("audio", "text", "cosine")]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise", refit=False)
+    assert len(search.fit(train.X, train.y).cv_results_["params"]) == 2
+
+
+def test_mapping_takes_precedence_over_published_checkpoints():
+    mapping = {"msclap": "bundled:msclap", "beats": None}
+    pipeline = make_system("2-clap-stack", checkpoints=mapping)
+    checkpoints = [t.checkpoint for _, t in pipeline["features"].transformer_list]
+    assert checkpoints == ["laion/clap-htsat-unfused", "bundled:msclap"]
+
+
+def test_bundled_checkpoints_take_others_beside_them():
+    mapping = bundled_checkpoints({"msclap": "mine.pth"})
+    pipeline = make_system("2-clap-stack", checkpoints=mapping)
+    checkpoints = [t.checkpoint for _, t in pipeline["features"].transformer_list]
+    assert checkpoints == ["bundled:laion-unfused", "mine.pth"]
+
+
+def test_stack_by_name_is_make_clap_stack():
+    by_name = make_system("2-clap-stack", checkpoints="bundled", n_components=8)
+    by_hand = make_clap_stack(
+        "bundled", families=["laion_unfused", "msclap"], n_components=8
+    )
+    assert repr(by_name) == repr(by_hand)
+
+
+def test_system_that_needs_what_is_not_bundled_is_refused():
+    with pytest.raises(ValueError, match=r"no checkpoint for \['wavlm'\]"):
+        make_system("msclap+wavlm", checkpoints="bundled")
+
+
+def test_beats_that_are_not_there_are_refused_not_dropped():
+    with pytest.raises(ValueError, match=r"no checkpoint for \['beats'\]"):
+        make_system("msclap", checkpoints="bundled", beats=True)
+
+
+def test_beats_where_a_system_has_none_are_refused():
+    with pytest.raises(ValueError, match="does not apply to 'rank-2-like'"):
+        make_system("rank-2-like", checkpoints="bundled", beats=True)
+
+
+def test_unknown_beats_are_refused():
+    with pytest.raises(ValueError, match="beats must be True, False or 'auto'"):
+        make_system("msclap", beats="yes")
+
+
+def test_unknown_family_is_named():
+    with pytest.raises(ValueError, match=r"unknown families \['clap'\]"):
+        make_system("msclap", checkpoints={"clap": "x"})
+
+
+def test_unknown_checkpoints_are_refused():
+    with pytest.raises(ValueError, match="'published', 'bundled' or a mapping"):
+        make_system("msclap", checkpoints="best")
+
+
+def test_unknown_system_is_refused_with_the_names():
+    with pytest.raises(ValueError, match="no system '4-clap-stack'; there are"):
+        make_system("4-clap-stack")
