@@ -8,7 +8,8 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
-from clapstack.stacking._targets import IncreasingMap, rank_target, weighted_srcc
+from clapstack.calibration import IncreasingMap
+from clapstack.stacking._targets import rank_target, weighted_srcc
 
 # Noise over signal at R² = 0.4, times the number of inputs: see StandardizedRidge.
 _PENALTY_PER_COLUMN = 1.5
@@ -140,7 +141,7 @@ class FinalLevel:
         """Return the target, and the map back to the scale of y that it needs."""
         if self.target == "score":
             return "score", None
-        back = IncreasingMap().fit(held_out["rank"], y, weight)
+        back = IncreasingMap("pieces").fit(held_out["rank"], y, weight)
         if self.target == "auto":
             srcc = {
                 name: weighted_srcc(y, score, weight)
