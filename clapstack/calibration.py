@@ -237,8 +237,8 @@ class CalibratedRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         if not self.map_.exists_:
             msg = (
                 f"The predictions of {type(self.estimator).__name__} are left as they "
-                "are: out of fold, y does not rise with them, so no increasing map to y "
-                "exists. Check X and y."
+                "are: out of fold, y does not rise with them, so no increasing map to "
+                "y exists. Check X and y."
             )
             warnings.warn(msg, stacklevel=2)
             self.map_ = IncreasingMap("identity").fit(held_out[seen], y[seen], weight)
