@@ -14,18 +14,20 @@ PACKAGE = Path(clapstack.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path.parts)
 
 # Who may import whom; a part may always import itself and the foundations.
-FOUNDATIONS = {"_batched", "_optional", "_sklearn", "exceptions"}
+FOUNDATIONS = {"_batched", "_optional", "_ranks", "_sklearn", "exceptions"}
 MAY_IMPORT = {
     "pairs": set(),
     "audio": set(),
     "families": set(),
     "metrics": set(),
     "_linalg": set(),
+    "calibration": set(),
+    "listeners": set(),
     "store": {"audio", "pairs"},
     "encoders": {"audio", "pairs"},
     "features": {"audio", "pairs", "store", "encoders"},
     "agreement": {"families", "_linalg"},
-    "stacking": {"families", "_linalg", "metrics"},
+    "stacking": {"families", "_linalg", "calibration", "metrics"},
     "datasets": {"audio", "metrics"},
     "systems": {"families", "features", "agreement", "stacking"},
     "_demo": {"datasets", "metrics", "stacking", "systems"},

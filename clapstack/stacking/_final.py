@@ -8,7 +8,8 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from clapstack.stacking._targets import IncreasingMap, rank_target, weighted_srcc
+from clapstack.calibration import IncreasingMap
+from clapstack.stacking._targets import rank_target, weighted_srcc
 from clapstack.stacking._weighted import asking_for_weights, fit_estimator
 
 # Noise over signal at R² = 0.4, times the number of inputs: see StandardizedRidge.
@@ -136,7 +137,7 @@ class FinalLevel:
         """Return the target, and the map back to the scale of y that it needs."""
         if self.target == "score":
             return "score", None
-        back = IncreasingMap().fit(held_out["rank"], y, weight)
+        back = IncreasingMap("pieces").fit(held_out["rank"], y, weight)
         if self.target == "auto":
             srcc = {
                 name: weighted_srcc(y, score, weight)

@@ -1,43 +1,12 @@
-"""Rank targets, and the way back from ranks to scores."""
+"""Rank targets and the SRCC that chooses between them."""
 
 from __future__ import annotations
 
 import numpy as np
-from sklearn.isotonic import isotonic_regression
 
-_N_BINS = 10
+from clapstack._ranks import rank_target
 
-
-def rank_target(y, sample_weight=None) -> np.ndarray:
-    """Return the ranks of `y`, scaled to (0, 1].
-
-    Tied values share the mean of their ranks. A weight counts a value as often as it
-    says: weighting is the same as repeating.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_pairs,)
-        Scores.
-    sample_weight : array-like of shape (n_pairs,), default=None
-        Positive weights; None counts every value once.
-
-    Returns
-    -------
-    ranks : ndarray of shape (n_pairs,), dtype float64
-        ``rank / n_pairs``, with ranks from 1.
-
-    Examples
-    --------
-    >>> from clapstack.stacking import rank_target
-    >>> rank_target([3.0, 9.0, 3.0, 7.0]).tolist()
-    [0.375, 1.0, 0.375, 0.75]
-    """
-    y = np.asarray(y)
-    weight = np.ones(y.shape[0]) if sample_weight is None else np.asarray(sample_weight)
-    _, inverse = np.unique(y, return_inverse=True)
-    tied = np.bincount(inverse, weights=weight)
-    last = np.cumsum(tied)
-    return ((last - (tied - 1.0) / 2.0) / last[-1])[inverse]
+__all__ = ["rank_target", "weighted_srcc"]
 
 
 def rank_among(y_new, y, sample_weight=None) -> np.ndarray:
@@ -62,49 +31,3 @@ def weighted_srcc(y_true, y_score, sample_weight=None) -> float:
         return 0.0
     covariance = np.cov(true, score, aweights=sample_weight)
     return float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
-
-
-class IncreasingMap:
-    """A strictly increasing, piecewise linear map, fitted by least squares.
-
-    The values are cut into ten bins of equal weight, and neighbouring bins whose means
-    fall are pooled until the means of `y` rise from bin to bin. Each pool is a knot at
-    its own mean, so knots rise on both axes and the line through them is strictly
-    increasing with no smoothing constant. Outside the knots the end pieces go on.
-
-    Attributes
-    ----------
-    x_knots_, y_knots_ : ndarray of shape (n_knots,)
-        Where the pieces meet.
-    exists_ : bool
-        Whether there are two knots or more: if not, `y` does not rise with `x`, and
-        there is no increasing map.
-    """
-
-    def fit(self, x, y, sample_weight=None):
-        """Fit the map from `x` to `y`, both of shape (n_pairs,)."""
-        weight = np.ones(len(x)) if sample_weight is None else sample_weight
-        ranks = rank_target(np.asarray(x, dtype=np.float32), weight)
-        bins = np.clip(np.ceil(ranks * _N_BINS), 1, _N_BINS).astype(int)
-        _, bins = np.unique(bins, return_inverse=True)
-        total, x_mean, y_mean = _pool(bins, weight, x, y)
-        fitted = isotonic_regression(y_mean, sample_weight=total)
-        pools = np.concatenate([[0], np.cumsum(np.diff(fitted) > 0)])
-        _, self.x_knots_, self.y_knots_ = _pool(pools, total, x_mean, y_mean)
-        self.exists_ = len(self.x_knots_) > 1
-        return self
-
-    def predict(self, x) -> np.ndarray:
-        """Return the mapped values, of shape (n_pairs,)."""
-        piece = np.searchsorted(self.x_knots_[1:-1], x)
-        slope = np.diff(self.y_knots_) / np.diff(self.x_knots_)
-        return self.y_knots_[piece] + slope[piece] * (x - self.x_knots_[piece])
-
-
-def _pool(groups, weight, x, y):
-    total = np.bincount(groups, weights=weight)
-    return (
-        total,
-        np.bincount(groups, weights=weight * x) / total,
-        np.bincount(groups, weights=weight * y) / total,
-    )

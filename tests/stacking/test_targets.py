@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import rankdata, spearmanr
 
 from clapstack.stacking import rank_target
-from clapstack.stacking._targets import IncreasingMap, weighted_srcc
+from clapstack.stacking._targets import weighted_srcc
 
 steady = settings(max_examples=50, derandomize=True, deadline=None)
 values = st.lists(st.integers(-5, 5), min_size=1, max_size=30)
@@ -50,44 +50,3 @@ def test_weighted_srcc_is_that_of_repeated_pairs(rows):
 
 def test_weighted_srcc_of_a_constant_is_zero():
     assert weighted_srcc([1.0, 2.0, 3.0], [4.0, 4.0, 4.0]) == 0.0
-
-
-@steady
-@given(st.integers(0, 10_000), st.integers(2, 80))
-def test_increasing_map_is_strictly_increasing(seed, n_pairs):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=n_pairs)
-    back = IncreasingMap().fit(x, x + 2 * rng.normal(size=n_pairs))
-    assume(back.exists_)
-    grid = np.linspace(x.min() - 3, x.max() + 3, 500)
-    assert (np.diff(back.predict(grid)) > 0).all()
-
-
-def test_increasing_map_follows_a_curve():
-    x = np.linspace(0, 1, 500)
-    back = IncreasingMap().fit(x, 10 * x**2)
-    assert_allclose(back.predict(x), 10 * x**2, atol=0.6)
-
-
-def test_increasing_map_keeps_the_mean():
-    rng = np.random.default_rng(0)
-    x = rng.uniform(size=400)
-    y = 10 * x**2 + rng.normal(size=400)
-    back = IncreasingMap().fit(x, y)
-    assert back.predict(x).mean() == pytest.approx(y.mean(), abs=0.1)
-
-
-def test_increasing_map_with_weights_is_that_of_repeated_pairs():
-    rng = np.random.default_rng(0)
-    x = rng.uniform(size=60)
-    y = x + rng.normal(scale=0.2, size=60)
-    weight = rng.integers(1, 4, size=60)
-    grid = np.linspace(-0.5, 1.5, 50)
-    repeated = IncreasingMap().fit(np.repeat(x, weight), np.repeat(y, weight))
-    weighted_map = IncreasingMap().fit(x, y, weight)
-    assert_allclose(weighted_map.predict(grid), repeated.predict(grid))
-
-
-def test_there_is_no_increasing_map_to_a_falling_target():
-    x = np.linspace(0, 1, 50)
-    assert not IncreasingMap().fit(x, -x).exists_

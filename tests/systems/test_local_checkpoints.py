@@ -5,14 +5,8 @@ import pickle
 import pytest
 from numpy.testing import assert_array_equal
 
-import clapstack.features
 from clapstack import make_system
 from clapstack.systems import bundled_checkpoints, describe_system
-
-pytestmark = pytest.mark.skipif(
-    not hasattr(clapstack.features, "WhisperFeatures"),
-    reason="this version has no WhisperFeatures",
-)
 
 
 @pytest.fixture(scope="module")

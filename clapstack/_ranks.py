@@ -1,0 +1,37 @@
+"""Ranks with weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def rank_target(y, sample_weight=None) -> np.ndarray:
+    """Return the ranks of `y`, scaled to (0, 1].
+
+    Tied values share the mean of their ranks. A weight counts a value as often as it
+    says: weighting is the same as repeating.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_pairs,)
+        Scores.
+    sample_weight : array-like of shape (n_pairs,), default=None
+        Positive weights; None counts every value once.
+
+    Returns
+    -------
+    ranks : ndarray of shape (n_pairs,), dtype float64
+        ``rank / n_pairs``, with ranks from 1.
+
+    Examples
+    --------
+    >>> from clapstack.stacking import rank_target
+    >>> rank_target([3.0, 9.0, 3.0, 7.0]).tolist()
+    [0.375, 1.0, 0.375, 0.75]
+    """
+    y = np.asarray(y)
+    weight = np.ones(y.shape[0]) if sample_weight is None else np.asarray(sample_weight)
+    _, inverse = np.unique(y, return_inverse=True)
+    tied = np.bincount(inverse, weights=weight)
+    last = np.cumsum(tied)
+    return ((last - (tied - 1.0) / 2.0) / last[-1])[inverse]
