@@ -7,17 +7,24 @@ import os
 import threading
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from clapstack.encoders._base import DTYPES, ClapEncoder
 from clapstack.encoders._laion import LaionClapEncoder
 from clapstack.encoders._msclap import MsClapEncoder
+from clapstack.encoders._reference import LaionReferenceEncoder, MsClapReferenceEncoder
 
 _LOGGER = logging.getLogger("clapstack")
 _KINDS: dict[str, type[LaionClapEncoder] | type[MsClapEncoder]] = {
     "laion": LaionClapEncoder,
     "msclap": MsClapEncoder,
+}
+# The authors' packages, by the name that `backend` has for them; each has one kind.
+_REFERENCES: dict[str, dict[str, Any]] = {
+    "laion_clap": {"laion": LaionReferenceEncoder},
+    "msclap": {"msclap": MsClapReferenceEncoder},
 }
 _MOST_LOADED = 4
 # Held while loading, so that threads that ask for one encoder get one load.
@@ -31,6 +38,7 @@ def load_encoder(
     revision: str | None = None,
     device: str | None = None,
     dtype: str = "float32",
+    backend: str = "clapstack",
 ) -> ClapEncoder:
     """Return a frozen encoder; load it if this process has not yet.
 
@@ -55,6 +63,12 @@ def load_encoder(
     dtype : {"float32", "bfloat16"}, default="float32"
         Of the towers. "bfloat16" is about three times as fast on processors that have
         it; its embeddings have a cosine of about 0.9999 with those of float32.
+    backend : {"clapstack", "laion_clap", "msclap"}, default="clapstack"
+        Whose model classes run: ours, or for "laion" those of the package laion-clap
+        and for "msclap" those of the package msclap, in float32, to compare with. The
+        weights, the fingerprint and what is heard of a clip are the same; the identity
+        under which embeddings are stored is not.
+
 
     Returns
     -------
@@ -65,8 +79,10 @@ def load_encoder(
     ------
     CheckpointError
         If the checkpoint cannot be found, read safely, or matched to its model.
+    ImportError
+        If the package of `backend`, or what it needs, is not installed.
     ValueError
-        If `kind` or `dtype` is unknown.
+        If `kind` or `dtype` is unknown, or `backend` is not one of `kind`.
 
     Examples
     --------
@@ -77,7 +93,13 @@ def load_encoder(
     >>> len(encoder.encode_text(["a dog barks", "rain"]))
     2
     """
-    for name, given, known in (("kind", kind, _KINDS), ("dtype", dtype, DTYPES)):
+    backends = ["clapstack"] + [b for b, kinds in _REFERENCES.items() if kind in kinds]
+    choices: list[tuple[str, str, Any]] = [
+        ("kind", kind, _KINDS),
+        ("dtype", dtype, DTYPES),
+        ("backend", backend, backends),
+    ]
+    for name, given, known in choices:
         if given not in known:
             msg = f"{name} must be one of {sorted(known)}; got {given!r}."
             raise ValueError(msg)
@@ -87,7 +109,7 @@ def load_encoder(
     if path.exists():
         name, stamp = str(path.absolute()), _stamp(path)
     with _LOCK:
-        return _load(kind, name, stamp, revision, device, dtype)
+        return _load(kind, name, stamp, revision, device, dtype, backend)
 
 
 def clear_encoders() -> None:
@@ -104,8 +126,10 @@ def _load(
     revision: str | None,
     device: str,
     dtype: str,
+    backend: str,
 ) -> ClapEncoder:
-    encoder = _KINDS[kind].load(
+    encoders = _REFERENCES.get(backend, _KINDS)
+    encoder = encoders[kind].load(
         checkpoint, revision=revision, device=device, dtype=dtype
     )
     _LOGGER.info("Loaded %s encoder %r on %s as %s", kind, checkpoint, device, dtype)
