@@ -66,7 +66,7 @@ def encoders(monkeypatch):
     """Every toy encoder loaded so far, by (kind, checkpoint); loading makes one."""
     loaded = {}
 
-    def load_encoder(kind, checkpoint, *, revision=None, device=None, dtype="float32"):
+    def load_encoder(kind, checkpoint, **settings):
         return loaded.setdefault((kind, checkpoint), ToyEncoder(f"{kind} {checkpoint}"))
 
     module = ModuleType("clapstack.encoders")
