@@ -8,6 +8,7 @@ import os
 import threading
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,6 +30,11 @@ _KINDS = {
     "eat": ("_eat", "EatEncoder"),
     "m2d-clap": ("_m2d", "M2dClapEncoder"),
 }
+# The authors' packages, by the name that `backend` has for them; each has one kind.
+_REFERENCES = {
+    "laion_clap": {"laion": ("_reference", "LaionReferenceEncoder")},
+    "msclap": {"msclap": ("_reference", "MsClapReferenceEncoder")},
+}
 # As many as a union of all published families has: fewer would load each model again
 # for each table.
 _MOST_LOADED = 10
@@ -43,6 +49,7 @@ def load_encoder(
     revision: str | None = None,
     device: str | None = None,
     dtype: str = "float32",
+    backend: str = "clapstack",
 ) -> ClapEncoder | AudioEncoder:
     """Return a frozen encoder; load it if this process has not yet.
 
@@ -73,6 +80,12 @@ def load_encoder(
     dtype : {"float32", "bfloat16"}, default="float32"
         Of the towers. "bfloat16" is about three times as fast on processors that have
         it; its embeddings have a cosine of about 0.9999 with those of float32.
+    backend : {"clapstack", "laion_clap", "msclap"}, default="clapstack"
+        Whose model classes run: ours, or for "laion" those of the package laion-clap
+        and for "msclap" those of the package msclap, in float32, to compare with. The
+        weights, the fingerprint and what is heard of a clip are the same; the identity
+        under which embeddings are stored is not.
+
 
     Returns
     -------
@@ -83,8 +96,10 @@ def load_encoder(
     ------
     CheckpointError
         If the checkpoint cannot be found, read safely, or matched to its model.
+    ImportError
+        If the package of `backend`, or what it needs, is not installed.
     ValueError
-        If `kind` or `dtype` is unknown.
+        If `kind` or `dtype` is unknown, or `backend` is not one of `kind`.
 
     Examples
     --------
@@ -95,7 +110,13 @@ def load_encoder(
     >>> len(encoder.encode_text(["a dog barks", "rain"]))
     2
     """
-    for name, given, known in (("kind", kind, _KINDS), ("dtype", dtype, DTYPES)):
+    backends = ["clapstack"] + [b for b, kinds in _REFERENCES.items() if kind in kinds]
+    choices: list[tuple[str, str, Any]] = [
+        ("kind", kind, _KINDS),
+        ("dtype", dtype, DTYPES),
+        ("backend", backend, backends),
+    ]
+    for name, given, known in choices:
         if given not in known:
             msg = f"{name} must be one of {sorted(known)}; got {given!r}."
             raise ValueError(msg)
@@ -105,7 +126,7 @@ def load_encoder(
     if path.exists():
         name, stamp = str(path.absolute()), _stamp(path)
     with _LOCK:
-        return _load(kind, name, stamp, revision, device, dtype)
+        return _load(kind, name, stamp, revision, device, dtype, backend)
 
 
 def clear_encoders() -> None:
@@ -122,8 +143,9 @@ def _load(
     revision: str | None,
     device: str,
     dtype: str,
+    backend: str,
 ) -> ClapEncoder | AudioEncoder:
-    module, name = _KINDS[kind]
+    module, name = _REFERENCES.get(backend, _KINDS)[kind]
     encoders = importlib.import_module(f"clapstack.encoders.{module}")
     encoder: ClapEncoder | AudioEncoder = getattr(encoders, name).load(
         checkpoint, revision=revision, device=device, dtype=dtype

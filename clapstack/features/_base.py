@@ -127,6 +127,7 @@ def load_encoder_of(estimator, kind):
         revision=estimator.revision,
         device=estimator.device,
         dtype=estimator.dtype,
+        backend=getattr(estimator, "backend", "clapstack"),
     )
 
 

@@ -49,6 +49,10 @@ class LaionClapPairFeatures(_BasePairFeatures):
         Such as ``"cpu"`` or ``"cuda:0"``. None takes CUDA, else MPS, else the CPU.
     dtype : {"float32", "bfloat16"}, default="float32"
         Precision of the towers. The result is float32.
+    backend : {"clapstack", "laion_clap"}, default="clapstack"
+        Whose model classes run: clapstack's, or those of the authors' package, to
+        compare with; that takes float32 and ``pip install "clapstack[reference]"``.
+        What is heard of a clip is the same, see :ref:`the guide <reference>`.
     batch_size : int, default=32
         Clips or texts per forward pass.
     cache : str, path-like or None, default="auto"
@@ -96,7 +100,10 @@ class LaionClapPairFeatures(_BasePairFeatures):
     >>> features.fit_transform(X)  # doctest: +SKIP
     """
 
-    _parameter_constraints: dict = CHECKPOINT_CONSTRAINTS
+    _parameter_constraints: dict = {
+        **CHECKPOINT_CONSTRAINTS,
+        "backend": [StrOptions({"clapstack", "laion_clap"})],
+    }
 
     def __init__(
         self,
@@ -107,6 +114,7 @@ class LaionClapPairFeatures(_BasePairFeatures):
         blocks=PAIR_BLOCKS,
         device=None,
         dtype="float32",
+        backend="clapstack",
         batch_size=32,
         cache="auto",
         verbose=False,
@@ -117,6 +125,7 @@ class LaionClapPairFeatures(_BasePairFeatures):
         self.blocks = blocks
         self.device = device
         self.dtype = dtype
+        self.backend = backend
         self.batch_size = batch_size
         self.cache = cache
         self.verbose = verbose
@@ -151,6 +160,10 @@ class MsClapPairFeatures(_BasePairFeatures):
         Such as ``"cpu"`` or ``"cuda:0"``. None takes CUDA, else MPS, else the CPU.
     dtype : {"float32", "bfloat16"}, default="float32"
         Precision of the towers. The result is float32.
+    backend : {"clapstack", "msclap"}, default="clapstack"
+        Whose model classes run: clapstack's, or those of the authors' package, to
+        compare with; that takes float32 and ``pip install "clapstack[reference]"``.
+        What is heard of a clip is the same, see :ref:`the guide <reference>`.
     batch_size : int, default=32
         Clips or texts per forward pass.
     cache : str, path-like or None, default="auto"
@@ -190,7 +203,10 @@ class MsClapPairFeatures(_BasePairFeatures):
     >>> features.fit_transform(X)  # doctest: +SKIP
     """
 
-    _parameter_constraints: dict = CHECKPOINT_CONSTRAINTS
+    _parameter_constraints: dict = {
+        **CHECKPOINT_CONSTRAINTS,
+        "backend": [StrOptions({"clapstack", "msclap"})],
+    }
 
     def __init__(
         self,
@@ -201,6 +217,7 @@ class MsClapPairFeatures(_BasePairFeatures):
         blocks=PAIR_BLOCKS,
         device=None,
         dtype="float32",
+        backend="clapstack",
         batch_size=32,
         cache="auto",
         verbose=False,
@@ -211,6 +228,7 @@ class MsClapPairFeatures(_BasePairFeatures):
         self.blocks = blocks
         self.device = device
         self.dtype = dtype
+        self.backend = backend
         self.batch_size = batch_size
         self.cache = cache
         self.verbose = verbose

@@ -100,7 +100,7 @@ def encoders(monkeypatch):
     """Every toy encoder loaded so far, by (kind, checkpoint); loading makes one."""
     loaded = {}
 
-    def load_encoder(kind, checkpoint, *, revision=None, device=None, dtype="float32"):
+    def load_encoder(kind, checkpoint, **settings):
         toy = TOYS.get(kind, ToyAudioEncoder)(f"{kind} {checkpoint}")
         return loaded.setdefault((kind, checkpoint), toy)
 

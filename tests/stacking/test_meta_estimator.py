@@ -230,7 +230,7 @@ def test_groups_and_weights_reach_the_inner_folds_of_a_search(pairs, routing):
     pipe = make_pipeline(stack.set_score_request(sample_weight=True))
     params = {"groups": groups, "sample_weight": weight}
     search = GridSearchCV(
-        pipe, {"clapstackingregressor__alpha": [1.0]}, cv=GroupKFold(2)
+        pipe, {"clapstackingregressor__alphas": [1.0]}, cv=GroupKFold(2)
     ).fit(X, y, **params)
     members = search.best_estimator_[-1].estimators_["laion"]["score"]
     assert len(members) == 10
@@ -388,8 +388,8 @@ def test_jobs_of_a_context_do_not_change_the_bits(ridges, pairs, backend):
 def wide(monkeypatch):
     """A float32 frame of 24 MB, and small chunks of float64."""
     monkeypatch.setattr(_linalg, "_CHUNK_ELEMENTS", 1 << 16)
-    values = np.random.default_rng(0).standard_normal((2000, 3000), dtype=np.float32)
-    names = [f"{f}__{i}" for f in ("laion", "beats") for i in range(1499)]
+    values = np.random.default_rng(0).standard_normal((6000, 1000), dtype=np.float32)
+    names = [f"{f}__{i}" for f in ("laion", "beats") for i in range(499)]
     return pd.DataFrame(values, columns=[*names, "laion__cosine", "beats__cosine"])
 
 
@@ -404,7 +404,7 @@ def peak_of(function, *args, **kwargs):
 
 def test_no_step_makes_a_float64_copy_of_the_table(wide, ridges):
     stack = ridges.set_params(boosting=DummyRegressor(), n_components=8)
-    y, weight = wide["laion__cosine"].to_numpy(), np.arange(2000) % 5
+    y, weight = wide["laion__cosine"].to_numpy(), np.arange(6000) % 5
     whole = wide.size * 8
     assert peak_of(stack.fit, wide, y, sample_weight=weight) < whole
     # Prediction takes one family at a time, and small pieces of the rest.
