@@ -260,7 +260,7 @@ def test_unknown_family_is_named():
 
 
 def test_unknown_set_of_checkpoints_is_named():
-    with pytest.raises(ValueError, match="'published' or 'bundled'"):
+    with pytest.raises(ValueError, match="'published', 'bundled' or a mapping"):
         make_clap_stack("paper")
 
 
