@@ -38,7 +38,7 @@ __all__ = [
 _READERS = min(16, os.cpu_count() or 1)
 _SOURCES_PER_TASK = 256  # a task of one source would cost more than its lookup
 # Content keys of the files that this process has met; about 0.5 kB each.
-_KEYS: dict[FileState | None, str] = {}
+_KEYS: dict[Any, str] = {}
 _MOST_KEYS = 100_000
 _SHARED = SharedClips(shared_bytes())
 
@@ -190,7 +190,7 @@ def _embed_clips(
     rate = encoder.sample_rate
     scope = f"{encoder.identity}\naudio {rate} {crop} {READING_VERSION}"
     keys = _audio_keys(sources, store)
-    faults = {key: key for key in keys if isinstance(key, AudioError)}
+    faults: dict[Any, AudioError] = {k: k for k in keys if isinstance(k, AudioError)}
     distinct: dict[Any, Any] = dict(zip(keys, sources, strict=True))
     for fault in faults:
         del distinct[fault]
@@ -296,7 +296,8 @@ def _audio_keys(
         states = spread(states_of, sources)
         if store is not None:
             strange = {state for state in states if state and state not in _KEYS}
-            _KEYS.update(store.recall_files(strange))
+            recalled: dict[Any, str] = store.recall_files(strange)
+            _KEYS.update(recalled)
         new = [i for i, state in enumerate(states) if state not in _KEYS]
         keys: list[Any] = [_KEYS.get(state) for state in states]
         for i, key in zip(new, spread(keys_of, [sources[i] for i in new]), strict=True):

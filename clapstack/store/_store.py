@@ -232,7 +232,7 @@ class EmbeddingStore:
                 elif block.width == width:
                     where = places[block.id]
                     vectors = np.frombuffer(block.vectors, np.float32)
-                    rows[where] = vectors.reshape(-1, width)[slots[where]]
+                    _copy(vectors.reshape(-1, width), slots[where], rows, where)
                     found[where] = True
             if not found[blocks > 0].all():  # damaged, or dropped by another process
                 del self._indexes[scope]
@@ -649,6 +649,22 @@ _BLOCK_QUERY = (
     "SELECT blocks.id, name, width, stored, checksum, keys, vectors "
     "FROM blocks LEFT JOIN scopes ON scopes.id = scope "
 )
+
+
+def _copy(
+    source: FloatArray, slots: npt.NDArray[Any], target: FloatArray, where: Any
+) -> None:
+    """Copy rows; at one go if they are wanted as they stand."""
+    n_rows = len(slots)
+    first = where[0]
+    if (
+        n_rows == len(source)
+        and where[-1] - first == n_rows - 1
+        and (slots[1:] > slots[:-1]).all()
+    ):
+        target[first : first + n_rows] = source
+    else:
+        target[where] = source[slots]
 
 
 def _blocks(connection: sqlite3.Connection, ids: list[int]) -> Iterator[_Block]:
