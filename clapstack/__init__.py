@@ -18,7 +18,9 @@ _HOME = {
     "MsClapPairFeatures": "clapstack.features",
     "PairFeatures": "clapstack.features",
     "PrecomputedPairFeatures": "clapstack.features",
+    "load_model": "clapstack.sharing",
     "make_clap_stack": "clapstack.systems",
+    "save_model": "clapstack.sharing",
 }
 
 __all__ = [
@@ -28,7 +30,9 @@ __all__ = [
     "MsClapPairFeatures",
     "PairFeatures",
     "PrecomputedPairFeatures",
+    "load_model",
     "make_clap_stack",
+    "save_model",
 ]
 
 
