@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -24,7 +24,7 @@ FORMAT = 1
 CARD, MANIFEST, STATE = "README.md", "manifest.json", "state.json"
 _ARRAY = re.compile(r"arrays/(0|[1-9][0-9]*)\.npy")
 # What reading and rebuilding from wrong bytes can raise.
-_BROKEN = (
+BROKEN = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -82,7 +82,7 @@ class Archive:
         self.manifest = self._read_manifest()
         self._digests = self.manifest["sha256"]
         if set(self._digests) != names - {MANIFEST}:
-            raise self._error(f"{MANIFEST!r} lists other members than it has")
+            self._refuse(f"{MANIFEST!r} lists other members than it has")
         self.state = self._parse(STATE, self._read_checked(STATE))
         self._read_checked(CARD)
 
@@ -97,7 +97,7 @@ class Archive:
         manifest = self._parse(MANIFEST, self._file.read(MANIFEST))
         number = manifest.get("format")
         if not isinstance(number, int) or number < 1:
-            raise self._error(f"its format number is {number!r}")
+            self._refuse(f"its format number is {number!r}")
         if number > FORMAT:
             wrote = manifest.get("versions", {}).get("clapstack", "unknown")
             msg = (
@@ -106,27 +106,28 @@ class Archive:
                 "clapstack."
             )
             raise ModelFileError(msg)
-        if not isinstance(manifest.get("sha256"), dict):
-            raise self._error(f"{MANIFEST!r} has no checksums")
+        for key in ("sha256", "versions"):
+            if not isinstance(manifest.get(key), dict):
+                self._refuse(f"{MANIFEST!r} has no {key!r}")
         return manifest
 
     def _read_checked(self, name: str) -> bytes:
         data = self._file.read(name)
         if _digest(data) != self._digests.get(name):
-            raise self._error(f"{name!r} does not have the checksum in {MANIFEST!r}")
+            self._refuse(f"{name!r} does not have the checksum in {MANIFEST!r}")
         return data
 
     def _parse(self, name: str, data: bytes) -> dict[str, Any]:
         try:
             parsed = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise self._error(f"{name!r} is not JSON") from error
+        except (ValueError, RecursionError):
+            self._refuse(f"{name!r} is not JSON")
         if not isinstance(parsed, dict):
-            raise self._error(f"{name!r} is not a JSON object")
+            self._refuse(f"{name!r} is not a JSON object")
         return parsed
 
-    def _error(self, reason: str) -> ModelFileError:
-        return damaged(self._path, reason)
+    def _refuse(self, reason: str) -> NoReturn:
+        raise damaged(self._path, reason)
 
 
 @contextmanager
@@ -138,7 +139,7 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
             yield Archive(path, file)
     except ModelFileError:
         raise
-    except _BROKEN as error:
+    except BROKEN as error:
         hint = ""
         if not zipfile.is_zipfile(path):
             hint = (
@@ -178,10 +179,11 @@ def _array_from_bytes(data: bytes) -> np.ndarray:
     if dtype.hasobject or any(length < 0 for length in shape):
         msg = f"an array of dtype {dtype} and shape {shape} cannot be read"
         raise ValueError(msg)
-    order = "F" if fortran else "C"
     # numpy.load would make room for any shape that the header names.
     flat = np.frombuffer(data, dtype, offset=buffer.tell())
-    return flat.reshape(shape, order=order).copy(order=order)
+    if fortran:
+        return flat.reshape(shape[::-1]).copy().T
+    return flat.reshape(shape).copy()
 
 
 def _digest(data: bytes) -> str:

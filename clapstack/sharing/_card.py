@@ -69,7 +69,7 @@ def facts_of(model: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {"encoders": []}
     for name, step in _steps(model):
         if hasattr(step, "fingerprint_"):
-            encoder = {"name": name, "class": type(step).__name__}
+            encoder: dict[str, Any] = {"name": name, "class": type(step).__name__}
             for key in ("checkpoint", "revision", "crop"):
                 value = getattr(step, key, None)
                 encoder[key] = None if value is None else str(value)

@@ -18,7 +18,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from clapstack.exceptions import ModelFileError, UntrustedTypesError
-from clapstack.sharing._archive import open_archive, write_archive
+from clapstack.sharing._archive import BROKEN, open_archive, write_archive
 from clapstack.sharing._card import check_fields, facts_of, versions, write_card
 from clapstack.sharing._state import Encoder, decode
 from clapstack.sharing._trust import is_known, trusted_names
@@ -107,16 +107,11 @@ def save_model(
         "scores": _scores(model),
     }
     text = write_card(fields, facts, foreign)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write_archive(Path(name), manifest, state, text, encoder.arrays)
-        load_model(name, trusted=foreign)  # what cannot be read is not kept
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as name:
+        written = Path(name) / path.name
+        write_archive(written, manifest, state, text, encoder.arrays)
+        load_model(written, trusted=foreign)  # what cannot be read is not kept
+        os.replace(written, path)
     return path
 
 
@@ -154,7 +149,7 @@ def load_model(
     Warns
     -----
     InconsistentVersionWarning
-        If another scikit-learn wrote the file and no score was recorded to compare.
+        If another version wrote the file and no score was recorded to compare.
 
     See Also
     --------
@@ -173,9 +168,15 @@ def load_model(
         untrusted = _untrusted(objects, names)
         if untrusted:
             raise UntrustedTypesError(os.fspath(path), sorted(untrusted))
-        model = decode(objects, archive.state["root"], archive.array)
         manifest = archive.manifest
-    _check_scores(model, manifest, os.fspath(path))
+        try:
+            model = decode(objects, archive.state["root"], archive.array)
+        except BROKEN as error:
+            if isinstance(error, ModelFileError) or _same_versions(manifest):
+                raise
+            msg = _elsewhere(path, manifest, f"cannot be rebuilt here ({error})")
+            raise ModelFileError(msg) from error
+    _check_scores(model, manifest, path)
     return model
 
 
@@ -197,42 +198,49 @@ def _scores(model: Any) -> list[float] | None:
     return [float(score) for score in np.ravel(last.predict(table))]
 
 
-def _check_scores(model: Any, manifest: Mapping[str, Any], path: str) -> None:
-    there, here = manifest.get("versions", {}), versions()
-    said = ", ".join(f"{name} {there.get(name)}" for name in here)
-    wrote = f"{path!r} was written by {said}"
+def _check_scores(
+    model: Any, manifest: Mapping[str, Any], path: str | os.PathLike[str]
+) -> None:
+    """Compare scores with those that were recorded; without any, warn of versions."""
     recorded = manifest.get("scores")
     if recorded is None:
-        if there.get("scikit-learn") != here["scikit-learn"]:
+        if not _same_versions(manifest):
             warnings.warn(
                 InconsistentVersionWarning(
                     estimator_name=type(model).__name__,
-                    current_sklearn_version=here["scikit-learn"],
-                    original_sklearn_version=str(there.get("scikit-learn")),
+                    current_sklearn_version=versions()["scikit-learn"],
+                    original_sklearn_version=str(manifest["versions"]["scikit-learn"]),
                 ),
                 stacklevel=3,
             )
         return
-    advice = "Install those versions, or fit again with these: " + ", ".join(
-        f"{name} {version}" for name, version in here.items()
-    )
     try:
         scores = np.asarray(_scores(model), dtype=float)
         recorded = np.asarray(recorded, dtype=float)
         off = float(np.median(np.abs(scores - recorded)))
         scale = float(np.median(np.abs(recorded)))
     except Exception as error:
-        msg = f"{wrote}, and cannot predict here ({error}). {advice}."
+        msg = _elsewhere(path, manifest, f"cannot predict here ({error})")
         raise ModelFileError(msg) from error
     if not off <= _TOLERANCE * max(scale, 1e-300):
-        msg = (
-            f"{wrote}, and predicts otherwise here (by {off:.3g} on scores of "
-            f"{scale:.3g}). {advice}."
-        )
-        raise ModelFileError(msg)
+        change = f"predicts otherwise here (by {off:.3g} on scores of {scale:.3g})"
+        raise ModelFileError(_elsewhere(path, manifest, change))
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _same_versions(manifest: Mapping[str, Any]) -> bool:
+    here = versions()
+    there = manifest["versions"]
+    return all(there.get(name) == here[name] for name in ("clapstack", "scikit-learn"))
+
+
+def _elsewhere(
+    path: str | os.PathLike[str], manifest: Mapping[str, Any], trouble: str
+) -> str:
+    """Say who wrote a file that gives trouble here, and what to do."""
+    here = versions()
+    wrote = ", ".join(f"{name} {manifest['versions'].get(name)}" for name in here)
+    have = ", ".join(f"{name} {version}" for name, version in here.items())
+    return (
+        f"{os.fspath(path)!r} was written by {wrote}, and {trouble}. Install those "
+        f"versions, or fit again with these: {have}."
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
 import math
 import os
 from collections.abc import Callable
@@ -32,6 +31,8 @@ _BIT_GENERATORS = {
         np.random.SFC64,
     )
 }
+# What an instance without a __reduce__ of its own reduces to.
+_PLAIN = object().__reduce_ex__(2)[0]
 # Folders of the machine that saved, which no other machine has to write to.
 _FOLDERS = {"cache": "auto", "memory": None}
 
@@ -203,7 +204,7 @@ def _plain_state(value: Any, where: str) -> dict[str, Any]:
         raise _unsupported(value, where) from error
     plain = (
         isinstance(reduced, tuple)
-        and reduced[0] is copyreg.__newobj__
+        and reduced[0] is _PLAIN
         and reduced[1] == (type(value),)
         and (reduced[2] is None or isinstance(reduced[2], dict))
         and all(part is None for part in reduced[3:])
@@ -230,7 +231,7 @@ def _build(cls: type, state: dict[str, Any] | None) -> Any:
         if state.get(name) is not None and state[name] != allowed:
             msg = f"{class_name(cls)} has the folder {state[name]!r} for {name!r}"
             raise ValueError(msg)
-    instance = cls.__new__(cls)
+    instance: Any = object.__new__(cls)
     restore = getattr(cls, "__setstate__", None)
     if restore is None or restore is BaseEstimator.__setstate__:
         instance.__dict__.update(state)
@@ -249,7 +250,7 @@ def _empty(dtype: str, shape: list[int]) -> np.ndarray:
 
 def _random(kind: str, state: dict[str, Any]) -> Any:
     # The sequence of seeds that a Generator may spawn from is not kept.
-    bits = _BIT_GENERATORS[state["bit_generator"]]()
+    bits: Any = _BIT_GENERATORS[state["bit_generator"]]()
     if kind == "Generator":
         bits.state = state
         return np.random.Generator(bits)
@@ -261,8 +262,8 @@ def _random(kind: str, state: dict[str, Any]) -> Any:
 def _unsupported(value: Any, where: str) -> TypeError:
     kind = type(value)
     return TypeError(
-        f"{where} is a {kind.__module__}.{kind.__qualname__}, which a model file cannot "
-        "hold: it holds numbers, text, arrays, and instances with plain attributes. "
-        "Replace it, or use joblib, whose files run what is in them when they are "
-        "loaded."
+        f"{where} is a {kind.__module__}.{kind.__qualname__}, which a model file "
+        "cannot hold: it holds numbers, text, arrays, and instances with plain "
+        "attributes. Replace it, or use joblib, whose files run what is in them when "
+        "they are loaded."
     )

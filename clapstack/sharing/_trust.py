@@ -69,9 +69,13 @@ STATELESS = frozenset(
 )
 
 
+# What scikit-learn 1.6 says of these, for short.
+_TRUE_HOMES = {"_loss": "sklearn._loss._loss"}
+
+
 def class_name(cls: type) -> str:
     """Name a class by its public home, so that a private module may be renamed."""
-    home = cls.__module__
+    home = _TRUE_HOMES.get(cls.__module__, cls.__module__)
     public = home.partition("._")[0]
     if getattr(sys.modules.get(public), cls.__qualname__, None) is cls:
         home = public
@@ -126,12 +130,13 @@ def check_instance(instance: Any) -> None:
 
 
 def _check_histogram_trees(state: dict[str, Any]) -> None:
-    n_features = state.get("n_features_in_")
+    n_features = state.get("n_features_in_", 0)
     mapper = state.get("_bin_mapper")
     sound = (
-        isinstance(n_features, int)
+        type(n_features) is int
         and state.get("_preprocessor") is None
         and not state.get("_in_fit", False)
+        and mapper is not None
         and class_name(type(mapper)) == _BIN_MAPPER
         and not np.any(mapper.is_categorical_)
     )
@@ -150,7 +155,8 @@ def _check_nodes(nodes: np.ndarray, n_features: int) -> None:
     """Check that every path through a tree stays in it, and ends."""
     inner = np.flatnonzero(nodes["is_leaf"] == 0)
     left, right, feature, by_category = (
-        nodes[field][inner] for field in ("left", "right", "feature_idx", "is_categorical")
+        nodes[field][inner]
+        for field in ("left", "right", "feature_idx", "is_categorical")
     )
     sound = (
         nodes.ndim == 1

@@ -82,7 +82,7 @@ def test_pickle_is_refused_unread(dump, tmp_path):
     path, marker = tmp_path / "model.clapstack", tmp_path / "ran"
     with path.open("wb") as file:
         dump(Malicious(marker), file)
-    with pytest.raises(ModelFileError, match="is not a model file .*joblib"):
+    with pytest.raises(ModelFileError, match=r"is not a model file .*joblib"):
         load_model(path)
     assert not marker.exists()
 
@@ -127,7 +127,7 @@ def test_members_that_promise_more_than_the_file_are_refused(saved, tmp_path):
     where = data.index(b"PK\x01\x02")  # the first entry of the central directory
     data[where + 20 : where + 28] = (0xFFFFFFF0).to_bytes(4, "little") * 2
     path.write_bytes(data)
-    with pytest.raises(ModelFileError, match="members promise 4\\d+ bytes"):
+    with pytest.raises(ModelFileError, match=r"members promise 4\d+ bytes"):
         load_model(path)
 
 
@@ -154,7 +154,7 @@ def test_types_beyond_the_list_are_named_and_not_imported(forge, state, name):
 )
 def test_our_modules_lend_no_foreign_names(forge, state, name):
     state["objects"].append({"class": name, "state": {}})
-    with pytest.raises(ModelFileError, match="is no class here|No module"):
+    with pytest.raises(ModelFileError, match=r"is no class here|No module"):
         load_model(forge(state=state))
 
 
@@ -166,10 +166,18 @@ def test_trust_is_a_list_of_names(saved, trusted):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("left", 1 << 30), ("right", 1 << 30), ("left", 0), ("feature_idx", 1 << 40)]
-    + [("feature_idx", -1), ("is_categorical", 1)],
+    [
+        ("left", 1 << 30),
+        ("right", 1 << 30),
+        ("left", 0),
+        ("feature_idx", 1 << 40),
+        ("feature_idx", -1),
+        ("is_categorical", 1),
+    ],
 )
-def test_boosted_trees_cannot_lead_out_of_their_arrays(forge, state, members, field, value):
+def test_boosted_trees_cannot_lead_out_of_their_arrays(
+    forge, state, members, field, value
+):
     number = first(state, PREDICTOR)["state"]["nodes"]["array"]
     name = f"arrays/{number}.npy"
     nodes = np.load(io.BytesIO(members[name]))
@@ -208,8 +216,16 @@ def test_file_cannot_name_folders_of_this_machine(forge, state):
 
 @pytest.mark.parametrize(
     "code",
-    [{}, {"what": 1}, {"object": 10**9}, {"object": -1}, {"array": 10**9}]
-    + [{"array": "../0"}, {"empty": "<f8", "shape": [1 << 50]}, {"float": "1e9"}],
+    [
+        {},
+        {"what": 1},
+        {"object": 10**9},
+        {"object": -1},
+        {"array": 10**9},
+        {"array": "../0"},
+        {"empty": "<f8", "shape": [1 << 50]},
+        {"float": "1e9"},
+    ],
     ids=json.dumps,
 )
 def test_state_that_says_nothing_sensible_is_refused(forge, state, code):

@@ -24,6 +24,7 @@ from clapstack import (
 )
 from clapstack.exceptions import ModelFileError
 from clapstack.sharing import _card
+from clapstack.sharing._archive import _array_from_bytes
 from clapstack.sharing._state import Encoder, decode
 
 
@@ -41,8 +42,6 @@ class Mean(RegressorMixin, BaseEstimator):
 def through_json(value):
     encoder = Encoder()
     root = encoder.encode(value, "value")
-    from clapstack.sharing._archive import _array_from_bytes
-
     read = [_array_from_bytes(data) for data in encoder.arrays]
     return decode(encoder.objects, root, read.__getitem__)
 
@@ -86,7 +85,12 @@ def test_fitted_attributes_come_back(model, saved):
     "settings",
     [
         {"cv": KFold(2), "final_estimator": "mean", "final_target": "rank"},
-        {"cv": [(np.arange(30), np.arange(30, 60)), (np.arange(30, 60), np.arange(30))]},
+        {
+            "cv": [
+                (np.arange(30), np.arange(30, 60)),
+                (np.arange(30, 60), np.arange(30)),
+            ]
+        },
         {"base_estimator": Lasso(0.1), "final_estimator": RidgeCV()},
         {"final_estimator": LassoCV(cv=2)},
         {"random_state": np.random.RandomState(0)},
@@ -264,12 +268,22 @@ def test_older_file_without_recorded_scores_warns(tmp_path, monkeypatch):
         load_model(path)
 
 
+def test_older_file_that_cannot_be_rebuilt_says_who_wrote_it(saved, monkeypatch):
+    as_if_by(monkeypatch, **{"scikit-learn": "9.9.9"})
+    monkeypatch.delattr("clapstack.agreement.CrossAgreement")
+    wrote = r"was written by clapstack .*cannot be rebuilt here .*CrossAgreement is no"
+    with pytest.raises(ModelFileError, match=wrote):
+        load_model(saved)
+
+
 def test_file_that_predicts_otherwise_here_says_who_wrote_it(saved, monkeypatch):
     predict = ClapStackingRegressor.predict
     monkeypatch.setattr(
         ClapStackingRegressor, "predict", lambda self, X: predict(self, X) + 0.1
     )
-    wrote = r"was written by clapstack .*scikit-learn .*predicts otherwise here \(by 0\.1"
+    wrote = (
+        r"was written by clapstack .*scikit-learn .*predicts otherwise here \(by 0\.1"
+    )
     with pytest.raises(ModelFileError, match=wrote):
         load_model(saved)
 
@@ -280,5 +294,5 @@ def test_file_that_cannot_predict_here_says_who_wrote_it(saved, monkeypatch):
         raise AttributeError(msg)
 
     monkeypatch.setattr(ClapStackingRegressor, "predict", predict)
-    with pytest.raises(ModelFileError, match="cannot predict here .*_old"):
+    with pytest.raises(ModelFileError, match=r"cannot predict here .*_old"):
         load_model(saved)
