@@ -26,8 +26,10 @@ _HOME = {
     "WavLmFeatures": "clapstack.features",
     "WhisperFeatures": "clapstack.features",
     "list_systems": "clapstack.systems",
+    "load_model": "clapstack.sharing",
     "make_clap_stack": "clapstack.systems",
     "make_system": "clapstack.systems",
+    "save_model": "clapstack.sharing",
 }
 
 __all__ = [
@@ -45,8 +47,10 @@ __all__ = [
     "WavLmFeatures",
     "WhisperFeatures",
     "list_systems",
+    "load_model",
     "make_clap_stack",
     "make_system",
+    "save_model",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import soundfile as sf
@@ -24,6 +24,7 @@ from clapstack.datasets import (
     simulate_scene,
 )
 from clapstack.metrics import noise_ceiling, score_report
+from clapstack.sharing import save_model
 from clapstack.stacking import ClapStackingRegressor
 from clapstack.systems import CLAP_FAMILIES, make_clap_stack
 
@@ -114,15 +115,23 @@ def run_demo(
     echo(FOOTNOTE.format(n_test=len(test.y), n_train=len(train.y)))
 
     echo("4. Saving the 3-CLAP stack, loading it in a fresh process, scoring a pair:")
-    model = folder / "clap_stack.joblib"
     pipeline = fitted["3-CLAP stack"]
-    joblib.dump(pipeline, model)
+    card = {
+        "data": "A simulated challenge. The listeners are SIMULATED: no human rated.",
+        "metrics": table.loc["3-CLAP stack"],
+    }
+    model = save_model(pipeline, folder / "clap_stack.clapstack", card=card)
+    environment = dict(os.environ)
+    if cache not in ("auto", None):  # a model file names no folder
+        environment["CLAPSTACK_CACHE"] = str(cache)
     echo(f"   {model} has {model.stat().st_size / 1e6:.1f} MB and no network weights.")
     for edit in ("right", "other"):
         clip, text = _new_pair(folder, edit, random_state)
         here = pipeline.predict(pd.DataFrame({"audio": [clip], "text": [text]}))[0]
         command = [sys.executable, "-m", "clapstack", "score", str(model), clip, text]
-        there = subprocess.run(command, check=True, capture_output=True, text=True)
+        there = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=environment
+        )
         same = "same bits" if float(there.stdout) == here else "NOT THE SAME BITS"
         kind = "its own caption" if edit == "right" else "another clip's caption"
         echo(f"   {float(there.stdout):5.2f}  “{text}” ({kind}; {same} as here)")

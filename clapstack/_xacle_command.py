@@ -159,19 +159,27 @@ def submit(
         typer.Argument(
             exists=True,
             dir_okay=False,
-            help="A fitted pipeline saved with joblib, or a CSV of predictions. "
-            "Loading a pipeline runs what is in it: load only what you trust.",
+            help="A fitted pipeline, from clapstack.save_model, or a CSV of predictions.",
         ),
     ],
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The file to write.")],
     split: Annotated[str, typer.Option(help="Which split.")] = "test",
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="SOURCE is a file of joblib, which runs what is in it when it is "
+            "loaded, and you trust it.",
+        ),
+    ] = False,
 ) -> None:
     """Write a submission: every pair of the split once, every digit."""
     import joblib
 
     from clapstack import _challenge
     from clapstack.datasets import load_xacle
+    from clapstack.sharing import load_model
 
     with _told("submit"):
         loaded = load_xacle(data, split)
@@ -181,7 +189,8 @@ def submit(
                 scores, list(loaded.ids), repr(str(source))
             )
         else:
-            y_score = joblib.load(source).predict(loaded.X)
+            pipeline = joblib.load(source) if trust else load_model(source)
+            y_score = pipeline.predict(loaded.X)
         _challenge.write_predictions(out, loaded.ids, y_score)
         typer.echo(
             f"{out}: {len(y_score):,} pairs, {len(set(y_score)):,} different scores "

@@ -51,19 +51,28 @@ def score(
         typer.Argument(
             exists=True,
             dir_okay=False,
-            help="A fitted pipeline saved with joblib. Loading it runs what is in it: "
-            "load only files that you trust.",
+            help="A fitted pipeline, from clapstack.save_model.",
         ),
     ],
     audio: Annotated[str, typer.Argument(help="Audio file.")],
     text: Annotated[str, typer.Argument(help="Text prompt.")],
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="MODEL is a file of joblib, which runs what is in it when it is "
+            "loaded, and you trust it.",
+        ),
+    ] = False,
 ) -> None:
     """Score one (audio, text) pair with a fitted pipeline."""
     import joblib
     import pandas as pd
 
-    pipeline = joblib.load(model)
+    from clapstack.sharing import load_model
+
     try:
+        pipeline = joblib.load(model) if trust else load_model(model)
         scores = pipeline.predict(pd.DataFrame({"audio": [audio], "text": [text]}))
     except (ValueError, OSError) as error:
         typer.echo(f"clapstack score: {error}", err=True)

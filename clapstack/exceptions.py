@@ -12,6 +12,8 @@ __all__ = [
     "CheckpointError",
     "CollapsedTowerWarning",
     "FingerprintMismatchError",
+    "ModelFileError",
+    "UntrustedTypesError",
 ]
 
 
@@ -29,6 +31,39 @@ class CollapsedTowerWarning(UserWarning):
 
 class FingerprintMismatchError(ValueError):
     """The weights at hand are not the weights that made the fitted features."""
+
+
+class ModelFileError(ValueError):
+    """A model file is damaged, altered, too new, or does not predict as it did."""
+
+
+class UntrustedTypesError(ModelFileError):
+    """A model file names types that neither clapstack nor the user trusts.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    types : sequence of str
+        Full names of the types.
+
+    Attributes
+    ----------
+    types : list of str
+        Full names of the types, sorted.
+    """
+
+    def __init__(self, path: str, types: Sequence[str]):
+        self.path = path
+        self.types = sorted(types)
+        super().__init__(
+            f"{path!r} holds types that are not trusted: {', '.join(self.types)}. "
+            "Nothing of it was loaded. If you know their code and want it to run, name "
+            f"them: load_model(path, trusted={self.types!r})."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.types)
 
 
 class BadPair(NamedTuple):

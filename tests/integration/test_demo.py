@@ -63,7 +63,7 @@ def test_demo_uses_a_simulated_challenge_again(shown):
 
 def test_score_names_what_is_wrong_without_a_traceback(shown):
     _, _, folder = shown
-    model = str(folder / "clap_stack.joblib")
+    model = str(folder / "clap_stack.clapstack")
     result = CliRunner().invoke(app, ["score", model, "no/such.wav", "rain"])
     assert result.exit_code == 1
     assert "no/such.wav" in result.stderr

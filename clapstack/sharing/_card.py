@@ -1,0 +1,184 @@
+"""What a model file says of its model: facts for machines, a card for people."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sklearn
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
+
+import clapstack
+
+# Field of the card : heading. What the user may hand over, in the order of the card.
+FIELDS = {
+    "description": "What it is",
+    "data": "Training data",
+    "metrics": "Metrics",
+    "limits": "Limits",
+    "licence": "Licence",
+    "authors": "Authors",
+    "date": "Date",
+}
+
+_WHAT = (
+    "A fitted scikit-learn model that predicts how well an audio clip satisfies a text "
+    "prompt, from frozen audio-language embeddings. It holds no network weights: the "
+    "checkpoints below are loaded when it predicts, and others are refused."
+)
+_LIMITS = (
+    "Scores are on the scale of the ratings that it was fitted on, and mean what those "
+    "raters meant. It has not been checked on other kinds of sound, languages of "
+    "prompts or raters than those of the data above."
+)
+_MINI = (
+    "It rests on bundled mini checkpoints, which know the bundled sound classes and "
+    "nothing else."
+)
+_UNSAID = "Not given."
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a fitted model depends on."""
+    return {
+        "clapstack": clapstack.__version__,
+        "scikit-learn": sklearn.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def facts_of(model: Any) -> dict[str, Any]:
+    """Return the encoders, the columns, the families and the size of the training set.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted. Facts that it does not have are left out.
+
+    Returns
+    -------
+    facts : dict
+        ``encoders`` (list of dict), ``columns``, ``families``, ``first_level`` (lists
+        of str) and ``n_pairs`` (int), as far as they exist.
+    """
+    facts: dict[str, Any] = {"encoders": []}
+    for name, step in _steps(model):
+        if hasattr(step, "fingerprint_"):
+            encoder: dict[str, Any] = {"name": name, "class": type(step).__name__}
+            for key in ("checkpoint", "revision", "crop"):
+                value = getattr(step, key, None)
+                encoder[key] = None if value is None else str(value)
+            facts["encoders"].append({**encoder, "fingerprint": step.fingerprint_})
+        names = getattr(step, "feature_names_in_", None)
+        if "columns" not in facts and names is not None and len(names) <= 2:
+            facts["columns"] = [str(column) for column in names]
+        if hasattr(step, "first_level_names_"):
+            facts["families"] = list(step.families_)
+            facts["first_level"] = list(step.first_level_names_)
+            facts["n_pairs"] = len(step.oof_predictions_)
+    return facts
+
+
+def check_fields(card: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the fields of a card; name those that do not exist."""
+    card = dict(card or {})
+    unknown = sorted(set(card) - set(FIELDS))
+    if unknown:
+        msg = f"card has unknown fields {unknown!r}; it may have {list(FIELDS)!r}."
+        raise ValueError(msg)
+    metrics = card.get("metrics", {})
+    if not isinstance(metrics, (Mapping, pd.Series)):
+        msg = (
+            "The 'metrics' of card must be a mapping or a Series of numbers, such as "
+            f"score_report gives. Got {metrics!r} instead."
+        )
+        raise TypeError(msg)
+    texts = {name: str(text) for name, text in card.items() if name != "metrics"}
+    return {**texts, "metrics": {str(k): float(v) for k, v in metrics.items()}}
+
+
+def write_card(
+    fields: Mapping[str, Any], facts: Mapping[str, Any], untrusted: Sequence[str]
+) -> str:
+    """Write the card in Markdown.
+
+    Parameters
+    ----------
+    fields : mapping
+        As from `check_fields`.
+    facts : mapping
+        As from `facts_of`, with ``versions``.
+    untrusted : sequence of str
+        Types that a reader has to trust by name.
+
+    Returns
+    -------
+    card : str
+        Headings in the order of `FIELDS`, then how the model is loaded.
+    """
+    limits = [_LIMITS]
+    checkpoints = [str(encoder.get("checkpoint")) for encoder in facts["encoders"]]
+    if any(checkpoint.startswith("bundled:") for checkpoint in checkpoints):
+        limits.append(_MINI)
+    generated = {
+        "description": _WHAT,
+        "data": f"{facts['n_pairs']} pairs." if "n_pairs" in facts else "",
+        "metrics": _table(["metric", "value"], _metric_rows(fields["metrics"])),
+        "limits": "\n\n".join(limits),
+    }
+    parts = ["# A model of clapstack"]
+    for field, heading in FIELDS.items():
+        said = [generated.get(field, ""), fields.get(field, "") or ""]
+        if field == "metrics":
+            said = said[:1]
+        text = "\n\n".join(part for part in said if part)
+        parts.append(f"## {heading}\n\n{text or _UNSAID}")
+    parts.append("## Checkpoints\n\n" + (_checkpoint_table(facts) or "None."))
+    parts.append("## Versions\n\n" + _table(["", ""], facts["versions"].items()))
+    trust = f", trusted={list(untrusted)!r}" if untrusted else ""
+    parts.append(
+        "## How to load it\n\n```python\nfrom clapstack import load_model\n\n"
+        f'model = load_model("PATH"{trust})\n'
+        'model.predict(pandas.DataFrame({"audio": [...], "text": [...]}))\n```'
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _steps(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the estimators of a pipeline, with the names of its steps."""
+    if isinstance(model, Pipeline):
+        inner = model.steps
+    elif isinstance(model, FeatureUnion):
+        inner = model.transformer_list
+    else:
+        yield name, model
+        return
+    for key, step in inner:
+        if isinstance(step, BaseEstimator):
+            yield from _steps(step, key)
+
+
+def _metric_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    return [(name, f"{value:.4f}") for name, value in metrics.items()]
+
+
+def _checkpoint_table(facts: Mapping[str, Any]) -> str:
+    header = ["family", "checkpoint", "fingerprint of the weights"]
+    rows = [
+        (encoder["name"], encoder["checkpoint"], encoder["fingerprint"])
+        for encoder in facts["encoders"]
+    ]
+    return _table(header, rows)
+
+
+def _table(header: Sequence[str], rows: Any) -> str:
+    rows = [tuple(str(cell) for cell in row) for row in rows]
+    if not rows:
+        return ""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,246 @@
+"""Saving and loading a fitted model without running foreign code."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import is_regressor
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
+
+from clapstack.exceptions import ModelFileError, UntrustedTypesError
+from clapstack.sharing._archive import BROKEN, open_archive, write_archive
+from clapstack.sharing._card import check_fields, facts_of, versions, write_card
+from clapstack.sharing._state import Encoder, decode
+from clapstack.sharing._trust import is_known, trusted_names
+
+_N_CHECKED = 5
+# Other processors round otherwise (1e-12), and one row in a thousand may fall to the
+# other side of a tree's threshold; hence a median. A wrong state is off by far more.
+_TOLERANCE = 1e-6
+
+
+def save_model(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    card: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a fitted model to a file that others can load without trusting it.
+
+    The file is a zip archive of JSON, ``.npy`` arrays and a model card:
+    ``unzip -p model.clapstack README.md`` shows it. It holds no code and no network
+    weights, but the fingerprints of the weights that made the features. Read more in
+    the :ref:`User Guide <sharing>`.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted pipeline, or a fitted estimator alone. Of a search, take
+        ``best_estimator_``.
+    path : str or path-like
+        Where to write, by custom with the suffix ``.clapstack``. A file that stands
+        there is replaced, once the new one has been read back.
+    card : mapping, default=None
+        What the card is to say besides what the model knows of itself. Any of
+        ``description``, ``data``, ``limits``, ``licence``, ``authors`` and ``date``
+        (texts), and ``metrics`` (a mapping or Series of numbers, such as
+        :func:`clapstack.metrics.score_report` gives).
+
+    Returns
+    -------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    NotFittedError
+        If the model is not fitted.
+    TypeError
+        If it holds what is not data, such as a function; where it stands is named.
+    ValueError
+        If `card` has an unknown field.
+
+    See Also
+    --------
+    load_model : Reads the file.
+
+    Notes
+    -----
+    Folders of this machine do not travel: a ``cache`` folder is saved as ``"auto"``,
+    a ``memory`` folder of a pipeline as None. The same model gives the same bytes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from clapstack import ClapStackingRegressor, load_model, save_model
+    >>> X = np.random.default_rng(0).normal(size=(60, 3))
+    >>> stack = ClapStackingRegressor(boosting=False).fit(X, X.sum(axis=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_model(stack, f"{folder}/stack.clapstack")
+    ...     again = load_model(path)
+    >>> np.array_equal(again.predict(X), stack.predict(X))
+    True
+    """
+    check_is_fitted(model)
+    path = Path(path)
+    fields = check_fields(card)
+    encoder = Encoder()
+    root = encoder.encode(model, type(model).__name__)
+    state = {"root": root, "objects": encoder.objects}
+    foreign = sorted(_untrusted(encoder.objects, frozenset()))
+    facts = {"versions": versions(), **facts_of(model)}
+    manifest = {
+        **facts,
+        "card": fields,
+        "needs_trust": foreign,
+        "scores": _scores(model),
+    }
+    text = write_card(fields, facts, foreign)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as name:
+        written = Path(name) / path.name
+        write_archive(written, manifest, state, text, encoder.arrays)
+        load_model(written, trusted=foreign)  # what cannot be read is not kept
+        os.replace(written, path)
+    return path
+
+
+def load_model(
+    path: str | os.PathLike[str], *, trusted: Iterable[str | type] = ()
+) -> Any:
+    """Load a model that `save_model` wrote, without running foreign code.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    trusted : iterable of str or type, default=()
+        Types of other packages that the file may hold, by full name: their code is
+        imported, and a ``__setstate__`` of theirs is run. The estimators of clapstack
+        and those of scikit-learn that stand in the :ref:`User Guide <sharing>` need no
+        word.
+
+    Returns
+    -------
+    model : estimator
+        The fitted model; it predicts what it predicted where it was saved.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    UntrustedTypesError
+        If the file holds types that are not trusted; they are named, and nothing of
+        theirs was imported.
+    ModelFileError
+        If the file is damaged, altered, or of a newer format, or if the model does not
+        predict here what it predicted there; the versions are named then.
+
+    Warns
+    -----
+    InconsistentVersionWarning
+        If another version wrote the file and no score was recorded to compare.
+
+    See Also
+    --------
+    save_model : Writes the file.
+
+    Notes
+    -----
+    The file names types; they are looked up among those that are trusted, made without
+    calling them, and given their attributes. No pickle is read. The scores of five
+    made-up rows of features were recorded when the model was saved, and are compared.
+    Checksums find damage. They are no signature: they do not say who wrote the file.
+    """
+    names = trusted_names(trusted)
+    with open_archive(path) as archive:
+        objects = archive.state["objects"]
+        untrusted = _untrusted(objects, names)
+        if untrusted:
+            raise UntrustedTypesError(os.fspath(path), sorted(untrusted))
+        manifest = archive.manifest
+        try:
+            model = decode(objects, archive.state["root"], archive.array)
+        except BROKEN as error:
+            if isinstance(error, ModelFileError) or _same_versions(manifest):
+                raise
+            msg = _elsewhere(path, manifest, f"cannot be rebuilt here ({error})")
+            raise ModelFileError(msg) from error
+    _check_scores(model, manifest, path)
+    return model
+
+
+def _untrusted(objects: Iterable[Mapping[str, Any]], names: frozenset[str]) -> set[str]:
+    found = {str(entry["class"]) for entry in objects}
+    return {name for name in found if name not in names and not is_known(name)}
+
+
+def _scores(model: Any) -> list[float] | None:
+    """Score made-up rows with the last step; None if it is not a numeric regressor."""
+    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    width = getattr(last, "n_features_in_", None)
+    if width is None or not is_regressor(last) or get_tags(last).input_tags.string:
+        return None
+    # RandomState's numbers are the same in every numpy.
+    X = np.random.RandomState(0).standard_normal((_N_CHECKED, width))
+    columns = getattr(last, "feature_names_in_", None)
+    table = X if columns is None else pd.DataFrame(X, columns=columns)
+    return [float(score) for score in np.ravel(last.predict(table))]
+
+
+def _check_scores(
+    model: Any, manifest: Mapping[str, Any], path: str | os.PathLike[str]
+) -> None:
+    """Compare scores with those that were recorded; without any, warn of versions."""
+    recorded = manifest.get("scores")
+    if recorded is None:
+        if not _same_versions(manifest):
+            warnings.warn(
+                InconsistentVersionWarning(
+                    estimator_name=type(model).__name__,
+                    current_sklearn_version=versions()["scikit-learn"],
+                    original_sklearn_version=str(manifest["versions"]["scikit-learn"]),
+                ),
+                stacklevel=3,
+            )
+        return
+    try:
+        scores = np.asarray(_scores(model), dtype=float)
+        recorded = np.asarray(recorded, dtype=float)
+        off = float(np.median(np.abs(scores - recorded)))
+        scale = float(np.median(np.abs(recorded)))
+    except Exception as error:
+        msg = _elsewhere(path, manifest, f"cannot predict here ({error})")
+        raise ModelFileError(msg) from error
+    if not off <= _TOLERANCE * max(scale, 1e-300):
+        change = f"predicts otherwise here (by {off:.3g} on scores of {scale:.3g})"
+        raise ModelFileError(_elsewhere(path, manifest, change))
+
+
+def _same_versions(manifest: Mapping[str, Any]) -> bool:
+    here = versions()
+    there = manifest["versions"]
+    return all(there.get(name) == here[name] for name in ("clapstack", "scikit-learn"))
+
+
+def _elsewhere(
+    path: str | os.PathLike[str], manifest: Mapping[str, Any], trouble: str
+) -> str:
+    """Say who wrote a file that gives trouble here, and what to do."""
+    here = versions()
+    wrote = ", ".join(f"{name} {manifest['versions'].get(name)}" for name in here)
+    have = ", ".join(f"{name} {version}" for name, version in here.items())
+    return (
+        f"{os.fspath(path)!r} was written by {wrote}, and {trouble}. Install those "
+        f"versions, or fit again with these: {have}."
+    )
