@@ -159,7 +159,7 @@ def submit(
         typer.Argument(
             exists=True,
             dir_okay=False,
-            help="A fitted pipeline, from clapstack.save_model, or a CSV of predictions.",
+            help="A pipeline from clapstack.save_model, or a CSV of predictions.",
         ),
     ],
     data: Data,

@@ -89,22 +89,29 @@ class FinalLevel:
         None is a ridge.
     target : {"auto", "score", "rank"}
         What the regressor learns.
+    calibration : bool, default=False
+        Whether a regressor that learned scores is calibrated, too.
 
     Attributes
     ----------
     target_ : {"score", "rank"}
         What it learned.
+    held_out_ : ndarray of shape (n_pairs,)
+        What the regressors that did not learn from a pair predict for it.
+    members_ : list of (StandardScaler, regressor)
+        Those regressors, one per split.
     scaler_ : StandardScaler
         Brings inputs of whatever scale to unit variance.
     estimator_ : regressor
         Fitted on all pairs.
     map_ : IncreasingMap or None
-        From ranks back to the scale of y.
+        To the scale of y.
     """
 
-    def __init__(self, estimator, target):
+    def __init__(self, estimator, target, calibration=False):
         self.estimator = estimator
         self.target = target
+        self.calibration = calibration
 
     def fit(self, inputs, y, weight, splits):
         """Fit on out-of-fold predictions.
@@ -122,12 +129,15 @@ class FinalLevel:
         """
         used = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
         counts = None if weight is None else weight[used]
-        held_out = {
-            name: self._cross_predict(name, inputs, y, weight, splits)[used]
+        crossed = {
+            name: self._cross_predict(name, inputs, y, weight, splits)
             for name in ("score", "rank")
             if self.target in (name, "auto")
         }
+        held_out = {name: predicted[used] for name, (predicted, _) in crossed.items()}
         self.target_, self.map_ = self._choose(held_out, y[used], counts)
+        predicted, self.members_ = crossed[self.target_]
+        self.held_out_ = self._mapped(predicted)
         self.scaler_, self.estimator_ = self._fit_one(
             self.target_, inputs, y, weight, used
         )
@@ -136,7 +146,7 @@ class FinalLevel:
     def _choose(self, held_out, y, weight):
         """Return the target, and the map back to the scale of y that it needs."""
         if self.target == "score":
-            return "score", None
+            return "score", self._calibrate(held_out["score"], y, weight)
         back = IncreasingMap("pieces").fit(held_out["rank"], y, weight)
         if self.target == "auto":
             srcc = {
@@ -145,7 +155,7 @@ class FinalLevel:
             }
             if back.exists_ and srcc["rank"] - srcc["score"] > _TIE:
                 return "rank", back
-            return "score", None
+            return "score", self._calibrate(held_out["score"], y, weight)
         if not back.exists_:
             msg = (
                 "final_target='rank' cannot be mapped back to the scale of y: out of "
@@ -156,9 +166,41 @@ class FinalLevel:
             raise ValueError(msg)
         return "rank", back
 
+    def _calibrate(self, score, y, weight):
+        """Return a map that brings scores nearer to y, if there is one to be had."""
+        if not self.calibration:
+            return None
+        back = IncreasingMap().fit(score, y, weight)
+        return back if back.exists_ and back.shape_ != "identity" else None
+
     def predict(self, inputs):
         """Return scores of shape (n_pairs,)."""
-        score = self.estimator_.predict(self.scaler_.transform(inputs))
+        return self._mapped(self.estimator_.predict(self.scaler_.transform(inputs)))
+
+    def predict_by_split(self, inputs):
+        """Return what the members predict, each from its own inputs.
+
+        Parameters
+        ----------
+        inputs : list of ndarray of shape (n_pairs, n_inputs)
+            One per split.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_splits, n_pairs)
+        """
+        return np.array(
+            [
+                self._mapped(estimator.predict(scaler.transform(part)))
+                for (scaler, estimator), part in zip(self.members_, inputs, strict=True)
+            ]
+        )
+
+    def disagreement(self, inputs, n_first_level):
+        """Return how far the standardised first-level predictions of a pair spread."""
+        return self.scaler_.transform(inputs)[:, :n_first_level].std(axis=1)
+
+    def _mapped(self, score):
         return score if self.map_ is None else self.map_.predict(score)
 
     def _make_estimator(self, n_inputs):
@@ -181,9 +223,12 @@ class FinalLevel:
         return scaler, estimator
 
     def _cross_predict(self, name, inputs, y, weight, splits):
+        """Return out-of-fold predictions, and the regressors that made them."""
         out = np.empty(len(y))
+        members = []
         for train, test in splits:
             rows = train if weight is None else train[weight[train] > 0]
             scaler, estimator = self._fit_one(name, inputs, y, weight, rows)
             out[test] = estimator.predict(scaler.transform(inputs[test]))
-        return out
+            members.append((scaler, estimator))
+        return out, members

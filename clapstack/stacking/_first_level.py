@@ -50,6 +50,11 @@ class FirstLevel:
         """Return the mean predictions of the fold members, a column per name."""
         return self._predict(X, np.arange(X.shape[0]), range(self.n_folds))
 
+    def predict_by_fold(self, X):
+        """Yield the predictions of each fold's members, a column per name."""
+        for number in range(self.n_folds):
+            yield self._predict(X, np.arange(X.shape[0]), [number])
+
     def predict_held_out(self, X, splits):
         """Return predictions of each row by the members that did not train on it."""
         out = np.empty((X.shape[0], len(self.names)))

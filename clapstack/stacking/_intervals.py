@@ -10,6 +10,7 @@ from scipy.optimize import nnls
 # Bisection halves the bracket: from any rating scale to below 1e-9 of it.
 _N_HALVINGS = 40
 _LEAST_SCALE = 0.1
+_RATINGS = (0.0, 10.0)  # the scale of human listeners
 
 
 class DisagreementScale:
@@ -88,3 +89,31 @@ def _order_statistic(predictions, residuals, scale, rank):
         high = np.where(enough, middle, high)
         low = np.where(enough, low, middle)
     return high
+
+
+class HeldOutErrors:
+    """What the out-of-fold errors of the training pairs say about new ones.
+
+    Parameters
+    ----------
+    y, scores, disagreement : ndarray of shape (n_pairs,)
+        True scores, out-of-fold predictions, and their first level's disagreement.
+    test_rows : list of ndarray of int
+        Rows that each split held out, those of weight zero left out.
+    """
+
+    def __init__(self, y, scores, disagreement, test_rows):
+        error = np.abs(y - scores)
+        rows = np.concatenate(test_rows)
+        self.scale = DisagreementScale(error[rows], disagreement[rows])
+        self.errors = [error[part] for part in test_rows]
+        self.scaled = [error[p] / self.scale(disagreement[p]) for p in test_rows]
+        low, high = _RATINGS
+        self.bounded = bool(y.min() >= low and y.max() <= high)
+
+    def interval(self, predictions, disagreement, coverage, *, scaled):
+        """Return intervals of new pairs; see `cross_conformal_interval`."""
+        scale = self.scale(disagreement) if scaled else np.ones(len(disagreement))
+        residuals = self.scaled if scaled else self.errors
+        interval = cross_conformal_interval(predictions, residuals, scale, coverage)
+        return np.clip(interval, *_RATINGS) if self.bounded else interval

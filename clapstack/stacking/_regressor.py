@@ -28,6 +28,7 @@ from clapstack.stacking._family import check_alphas
 from clapstack.stacking._final import FinalLevel
 from clapstack.stacking._first_level import fit_first_level
 from clapstack.stacking._folds import make_fold, make_splits
+from clapstack.stacking._intervals import HeldOutErrors
 from clapstack.stacking._models import (
     BOOSTING,
     auxiliary_families,
@@ -82,6 +83,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     final_target : {"auto", "score", "rank"}, default="auto"
         What the final level learns. "auto" takes the target with the higher SRCC out
         of fold; ties go to the score.
+    calibration : bool, default=False
+        Whether a final level that learned scores is followed by an increasing map to
+        them, fitted out of fold, where that lowers the error
+        (:class:`~clapstack.calibration.IncreasingMap`). It keeps the order.
     passthrough : bool, default=False
         Whether the features too go to the final level and to the output of
         :meth:`transform`, after the first-level predictions. See Notes for the cost.
@@ -113,6 +118,11 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         several models: the columns of `oof_predictions_`.
     oof_predictions_ : ndarray of shape (n_pairs, n_first_level)
         Out-of-fold first-level predictions of the training pairs.
+    oof_scores_ : ndarray of shape (n_pairs,)
+        Out-of-fold predictions of the final level, on the scale of `y`. The final level
+        that predicts a pair was fitted on others, whose first-level predictions may
+        come from members that learned from the pair: its own score moves this a
+        little, unlike `oof_predictions_`.
     alphas_ : dict of str to dict of str to ndarray of shape (n_folds,)
         The whole penalty of each family ridge (alpha times its varying columns): the
         ``alpha`` of :class:`sklearn.linear_model.Ridge` on standardised columns. Keys
@@ -204,6 +214,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             None,
         ],
         "final_target": [StrOptions({"auto", "score", "rank"})],
+        "calibration": ["boolean"],
         "passthrough": ["boolean"],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
@@ -225,6 +236,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         base_estimators=None,
         final_estimator=None,
         final_target="auto",
+        calibration=False,
         passthrough=False,
         random_state=0,
         n_jobs=None,
@@ -240,6 +252,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.base_estimators = base_estimators
         self.final_estimator = final_estimator
         self.final_target = final_target
+        self.calibration = calibration
         self.passthrough = passthrough
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -318,12 +331,21 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         }
         self.oof_predictions_ = self._first_level.predict_held_out(X, splits)
 
-        self._final_level = FinalLevel(self.final_estimator, self.final_target)
+        self._final_level = FinalLevel(
+            self.final_estimator, self.final_target, self.calibration
+        )
         inputs = self._with_features(self.oof_predictions_, X)
         self._final_level.fit(inputs, y, weight, splits)
         self.final_estimator_ = self._final_level.estimator_
         self.final_scaler_ = self._final_level.scaler_
         self.final_target_ = self._final_level.target_
+        self.oof_scores_ = self._final_level.held_out_
+        self._errors = HeldOutErrors(
+            y,
+            self.oof_scores_,
+            self._final_level.disagreement(inputs, len(self.first_level_names_)),
+            [test if weight is None else test[weight[test] > 0] for _, test in splits],
+        )
         return self
 
     def transform(self, X):
@@ -364,6 +386,55 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         X = check_features(self, X, reset=False)
         return self._final_level.predict(
             self._with_features(self._first_level.predict(X), X)
+        )
+
+    def predict_interval(self, X, coverage=0.9, *, scaled=True):
+        """Predict an interval that holds the true score with a given probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, n_features)
+            Features, with the columns of `fit`.
+        coverage : float, default=0.9
+            Share of pairs whose score is to lie in its interval, between 0 and 1.
+        scaled : bool, default=True
+            Whether intervals are wider where the first-level predictions disagree, as
+            far as they told the size of errors out of fold. If not, all are of nearly
+            one width.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_pairs, 2), dtype float64
+            Low and high ends, clipped to 0-10 if all scores of `fit` lay there.
+            Infinite where there are too few training pairs for `coverage`.
+
+        Raises
+        ------
+        ValueError
+            If `coverage` is not between 0 and 1.
+
+        Notes
+        -----
+        Conformal (CV+): holds for pairs that are exchangeable with those of `fit`. New
+        prompts, generators or listeners are not.
+        """
+        check_is_fitted(self)
+        if not 0 < coverage < 1:
+            msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.9 is usual."
+            raise ValueError(msg)
+        X = check_features(self, X, reset=False)
+        by_fold = [
+            self._with_features(part, X)
+            for part in self._first_level.predict_by_fold(X)
+        ]
+        mean = self._with_features(
+            np.mean([part[:, : len(self.first_level_names_)] for part in by_fold], 0), X
+        )
+        return self._errors.interval(
+            self._final_level.predict_by_split(by_fold),
+            self._final_level.disagreement(mean, len(self.first_level_names_)),
+            coverage,
+            scaled=scaled,
         )
 
     def get_feature_names_out(self, input_features=None):

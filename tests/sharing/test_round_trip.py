@@ -91,7 +91,7 @@ def test_fitted_attributes_come_back(model, saved):
                 (np.arange(30, 60), np.arange(30)),
             ]
         },
-        {"base_estimator": Lasso(0.1), "final_estimator": RidgeCV()},
+        {"base_estimators": Lasso(0.1), "final_estimator": RidgeCV()},
         {"final_estimator": LassoCV(cv=2)},
         {"random_state": np.random.RandomState(0)},
     ],

@@ -1,11 +1,15 @@
 """Conformal intervals against their definition."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
+from clapstack import ClapStackingRegressor
+from clapstack.metrics import mse, srcc
 from clapstack.stacking._intervals import DisagreementScale, cross_conformal_interval
 
 steady = settings(max_examples=40, derandomize=True, deadline=None)
@@ -76,3 +80,66 @@ def test_exchangeable_pairs_are_covered(coverage):
         new = rng.normal(size=20)
         covered.append(np.mean((interval[:, 0] <= new) & (new <= interval[:, 1])))
     assert abs(np.mean(covered) - coverage) < 0.02
+
+
+def small_world(seed, n_pairs=400):
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(
+        rng.normal(size=(n_pairs, 6)),
+        columns=[f"{f}__{c}" for f in ("a", "b") for c in ("x", "y", "cosine")],
+    )
+    signal = X["a__x"] + X["b__y"]
+    y = np.clip(5 + signal + rng.normal(size=n_pairs), 0, 10).to_numpy()
+    return X, y
+
+
+def test_intervals_of_the_stack_cover_as_often_as_they_say():
+    """Over 50 seeds; within two points, for both kinds."""
+    stack = ClapStackingRegressor(boosting=False)
+    for scaled in (True, False):
+        covered = []
+        for seed in range(50):
+            X, y = small_world(seed)
+            fitted = clone(stack).fit(X[:250], y[:250])
+            low, high = fitted.predict_interval(X[250:], 0.9, scaled=scaled).T
+            covered.append(np.mean((low <= y[250:]) & (y[250:] <= high)))
+        assert abs(np.mean(covered) - 0.9) < 0.02
+
+
+def test_intervals_stay_on_the_rating_scale():
+    X, y = small_world(0)
+    interval = ClapStackingRegressor(boosting=False).fit(X, y).predict_interval(X)
+    assert interval.min() >= 0
+    assert interval.max() <= 10
+    assert (interval[:, 0] < interval[:, 1]).all()
+
+
+def test_intervals_on_another_scale_are_not_clipped():
+    X, y = small_world(0)
+    interval = ClapStackingRegressor(boosting=False).fit(X, 10 * y).predict_interval(X)
+    assert interval.max() > 10
+
+
+def test_higher_coverage_gives_wider_intervals():
+    X, y = small_world(0)
+    stack = ClapStackingRegressor(boosting=False).fit(X, y)
+    narrow, wide = (np.diff(stack.predict_interval(X, c)).mean() for c in (0.5, 0.95))
+    assert wide > 2 * narrow
+
+
+def test_impossible_coverage_is_refused():
+    X, y = small_world(0)
+    stack = ClapStackingRegressor(boosting=False).fit(X, y)
+    with pytest.raises(ValueError, match="between 0 and 1; got 90"):
+        stack.predict_interval(X, 90)
+
+
+def test_calibration_keeps_the_order_and_never_loses_much():
+    X, y = small_world(0)
+    bent = 10 * (y / 10) ** 3
+    stack = ClapStackingRegressor(boosting=False, final_target="score")
+    plain = clone(stack).fit(X[:250], bent[:250]).predict(X[250:])
+    calibrated = clone(stack).set_params(calibration=True).fit(X[:250], bent[:250])
+    predicted = calibrated.predict(X[250:])
+    assert srcc(bent[250:], predicted) == pytest.approx(srcc(bent[250:], plain), 1e-12)
+    assert mse(bent[250:], predicted) < mse(bent[250:], plain)

@@ -17,7 +17,7 @@ from numpy.testing import assert_array_equal
 from typer.testing import CliRunner
 
 import clapstack
-from clapstack import make_system
+from clapstack import make_system, save_model
 from clapstack._challenge import _run
 from clapstack._challenge._run import settings_of
 from clapstack.cli import app
@@ -286,13 +286,17 @@ def test_submission_from_a_model_is_that_from_its_predictions(
     train = load_xacle(challenge_folder, "train")
     pipeline = make_system("msclap", checkpoints="bundled").fit(train.X, train.y)
     joblib.dump(pipeline, tmp_path / "model.joblib")
+    save_model(pipeline, tmp_path / "model.clapstack")
     shuffled = pd.read_csv(finished[0] / "msclap" / "test.csv", dtype=str)[::-1]
     shuffled.to_csv(tmp_path / "shuffled.csv", index=False)
-    for source in ("model.joblib", "shuffled.csv"):
+    for source, trust in (
+        ("model.clapstack", []),
+        ("model.joblib", ["--trust"]),
+        ("shuffled.csv", []),
+    ):
         out = tmp_path / f"{source}.out"
-        result = xacle(
-            "submit", tmp_path / source, "--data", challenge_folder, "--out", out
-        )
+        where = ["--data", challenge_folder, "--out", out, *trust]
+        result = xacle("submit", tmp_path / source, *where)
         assert "8 pairs, 8 different scores" in result.stdout
         assert out.read_bytes() == (finished[0] / "msclap" / "test.csv").read_bytes()
 
