@@ -166,7 +166,8 @@ def test_without_a_network_the_files_are_named():
     with pytest.raises(
         CheckpointError,
         match=r"'microsoft/wavlm-large' could not be fetched .* put config\.json, "
-        r"model\.safetensors or pytorch_model\.bin into a folder and pass the path",
+        r"preprocessor_config\.json, model\.safetensors or pytorch_model\.bin into a "
+        r"folder and pass the path",
     ):
         load_encoder("wavlm", "microsoft/wavlm-large")
 
