@@ -115,8 +115,8 @@ def run(
             verbose=not quiet,
             echo=typer.echo,
         )
-        typer.echo(f"\n{_challenge.results_table(results)}\n")
-        typer.echo(f"Tables and predictions are in {out}.")
+        typer.echo(f"\n{_challenge.results_text(results)}\n")
+        typer.echo(f"Predictions, and tables with every interval, are in {out}.")
 
 
 @xacle_app.command()

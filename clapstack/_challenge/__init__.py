@@ -7,7 +7,7 @@ from clapstack._challenge._predictions import (
     read_truth,
     write_predictions,
 )
-from clapstack._challenge._report import place_in_ranking, read_results, results_table
+from clapstack._challenge._report import place_in_ranking, read_results, results_text
 from clapstack._challenge._run import check_challenge, run_systems
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "read_predictions",
     "read_results",
     "read_truth",
-    "results_table",
+    "results_text",
     "run_systems",
     "write_predictions",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -30,14 +31,14 @@ class MissingCheckpointsError(CheckpointError):
         for (family, checkpoint), reason in faults.items():
             systems = users[family]
             spare = all(family in describe_system(name).optional for name in systems)
-            remedy = f"--checkpoint {family}=PATH" + f" or --without {family}" * spare
+            remedy = f"--checkpoint {family}=PATH" + f", or --without {family}" * spare
             lines += [
                 "",
                 f"  {family}: {checkpoint}",
-                f"    wanted by  {', '.join(systems)}",
-                f"    files      {FAMILIES[family].files}",
-                f"    where      any folder of this machine; say which with {remedy}",
-                f"    reason     {reason}",
+                *_entry("wanted by", ", ".join(systems)),
+                *_entry("files", FAMILIES[family].files),
+                *_entry("where", f"anywhere on this machine: {remedy}"),
+                *_entry("reason", reason),
             ]
         lines += [
             "",
@@ -45,6 +46,18 @@ class MissingCheckpointsError(CheckpointError):
             "runs on the mini checkpoints, which know the bundled sounds only.",
         ]
         super().__init__("\n".join(lines))
+
+
+def _entry(name: str, text: str) -> list[str]:
+    """Return lines of 88 characters; no path or name is broken."""
+    return textwrap.wrap(
+        text,
+        88,
+        initial_indent=f"    {name:<11}",
+        subsequent_indent=" " * 15,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def load_weights(

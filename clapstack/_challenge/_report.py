@@ -14,14 +14,18 @@ from clapstack.systems import describe_system, list_systems
 
 METRICS = ("srcc", "lcc", "ktau", "mse")
 
-_SIMULATED = (
-    "**SIMULATED**: no human rated these pairs. The figures show that the system "
-    "works, and compare with no published one.\n"
-)
-_MINI = (
-    "**MINI CHECKPOINTS**: these know the bundled sounds only, and say nothing of the "
-    "published ones.\n"
-)
+# What to know of results before reading them, by the column that marks them.
+_WARNINGS = {
+    "simulated": (
+        "SIMULATED",
+        "no human rated these pairs. The figures show that the system works, and "
+        "compare with no published one.",
+    ),
+    "bundled": (
+        "MINI CHECKPOINTS",
+        "these know the bundled sounds only, and say nothing of the published ones.",
+    ),
+}
 
 
 def read_results(out: Path) -> pd.DataFrame:
@@ -57,11 +61,10 @@ def read_results(out: Path) -> pd.DataFrame:
 def format_results(results: pd.DataFrame) -> str:
     """Return the results as a Markdown page."""
     lines = ["# Results\n"]
-    if results["simulated"].any():
-        lines.append(_SIMULATED)
-    if results["bundled"].any():
-        lines.append(_MINI)
-    lines.append(results_table(results))
+    for mark, (title, warning) in _WARNINGS.items():
+        if results[mark].any():
+            lines.append(f"**{title}**: {warning}\n")
+    lines.append(_results_table(results))
     lines.append(
         "\nIn brackets: bootstrap intervals of 95 %. After the stroke: the published "
         "figure of the row, where there is one.\n"
@@ -69,8 +72,8 @@ def format_results(results: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def results_table(results: pd.DataFrame) -> str:
-    """Return the results as a Markdown table.
+def results_text(results: pd.DataFrame) -> str:
+    """Return the results as text for a terminal, about 120 characters wide.
 
     Parameters
     ----------
@@ -79,9 +82,40 @@ def results_table(results: pd.DataFrame) -> str:
 
     Returns
     -------
-    table : str
+    text : str
         One row per system and split; simulated rows and mini checkpoints say so.
     """
+    header = ["system", "split", "pairs", "SRCC", "95 % interval", "LCC", "KTAU", "MSE"]
+    header += ["published", "note"]
+    rows = []
+    for _, row in results.iterrows():
+        published = row["published_srcc"]
+        rows.append(
+            [
+                row["system"],
+                row["split"],
+                f"{row['n_pairs']:,}",
+                f"{row['srcc']:.4f}",
+                _interval(row, "srcc"),
+                *(f"{row[metric]:.4f}" for metric in METRICS[1:]),
+                "" if pd.isna(published) else f"{published:.4f}",
+                ", ".join(mark for mark in _WARNINGS if row[mark]),
+            ]
+        )
+    lines = [
+        f"{title}: {warning}"
+        for mark, (title, warning) in _WARNINGS.items()
+        if results[mark].any()
+    ]
+    lines += [""] * bool(lines)
+    for cells in _aligned(header, rows, left=("system", "split", "note")):
+        lines.append("  ".join(cells).rstrip())
+    lines.append("\nInterval: bootstrap, of the SRCC. Published: the SRCC in print.")
+    return "\n".join(lines)
+
+
+def _results_table(results: pd.DataFrame) -> str:
+    """Return the results as a Markdown table with all intervals."""
     header = ["system", "split", "pairs", *map(str.upper, METRICS)]
     rows = []
     for _, row in results.iterrows():
@@ -152,17 +186,28 @@ def _row(record: Mapping[str, Any], split: str, told: Mapping[str, Any]) -> dict
 
 
 def _cell(row: pd.Series, metric: str) -> str:
-    cell = (
-        f"{row[metric]:.4f} [{row[f'{metric}_low']:.3f}, {row[f'{metric}_high']:.3f}]"
-    )
+    cell = f"{row[metric]:.4f} {_interval(row, metric)}"
     published = row[f"published_{metric}"]
     return cell if pd.isna(published) else f"{cell} / {published:.4f}"
 
 
+def _interval(row: pd.Series, metric: str) -> str:
+    return f"[{row[f'{metric}_low']:.3f}, {row[f'{metric}_high']:.3f}]"
+
+
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    )
+    names, *cells = _aligned(header, rows, left=header)
+    lines = [names, ["-" * len(name) for name in names], *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _aligned(
+    header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]
+) -> list[list[str]]:
+    """Return header and rows with cells of equal width, to the right but for `left`."""
+    columns = []
+    for name, *cells in zip(header, *rows, strict=True):
+        width = max(map(len, (name, *cells)))
+        align = str.ljust if name in left else str.rjust
+        columns.append([align(cell, width) for cell in (name, *cells)])
+    return [list(line) for line in zip(*columns, strict=True)]

@@ -16,7 +16,7 @@ from clapstack.encoders._audio_base import POOLED, AudioEncoder, pool
 from clapstack.encoders._pretrained import load_model, read_config
 from clapstack.encoders._speech import speech_settings, standardized
 from clapstack.encoders._wavlm import UNUSED
-from clapstack.encoders._weights import EXTRACTOR_FILES, find_pretrained, read_json
+from clapstack.encoders._weights import find_pretrained, read_json
 from clapstack.exceptions import CheckpointError
 
 #: Characters of a transcript that a row holds: a minute of fast speech.
@@ -59,7 +59,7 @@ class CtcEncoder(AudioEncoder):
             checkpoint,
             revision,
             ["config.json", "vocab.json", "tokenizer_config.json"],
-            optional=EXTRACTOR_FILES,
+            extractor=True,
         )
         config = read_config(folder, Wav2Vec2Config)
         settings = speech_settings(folder, config)

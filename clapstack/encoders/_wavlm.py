@@ -13,7 +13,7 @@ from transformers import WavLMConfig, WavLMModel
 from clapstack.encoders._audio_base import POOLED, AudioEncoder, pool
 from clapstack.encoders._pretrained import load_model, read_config
 from clapstack.encoders._speech import speech_settings, standardized
-from clapstack.encoders._weights import EXTRACTOR_FILES, find_pretrained
+from clapstack.encoders._weights import find_pretrained
 
 # Stands for masked frames, in training only; published files hold it or not.
 UNUSED = re.compile(r"(^|\.)masked_spec_embed$")
@@ -33,7 +33,7 @@ class WavLmEncoder(AudioEncoder):
     ) -> WavLmEncoder:
         """Load a checkpoint in transformers' format."""
         folder, weights = find_pretrained(
-            checkpoint, revision, ["config.json"], optional=EXTRACTOR_FILES
+            checkpoint, revision, ["config.json"], extractor=True
         )
         config = read_config(folder, WavLMConfig)
         settings = speech_settings(folder, config)

@@ -127,7 +127,7 @@ def find_pretrained(
     revision: str | None,
     configs: Sequence[str],
     *,
-    optional: Sequence[str] = (),
+    extractor: bool = False,
 ) -> tuple[Path, Path]:
     """Locate a checkpoint in transformers' (or timm's) format.
 
@@ -139,8 +139,9 @@ def find_pretrained(
         Branch, tag or commit of the weights on the hub.
     configs : sequence of str
         Names of the other files that the model needs.
-    optional : sequence of str, default=()
-        Names of files to fetch from the hub if they are there.
+    extractor : bool, default=False
+        Whether the model needs a file of `EXTRACTOR_FILES` too. Which one is not
+        checked here.
 
     Returns
     -------
@@ -152,10 +153,11 @@ def find_pretrained(
     CheckpointError
         If there is no such checkpoint, or a file of it is missing.
     """
-    needs = ", ".join([*configs, " or ".join(_PRETRAINED_WEIGHTS)])
+    needed = [*configs, *EXTRACTOR_FILES[:1] * extractor]
+    needs = ", ".join([*needed, " or ".join(_PRETRAINED_WEIGHTS)])
     folder = _local(checkpoint, needs)
     if folder is None:
-        files = [*configs, *optional]
+        files = [*configs, *EXTRACTOR_FILES * extractor]
         folder = _download_pretrained(checkpoint, revision, files, needs)
     if folder.is_file():
         msg = (

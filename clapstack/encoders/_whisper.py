@@ -16,7 +16,6 @@ from clapstack.encoders._audio_base import POOLED, AudioEncoder, pool
 from clapstack.encoders._frontends import LogMel, fill_window, mel_bank
 from clapstack.encoders._pretrained import load_model, read_config
 from clapstack.encoders._weights import (
-    EXTRACTOR_FILES,
     find_pretrained,
     read_extractor,
 )
@@ -48,7 +47,7 @@ class WhisperEncoder(AudioEncoder):
     ) -> WhisperEncoder:
         """Load a checkpoint in transformers' format."""
         folder, weights = find_pretrained(
-            checkpoint, revision, ["config.json"], optional=EXTRACTOR_FILES
+            checkpoint, revision, ["config.json"], extractor=True
         )
         config = read_config(folder, WhisperConfig)
         names = {

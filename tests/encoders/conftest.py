@@ -4,7 +4,6 @@ code, and say nothing about sound."""
 from __future__ import annotations
 
 import json
-import math
 import shutil
 
 import numpy as np
@@ -14,7 +13,6 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     ClapAudioConfig,
     ClapConfig,
-    ClapFeatureExtractor,
     ClapModel,
     ClapTextConfig,
     GPT2Config,
@@ -23,36 +21,15 @@ from transformers import (
 from clapstack.encoders import _laion_official, clear_encoders
 from clapstack.encoders._frontends import mel_bank
 from clapstack.encoders._msclap import MsClapModel, to_official
-
-TEXTS = [
-    "a dog barks",
-    "rain falls on a tin roof while thunder rolls far away",
-    "birds sing, then a car passes by",
-    "a dog barks!",
-]
-SAMPLE_RATE = 8000
-WINDOW = SAMPLE_RATE
-MAX_TOKENS = 60
-
-
-def fill(tensors, seed):
-    """Fill tensors, by name, so that a model's outputs depend on its inputs."""
-    rng = np.random.RandomState(seed)  # its stream is fixed for all time
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        if not tensor.is_floating_point() or name.endswith("melW"):
-            continue
-        noise = torch.from_numpy(rng.standard_normal(tuple(tensor.shape)))
-        if name.endswith("running_var"):
-            tensor.copy_(100 + 10 * noise)
-        elif name.endswith("running_mean"):
-            tensor.copy_(-30 + 10 * noise)
-        elif tensor.ndim > 1:
-            tensor.copy_(noise / math.sqrt(tensor[0].numel()))
-        elif name.endswith("weight"):
-            tensor.copy_(1 + 0.1 * noise)
-        else:
-            tensor.copy_(0.1 * noise)
+from tests.checkpoints import (
+    SAMPLE_RATE,
+    TEXTS,
+    fill,
+    make_beats_content,
+    make_eat_tensors,
+    make_laion,
+    make_m2d_tensors,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -78,53 +55,6 @@ def laion_folders(tmp_path_factory):
         fused: make_laion(tmp_path_factory.mktemp("laion"), fused=fused)
         for fused in (False, True)
     }
-
-
-def make_laion(folder, *, fused):
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    tokenizer = ByteLevelBPETokenizer()
-    tokenizer.train_from_iterator(
-        TEXTS, vocab_size=320, special_tokens=specials, show_progress=False
-    )
-    tokenizer.save_model(str(folder))
-    settings = {"tokenizer_class": "RobertaTokenizer", "model_max_length": MAX_TOKENS}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    ClapFeatureExtractor(
-        sampling_rate=SAMPLE_RATE,
-        max_length_s=1,
-        hop_length=80,
-        fft_window_size=256,
-        frequency_min=50,
-        frequency_max=3600,
-        truncation="fusion" if fused else "rand_trunc",
-    ).save_pretrained(folder)
-    config = ClapConfig(
-        text_config=ClapTextConfig(
-            vocab_size=tokenizer.get_vocab_size(),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=64,
-            max_position_embeddings=MAX_TOKENS + 2,
-            projection_dim=16,
-        ).to_dict(),
-        audio_config=ClapAudioConfig(
-            spec_size=128,
-            patch_embeds_hidden_size=8,
-            hidden_size=16,
-            depths=[2, 2],
-            num_attention_heads=[2, 4],
-            num_hidden_layers=2,
-            projection_dim=16,
-            enable_fusion=fused,
-            fusion_type="aff_2d" if fused else None,
-        ).to_dict(),
-        projection_dim=16,
-    )
-    model = ClapModel(config)
-    fill(model.state_dict(), seed=int(fused))
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -306,119 +236,19 @@ def hiss():
     return make
 
 
-def tensors_of(shapes, seed):
-    tensors = {name: torch.empty(shape) for name, shape in shapes.items()}
-    fill(tensors, seed)
-    return tensors
-
-
-def dense(name, n_out, n_in):
-    return {f"{name}.weight": (n_out, n_in), f"{name}.bias": (n_out,)}
-
-
-def norm(name, width):
-    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
-
-
-def vit_block(name, width, hidden):
-    """Shapes of a block under timm's names."""
-    return (
-        norm(f"{name}.norm1", width)
-        | dense(f"{name}.attn.qkv", 3 * width, width)
-        | dense(f"{name}.attn.proj", width, width)
-        | norm(f"{name}.norm2", width)
-        | dense(f"{name}.mlp.fc1", hidden, width)
-        | dense(f"{name}.mlp.fc2", width, hidden)
-    )
-
-
 @pytest.fixture(scope="session")
 def beats_content():
-    """A small file of BEATs, fine-tuned, under the authors' names."""
-    width, hidden, n_heads = 64, 96, 4
-    shapes = {
-        "patch_embedding.weight": (32, 1, 16, 16),
-        "encoder.pos_conv.0.bias": (width,),
-        "encoder.pos_conv.0.weight_g": (1, 1, 16),
-        "encoder.pos_conv.0.weight_v": (width, width // 4, 16),
-    }
-    shapes |= norm("layer_norm", 32) | dense("post_extract_proj", width, 32)
-    shapes |= norm("encoder.layer_norm", width) | dense("predictor", 11, width)
-    for layer in ("encoder.layers.0", "encoder.layers.1"):
-        attention = f"{layer}.self_attn"
-        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            shapes |= dense(f"{attention}.{part}", width, width)
-        shapes |= dense(f"{attention}.grep_linear", 8, width // n_heads)
-        shapes[f"{attention}.grep_a"] = (1, n_heads, 1, 1)
-        shapes[f"{attention}.relative_attention_bias.weight"] = (20, n_heads)
-        shapes |= norm(f"{layer}.self_attn_layer_norm", width)
-        shapes |= norm(f"{layer}.final_layer_norm", width)
-        shapes |= dense(f"{layer}.fc1", hidden, width)
-        shapes |= dense(f"{layer}.fc2", width, hidden)
-    tensors = tensors_of(shapes, seed=4)
-    # All layers share one table, which the file holds under the name of each.
-    table = "encoder.layers.{}.self_attn.relative_attention_bias.weight"
-    tensors[table.format(0)] = tensors[table.format(1)]
-    config = {
-        "conv_pos_groups": 4,
-        "max_distance": 50,
-        "relative_position_embedding": True,
-        "gru_rel_pos": True,
-        "deep_norm": True,
-        "layer_norm_first": False,
-        "activation_fn": "gelu",
-    }
-    return {"cfg": config, "model": tensors}
+    return make_beats_content()
 
 
 @pytest.fixture(scope="session")
 def eat_tensors():
-    """Tensors of a small EAT, under the names of the hub."""
-    width = 64
-    shapes = {
-        "model.extra_tokens": (1, 1, width),
-        "model.fixed_positional_encoder.positions": (1, 20 * 8, width),
-        "model.local_encoder.proj.weight": (width, 1, 16, 16),
-        "model.local_encoder.proj.bias": (width,),
-    }
-    shapes |= norm("model.pre_norm", width)
-    for block in range(2):
-        shapes |= vit_block(f"model.blocks.{block}", width, 4 * width)
-    return tensors_of(shapes, seed=5)
+    return make_eat_tensors()
 
 
 @pytest.fixture(scope="session")
 def m2d_tensors():
-    """Tensors of a small M2D-CLAP, under the authors' names."""
-    width, hidden = 64, 96
-    shapes = {
-        "backbone.cls_token": (1, 1, width),
-        "backbone.pos_embed": (1, 1 + 5 * 62, width),
-        "backbone.patch_embed.proj.weight": (width, 1, 16, 16),
-        "backbone.patch_embed.proj.bias": (width,),
-        "backbone.norm_stats": (2,),
-        "backbone.audio_proj.sem_token": (1, 1, width),
-    }
-    shapes |= norm("backbone.norm", width) | norm("backbone.audio_proj.norm", width)
-    for block in range(2):
-        shapes |= vit_block(f"backbone.blocks.{block}", width, hidden)
-    shapes |= vit_block("backbone.audio_proj.sem_blocks.0", width, width)
-    bert = "text_encoder.text_encoder"
-    for name, n_rows in (("word", 24), ("position", 40), ("token_type", 2)):
-        shapes[f"{bert}.embeddings.{name}_embeddings.weight"] = (n_rows, width)
-    shapes |= norm(f"{bert}.embeddings.LayerNorm", width)
-    shapes |= dense(f"{bert}.pooler.dense", width, width)
-    for layer in (f"{bert}.encoder.layer.0", f"{bert}.encoder.layer.1"):
-        for part in ("query", "key", "value"):
-            shapes |= dense(f"{layer}.attention.self.{part}", width, width)
-        shapes |= dense(f"{layer}.attention.output.dense", width, width)
-        shapes |= norm(f"{layer}.attention.output.LayerNorm", width)
-        shapes |= dense(f"{layer}.intermediate.dense", hidden, width)
-        shapes |= dense(f"{layer}.output.dense", width, hidden)
-        shapes |= norm(f"{layer}.output.LayerNorm", width)
-    tensors = tensors_of(shapes, seed=6)
-    tensors["backbone.norm_stats"] = torch.tensor([-7.26, 4.35])
-    return tensors
+    return make_m2d_tensors()
 
 
 @pytest.fixture(scope="session")

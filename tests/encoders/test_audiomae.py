@@ -10,46 +10,26 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from clapstack.encoders import load_encoder
 from clapstack.encoders._audio_base import pool
-from clapstack.encoders._audiomae import AudioVit
 from clapstack.encoders._kaldi import kaldi_fbank
 from clapstack.exceptions import CheckpointError
+from tests.checkpoints import make_audiomae_tensors, save_audiomae
 
 # Made by timm's VisionTransformer: 64 frames of 128 bands, patches of 16, two blocks
-# of two heads; weights by `filled`, seed 10 and, with global_pool="avg" and a head of
+# of two heads; weights by `fill`, seed 10 and, with global_pool="avg" and a head of
 # five classes, 11; pooled tokens of its forward_features, without the first.
 GOLDEN = Path(__file__).parent / "golden" / "audiomae.json"
 RATE = 16_000
 
 
 @pytest.fixture(scope="module")
-def make_tensors(filled):
-    def make(kind):
-        fine_tuned = kind == "fine-tuned"
-        model = AudioVit(
-            width=128,
-            depth=2,
-            n_tokens=32,
-            patch=16,
-            mlp_width=512,
-            final_norm=not fine_tuned,
+def folders(tmp_path_factory):
+    return {
+        kind: save_audiomae(
+            tmp_path_factory.mktemp("audiomae"),
+            make_audiomae_tensors(fine_tuned=kind == "fine-tuned"),
         )
-        if fine_tuned:
-            model.fc_norm = torch.nn.LayerNorm(128)
-            model.head = torch.nn.Linear(128, 5)
-        return filled(model, seed=10 + fine_tuned).state_dict()
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory, make_tensors):
-    made = {}
-    for kind in ("pretrained", "fine-tuned"):
-        folder = tmp_path_factory.mktemp("audiomae")
-        (folder / "config.json").write_text('{"architecture": "vit_base_patch16_224"}')
-        torch.save(make_tensors(kind), folder / "pytorch_model.bin")
-        made[kind] = folder
-    return made
+        for kind in ("pretrained", "fine-tuned")
+    }
 
 
 def load(folder, **options):
@@ -111,18 +91,18 @@ def test_bfloat16_is_close(folders, noise):
         ("pos_embed", "missing: pos_embed"),
     ],
 )
-def test_a_missing_tensor_is_named(folders, copy_of, make_tensors, name, told):
+def test_a_missing_tensor_is_named(folders, copy_of, name, told):
     folder = copy_of(folders["pretrained"])
-    tensors = make_tensors("pretrained")
+    tensors = make_audiomae_tensors(fine_tuned=False)
     del tensors[name]
     torch.save(tensors, folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=told.replace(".", r"\.")):
         load(folder)
 
 
-def test_a_tensor_of_another_model_is_named(folders, copy_of, make_tensors):
+def test_a_tensor_of_another_model_is_named(folders, copy_of):
     folder = copy_of(folders["pretrained"])
-    tensors = make_tensors("pretrained")
+    tensors = make_audiomae_tensors(fine_tuned=False)
     torch.save({**tensors, "dist_token": torch.ones(2)}, folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="unexpected: dist_token"):
         load(folder)

@@ -16,6 +16,7 @@ from clapstack.encoders import load_encoder
 from clapstack.encoders._beats_model import position_buckets
 from clapstack.exceptions import CheckpointError
 from clapstack.features import BeatsFeatures
+from tests.checkpoints import save_beats
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "beats.json").read_text())
 SECOND = 16_000
@@ -23,17 +24,12 @@ SECOND = 16_000
 
 @pytest.fixture
 def beats_file(beats_content, tmp_path):
-    return saved(beats_content, tmp_path)
+    return save_beats(beats_content, tmp_path)
 
 
 @pytest.fixture
 def encoder(beats_file):
     return load_encoder("beats", beats_file, device="cpu")
-
-
-def saved(content, folder):
-    torch.save(content, folder / "BEATs.pt")
-    return folder / "BEATs.pt"
 
 
 def edited(content, tensors=(), drop=(), **cfg):
@@ -113,7 +109,7 @@ def test_features_name_their_columns(beats_file, hiss):
 
 def test_a_pre_trained_file_has_states_but_no_logits(beats_content, tmp_path):
     head = ("predictor.weight", "predictor.bias")
-    path = saved(edited(beats_content, drop=head), tmp_path)
+    path = save_beats(edited(beats_content, drop=head), tmp_path)
     with pytest.raises(CheckpointError, match=r"pre-trained only: .* fine-tuned file"):
         load_encoder("beats", path)
     assert load_encoder("beats-states", path).embedding_dim == 192
@@ -145,12 +141,12 @@ def test_a_missing_file_is_named_with_its_origin():
     ],
 )
 def test_what_does_not_match_is_refused(beats_content, tmp_path, change, told):
-    path = saved(edited(beats_content, **change), tmp_path)
+    path = save_beats(edited(beats_content, **change), tmp_path)
     with pytest.raises(CheckpointError, match=told):
         load_encoder("beats", path)
 
 
 def test_weights_alone_do_not_describe_the_model(beats_content, tmp_path):
-    path = saved(beats_content["model"], tmp_path)
+    path = save_beats(beats_content["model"], tmp_path)
     with pytest.raises(CheckpointError, match=r"has no 'cfg'.*unilm"):
         load_encoder("beats", path)

@@ -9,47 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.torch import load_file, save_file
-from transformers import (
-    Wav2Vec2Config,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
-)
+from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 
 from clapstack.encoders import load_encoder
 from clapstack.encoders._ctc import TRANSCRIPT_LENGTH, decoded, greedy_text
 from clapstack.exceptions import CheckpointError
+from tests.checkpoints import CTC_TOKENS, make_ctc
 
 RATE = 16_000
-TOKENS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAOIN'"]
-SPECIAL = TOKENS[1:4]
+SPECIAL = CTC_TOKENS[1:4]
 
 
 @pytest.fixture(scope="module")
-def model(filled):
-    config = Wav2Vec2Config(
-        vocab_size=len(TOKENS),
-        pad_token_id=0,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        conv_dim=[16] * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-    )
-    return filled(Wav2Vec2ForCTC(config), seed=40)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, model):
+def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ctc")
-    vocabulary = {token: i for i, token in enumerate(TOKENS)}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    Wav2Vec2CTCTokenizer(str(folder / "vocab.json")).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    model.save_pretrained(folder)
-    return folder
+    return folder, make_ctc(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(made):
+    return made[0]
+
+
+@pytest.fixture(scope="module")
+def model(made):
+    return made[1]
 
 
 def load(folder, **options):
@@ -134,7 +118,7 @@ def test_transcripts_of_the_pieces_of_a_long_clip_are_joined(folder, noise):
 
 def test_a_transcript_longer_than_its_place_is_cut_and_its_length_is_not(folder):
     encoder = load(folder)
-    encoder._settings = {**encoder._settings, "symbols": ["a" * 100] * len(TOKENS)}
+    encoder._settings = {**encoder._settings, "symbols": ["a" * 100] * len(CTC_TOKENS)}
     encoder._settings["blank"] = 99
     row = encoder.encode_audio([np.ones(RATE, dtype=np.float32)])[0]
     length = int(row[-TRANSCRIPT_LENGTH - 1])
@@ -142,11 +126,13 @@ def test_a_transcript_longer_than_its_place_is_cut_and_its_length_is_not(folder)
     assert length % 100 == 0
 
 
-@given(st.lists(st.integers(0, len(TOKENS) - 1), max_size=40))
+@given(st.lists(st.integers(0, len(CTC_TOKENS) - 1), max_size=40))
 def test_greedy_text_merges_repeats_and_then_drops_what_writes_nothing(tokens):
     symbols = ["", "", "", "", " ", *"ETAOIN'"]
     merged = [t for i, t in enumerate(tokens) if i == 0 or tokens[i - 1] != t]
-    expected = "".join("" if t < 4 else " " if t == 4 else TOKENS[t] for t in merged)
+    expected = "".join(
+        "" if t < 4 else " " if t == 4 else CTC_TOKENS[t] for t in merged
+    )
     assert greedy_text(tokens, symbols, blank=0) == expected.strip()
 
 
@@ -181,6 +167,7 @@ def test_a_vocabulary_that_is_not_the_models_is_refused(folder, copy_of, vocabul
     folder = copy_of(folder)
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     with pytest.raises(
-        CheckpointError, match=f"model's {len(TOKENS)} tokens .* {len(vocabulary)} ent"
+        CheckpointError,
+        match=f"model's {len(CTC_TOKENS)} tokens .* {len(vocabulary)} ent",
     ):
         load(folder)

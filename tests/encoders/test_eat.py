@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from safetensors.torch import save_file
 
 from clapstack.encoders import _eat, load_encoder
 from clapstack.exceptions import CheckpointError
 from clapstack.features import EatFeatures
+from tests.checkpoints import save_eat
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "eat.json").read_text())
-CONFIG = {"img_size": [64, 128], "num_heads": 2, "model_variant": "pretrain"}
 WINDOW = 400 + 63 * 160
 HEAD = {
     "model.fc_norm.weight": torch.ones(64),
@@ -26,20 +25,13 @@ HEAD = {
 }
 
 
-def saved(folder, tensors, **config):
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG | config))
-    save_file(tensors, folder / "model.safetensors")
-    return folder
-
-
 def load(checkpoint):
     return load_encoder("eat", checkpoint, device="cpu")
 
 
 @pytest.fixture
 def encoder(eat_tensors, tmp_path):
-    return load(saved(tmp_path, eat_tensors))
+    return load(save_eat(tmp_path, eat_tensors))
 
 
 @pytest.mark.parametrize("n_samples", [WINDOW, 5_000, 400])
@@ -73,7 +65,7 @@ def test_loudness_counts_but_an_offset_does_not(encoder, hiss):
 
 
 def test_a_classifier_makes_no_difference(encoder, eat_tensors, tmp_path, hiss):
-    folder = saved(tmp_path / "tuned", eat_tensors | HEAD, model_variant="finetune")
+    folder = save_eat(tmp_path / "tuned", eat_tensors | HEAD, model_variant="finetune")
     tuned = load(folder)
     assert tuned.fingerprint == encoder.fingerprint
     assert_array_equal(
@@ -98,7 +90,7 @@ def of_authors(tensors):
 def test_a_file_of_the_authors_gives_the_same(eat_tensors, tmp_path, hiss, monkeypatch):
     # Its settings stand in the authors' code: one head for every 64 channels.
     monkeypatch.setitem(_eat._DEFAULTS, "img_size", (64, 128))
-    hub = load(saved(tmp_path, eat_tensors, num_heads=1))
+    hub = load(save_eat(tmp_path, eat_tensors, num_heads=1))
     torch.save({"args": None, "model": of_authors(eat_tensors)}, tmp_path / "eat.pt")
     own = load(tmp_path / "eat.pt")
     assert own.fingerprint == hub.fingerprint
@@ -107,7 +99,7 @@ def test_a_file_of_the_authors_gives_the_same(eat_tensors, tmp_path, hiss, monke
 
 
 def test_features_name_their_columns(eat_tensors, tmp_path, hiss):
-    features = EatFeatures(saved(tmp_path, eat_tensors), device="cpu", cache=None)
+    features = EatFeatures(save_eat(tmp_path, eat_tensors), device="cpu", cache=None)
     X = [[(hiss(8_000), 16_000), "a dog"]]
     assert features.fit_transform(X).shape == (1, 256)
     names = features.get_feature_names_out()
@@ -122,8 +114,8 @@ def test_without_a_network_the_remedy_is_told():
 def test_what_does_not_match_is_refused(eat_tensors, tmp_path):
     lacking = {k: v for k, v in eat_tensors.items() if k != "model.pre_norm.bias"}
     with pytest.raises(CheckpointError, match=r"missing: pre_norm\.bias"):
-        load(saved(tmp_path, lacking))
+        load(save_eat(tmp_path, lacking))
     with pytest.raises(CheckpointError, match=r"unexpected: mask_token"):
-        load(saved(tmp_path, eat_tensors | {"model.mask_token": torch.ones(1)}))
+        load(save_eat(tmp_path, eat_tensors | {"model.mask_token": torch.ones(1)}))
     with pytest.raises(CheckpointError, match=r"layer_norm_first=True; only False"):
-        load(saved(tmp_path, eat_tensors, layer_norm_first=True))
+        load(save_eat(tmp_path, eat_tensors, layer_norm_first=True))

@@ -14,21 +14,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from clapstack.encoders import load_encoder
 from clapstack.exceptions import CheckpointError
 from clapstack.features import M2dClapPairFeatures
+from tests.checkpoints import BERT_WORDS, save_m2d
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "m2d.json").read_text())
-WORDS = (
-    "[PAD] [UNK] [CLS] [SEP] [MASK] a dog barks rain falls on tin roof while thunder "
-    "rolls far away ##s ! , car"
-)
-VOCABULARY = WORDS.split()
 WINDOW = 160_000
-
-
-def saved(folder, tensors, **content):
-    path = folder / "checkpoint-30.pth"
-    torch.save({"model": tensors, **content}, path)
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
-    return path
 
 
 def load(checkpoint):
@@ -37,7 +26,7 @@ def load(checkpoint):
 
 @pytest.fixture
 def encoder(m2d_tensors, tmp_path):
-    return load(saved(tmp_path, m2d_tensors))
+    return load(save_m2d(tmp_path, m2d_tensors))
 
 
 def unit(rows):
@@ -76,7 +65,7 @@ def test_windows_cover_a_long_clip(encoder, hiss):
 def test_a_long_text_is_cut_and_keeps_its_end_token(encoder):
     long, longer = "a dog barks " * 13, "a dog barks " * 50
     ids = encoder._tokens([longer])[0]
-    assert (len(ids), ids[-1]) == (40, VOCABULARY.index("[SEP]"))
+    assert (len(ids), ids[-1]) == (40, BERT_WORDS.index("[SEP]"))
     assert_array_equal(encoder.encode_text([long]), encoder.encode_text([longer]))
 
 
@@ -85,12 +74,12 @@ def test_what_only_training_uses_makes_no_difference(encoder, m2d_tensors, tmp_p
     pooler = "text_encoder.text_encoder.pooler.dense.bias"
     others = {pooler: torch.ones(64), "logit_scale": torch.ones(1)}
     arguments = argparse.Namespace(lr=1e-4, csv_main="data.csv")
-    path = saved(tmp_path / "other", m2d_tensors | others, args=arguments, epoch=30)
+    path = save_m2d(tmp_path / "other", m2d_tensors | others, args=arguments, epoch=30)
     assert load(path).fingerprint == encoder.fingerprint
 
 
 def test_features_are_those_of_a_pair(m2d_tensors, tmp_path, hiss):
-    path = saved(tmp_path, m2d_tensors)
+    path = save_m2d(tmp_path, m2d_tensors)
     X = [[(hiss(8_000), 16_000), "a dog"], [(hiss(9_000), 16_000), "rain"]]
     features = M2dClapPairFeatures(path, device="cpu", cache=None).fit_transform(X)
     assert features.shape == (2, 5 * 64 + 1)
@@ -106,7 +95,7 @@ def test_a_missing_file_is_named_with_its_origin():
 
 
 def test_a_missing_tokenizer_is_named_with_its_place(m2d_tensors, tmp_path):
-    path = saved(tmp_path, m2d_tensors)
+    path = save_m2d(tmp_path, m2d_tensors)
     (tmp_path / "vocab.txt").rename(tmp_path / "words.txt")
     with pytest.raises(CheckpointError, match=r"bert-base-uncased'.*vocab\.txt\) into"):
         load(path)
@@ -129,12 +118,12 @@ def test_a_missing_tokenizer_is_named_with_its_place(m2d_tensors, tmp_path):
 def test_what_does_not_match_is_refused(m2d_tensors, tmp_path, drop, add, told):
     tensors = {k: v for k, v in m2d_tensors.items() if k != drop} | add
     with pytest.raises(CheckpointError, match=told):
-        load(saved(tmp_path, tensors))
+        load(save_m2d(tmp_path, tensors))
 
 
 def test_a_tokenizer_of_another_model_is_refused(m2d_tensors, tmp_path):
-    path = saved(tmp_path, m2d_tensors)
-    words = [*VOCABULARY, "one", "two", "three"]
+    path = save_m2d(tmp_path, m2d_tensors)
+    words = [*BERT_WORDS, "one", "two", "three"]
     (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
     with pytest.raises(CheckpointError, match=r"25 tokens, the tower 24"):
         load(path)

@@ -8,38 +8,24 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.torch import load_file, save_file
-from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
+from transformers import Wav2Vec2FeatureExtractor
 
 from clapstack.encoders import load_encoder
 from clapstack.encoders._speech import standardized
 from clapstack.exceptions import CheckpointError
+from tests.checkpoints import make_wavlm
 
 RATE = 16_000
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory, filled):
+def models(tmp_path_factory):
     """Folder and model, by whether it is built as WavLM Large is."""
-    made = {}
-    for large in (True, False):
-        folder = tmp_path_factory.mktemp("wavlm")
-        config = WavLMConfig(
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=48,
-            conv_dim=[16] * 7,
-            conv_bias=large,
-            num_conv_pos_embeddings=16,
-            num_conv_pos_embedding_groups=4,
-            do_stable_layer_norm=large,
-            feat_extract_norm="layer" if large else "group",
-        )
-        model = filled(WavLMModel(config), seed=20 + large)
-        model.save_pretrained(folder)
-        Wav2Vec2FeatureExtractor(do_normalize=large).save_pretrained(folder)
-        made[large] = folder, model
-    return made
+    folders = {large: tmp_path_factory.mktemp("wavlm") for large in (True, False)}
+    return {
+        large: (folder, make_wavlm(folder, large=large))
+        for large, folder in folders.items()
+    }
 
 
 def load(folder, **options):
@@ -180,7 +166,8 @@ def test_without_a_network_the_files_are_named():
     with pytest.raises(
         CheckpointError,
         match=r"'microsoft/wavlm-large' could not be fetched .* put config\.json, "
-        r"model\.safetensors or pytorch_model\.bin into a folder and pass the path",
+        r"preprocessor_config\.json, model\.safetensors or pytorch_model\.bin into a "
+        r"folder and pass the path",
     ):
         load_encoder("wavlm", "microsoft/wavlm-large")
 

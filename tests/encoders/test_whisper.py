@@ -7,51 +7,34 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.torch import load_file, save_file
-from transformers import (
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperForConditionalGeneration,
-)
+from transformers import WhisperFeatureExtractor
 
 from clapstack.encoders import load_encoder
 from clapstack.exceptions import CheckpointError
+from tests.checkpoints import WHISPER_SECONDS, make_whisper
 
 RATE = 16_000
-SECONDS = 2
 
 
 @pytest.fixture(scope="module")
-def model(filled):
-    config = WhisperConfig(
-        vocab_size=50,
-        d_model=32,
-        encoder_layers=2,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=48,
-        decoder_ffn_dim=48,
-        max_source_positions=50 * SECONDS,
-        num_mel_bins=16,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-    )
-    return filled(WhisperForConditionalGeneration(config), seed=30)
-
-
-@pytest.fixture(scope="module")
-def extractor():
-    return WhisperFeatureExtractor(feature_size=16, chunk_length=SECONDS)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, model, extractor):
+def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whisper")
-    model.save_pretrained(folder)
-    extractor.save_pretrained(folder)
-    return folder
+    return folder, make_whisper(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(made):
+    return made[0]
+
+
+@pytest.fixture(scope="module")
+def model(made):
+    return made[1]
+
+
+@pytest.fixture(scope="module")
+def extractor(folder):
+    return WhisperFeatureExtractor.from_pretrained(folder)
 
 
 def load(folder, **options):
@@ -60,7 +43,7 @@ def load(folder, **options):
 
 @pytest.fixture
 def clips(noise):
-    return [noise(n, RATE) for n in (SECONDS * RATE, 9_000, 16_001, 7)]
+    return [noise(n, RATE) for n in (WHISPER_SECONDS * RATE, 9_000, 16_001, 7)]
 
 
 def test_features_are_those_of_transformers(
@@ -93,9 +76,11 @@ def test_a_row_does_not_depend_on_the_batch(folder, clips):
 
 
 def test_a_long_clip_is_the_mean_of_its_windows(folder, noise):
-    clip = noise(2 * SECONDS * RATE, RATE)
+    clip = noise(2 * WHISPER_SECONDS * RATE, RATE)
     encoder = load(folder)
-    halves = encoder.encode_audio([clip[: SECONDS * RATE], clip[SECONDS * RATE :]])
+    halves = encoder.encode_audio(
+        [clip[: WHISPER_SECONDS * RATE], clip[WHISPER_SECONDS * RATE :]]
+    )
     assert_allclose(encoder.encode_audio([clip])[0], halves.mean(axis=0), atol=1e-6)
 
 

@@ -3,6 +3,8 @@ import pandas as pd
 import pytest
 
 from clapstack.datasets import load_xacle, make_simulated_xacle
+from clapstack.systems import bundled_checkpoints
+from tests.checkpoints import make_all_not_bundled
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +23,22 @@ def challenge(challenge_folder):
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     return str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoints(tmp_path_factory):
+    """Return where tiny checkpoints of all families are that have no bundled one.
+
+    Their weights are random: what runs on them proves that the code does, and says
+    nothing of how well a system predicts.
+    """
+    return make_all_not_bundled(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tiny_checkpoints):
+    """Return a checkpoint of every family, bundled where there is one."""
+    return bundled_checkpoints(tiny_checkpoints)
 
 
 @pytest.fixture

@@ -1,0 +1,351 @@
+"""Tiny checkpoints in the published formats. Their weights are random: they exercise
+code, and say nothing about sound."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from tokenizers import ByteLevelBPETokenizer
+from transformers import (
+    ClapAudioConfig,
+    ClapConfig,
+    ClapFeatureExtractor,
+    ClapModel,
+    ClapTextConfig,
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    WavLMConfig,
+    WavLMModel,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
+
+from clapstack.encoders._audiomae import AudioVit
+from clapstack.systems import FAMILIES
+
+TEXTS = [
+    "a dog barks",
+    "rain falls on a tin roof while thunder rolls far away",
+    "birds sing, then a car passes by",
+    "a dog barks!",
+]
+SAMPLE_RATE = 8000
+MAX_TOKENS = 60
+WHISPER_SECONDS = 2
+CTC_TOKENS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAOIN'"]
+EAT_CONFIG = {"img_size": [64, 128], "num_heads": 2, "model_variant": "pretrain"}
+_WORDS = (
+    "[PAD] [UNK] [CLS] [SEP] [MASK] a dog barks rain falls on tin roof while thunder "
+    "rolls far away ##s ! , car"
+)
+BERT_WORDS = _WORDS.split()
+
+
+def fill(tensors, seed):
+    """Fill tensors, by name, so that a model's outputs depend on its inputs."""
+    rng = np.random.RandomState(seed)  # its stream is fixed for all time
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        if not tensor.is_floating_point() or name.endswith("melW"):
+            continue
+        noise = torch.from_numpy(rng.standard_normal(tuple(tensor.shape)))
+        if name.endswith("running_var"):
+            tensor.copy_(100 + 10 * noise)
+        elif name.endswith("running_mean"):
+            tensor.copy_(-30 + 10 * noise)
+        elif tensor.ndim > 1:
+            tensor.copy_(noise / math.sqrt(tensor[0].numel()))
+        elif name.endswith("weight"):
+            tensor.copy_(1 + 0.1 * noise)
+        else:
+            tensor.copy_(0.1 * noise)
+
+
+def make_laion(folder, *, fused):
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(
+        TEXTS, vocab_size=320, special_tokens=specials, show_progress=False
+    )
+    tokenizer.save_model(str(folder))
+    settings = {"tokenizer_class": "RobertaTokenizer", "model_max_length": MAX_TOKENS}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    ClapFeatureExtractor(
+        sampling_rate=SAMPLE_RATE,
+        max_length_s=1,
+        hop_length=80,
+        fft_window_size=256,
+        frequency_min=50,
+        frequency_max=3600,
+        truncation="fusion" if fused else "rand_trunc",
+    ).save_pretrained(folder)
+    config = ClapConfig(
+        text_config=ClapTextConfig(
+            vocab_size=tokenizer.get_vocab_size(),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=MAX_TOKENS + 2,
+            projection_dim=16,
+        ).to_dict(),
+        audio_config=ClapAudioConfig(
+            spec_size=128,
+            patch_embeds_hidden_size=8,
+            hidden_size=16,
+            depths=[2, 2],
+            num_attention_heads=[2, 4],
+            num_hidden_layers=2,
+            projection_dim=16,
+            enable_fusion=fused,
+            fusion_type="aff_2d" if fused else None,
+        ).to_dict(),
+        projection_dim=16,
+    )
+    model = ClapModel(config)
+    fill(model.state_dict(), seed=int(fused))
+    model.save_pretrained(folder)
+    return folder
+
+
+def tensors_of(shapes, seed):
+    tensors = {name: torch.empty(shape) for name, shape in shapes.items()}
+    fill(tensors, seed)
+    return tensors
+
+
+def dense(name, n_out, n_in):
+    return {f"{name}.weight": (n_out, n_in), f"{name}.bias": (n_out,)}
+
+
+def norm(name, width):
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def vit_block(name, width, hidden):
+    """Shapes of a block under timm's names."""
+    return (
+        norm(f"{name}.norm1", width)
+        | dense(f"{name}.attn.qkv", 3 * width, width)
+        | dense(f"{name}.attn.proj", width, width)
+        | norm(f"{name}.norm2", width)
+        | dense(f"{name}.mlp.fc1", hidden, width)
+        | dense(f"{name}.mlp.fc2", width, hidden)
+    )
+
+
+def make_beats_content():
+    """A small file of BEATs, fine-tuned, under the authors' names."""
+    width, hidden, n_heads = 64, 96, 4
+    shapes = {
+        "patch_embedding.weight": (32, 1, 16, 16),
+        "encoder.pos_conv.0.bias": (width,),
+        "encoder.pos_conv.0.weight_g": (1, 1, 16),
+        "encoder.pos_conv.0.weight_v": (width, width // 4, 16),
+    }
+    shapes |= norm("layer_norm", 32) | dense("post_extract_proj", width, 32)
+    shapes |= norm("encoder.layer_norm", width) | dense("predictor", 11, width)
+    for layer in ("encoder.layers.0", "encoder.layers.1"):
+        attention = f"{layer}.self_attn"
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes |= dense(f"{attention}.{part}", width, width)
+        shapes |= dense(f"{attention}.grep_linear", 8, width // n_heads)
+        shapes[f"{attention}.grep_a"] = (1, n_heads, 1, 1)
+        shapes[f"{attention}.relative_attention_bias.weight"] = (20, n_heads)
+        shapes |= norm(f"{layer}.self_attn_layer_norm", width)
+        shapes |= norm(f"{layer}.final_layer_norm", width)
+        shapes |= dense(f"{layer}.fc1", hidden, width)
+        shapes |= dense(f"{layer}.fc2", width, hidden)
+    tensors = tensors_of(shapes, seed=4)
+    # All layers share one table, which the file holds under the name of each.
+    table = "encoder.layers.{}.self_attn.relative_attention_bias.weight"
+    tensors[table.format(0)] = tensors[table.format(1)]
+    config = {
+        "conv_pos_groups": 4,
+        "max_distance": 50,
+        "relative_position_embedding": True,
+        "gru_rel_pos": True,
+        "deep_norm": True,
+        "layer_norm_first": False,
+        "activation_fn": "gelu",
+    }
+    return {"cfg": config, "model": tensors}
+
+
+def make_eat_tensors():
+    """Tensors of a small EAT, under the names of the hub."""
+    width = 64
+    shapes = {
+        "model.extra_tokens": (1, 1, width),
+        "model.fixed_positional_encoder.positions": (1, 20 * 8, width),
+        "model.local_encoder.proj.weight": (width, 1, 16, 16),
+        "model.local_encoder.proj.bias": (width,),
+    }
+    shapes |= norm("model.pre_norm", width)
+    for block in range(2):
+        shapes |= vit_block(f"model.blocks.{block}", width, 4 * width)
+    return tensors_of(shapes, seed=5)
+
+
+def make_m2d_tensors():
+    """Tensors of a small M2D-CLAP, under the authors' names."""
+    width, hidden = 64, 96
+    shapes = {
+        "backbone.cls_token": (1, 1, width),
+        "backbone.pos_embed": (1, 1 + 5 * 62, width),
+        "backbone.patch_embed.proj.weight": (width, 1, 16, 16),
+        "backbone.patch_embed.proj.bias": (width,),
+        "backbone.norm_stats": (2,),
+        "backbone.audio_proj.sem_token": (1, 1, width),
+    }
+    shapes |= norm("backbone.norm", width) | norm("backbone.audio_proj.norm", width)
+    for block in range(2):
+        shapes |= vit_block(f"backbone.blocks.{block}", width, hidden)
+    shapes |= vit_block("backbone.audio_proj.sem_blocks.0", width, width)
+    bert = "text_encoder.text_encoder"
+    for name, n_rows in (("word", 24), ("position", 40), ("token_type", 2)):
+        shapes[f"{bert}.embeddings.{name}_embeddings.weight"] = (n_rows, width)
+    shapes |= norm(f"{bert}.embeddings.LayerNorm", width)
+    shapes |= dense(f"{bert}.pooler.dense", width, width)
+    for layer in (f"{bert}.encoder.layer.0", f"{bert}.encoder.layer.1"):
+        for part in ("query", "key", "value"):
+            shapes |= dense(f"{layer}.attention.self.{part}", width, width)
+        shapes |= dense(f"{layer}.attention.output.dense", width, width)
+        shapes |= norm(f"{layer}.attention.output.LayerNorm", width)
+        shapes |= dense(f"{layer}.intermediate.dense", hidden, width)
+        shapes |= dense(f"{layer}.output.dense", width, hidden)
+        shapes |= norm(f"{layer}.output.LayerNorm", width)
+    tensors = tensors_of(shapes, seed=6)
+    tensors["backbone.norm_stats"] = torch.tensor([-7.26, 4.35])
+    return tensors
+
+
+def save_beats(content, folder):
+    torch.save(content, folder / "BEATs.pt")
+    return folder / "BEATs.pt"
+
+
+def save_eat(folder, tensors, **config):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(EAT_CONFIG | config))
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def save_m2d(folder, tensors, **content):
+    path = folder / "checkpoint-30.pth"
+    torch.save({"model": tensors, **content}, path)
+    (folder / "vocab.txt").write_text("\n".join(BERT_WORDS) + "\n")
+    return path
+
+
+def save_audiomae(folder, tensors):
+    (folder / "config.json").write_text('{"architecture": "vit_base_patch16_224"}')
+    torch.save(tensors, folder / "pytorch_model.bin")
+    return folder
+
+
+def make_audiomae_tensors(*, fine_tuned):
+    model = AudioVit(
+        width=128,
+        depth=2,
+        n_tokens=32,
+        patch=16,
+        mlp_width=512,
+        final_norm=not fine_tuned,
+    )
+    if fine_tuned:
+        model.fc_norm = torch.nn.LayerNorm(128)
+        model.head = torch.nn.Linear(128, 5)
+    fill(model.state_dict(), seed=10 + fine_tuned)
+    return model.state_dict()
+
+
+def make_wavlm(folder, *, large):
+    """Write a model that is built as WavLM Large is, or as the base is; return it."""
+    config = WavLMConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        conv_dim=[16] * 7,
+        conv_bias=large,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        do_stable_layer_norm=large,
+        feat_extract_norm="layer" if large else "group",
+    )
+    Wav2Vec2FeatureExtractor(do_normalize=large).save_pretrained(folder)
+    return _saved(WavLMModel(config), folder, seed=20 + large)
+
+
+def make_whisper(folder):
+    config = WhisperConfig(
+        vocab_size=50,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        max_source_positions=50 * WHISPER_SECONDS,
+        num_mel_bins=16,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+    )
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=WHISPER_SECONDS)
+    extractor.save_pretrained(folder)
+    return _saved(WhisperForConditionalGeneration(config), folder, seed=30)
+
+
+def make_ctc(folder):
+    config = Wav2Vec2Config(
+        vocab_size=len(CTC_TOKENS),
+        pad_token_id=0,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        conv_dim=[16] * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+    )
+    vocabulary = {token: i for i, token in enumerate(CTC_TOKENS)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    Wav2Vec2CTCTokenizer(str(folder / "vocab.json")).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return _saved(Wav2Vec2ForCTC(config), folder, seed=40)
+
+
+def _saved(model, folder, seed):
+    fill(model.state_dict(), seed)
+    model.eval().save_pretrained(folder)
+    return model
+
+
+def make_all_not_bundled(root):
+    """Write one checkpoint per family that has no bundled one; return their places."""
+    places = {name: root / name for name, f in FAMILIES.items() if f.bundled is None}
+    for place in places.values():
+        place.mkdir()
+    make_laion(places["laion_larger_general"], fused=False)
+    make_wavlm(places["wavlm"], large=True)
+    make_whisper(places["whisper"])
+    make_ctc(places["ctc"])
+    save_audiomae(places["audiomae"], make_audiomae_tensors(fine_tuned=False))
+    save_eat(places["eat"], make_eat_tensors())
+    files = {
+        "beats": save_beats(make_beats_content(), places["beats"]),
+        "m2d_clap": save_m2d(places["m2d_clap"], make_m2d_tensors()),
+    }
+    return {name: str(place) for name, place in (places | files).items()}
