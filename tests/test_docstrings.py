@@ -21,6 +21,7 @@ PUBLIC = [
     "clapstack.metrics",
     "clapstack.stacking",
     "clapstack.store",
+    "clapstack.streaming",
     "clapstack.systems",
 ]
 # What is asked of a docstring, by numpydoc's codes: a summary that ends in a period,

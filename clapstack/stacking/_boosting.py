@@ -12,8 +12,8 @@ from clapstack._linalg import (
     StandardizedTable,
     block_lanczos,
     matmul,
-    row_slices,
 )
+from clapstack._tables import row_slices
 from clapstack.stacking._gram import CellSums, FoldColumns, FoldWeights, have_cells
 
 # From this size on, the compression is iterated for, without a Gram matrix.
@@ -57,7 +57,7 @@ class Compressor:
     projection: np.ndarray
     offset: np.ndarray
 
-    def transform(self, X: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def transform(self, X, rows: np.ndarray | None = None) -> np.ndarray:
         """Project pairs, or some rows of them; float32 of shape (n_rows, n_components).
 
         Trees compare values, and float32 makes ties of what differs by rounding alone.
@@ -73,7 +73,7 @@ def fit_compressors(X, columns, folds, n_components):
 
     Parameters
     ----------
-    X : ndarray of shape (n_pairs, n_features)
+    X : ndarray or LazyTable of shape (n_pairs, n_features)
         Features of all families.
     columns : ndarray of int of shape (n_features,)
         All columns, in an order that does not depend on the order of families.

@@ -39,7 +39,7 @@ def fit_family_ridges(X, columns, folds, alphas, criterion="srcc"):
 
     Parameters
     ----------
-    X : ndarray of shape (n_pairs, n_features)
+    X : ndarray or LazyTable of shape (n_pairs, n_features)
         Features of all families, float32 or float64.
     columns : ndarray of int of shape (n_columns,)
         The family's columns.
@@ -99,8 +99,8 @@ def _fit_apart(X, columns, folds, alphas, criterion):
         for fold, solutions in zip(folds, by_fold, strict=True):
             coef = np.array([[one[0] for one in target] for target in solutions])
             intercept = np.array([[one[1] for one in target] for target in solutions])
-            rows = X[fold.test][:, columns]
-            predicted = matmul(rows, coef.reshape(-1, len(columns)).T)
+            flat = coef.reshape(-1, len(columns)).T
+            predicted = matmul(X, flat, rows=fold.test, columns=columns)
             held_out.append(predicted.reshape(-1, *intercept.shape) + intercept)
         best = choose_alphas(held_out, folds, criterion)
     return [
