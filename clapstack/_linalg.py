@@ -9,6 +9,8 @@ from scipy.linalg import eigh
 from scipy.sparse.linalg import eigsh
 from sklearn.utils import check_random_state
 
+from clapstack._tables import column_reader, read_table, row_slices
+
 # One chunk in float64 holds about 32 MB: large enough for BLAS, small beside any table.
 _CHUNK_ELEMENTS = 1 << 22
 # From this size on, singular vectors are iterated for, without a Gram matrix.
@@ -16,7 +18,6 @@ _LARGE = 1024
 # A block that is gone over several times stays in the processor's cache at 6 MB.
 _BLOCK_ELEMENTS = 3 << 18
 _SAMPLE_ROWS = 512
-_MANY_RUNS = 64
 
 
 def _slices(length: int, width: int) -> list[slice]:
@@ -24,14 +25,17 @@ def _slices(length: int, width: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, length, step)]
 
 
-def matmul(X: np.ndarray, coefficients: np.ndarray, rows=None) -> np.ndarray:
-    """Return ``X[rows] @ coefficients`` in float64 without a float64 copy of `X`."""
-    if X.dtype == np.float64 and rows is None:
+def matmul(X, coefficients: np.ndarray, rows=None, columns=None) -> np.ndarray:
+    """Return ``X[rows, columns] @ coefficients`` in float64, chunk by chunk.
+
+    `X` is an array or a lazy table; no float64 copy of it is made.
+    """
+    if X.dtype == np.float64 and rows is None and columns is None:
         return X @ coefficients
     n_rows = X.shape[0] if rows is None else len(rows)
     out = np.empty((n_rows, *coefficients.shape[1:]))
-    for part in _slices(n_rows, X.shape[1]):
-        taken = X[part] if rows is None else X[rows[part]]
+    for part in _slices(n_rows, len(coefficients)):
+        taken = read_table(X, part if rows is None else rows[part], columns)
         out[part] = taken.astype(np.float64) @ coefficients
     return out
 
@@ -44,7 +48,7 @@ class StandardizedTable:
 
     Parameters
     ----------
-    X : ndarray of shape (n_pairs, n_features)
+    X : ndarray or LazyTable of shape (n_pairs, n_features)
         The whole table, float32 or float64; it is not copied.
     rows, columns : ndarray of int, default=None
         What to take of it; None takes all.
@@ -76,18 +80,24 @@ class StandardizedTable:
 
     def _standardize(self):
         total = self.weight.sum()
-        for columns in _slices(self.shape[1], self.shape[0]):
-            chunk = self._raw(slice(None), columns)
-            varying = chunk.min(axis=0) != chunk.max(axis=0)
-            mean = self.weight @ chunk / total
-            chunk -= mean
-            variance = self.weight @ np.square(chunk, out=chunk) / total
-            self.varying[columns] = varying
-            self.mean[columns] = mean
-            self.scale[columns] = np.where(varying, np.sqrt(variance), 1.0)
+        every = slice(None)
+        first = self._raw(slice(0, 1), every)
+        self.varying[:] = False
+        for rows in _slices(*self.shape):
+            chunk = self._raw(rows, every)
+            self.varying |= (chunk != first).any(axis=0)
+            # Sums around the first row do not cancel.
+            self.mean += self.weight[rows] @ np.subtract(chunk, first, out=chunk)
+        self.mean = self.mean / total + first[0]
+        variance = np.zeros(self.shape[1])
+        for rows in _slices(*self.shape):
+            chunk = self._raw(rows, every)
+            chunk -= self.mean
+            variance += self.weight[rows] @ np.square(chunk, out=chunk)
+        self.scale = np.where(self.varying, np.sqrt(variance / total), 1.0)
 
     def _raw(self, rows, columns):
-        taken = self.X[np.ix_(self.rows[rows], self.columns[columns])]
+        taken = read_table(self.X, self.rows[rows], self.columns[columns])
         return taken.astype(np.float64)
 
     def _chunk(self, rows, columns):
@@ -116,9 +126,9 @@ class StandardizedTable:
 
     def transposed_times(self, right: np.ndarray) -> np.ndarray:
         """Return ``A.T @ right`` for `right` of shape (n_rows, k)."""
-        out = np.empty((self.shape[1], right.shape[1]))
-        for columns in _slices(self.shape[1], self.shape[0]):
-            out[columns] = self._chunk(slice(None), columns).T @ right
+        out = np.zeros((self.shape[1], right.shape[1]))
+        for rows in _slices(*self.shape):
+            out += self._chunk(rows, slice(None)).T @ right[rows]
         return out
 
     def right_singular_vectors(self, n_components: int, random_state=0) -> np.ndarray:
@@ -175,7 +185,7 @@ def leading_right_singular_vectors(X, columns, n_components, random_state=0):
 
     Parameters
     ----------
-    X : ndarray of shape (n_pairs, n_features)
+    X : ndarray or LazyTable of shape (n_pairs, n_features)
         The whole table, float32 or float64.
     columns : ndarray of int of shape (n_columns,)
         What to take of it.
@@ -327,11 +337,6 @@ def fix_signs(vectors):
     return vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
 
 
-def row_slices(n_rows: int, step: int) -> list[slice]:
-    """Cut rows into slices of `step` rows, the last one shorter."""
-    return [slice(start, start + step) for start in range(0, n_rows, step)]
-
-
 class ShiftedRows:
     """Rows of a family's columns in float64, around a typical value of each column.
 
@@ -339,7 +344,7 @@ class ShiftedRows:
 
     Parameters
     ----------
-    X : ndarray of shape (n_pairs, n_features)
+    X : ndarray or LazyTable of shape (n_pairs, n_features)
         The whole table, float32 or float64; it is not copied.
     columns : ndarray of int of shape (n_columns,)
         What to take of it.
@@ -356,7 +361,7 @@ class ShiftedRows:
         self.X = X
         self.columns = columns
         self.shape = (X.shape[0], len(columns))
-        self._runs = _column_runs(columns)
+        self._parts = column_reader(X, columns)
         self.shift = np.zeros(self.shape[1])
         sample = self.read(slice(0, None, max(1, self.shape[0] // _SAMPLE_ROWS)))
         self.shift = sample.mean(axis=0)
@@ -365,10 +370,13 @@ class ShiftedRows:
 
     def read(self, rows: slice) -> np.ndarray:
         """Return rows less the shift, of shape (n_rows, n_columns), float64."""
-        taken = self.X[rows]
-        out = np.empty((taken.shape[0], self.shape[1]))
-        for there, here in self._runs:
-            np.subtract(taken[:, here], self.shift[there], out=out[:, there])
+        n_rows = len(range(*rows.indices(self.shape[0])))
+        out = np.empty((n_rows, self.shape[1]))
+        for where, values in self._parts(rows):
+            if isinstance(where, slice):
+                np.subtract(values, self.shift[where], out=out[:, where])
+            else:
+                out[:, where] = values - self.shift[where]
         return out
 
     def blocks(self, within: int) -> Iterator[tuple[slice, np.ndarray]]:
@@ -386,16 +394,3 @@ class ShiftedRows:
         for start in range(part.start, stop, step):
             rows = slice(start, min(start + step, stop))
             yield rows, self.read(rows)
-
-
-def _column_runs(columns):
-    """Cut columns into runs of neighbours: pairs of (slice here, slice there)."""
-    breaks = np.flatnonzero(np.diff(columns) != 1) + 1
-    starts = np.concatenate([[0], breaks])
-    stops = np.concatenate([breaks, [len(columns)]])
-    if len(starts) > _MANY_RUNS:
-        return [(slice(None), columns)]
-    return [
-        (slice(a, b), slice(columns[a], columns[a] + b - a))
-        for a, b in zip(starts, stops, strict=True)
-    ]

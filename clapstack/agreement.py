@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import Counter
+from functools import partial
 from itertools import combinations
 from numbers import Integral
 
@@ -12,12 +14,15 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from clapstack._linalg import leading_right_singular_vectors, matmul
-from clapstack._sklearn import Interval, _fit_context
+from clapstack._sklearn import Interval, _fit_context, _get_output_config
+from clapstack._tables import LazyTable, as_slice, read_table, row_slices
 from clapstack.families import check_features, contrastive_families, families_of
 
 __all__ = ["CrossAgreement"]
 
 _FAMILY = "cross"
+# 2,048 rows of 5,121 columns take 42 MB.
+_ROWS = 2048
 
 
 class CrossAgreement(TransformerMixin, BaseEstimator):
@@ -119,7 +124,7 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_pairs, n_features)
+        X : array-like or StreamedFeatures of shape (n_pairs, n_features)
             Features; families are read from the column names.
         y : None
             Ignored.
@@ -162,27 +167,60 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_pairs, n_features)
+        X : array-like or StreamedFeatures of shape (n_pairs, n_features)
             Features, with the columns of `fit`.
 
         Returns
         -------
-        X_out : ndarray of shape (n_pairs, n_features_out)
+        X_out : ndarray or StreamedFeatures of shape (n_pairs, n_features_out)
             The input columns if `passthrough`, then those of the family ``cross``.
-            float32 if `X` is, else float64.
+            float32 if `X` is, else float64. Of streamed features a lazy table too:
+            its columns are computed when they are read.
         """
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
+        if isinstance(X, LazyTable):
+            return self._transform_lazily(X)
         names = self.get_feature_names_out()
         out = np.empty((X.shape[0], len(names)), dtype=X.dtype)
-        column = 0
+        first = 0
         if self.passthrough:
-            column = X.shape[1]
-            out[:, :column] = X
-        for values in self._cross_columns(X):
+            first = X.shape[1]
+            out[:, :first] = X
+        for rows in row_slices(X.shape[0], _ROWS):
+            self._write_cross(X, rows, out[rows, first:])
+        return out
+
+    def _transform_lazily(self, X):
+        """Return the lazy table with the columns of `cross`, of which none is read."""
+        if not self.families_:
+            return X
+        if _get_output_config("transform", self)["dense"] != "default":
+            msg = (
+                "X passed to CrossAgreement is computed row by row, and no frame can "
+                "hold it; it has names of its own. Use "
+                '.set_output(transform="default").'
+            )
+            raise ValueError(msg)
+        names = [name.partition("__")[2] for name in self._cross_names()]
+        # A copy, which does not change when this is fitted again.
+        read = partial(copy.copy(self)._cross_rows, X)
+        return X.with_family(_FAMILY, names, read, keep=self.passthrough)
+
+    def _cross_rows(self, X, rows):
+        """Return the columns of `cross` for some rows of a lazy table, float32."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(X.shape[0]))
+        out = np.empty((len(rows), len(self._cross_names())), np.float32)
+        for cut in row_slices(len(rows), _ROWS):
+            self._write_cross(X, as_slice(rows[cut]), out[cut])
+        return out
+
+    def _write_cross(self, X, rows, out):
+        column = 0
+        for values in self._cross_columns(X, rows):
             out[:, column : column + values.shape[1]] = values
             column += values.shape[1]
-        return out
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the output columns.
@@ -198,6 +236,13 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
             The input names if `passthrough`, then those of the family ``cross``.
         """
         check_is_fitted(self)
+        names = self._cross_names()
+        if self.passthrough:
+            columns = OneToOneFeatureMixin.get_feature_names_out(self, input_features)
+            names = [*columns, *names]
+        return np.asarray(names, dtype=object)
+
+    def _cross_names(self):
         families, pairs = self._sorted_families()
         each = range(self.n_components_)
         cross = [
@@ -207,11 +252,7 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
             *(f"{f}_{g}_product{i}" for f, g in pairs for i in each),
             *(f"{f}_{g}_absdiff{i}" for f, g in pairs for i in each),
         ]
-        names = [f"{_FAMILY}__{name}" for name in cross]
-        if self.passthrough:
-            columns = OneToOneFeatureMixin.get_feature_names_out(self, input_features)
-            names = [*columns, *names]
-        return np.asarray(names, dtype=object)
+        return [f"{_FAMILY}__{name}" for name in cross]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -263,17 +304,16 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         families = sorted(self.families_)
         return families, list(combinations(families, 2))
 
-    def _cross_columns(self, X):
+    def _cross_columns(self, X, rows):
         """Yield float64 blocks of columns, in the order of their names."""
         families, pairs = self._sorted_families()
-        cosine = {
-            family: X[:, [self._cosines[family]]].astype(np.float64)
-            for family in families
-        }
-        projected = {
-            family: matmul(X[:, self._columns[family]], self.components_[family])
-            for family in families
-        }
+        cosine, projected = {}, {}
+        for family in families:
+            where = self._columns[family]
+            taken = read_table(X, rows, where)
+            place = np.searchsorted(where, self._cosines[family])
+            cosine[family] = taken[:, [place]].astype(np.float64)
+            projected[family] = matmul(taken, self.components_[family])
         yield from cosine.values()
         yield from (np.abs(cosine[f] - cosine[g]) for f, g in pairs)
         yield from projected.values()

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils.validation import validate_data
+
+from clapstack._tables import LazyTable
 
 __all__ = [
     "NAMELESS",
@@ -92,22 +95,23 @@ def contrastive_families(names: Iterable[str]) -> list[str]:
     return [family_of(name) for name in names if name.partition("__")[2] == "cosine"]
 
 
-def check_features(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
+def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     """Check a table of features and record or compare its columns.
 
     Parameters
     ----------
     estimator : estimator
         Whose ``n_features_in_`` and ``feature_names_in_`` are set or compared.
-    X : array-like of shape (n_pairs, n_features)
+    X : array-like or StreamedFeatures of shape (n_pairs, n_features)
         Features; float32 and float64 stay as they are, all else becomes float64.
     reset : bool
         Whether to set (fit) or to compare (predict, transform).
 
     Returns
     -------
-    X : ndarray of shape (n_pairs, n_features), dtype float32 or float64
-        The features, uncopied where they are one float array already.
+    X : ndarray or StreamedFeatures of shape (n_pairs, n_features)
+        The features, float32 or float64, uncopied where they are one float array
+        already.
 
     Raises
     ------
@@ -115,6 +119,11 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         If `X` is not a numeric table, if its columns are not those of fit, or if it
         holds NaN or infinity; the columns and the first row are named.
     """
+    if isinstance(X, LazyTable):
+        named = pd.DataFrame(columns=X.columns)
+        validate_data(estimator, named, reset=reset, skip_check_array=True)
+        X.check(type(estimator).__name__)
+        return X
     X = validate_data(
         estimator,
         X,

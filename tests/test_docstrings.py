@@ -22,6 +22,7 @@ PUBLIC = [
     "clapstack.sharing",
     "clapstack.stacking",
     "clapstack.store",
+    "clapstack.streaming",
     "clapstack.systems",
 ]
 # What is asked of a docstring, by numpydoc's codes: a summary that ends in a period,

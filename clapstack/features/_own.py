@@ -10,11 +10,11 @@ from collections.abc import Hashable, Mapping
 
 import numpy as np
 
+from clapstack._pair import PAIR_BLOCKS, check_blocks
 from clapstack._sklearn import HasMethods, _fit_context
 from clapstack.exceptions import BadPair, BadPairsError
 from clapstack.features._base import _BasePairFeatures
 from clapstack.features._embed import one_bad_pair_per_row
-from clapstack.features._pair import PAIR_BLOCKS, check_blocks
 from clapstack.pairs import check_pairs
 
 __all__ = ["PairFeatures", "PrecomputedPairFeatures"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clapstack._linalg import ShiftedRows, StandardizedTable, matmul
+from clapstack._tables import LazyTable
 from clapstack.stacking._gram import FamilyGrams, FoldWeights, have_cells
 from clapstack.stacking._refine import NotRefinableError, RidgeFactor, refine
 from clapstack.stacking._ridge import StandardizedRidge, solve_ridge
@@ -12,7 +13,8 @@ from clapstack.stacking._targets import weighted_srcc
 
 # One factor serves penalties up to this factor from its own; beyond, take another.
 _REACH = 100.0
-# Smaller families are solved in float64 at once.
+# Smaller families are solved in float64 at once, unless their columns are computed:
+# sharing reads the rows fewer times.
 _LEAST_SHARED = 512
 # Blocks of a pass over all rows are cut by size alone.
 _PASS_ROWS = 1 << 40
@@ -39,7 +41,7 @@ def fit_family_ridges(X, columns, folds, alphas, criterion="srcc"):
 
     Parameters
     ----------
-    X : ndarray of shape (n_pairs, n_features)
+    X : ndarray or LazyTable of shape (n_pairs, n_features)
         Features of all families, float32 or float64.
     columns : ndarray of int of shape (n_columns,)
         The family's columns.
@@ -64,7 +66,8 @@ def fit_family_ridges(X, columns, folds, alphas, criterion="srcc"):
     and for small families, each fold is solved from its own float64 matrix.
     """
     alphas = check_alphas(alphas)
-    if _sharing_pays(len(columns), folds) and have_cells(folds):
+    lazy = isinstance(X, LazyTable)
+    if _sharing_pays(len(columns), folds, lazy) and have_cells(folds):
         try:
             return SharedSolver(X, columns, folds).fit(alphas, criterion)
         except NotRefinableError:
@@ -72,10 +75,10 @@ def fit_family_ridges(X, columns, folds, alphas, criterion="srcc"):
     return _fit_apart(X, columns, folds, alphas, criterion)
 
 
-def _sharing_pays(n_columns, folds):
+def _sharing_pays(n_columns, folds, lazy):
     """Compare multiplications; those of single precision take half the time."""
     sizes = [len(fold.train) for fold in folds]
-    if min(n_columns, *sizes) < _LEAST_SHARED:
+    if min(sizes) < _LEAST_SHARED or (n_columns < _LEAST_SHARED and not lazy):
         return False
     shared = 2 * max(sizes) * n_columns**2 + len(folds) * n_columns**3 / 3
     apart = sum(
@@ -99,8 +102,8 @@ def _fit_apart(X, columns, folds, alphas, criterion):
         for fold, solutions in zip(folds, by_fold, strict=True):
             coef = np.array([[one[0] for one in target] for target in solutions])
             intercept = np.array([[one[1] for one in target] for target in solutions])
-            rows = X[fold.test][:, columns]
-            predicted = matmul(rows, coef.reshape(-1, len(columns)).T)
+            flat = coef.reshape(-1, len(columns)).T
+            predicted = matmul(X, flat, rows=fold.test, columns=columns)
             held_out.append(predicted.reshape(-1, *intercept.shape) + intercept)
         best = choose_alphas(held_out, folds, criterion)
     return [

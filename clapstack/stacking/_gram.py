@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.linalg import blas
 
-from clapstack._linalg import ShiftedRows, StandardizedTable, row_slices
+from clapstack._linalg import ShiftedRows, StandardizedTable
+from clapstack._tables import row_slices
 
 # Rows of one update of a Gram matrix: enough that going over the matrix costs little.
 _UPDATE_ROWS = 3072

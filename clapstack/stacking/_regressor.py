@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from clapstack._sklearn import HasMethods, Interval, StrOptions, _fit_context
+from clapstack._tables import LazyTable
 from clapstack.families import check_features
 from clapstack.stacking._boosting import make_boosting
 from clapstack.stacking._checks import (
@@ -264,7 +265,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_pairs, n_features)
+        X : array-like or StreamedFeatures of shape (n_pairs, n_features)
             Features; families are read from the column names.
         y : array-like of shape (n_pairs,)
             Scores.
@@ -288,6 +289,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             given and a regressor takes none.
         """
         X = check_features(self, X, reset=True)
+        if self.passthrough and isinstance(X, LazyTable):
+            msg = (
+                "passthrough=True hands all features to the final level, but X is "
+                "computed row by row. Set passthrough=False, or pass an array."
+            )
+            raise ValueError(msg)
         y = check_y(self, X, y)
         weight = check_weight(X, sample_weight)
         groups = check_groups(X, groups)
@@ -356,7 +363,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_pairs, n_features)
+        X : array-like or StreamedFeatures of shape (n_pairs, n_features)
             Features, with the columns of `fit`.
 
         Returns
@@ -374,7 +381,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_pairs, n_features)
+        X : array-like or StreamedFeatures of shape (n_pairs, n_features)
             Features, with the columns of `fit`.
 
         Returns

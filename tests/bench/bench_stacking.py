@@ -22,6 +22,9 @@ ours10
 Every run is a fresh process on one thread; the sides take turns, and medians of CPU
 seconds are printed, with the peak memory, and with the largest difference of the ridge
 predictions from those of the naive side in standard deviations.
+
+``--stream N`` fits tables of N pairs that are never held whole instead, stage by stage:
+see ``bench_streaming.py``.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench_streaming
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
@@ -64,7 +68,18 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--stream", type=int, metavar="N", help="pairs of a lazy table")
+    parser.add_argument(
+        "--stages",
+        nargs="+",
+        choices=bench_streaming.STAGES,
+        default=list(bench_streaming.STAGES),
+        help="of --stream",
+    )
     options = parser.parse_args()
+    if options.stream:
+        bench_streaming.run(options.stream, options.stages)
+        return
     if options.side:
         run_side(options.side, options.folder)
         return

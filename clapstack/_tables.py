@@ -1,0 +1,112 @@
+"""Reading rows and columns of a table, whether it is an array or computes its rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+
+Rows: TypeAlias = "slice | np.ndarray"
+Part: TypeAlias = "tuple[slice | np.ndarray, np.ndarray]"
+
+_MANY_RUNS = 64
+
+
+class LazyTable(ABC):
+    """A numeric table whose rows are computed when they are read.
+
+    Attributes
+    ----------
+    shape : tuple of (n_rows, n_columns)
+        How much there is.
+    dtype : dtype
+        Of what is read.
+    columns : ndarray of str objects of shape (n_columns,)
+        Names of the columns.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype
+    columns: np.ndarray
+
+    @abstractmethod
+    def reader(self, columns: np.ndarray) -> Callable[[Rows], Iterator[Part]]:
+        """Return a function that yields some rows of some columns, in parts.
+
+        Parameters
+        ----------
+        columns : ndarray of int of shape (n_taken,)
+            Numbers of columns.
+
+        Returns
+        -------
+        parts : callable
+            Takes a slice or an array of row numbers; yields, for parts that make up
+            `columns`, places in `columns` and values of shape (n_rows, n_places).
+        """
+
+    @abstractmethod
+    def check(self, owner: str) -> None:
+        """Refuse NaN and infinity, naming the estimator `owner` that got the table."""
+
+
+def column_reader(X, columns: np.ndarray) -> Callable[[Rows], Iterator[Part]]:
+    """Return what :meth:`LazyTable.reader` returns, for arrays too.
+
+    Parts of an array are views where the rows are a slice and the columns are few runs
+    of neighbours, and copies otherwise.
+    """
+    if isinstance(X, LazyTable):
+        return X.reader(columns)
+    runs = column_runs(columns)
+
+    def parts(rows: Rows) -> Iterator[Part]:
+        if not isinstance(rows, slice):
+            yield slice(None), X[np.ix_(rows, columns)]
+            return
+        for here, there in runs:
+            yield here, X[rows, there]
+
+    return parts
+
+
+def read_table(X, rows: Rows, columns: np.ndarray | None = None) -> np.ndarray:
+    """Return rows and columns of a table as an array of its dtype, maybe a view."""
+    if columns is None:
+        columns = np.arange(X.shape[1])
+    out = None
+    for where, values in column_reader(X, columns)(rows):
+        if values.shape[1] == len(columns):
+            return values
+        if out is None:
+            out = np.empty((values.shape[0], len(columns)), X.dtype)
+        out[:, where] = values
+    assert out is not None, "no columns"
+    return out
+
+
+def row_slices(n_rows: int, step: int) -> list[slice]:
+    """Cut rows into slices of `step` rows, the last one shorter."""
+    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
+
+
+def as_slice(numbers: np.ndarray) -> Rows:
+    """Return rising neighbours as a slice, and other numbers as they are."""
+    if len(numbers) and np.all(np.diff(numbers) == 1):
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
+
+
+def column_runs(columns: np.ndarray) -> list[tuple[slice, Rows]]:
+    """Cut columns into runs of neighbours: pairs of places in `columns` and columns."""
+    breaks = np.flatnonzero(np.diff(columns) != 1) + 1
+    starts = np.concatenate([[0], breaks])
+    stops = np.concatenate([breaks, [len(columns)]])
+    if len(starts) > _MANY_RUNS:
+        return [(slice(None), columns)]
+    return [
+        (slice(a, b), slice(columns[a], columns[a] + b - a))
+        for a, b in zip(starts, stops, strict=True)
+    ]

@@ -1,0 +1,328 @@
+"""Tables of features that are computed row by row, from embeddings on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from clapstack._pair import pair_feature_names, pair_features
+from clapstack._tables import LazyTable, Part, Rows, as_slice, read_table, row_slices
+
+__all__ = ["StreamedFeatures"]
+
+_ROWS = 4096
+# Float32 embeddings that were normalised in float32 are this near to unit norm.
+_NORM_TOLERANCE = 1e-3
+
+
+class StreamedFeatures(LazyTable):
+    """A table of pair features that is never held whole.
+
+    It stands for the features of all families side by side. Rows are computed from the
+    embeddings when they are read, so a table costs the memory of the rows at hand; with
+    memory-mapped embeddings there is no bound on the number of pairs but the disk.
+    :class:`~clapstack.CrossAgreement` and :class:`~clapstack.ClapStackingRegressor`
+    take it in place of an array. Read more in the :ref:`User Guide <streaming>`.
+
+    Parameters
+    ----------
+    pair_families : mapping of str to tuple of (audio, text)
+        Embeddings of contrastive families: two arrays of shape (n_pairs,
+        projection_dim) each, float32, of unit norm. They are not copied, and may be
+        memory-mapped (``np.load(path, mmap_mode="r")``).
+    numeric_families : mapping of str to ndarray, default=None
+        Families that are taken as they are: arrays of shape (n_pairs, n_columns),
+        float32.
+    names : mapping of str to sequence of str, default=None
+        Feature names of numeric families, without ``<family>__``. Those not given are
+        ``feature0``, ``feature1``, …
+
+    Attributes
+    ----------
+    shape : tuple of (n_pairs, n_features)
+        Size of the table.
+    dtype : dtype
+        float32.
+    columns : ndarray of str objects of shape (n_features,)
+        Names of the columns: ``<family>__audio0`` and so on, as
+        :func:`clapstack.features.pair_feature_names` has them.
+
+    See Also
+    --------
+    clapstack.features.pair_features : The same features, in memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from clapstack.streaming import StreamedFeatures
+    >>> a = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
+    >>> b = np.array([[0.6, 0.8], [0.6, 0.8]], dtype=np.float32)
+    >>> X = StreamedFeatures({"laion": (a, b)})
+    >>> X.shape
+    (2, 11)
+    >>> X.rows(slice(0, 2), [4, 5, 10])
+    array([[0.6, 0. , 0.6],
+           [0. , 0.8, 0.8]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        pair_families: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        numeric_families: Mapping[str, np.ndarray] | None = None,
+        *,
+        names: Mapping[str, Sequence[str]] | None = None,
+    ):
+        numeric = numeric_families or {}
+        _check_names(pair_families, numeric, names or {})
+        sources: list[_Source] = [
+            _Pairs(family, *sides) for family, sides in pair_families.items()
+        ]
+        sources += [
+            _Numbers(family, values, (names or {}).get(family))
+            for family, values in numeric.items()
+        ]
+        self._set_sources(sources)
+
+    def _set_sources(self, sources: list[_Source]) -> None:
+        lengths = {source.family: source.n_rows for source in sources}
+        if len(set(lengths.values())) > 1:
+            msg = (
+                f"Families must have one row per pair; got {lengths} rows. Use "
+                "embeddings of the same pairs, in the same order."
+            )
+            raise ValueError(msg)
+        self._sources = sources
+        names = [f"{s.family}__{name}" for s in sources for name in s.names]
+        self.columns = np.array(names, dtype=object)
+        self.shape = (sources[0].n_rows, len(names))
+        self.dtype = np.dtype(np.float32)
+        stops = np.cumsum([len(source.names) for source in sources])
+        self._starts = stops - [len(source.names) for source in sources]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Rows) -> np.ndarray:
+        return self.rows(rows)
+
+    def rows(
+        self, rows: Rows, columns: Sequence[int] | np.ndarray | None = None
+    ) -> np.ndarray:
+        """Compute some rows.
+
+        Parameters
+        ----------
+        rows : slice or ndarray of int
+            Which rows.
+        columns : sequence of int, default=None
+            Numbers of columns; None takes all.
+
+        Returns
+        -------
+        values : ndarray of shape (n_rows, n_columns), dtype float32
+            The features.
+        """
+        wanted = None if columns is None else np.asarray(columns)
+        return read_table(self, rows, wanted)
+
+    def reader(self, columns: np.ndarray) -> Callable[[Rows], Iterator[Part]]:
+        """Return a function that yields some rows of some columns, family by family.
+
+        Parameters
+        ----------
+        columns : ndarray of int of shape (n_taken,)
+            Numbers of columns.
+
+        Returns
+        -------
+        parts : callable
+            Takes a slice or an array of row numbers; yields, family by family, places
+            in `columns` and values of shape (n_rows, n_places), dtype float32.
+        """
+        plan = []
+        for source, start in zip(self._sources, self._starts, strict=True):
+            here = np.flatnonzero(
+                (columns >= start) & (columns < start + len(source.names))
+            )
+            if here.size:
+                plan.append((source, as_slice(here), as_slice(columns[here] - start)))
+
+        def parts(rows: Rows) -> Iterator[Part]:
+            for source, here, there in plan:
+                yield here, source.read(rows)[:, there]
+
+        return parts
+
+    def check(self, owner: str) -> None:
+        """Refuse embeddings and numbers that no model can learn from.
+
+        Parameters
+        ----------
+        owner : str
+            Name of the estimator that got the table, for the error.
+
+        Raises
+        ------
+        ValueError
+            If values are NaN or infinite, or if embeddings are not of unit norm; the
+            family and the first row are named.
+        """
+        for source in self._sources:
+            source.check(owner)
+
+    def with_family(
+        self,
+        family: str,
+        names: Sequence[str],
+        read: Callable[[Rows], np.ndarray],
+        *,
+        keep: bool = True,
+    ) -> StreamedFeatures:
+        """Return a table with one more family, computed when it is read.
+
+        Parameters
+        ----------
+        family : str
+            Its name.
+        names : sequence of str
+            Its feature names, without ``<family>__``.
+        read : callable
+            Takes a slice or an array of row numbers; returns an array of shape (n_rows,
+            n_names), dtype float32.
+        keep : bool, default=True
+            Whether the columns of this table come first; otherwise they are left out.
+
+        Returns
+        -------
+        table : StreamedFeatures
+            The new table; this one does not change.
+        """
+        table = object.__new__(StreamedFeatures)
+        made = _Computed(family, list(names), self.shape[0], read)
+        table._set_sources([*(self._sources if keep else []), made])
+        return table
+
+
+class _Source:
+    """Columns of one family."""
+
+    family: str
+    names: list[str]
+    n_rows: int
+
+    def read(self, rows: Rows) -> np.ndarray:
+        """Return rows of all its columns, float32."""
+        raise NotImplementedError
+
+    def check(self, owner: str) -> None:
+        """Refuse what is not finite."""
+
+
+class _Pairs(_Source):
+    def __init__(self, family, audio, text):
+        self.family = family
+        self._sides = {
+            "audio": _float_table(audio, f"audio embeddings of family {family!r}"),
+            "text": _float_table(text, f"text embeddings of family {family!r}"),
+        }
+        self.audio, self.text = self._sides.values()
+        if self.audio.shape != self.text.shape:
+            msg = (
+                f"Audio and text embeddings of family {family!r} must have one shape; "
+                f"got {self.audio.shape} and {self.text.shape}."
+            )
+            raise ValueError(msg)
+        self.n_rows, dim = self.audio.shape
+        self.names = pair_feature_names(dim)
+
+    def read(self, rows):
+        return pair_features(self.audio[rows], self.text[rows])
+
+    def check(self, owner):
+        for side, table in self._sides.items():
+            for cut in row_slices(self.n_rows, _ROWS):
+                norms = np.sqrt(np.einsum("ij,ij->i", table[cut], table[cut]))
+                # Written so that NaN counts as wrong.
+                wrong = np.flatnonzero(~(np.abs(norms - 1) <= _NORM_TOLERANCE))
+                if wrong.size:
+                    msg = (
+                        f"X passed to {owner} has {side} embeddings of family "
+                        f"{self.family!r} that are not of unit norm: row "
+                        f"{cut.start + wrong[0]} has norm {norms[wrong[0]]:g}. "
+                        "Normalise the rows, and encode again those of NaN or zeros."
+                    )
+                    raise ValueError(msg)
+
+
+class _Numbers(_Source):
+    def __init__(self, family, values, names):
+        self.family = family
+        self._values = _float_table(values, f"family {family!r}")
+        self.n_rows, width = self._values.shape
+        self.names = [f"feature{i}" for i in range(width)]
+        if names is not None:
+            self.names = list(names)
+            if len(self.names) != width:
+                msg = (
+                    f"names has {len(self.names)} names for family {family!r} of "
+                    f"{width} columns. Pass one name per column."
+                )
+                raise ValueError(msg)
+
+    def read(self, rows):
+        return np.asarray(self._values[rows])
+
+    def check(self, owner):
+        for cut in row_slices(self.n_rows, _ROWS):
+            wrong = np.flatnonzero(~np.isfinite(self._values[cut]).all(axis=1))
+            if wrong.size:
+                msg = (
+                    f"X passed to {owner} has NaN or infinity in family "
+                    f"{self.family!r} (the first is row {cut.start + wrong[0]}). "
+                    "Remove those rows or encode them again."
+                )
+                raise ValueError(msg)
+
+
+class _Computed(_Source):
+    """Columns that follow from those of another table, which is checked itself."""
+
+    def __init__(self, family, names, n_rows, read):
+        self.family = family
+        self.names = names
+        self.n_rows = n_rows
+        self._read = read
+
+    def read(self, rows):
+        return self._read(rows)
+
+
+def _float_table(values, what):
+    if getattr(values, "dtype", None) != np.float32 or values.ndim != 2:
+        kind = getattr(values, "dtype", type(values).__name__)
+        msg = (
+            f"The {what} must be a 2-D float32 array, one row a pair; got {kind} of "
+            f"shape {np.shape(values)}. Save it with .astype(np.float32)."
+        )
+        raise ValueError(msg)
+    return values
+
+
+def _check_names(pair_families, numeric, names):
+    families = [*pair_families, *numeric]
+    if not families:
+        msg = "StreamedFeatures got no family. Pass embeddings of one at least."
+        raise ValueError(msg)
+    wrong = [name for name in families if not name or "__" in name]
+    wrong += sorted(set(pair_families) & set(numeric))
+    if wrong:
+        msg = (
+            "Families must have distinct names without '__', which parts a family from "
+            f"a feature; got {wrong!r}."
+        )
+        raise ValueError(msg)
+    unknown = sorted(set(names) - set(numeric))
+    if unknown:
+        msg = f"names has {unknown!r}; the numeric families are {list(numeric)!r}."
+        raise ValueError(msg)
