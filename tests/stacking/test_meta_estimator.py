@@ -419,4 +419,5 @@ def test_members_hold_no_rows_of_the_table(ridges):
         X.columns = [f"laion__{i}" for i in X]
         fitted = clone(ridges).fit(X, X.sum(axis=1))
         sizes.append(len(pickle.dumps(fitted)) - fitted.oof_predictions_.nbytes)
-    assert abs(sizes[1] - sizes[0]) < 2_000
+    # A score and two errors of each pair are kept; a row of the table has 200 numbers.
+    assert abs(sizes[1] - sizes[0]) < 900 * 3 * 8 + 2_000
