@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import cholesky, eigh, solve_triangular
 from scipy.sparse.linalg import eigsh
 from sklearn.utils import check_random_state
 
@@ -18,6 +18,10 @@ _LARGE = 1024
 # A block that is gone over several times stays in the processor's cache at 6 MB.
 _BLOCK_ELEMENTS = 3 << 18
 _SAMPLE_ROWS = 512
+# A block that kept this part of its length is orthogonal to the basis to rounding.
+_KEPT = 0.7
+# So near to the identity, a Gram matrix of a block costs no digits.
+_NEARLY_ORTHONORMAL = 0.1
 
 
 def _slices(length: int, width: int) -> list[slice]:
@@ -298,12 +302,14 @@ class _Basis:
         basis = np.hstack(self._blocks)
         width = image.shape[1]
         inside = basis.T @ image
-        rest = image - basis @ inside
-        new, beyond = np.linalg.qr(rest)
-        # Once more: what is left of a block may be small, and then far from orthogonal.
+        new, beyond = np.linalg.qr(image - basis @ inside)
+        # Again, for what is left of a block may be small, and then far from orthogonal;
+        # a turn that takes off little was the last one needed.
         for _ in range(2):
-            new, factor = np.linalg.qr(new - basis @ (basis.T @ new))
+            new, factor = _orthonormal(new - basis @ (basis.T @ new))
             beyond = factor @ beyond
+            if np.abs(np.diag(factor)).min() > _KEPT:
+                break
         projected = np.zeros((basis.shape[1], basis.shape[1]))
         known = basis.shape[1] - width
         projected[:known, :known] = self._projected
@@ -329,6 +335,16 @@ class _Basis:
     def _eigen(self, n_components):
         values, vectors = np.linalg.eigh(self._projected)
         return values[::-1][:n_components], vectors[:, ::-1][:, :n_components]
+
+
+def _orthonormal(block):
+    """Return the factors of ``block = Q @ R``, given columns of about unit length."""
+    gram = block.T @ block
+    if np.abs(gram - np.eye(len(gram))).max() * len(gram) > _NEARLY_ORTHONORMAL:
+        return np.linalg.qr(block)
+    factor = cholesky(gram)
+    inverse = solve_triangular(factor, np.eye(len(gram), dtype=block.dtype))
+    return block @ inverse, factor
 
 
 def fix_signs(vectors):

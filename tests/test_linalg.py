@@ -26,6 +26,7 @@ def iterate(monkeypatch):
     """Have small tables iterated for as large ones are."""
     monkeypatch.setattr(_linalg, "_LARGE", 1)
     monkeypatch.setattr(_boosting, "_LARGE", 1)
+    monkeypatch.setattr(_boosting, "_TOLERANCE", 1e-5)
 
 
 def exact(table, n_components):
@@ -115,3 +116,18 @@ def test_small_tables_are_compressed_fold_by_fold(table):
     (found,) = fit_compressors(table, np.arange(120), [fold], 3)
     expected = _boosting._fit_alone(table, np.arange(120), fold, 3)
     assert_array_equal(found.projection, expected.projection)
+
+
+def test_default_tolerance_keeps_what_the_exact_vectors_hold():
+    rng = np.random.default_rng(0)
+    latent = rng.normal(size=(300, 60)) * np.arange(1, 61) ** -0.7
+    X = latent @ rng.normal(size=(60, 400)) + 0.1 * rng.normal(size=(300, 400))
+    folds = [
+        Fold(train, None, np.zeros((len(train), 1)), test, None, None)
+        for train, test in KFold(3).split(X)
+    ]
+    together = _boosting._fit_together(X, np.arange(400), folds, 12)
+    for one, fold in zip(together, folds, strict=True):
+        other = _boosting._fit_alone(X, np.arange(400), fold, 12)
+        held, best = (np.sum(c.transform(X[fold.train]) ** 2) for c in (one, other))
+        assert 0.999 * best <= held <= best * (1 + 1e-5)

@@ -18,8 +18,9 @@ from clapstack.stacking._gram import CellSums, FoldColumns, FoldWeights, have_ce
 
 # From this size on, the compression is iterated for, without a Gram matrix.
 _LARGE = 1024
-# What float32 work can reach is 3e-7.
-_TOLERANCE = 1e-5
+# What float32 work can reach is 3e-7. Here the vectors hold 99.96 % or more of the sum
+# of squares that the exact ones hold, and rounding moves them no more than those.
+_TOLERANCE = 1e-3
 _PRODUCT_ROWS = 4096
 # Of 11,064 columns they take 45 MB.
 _TRANSFORMED_ROWS = 1024
@@ -50,7 +51,7 @@ class Compressor:
 
     Attributes
     ----------
-    projection : ndarray of shape (n_features, n_components)
+    projection : ndarray of shape (n_features, n_components), dtype float32
         Right singular vectors over the columns' standard deviations.
     offset : ndarray of shape (n_components,)
         Projection of the columns' means.
@@ -64,11 +65,12 @@ class Compressor:
 
         Trees compare values, and float32 makes ties of what differs by rounding alone.
         """
+        projection = self.projection.astype(np.float64)
         n_rows = X.shape[0] if rows is None else len(rows)
         out = np.empty((n_rows, len(self.offset)), np.float32)
         for cut in row_slices(n_rows, _TRANSFORMED_ROWS):
             taken = read_table(X, cut if rows is None else rows[cut])
-            out[cut] = matmul(taken, self.projection) - self.offset
+            out[cut] = matmul(taken, projection) - self.offset
         return out
 
 
@@ -178,20 +180,21 @@ class _Product:
             for block, inverse in zip(blocks, self._inverse, strict=True)
         ]
         offsets = [mean @ one for mean, one in zip(self._mean, right, strict=True)]
-        out = [np.zeros_like(block) for block in blocks]
+        # Rows, not columns: BLAS takes the product back up to a fifth faster that way.
+        out = [np.zeros(block.shape[::-1], block.dtype) for block in blocks]
         totals = [np.zeros(width, np.float32) for _ in blocks]
         for part, cell, base in self._held or self._parts():
             inside = [number for number in range(len(blocks)) if number != cell]
             joined = np.hstack([right[number] for number in inside])
             left = part @ joined - np.hstack([offsets[number] for number in inside])
             left *= base
-            back, total = part.T @ left, left.sum(axis=0)
+            back, total = left.T @ part, left.sum(axis=0)
             for place, number in enumerate(inside):
                 own = slice(place * width, (place + 1) * width)
-                out[number] += back[:, own]
+                out[number] += back[own]
                 totals[number] += total[own]
         return [
-            (one - np.outer(mean, total)) * inverse[:, np.newaxis]
+            (one - np.outer(total, mean)).T * inverse[:, np.newaxis]
             for one, mean, total, inverse in zip(
                 out, self._mean, totals, self._inverse, strict=True
             )
@@ -199,6 +202,7 @@ class _Product:
 
 
 def _compressor(columns, vectors, mean, scale):
-    projection = np.empty((len(columns), vectors.shape[1]))
+    projection = np.empty((len(columns), vectors.shape[1]), np.float32)
     projection[columns] = vectors / scale[:, np.newaxis]
-    return Compressor(projection, mean @ projection[columns])
+    # Of what was rounded, so that the mean is projected to zero.
+    return Compressor(projection, mean @ projection[columns].astype(np.float64))

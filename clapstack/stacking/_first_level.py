@@ -9,11 +9,13 @@ import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
+from clapstack._linalg import matmul
 from clapstack._optional import progress
 from clapstack._tables import as_slice, read_table, row_slices
 from clapstack.stacking._boosting import fit_compressors
 from clapstack.stacking._family import fit_family_ridges
 from clapstack.stacking._models import BOOSTING
+from clapstack.stacking._ridge import StandardizedRidge
 from clapstack.stacking._weighted import fit_estimator
 
 # Rows that are predicted at once: 90 MB at the paper's width.
@@ -77,17 +79,27 @@ class FirstLevel:
 
     def _predict_one(self, model, taken, folds):
         """Return the mean predictions of one model, a column per target."""
+        by_target = self.estimators[model].values()
         if model == BOOSTING:
             inputs = {k: self.compressors[k].transform(taken) for k in folds}
         else:
-            columns = self.columns[model]
-            inputs = dict.fromkeys(folds, read_table(taken, slice(None), columns))
-        by_target = self.estimators[model].values()
+            own = read_table(taken, slice(None), self.columns[model])
+            if all(type(m) is StandardizedRidge for ms in by_target for m in ms):
+                return _predict_ridges(by_target, own, folds)
+            inputs = dict.fromkeys(folds, own)
         out = np.zeros((len(taken), len(by_target)))
         for column, members in enumerate(by_target):
             for k in folds:
                 out[:, column] += members[k].predict(inputs[k])
         return out / len(folds)
+
+
+def _predict_ridges(by_target, inputs, folds):
+    """Return the mean predictions of ridges, which are those of the mean ridge."""
+    chosen = [[members[k] for k in folds] for members in by_target]
+    coef = [np.mean([ridge.coef_ for ridge in ridges], axis=0) for ridges in chosen]
+    intercept = [np.mean([ridge.intercept_ for ridge in ridges]) for ridges in chosen]
+    return matmul(inputs, np.transpose(coef)) + intercept
 
 
 def fit_first_level(

@@ -28,7 +28,8 @@ from sklearn.preprocessing import StandardScaler
 
 from clapstack.agreement import CrossAgreement
 from clapstack.metrics import srcc_scorer
-from clapstack.stacking import ClapStackingRegressor, rank_target
+from clapstack.stacking import ClapStackingRegressor, StandardizedRidge, rank_target
+from clapstack.stacking._boosting import make_boosting
 
 
 class Recorder(RegressorMixin, BaseEstimator):
@@ -213,9 +214,11 @@ def test_first_level_prediction_is_the_mean_of_the_fold_members(ridges, pairs):
     assert_allclose(stack.transform(X)[:, column], expected)
 
 
-def test_boosting_prediction_is_the_mean_of_the_fold_members(stack, pairs):
+# A ridge there sees another compression in every fold, unlike that of a family.
+@pytest.mark.parametrize("booster", [make_boosting(), StandardizedRidge()])
+def test_boosting_prediction_is_the_mean_of_the_fold_members(stack, pairs, booster):
     X, y = pairs
-    stack.fit(X, y)
+    stack.set_params(boosting=booster).fit(X, y)
     members = stack.estimators_["boosting"]["rank"]
     expected = np.mean(
         [
