@@ -33,7 +33,14 @@ from clapstack.store._database import (
     value,
     warn_once,
 )
-from clapstack.store._index import KEY_BYTES, Keys, ScopeIndex, as_keys, key_words
+from clapstack.store._index import (
+    KEY_BYTES,
+    Ints,
+    Keys,
+    ScopeIndex,
+    as_keys,
+    key_words,
+)
 
 __all__ = ["EmbeddingStore", "MergeReport", "StoreStats", "VerifyReport"]
 
@@ -222,17 +229,14 @@ class EmbeddingStore:
         def read(connection: sqlite3.Connection) -> None:
             index = self._index(connection, scope)
             blocks, slots = index.find(wanted)
-            order = np.argsort(blocks, kind="stable")
-            ids, starts = np.unique(blocks[order], return_index=True)
-            places = dict(zip(ids.tolist(), np.split(order, starts[1:]), strict=True))
-            places.pop(0, None)
+            places = _places(blocks, slots)
             for block in _blocks(connection, list(places)):
                 if not block.is_intact:
                     damaged.append(block)
                 elif block.width == width:
-                    where = places[block.id]
+                    where, some = places[block.id]
                     vectors = np.frombuffer(block.vectors, np.float32)
-                    _copy(vectors.reshape(-1, width), slots[where], rows, where)
+                    rows[where] = vectors.reshape(-1, width)[some]
                     found[where] = True
             if not found[blocks > 0].all():  # damaged, or dropped by another process
                 del self._indexes[scope]
@@ -651,20 +655,30 @@ _BLOCK_QUERY = (
 )
 
 
-def _copy(
-    source: FloatArray, slots: npt.NDArray[Any], target: FloatArray, where: Any
-) -> None:
-    """Copy rows; at one go if they are wanted as they stand."""
-    n_rows = len(slots)
-    first = where[0]
-    if (
-        n_rows == len(source)
-        and where[-1] - first == n_rows - 1
-        and (slots[1:] > slots[:-1]).all()
+def _places(blocks: Ints, slots: Ints) -> dict[int, tuple[Any, Any]]:
+    """Return, for each block, the places of its rows in the result and its slots.
+
+    Both are slices where rows are wanted in the order in which they stand.
+    """
+    order = np.argsort(blocks, kind="stable")
+    ids, starts = np.unique(blocks[order], return_index=True)
+    stops = np.append(starts[1:], len(order))
+    slots = slots[order]
+    breaks = np.ones(len(order), np.int64)
+    breaks[1:] = (np.diff(order) != 1) | (np.diff(slots) != 1)
+    breaks[starts] = 0
+    in_order = np.add.reduceat(breaks, starts) == 0
+    places: dict[int, tuple[Any, Any]] = {}
+    for number, start, stop, whole in zip(
+        ids.tolist(), starts.tolist(), stops.tolist(), in_order.tolist(), strict=True
     ):
-        target[first : first + n_rows] = source
-    else:
-        target[where] = source[slots]
+        if whole:
+            where, slot, n_rows = order[start], slots[start], stop - start
+            places[number] = slice(where, where + n_rows), slice(slot, slot + n_rows)
+        else:
+            places[number] = order[start:stop], slots[start:stop]
+    places.pop(0, None)
+    return places
 
 
 def _blocks(connection: sqlite3.Connection, ids: list[int]) -> Iterator[_Block]:
