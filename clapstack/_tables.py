@@ -76,14 +76,12 @@ def read_table(X, rows: Rows, columns: np.ndarray | None = None) -> np.ndarray:
     """Return rows and columns of a table as an array of its dtype, maybe a view."""
     if columns is None:
         columns = np.arange(X.shape[1])
-    out = None
+    n_rows = len(range(*rows.indices(X.shape[0])) if isinstance(rows, slice) else rows)
+    out = np.empty((n_rows, len(columns)), X.dtype)
     for where, values in column_reader(X, columns)(rows):
         if values.shape[1] == len(columns):
             return values
-        if out is None:
-            out = np.empty((values.shape[0], len(columns)), X.dtype)
         out[:, where] = values
-    assert out is not None, "no columns"
     return out
 
 
@@ -101,6 +99,8 @@ def as_slice(numbers: np.ndarray) -> Rows:
 
 def column_runs(columns: np.ndarray) -> list[tuple[slice, Rows]]:
     """Cut columns into runs of neighbours: pairs of places in `columns` and columns."""
+    if not len(columns):
+        return []
     breaks = np.flatnonzero(np.diff(columns) != 1) + 1
     starts = np.concatenate([[0], breaks])
     stops = np.concatenate([breaks, [len(columns)]])

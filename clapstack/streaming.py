@@ -113,7 +113,7 @@ class StreamedFeatures(LazyTable):
 
         Parameters
         ----------
-        rows : slice or ndarray of int
+        rows : slice or array-like of int or bool
             Which rows.
         columns : sequence of int, default=None
             Numbers of columns; None takes all.
@@ -123,7 +123,9 @@ class StreamedFeatures(LazyTable):
         values : ndarray of shape (n_rows, n_columns), dtype float32
             The features.
         """
-        wanted = None if columns is None else np.asarray(columns)
+        if not isinstance(rows, slice):
+            rows = np.arange(self.shape[0])[np.atleast_1d(rows)]
+        wanted = None if columns is None else np.asarray(columns, dtype=int)
         return read_table(self, rows, wanted)
 
     def reader(self, columns: np.ndarray) -> Callable[[Rows], Iterator[Part]]:

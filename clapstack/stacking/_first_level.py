@@ -86,7 +86,8 @@ class FirstLevel:
             own = read_table(taken, slice(None), self.columns[model])
             if all(type(m) is StandardizedRidge for ms in by_target for m in ms):
                 return _predict_ridges(by_target, own, folds)
-            inputs = dict.fromkeys(folds, own)
+            # A copy: regressors may work in place, and a view would be the caller's X.
+            inputs = dict.fromkeys(folds, np.array(own))
         out = np.zeros((len(taken), len(by_target)))
         for column, members in enumerate(by_target):
             for k in folds:

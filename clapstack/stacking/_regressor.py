@@ -289,12 +289,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             given and a regressor takes none.
         """
         X = check_features(self, X, reset=True)
-        if self.passthrough and isinstance(X, LazyTable):
-            msg = (
-                "passthrough=True hands all features to the final level, but X is "
-                "computed row by row. Set passthrough=False, or pass an array."
-            )
-            raise ValueError(msg)
+        if self.passthrough:
+            _check_is_array(X)
         y = check_y(self, X, y)
         weight = check_weight(X, sample_weight)
         groups = check_groups(X, groups)
@@ -505,7 +501,19 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
     def _with_features(self, predictions, X):
         """Return what the final level takes: predictions, and X where it passes."""
-        return np.hstack([predictions, X]) if self.passthrough else predictions
+        if not self.passthrough:
+            return predictions
+        _check_is_array(X)
+        return np.hstack([predictions, X])
+
+
+def _check_is_array(X):
+    if isinstance(X, LazyTable):
+        msg = (
+            "passthrough=True hands all features to the final level, but X is computed "
+            "row by row. Set passthrough=False, or pass an array."
+        )
+        raise ValueError(msg)
 
 
 def _check_targets(targets):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from clapstack import ClapStackingRegressor, CrossAgreement
 from clapstack._tables import read_table
@@ -106,6 +107,17 @@ def test_streamed_stack_is_the_stack_in_memory(table, large, weighted, request):
     assert_allclose(streamed.predict(in_memory(new)), expected, atol=1e-9)
 
 
+def test_rows_are_taken_as_numpy_takes_them(table):
+    X, _ = table
+    whole = X.rows(slice(None))
+    mask = np.arange(len(X)) % 7 == 0
+    assert_array_equal(X[mask], whole[mask])
+    assert_array_equal(X[[3, -1]], whole[[3, -1]])
+    assert X.rows([1, 2], []).shape == (2, 0)
+    with pytest.raises(IndexError, match="out of bounds"):
+        X[[120]]
+
+
 def test_agreement_is_computed_when_it_is_read(table):
     X, _ = table
     agreement = CrossAgreement(3)
@@ -177,6 +189,15 @@ def test_other_regressors_take_their_family_as_an_array(table):
     assert_allclose(streamed, expected, atol=1e-5)
 
 
+def test_regressors_that_work_in_place_leave_the_features_alone(table):
+    X, y = table[0].rows(slice(None)), table[1]
+    before = X.copy()
+    regressor = make_pipeline(StandardScaler(copy=False), Ridge())
+    stack = ClapStackingRegressor(boosting=False, base_estimators=regressor)
+    stack.fit(X, y).predict(X)
+    assert_array_equal(X, before)
+
+
 def test_columns_of_a_lazy_table_are_compared(table):
     X, y = table
     ridge = StandardizedRidge().fit(X, y)
@@ -187,8 +208,14 @@ def test_columns_of_a_lazy_table_are_compared(table):
 
 
 def test_features_that_pass_through_are_refused(table):
-    with pytest.raises(ValueError, match=r"passthrough=True .* computed row by row"):
-        ClapStackingRegressor(passthrough=True).fit(*table)
+    X, y = table
+    stack = ClapStackingRegressor(boosting=False, passthrough=True)
+    match = r"passthrough=True .* computed row by row"
+    with pytest.raises(ValueError, match=match):
+        stack.fit(X, y)
+    stack.fit(in_memory(X), y)
+    with pytest.raises(ValueError, match=match):
+        stack.predict(X)
 
 
 def test_frames_cannot_hold_a_lazy_table(table):
