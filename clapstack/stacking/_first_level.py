@@ -86,12 +86,13 @@ class FirstLevel:
             own = read_table(taken, slice(None), self.columns[model])
             if all(type(m) is StandardizedRidge for ms in by_target for m in ms):
                 return _predict_ridges(by_target, own, folds)
-            # A copy: regressors may work in place, and a view would be the caller's X.
-            inputs = dict.fromkeys(folds, np.array(own))
+            inputs = dict.fromkeys(folds, own)
         out = np.zeros((len(taken), len(by_target)))
         for column, members in enumerate(by_target):
             for k in folds:
-                out[:, column] += members[k].predict(inputs[k])
+                # A copy, since a regressor may work in place, and the next one and the
+                # caller want the same rows.
+                out[:, column] += members[k].predict(inputs[k].copy())
         return out / len(folds)
 
 
@@ -193,7 +194,7 @@ def _fit_fold(X, columns, fold, regressor):
     """Return the members of one fold, one per target."""
     inputs = read_table(X, fold.train, columns)
     return [
-        fit_estimator(regressor, inputs, target, fold.weight)
+        fit_estimator(regressor, inputs.copy(), target, fold.weight)
         for target in fold.targets.T
     ]
 
@@ -204,6 +205,6 @@ def _fit_boosting(X, fold, compressor, booster):
     # A sum over threads is added up in an order that varies: one thread keeps the bits.
     with threadpool_limits(limits=1, user_api="openmp"):
         return [
-            fit_estimator(booster, compressed, target, fold.weight)
+            fit_estimator(booster, compressed.copy(), target, fold.weight)
             for target in fold.targets.T
         ]

@@ -279,3 +279,14 @@ def test_names_must_fit_the_numbers():
         StreamedFeatures({}, {"b": ONES}, names={"c": ["mean0", "mean1"]})
     X = StreamedFeatures({}, {"b": ONES}, names={"b": ["mean0", "mean1"]})
     assert X.columns.tolist() == ["b__mean0", "b__mean1"]
+
+
+def test_regressors_that_work_in_place_do_not_spoil_one_another(table):
+    X, y = table[0].rows(slice(None)), table[1]
+
+    def predict(copy):
+        regressor = make_pipeline(StandardScaler(copy=copy), Ridge())
+        stack = ClapStackingRegressor(boosting=False, base_estimators=regressor)
+        return stack.fit(X, y).predict(X)
+
+    assert_array_equal(predict(copy=False), predict(copy=True))
