@@ -208,6 +208,8 @@ def table(out: Out = Path("xacle-results")) -> None:
         typer.echo(_challenge.place_in_ranking(results))
         if results["simulated"].any():
             typer.echo("\nResults on simulated listeners have no place in it.")
+        if results.empty:
+            typer.echo(f"\n{out} has no results; clapstack xacle run writes them.")
 
 
 def _pairs_of(given: list[str]) -> dict[str, str]:

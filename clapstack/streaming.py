@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -206,17 +207,18 @@ class StreamedFeatures(LazyTable):
         return table
 
 
-class _Source:
+class _Source(ABC):
     """Columns of one family."""
 
     family: str
     names: list[str]
     n_rows: int
 
+    @abstractmethod
     def read(self, rows: Rows) -> np.ndarray:
         """Return rows of all its columns, float32."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, owner: str) -> None:
         """Refuse what is not finite."""
 
@@ -298,6 +300,9 @@ class _Computed(_Source):
 
     def read(self, rows):
         return self._read(rows)
+
+    def check(self, owner):
+        """Refuse nothing: the other table did."""
 
 
 def _float_table(values, what):

@@ -107,6 +107,12 @@ def test_simulated_results_have_no_place_in_the_official_ranking(finished):
     assert "simulated listeners have no place" in result.stdout
 
 
+def test_table_of_a_folder_without_results_says_so(tmp_path):
+    result = xacle("table", "--out", tmp_path / "nowhere")
+    assert "Sun_NPU_01" in result.stdout
+    assert "nowhere has no results; clapstack xacle run writes them" in result.stdout
+
+
 def test_result_on_rated_data_is_placed_in_the_ranking(finished, tmp_path):
     out = shutil.copytree(finished[0], tmp_path / "out")
     record = record_of(out) | {"simulated": False}
