@@ -36,7 +36,14 @@ MAY_IMPORT = {
     "encoders": {"audio", "pairs"},
     "features": {"audio", "pairs", "store", "encoders"},
     "agreement": {"families", "_linalg"},
-    "stacking": {"families", "_linalg", "calibration", "metrics"},
+    "stacking": {
+        "families",
+        "pairs",
+        "_linalg",
+        "agreement",
+        "calibration",
+        "metrics",
+    },
     "datasets": {"audio", "metrics"},
     "systems": {"families", "features", "agreement", "stacking"},
     # A model file names its classes: no estimator is imported for it.
