@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "features": {"audio", "pairs", "store", "encoders"},
     "agreement": {"families", "_linalg"},
     "stacking": {"families", "_linalg", "calibration", "metrics"},
+    "ranking": {"families", "_linalg", "calibration", "stacking"},
     "datasets": {"audio", "metrics"},
     "systems": {"families", "features", "agreement", "stacking"},
     # A model file names its classes: no estimator is imported for it.
@@ -131,6 +132,7 @@ def test_every_public_name_is_importable(name):
         "clapstack.exceptions",
         "clapstack.features",
         "clapstack.metrics",
+        "clapstack.ranking",
         "clapstack.sharing",
         "clapstack.stacking",
         "clapstack.streaming",
