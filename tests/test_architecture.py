@@ -44,6 +44,7 @@ MAY_IMPORT = {
         "calibration",
         "metrics",
     },
+    "ranking": {"families", "_linalg", "calibration", "stacking"},
     "datasets": {"audio", "metrics"},
     "systems": {"families", "features", "agreement", "stacking"},
     # A model file names its classes: no estimator is imported for it.
@@ -138,6 +139,7 @@ def test_every_public_name_is_importable(name):
         "clapstack.exceptions",
         "clapstack.features",
         "clapstack.metrics",
+        "clapstack.ranking",
         "clapstack.sharing",
         "clapstack.stacking",
         "clapstack.streaming",
