@@ -72,8 +72,8 @@ def load_encoder(
         "microsoft/msclap/CLAP_weights_2022.pth". Both: "bundled:<name>". "beats",
         "beats-states": a ``.pt`` file of the authors. "m2d-clap": ``checkpoint-30.pth``
         of the authors' 2025 version with bert-base-uncased's tokenizer beside it. The
-        others: a hub id or a local folder in transformers' format ("audiomae": timm's; "eat": also a
-        ``.pt`` file of the authors).
+        others: a hub id or a local folder in transformers' format ("audiomae": timm's;
+        "eat": also a ``.pt`` file of the authors).
     revision : str or None, default=None
         Branch, tag or commit of a hub id.
     device : str or None, default=None
