@@ -1,5 +1,3 @@
-import os
-
 import dask.dataframe as dd
 import distributed
 import numpy as np
@@ -17,7 +15,6 @@ WORDS = ["bark", "rain", "wind", "bell", "door", "horn"]
 
 @pytest.fixture(scope="session")
 def started_cluster():
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the workers; this process has begun
     with (
         distributed.LocalCluster(
             n_workers=2,
@@ -25,6 +22,7 @@ def started_cluster():
             host="127.0.0.1",
             dashboard_address=None,
             memory_limit=None,
+            resources={"GPU": 1},
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -69,7 +67,7 @@ def cache(tmp_path):
     return str(tmp_path / "store")
 
 
-def make_pipeline(encoder, cache, **params):
+def make_stack(encoder, cache, **params):
     features = PairFeatures(encoder, cache=cache, batch_size=5, **params)
     return Pipeline(
         [
@@ -83,7 +81,7 @@ def make_pipeline(encoder, cache, **params):
 @pytest.fixture
 def pipeline(pairs, cache):
     """Return a stack, fitted on all pairs."""
-    return make_pipeline(BandsEncoder(), cache).fit(pairs, pairs["score"])
+    return make_stack(BandsEncoder(), cache).fit(pairs, pairs["score"])
 
 
 def cut(frame, npartitions=6):

@@ -7,12 +7,11 @@ from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
-from sklearn.pipeline import FeatureUnion
-from sklearn.pipeline import make_pipeline as make_plain_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 
 from clapstack import PairFeatures
 from clapstack.distributed import extract_partitions, score_partitions
-from tests.distributed.conftest import cut, make_pipeline
+from tests.distributed.conftest import cut, make_stack
 from tests.distributed.encoders import BandsEncoder, FailingEncoder, MortalEncoder
 
 
@@ -59,6 +58,14 @@ def test_a_partition_may_be_empty_or_all_bad(pipeline, pairs, n_bad):
     assert scores.dtypes.tolist() == score_partitions(pipeline, table).dtypes.tolist()
 
 
+def test_labels_of_rows_may_repeat(pipeline, bad_pairs):
+    table = cut(bad_pairs.set_axis(["a", "b"] * 24))
+    scores = score_partitions(pipeline, table, keep=["id"])
+    scores = scores.compute(scheduler="synchronous")
+    assert scores.index.tolist() == ["a", "b"] * 24
+    assert scores.loc[scores["error"].notna(), "id"].tolist() == [3, 30, 31]
+
+
 def test_intervals_are_those_of_the_stack(pipeline, pairs):
     scores = score_partitions(pipeline, cut(pairs), coverage=0.8)
     scores = scores.compute(scheduler="synchronous")
@@ -82,7 +89,7 @@ def test_features_are_those_of_one_machine(cluster, pipeline, bad_pairs):
 
 def test_a_worker_killed_in_mid_run_changes_no_bit(cluster, pairs, tmp_path):
     tomb = tmp_path / "tomb"
-    model = make_pipeline(MortalEncoder(str(tomb), n_samples=1_100), None)
+    model = make_stack(MortalEncoder(str(tomb), n_samples=1_100), None)
     model.fit(pairs, pairs["score"])
     before = set(cluster.run(lambda: __import__("os").getpid()).values())
     tomb.touch()
@@ -102,7 +109,7 @@ def test_what_a_killed_worker_stored_is_not_encoded_again(cluster, pairs, tmp_pa
     tomb, log, cache = (tmp_path / name for name in ("tomb", "log", "store"))
     # The last clip of the partition, in its second batch of five.
     encoder = MortalEncoder(str(tomb), n_samples=800 + 10 * 7, log=str(log))
-    model = make_pipeline(encoder, None).fit(pairs, pairs["score"])
+    model = make_stack(encoder, None).fit(pairs, pairs["score"])
     model.set_params(features__bands__cache=str(cache))
     log.unlink()
     tomb.touch()
@@ -117,15 +124,16 @@ def test_a_partition_that_failed_is_tried_again_if_asked(
     cluster, pairs, tmp_path, retries
 ):
     tomb = tmp_path / "tomb"
-    model = make_pipeline(FailingEncoder(str(tomb)), None).fit(pairs, pairs["score"])
+    model = make_stack(FailingEncoder(str(tomb)), None).fit(pairs, pairs["score"])
     scores = score_partitions(model, cut(pairs))
     tomb.touch()
+    options = {"retries": retries, "resources": {"GPU": 1}}
     if retries:
-        result = scores.compute(retries=retries)
+        result = scores.compute(**options)
         assert_array_equal(result["score"], model.predict(pairs))
     else:
         with pytest.raises(OSError, match="the disk is away"):
-            scores.compute(retries=retries)
+            scores.compute(**options)
     assert not tomb.exists()
 
 
@@ -142,6 +150,6 @@ def test_what_is_missing_is_named(pipeline, pairs):
     union = FeatureUnion([("bands", PairFeatures(BandsEncoder(), cache=None))])
     with pytest.raises(NotFittedError):
         extract_partitions(union, table)
-    model = make_plain_pipeline(union, Ridge()).fit(pairs, pairs["score"])
+    model = make_pipeline(union, Ridge()).fit(pairs, pairs["score"])
     with pytest.raises(ValueError, match="Ridge has none"):
         score_partitions(model, table, coverage=0.9)

@@ -13,7 +13,7 @@ from clapstack.distributed import (
 )
 from clapstack.distributed._plugin import WorkerStore
 from clapstack.store import EmbeddingStore
-from tests.distributed.conftest import cut, make_pipeline
+from tests.distributed.conftest import cut, make_stack
 from tests.distributed.encoders import MortalEncoder
 
 
@@ -31,7 +31,7 @@ def test_stores_of_workers_merge_into_one_that_has_every_embedding_once(
     cluster, worker_stores, pairs, tmp_path
 ):
     tomb = tmp_path / "tomb"
-    model = make_pipeline(MortalEncoder(str(tomb), n_samples=1_100), None)
+    model = make_stack(MortalEncoder(str(tomb), n_samples=1_100), None)
     model.fit(pairs, pairs["score"]).set_params(features__bands__cache="auto")
     tomb.touch()
     scores = score_partitions(model, cut(pairs)).compute()
