@@ -1,5 +1,7 @@
 """Scores and features of partitions are those of one machine, bad rows and all."""
 
+import os
+
 import dask.dataframe as dd
 import numpy as np
 import pytest
@@ -87,36 +89,33 @@ def test_features_are_those_of_one_machine(cluster, pipeline, bad_pairs):
     assert_array_equal(good[names], expected)
 
 
-def test_a_worker_killed_in_mid_run_changes_no_bit(cluster, pairs, tmp_path):
-    tomb = tmp_path / "tomb"
-    model = make_stack(MortalEncoder(str(tomb), n_samples=1_100), None)
-    model.fit(pairs, pairs["score"])
-    before = set(cluster.run(lambda: __import__("os").getpid()).values())
+def test_a_worker_killed_in_mid_run_changes_no_bit_and_costs_no_stored_clip(
+    cluster, pairs, tmp_path
+):
+    tomb, log, cache = (tmp_path / name for name in ("tomb", "log", "store"))
+    # It dies in the second batch of the fourth partition.
+    encoder = MortalEncoder(str(tomb), n_samples=1_100, log=str(log))
+    model = make_stack(encoder, None).fit(pairs, pairs["score"])
+    model.set_params(features__bands__cache=str(cache))
+    log.unlink()
     tomb.touch()
     table = cut(pairs)
+    before = pids(cluster)
     scores = score_partitions(model, table).compute()
     assert not tomb.exists()
-    cluster.wait_for_workers(2, timeout=30)
-    after = set(cluster.run(lambda: __import__("os").getpid()).values())
-    assert len(after - before) == 1
+    cluster.wait_for_workers(2, timeout=60)
+    assert len(pids(cluster) - before) == 1
+    lengths = sorted(map(int, log.read_text().split()))
+    assert lengths == [800 + 10 * i for i in range(len(pairs))]
+    model.set_params(features__bands__cache=None)
     one_machine = score_partitions(model, table).compute(scheduler="synchronous")
     assert_frame_equal(scores, one_machine)
     assert_array_equal(scores.index, pairs.index)
     assert_array_equal(scores["score"], model.predict(pairs))
 
 
-def test_what_a_killed_worker_stored_is_not_encoded_again(cluster, pairs, tmp_path):
-    tomb, log, cache = (tmp_path / name for name in ("tomb", "log", "store"))
-    # The last clip of the partition, in its second batch of five.
-    encoder = MortalEncoder(str(tomb), n_samples=800 + 10 * 7, log=str(log))
-    model = make_stack(encoder, None).fit(pairs, pairs["score"])
-    model.set_params(features__bands__cache=str(cache))
-    log.unlink()
-    tomb.touch()
-    scores = score_partitions(model, cut(pairs[:8], npartitions=1)).compute()
-    assert not tomb.exists()
-    assert sorted(map(int, log.read_text().split())) == [800 + 10 * i for i in range(8)]
-    assert_array_equal(scores["score"], model.predict(pairs[:8]))
+def pids(client):
+    return set(client.run(os.getpid).values())
 
 
 @pytest.mark.parametrize("retries", [0, 1])
