@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "ranking": {"families", "_linalg", "calibration", "stacking"},
     "datasets": {"audio", "metrics"},
     "systems": {"families", "features", "agreement", "stacking"},
+    "distributed": {"families", "pairs", "store", "streaming"},
     # A model file names its classes: no estimator is imported for it.
     "sharing": set(),
     "_demo": {"datasets", "metrics", "sharing", "stacking", "systems"},
@@ -111,12 +112,13 @@ def loaded_after(statement):
         "import clapstack",
         "import clapstack.features, clapstack.agreement, clapstack.stacking",
         "import clapstack.metrics, clapstack.datasets, clapstack.systems",
+        "import clapstack.distributed",
         "import clapstack.sharing",
         "import clapstack.cli",
     ],
 )
 def test_import_loads_no_heavy_library(statement):
-    heavy = {"torch", "transformers", "matplotlib", "torchaudio"}
+    heavy = {"torch", "transformers", "matplotlib", "torchaudio", "dask", "distributed"}
     assert not loaded_after(statement) & heavy
 
 
@@ -135,6 +137,7 @@ def test_every_public_name_is_importable(name):
         "clapstack",
         "clapstack.agreement",
         "clapstack.datasets",
+        "clapstack.distributed",
         "clapstack.encoders",
         "clapstack.exceptions",
         "clapstack.features",
