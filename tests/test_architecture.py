@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "stacking": {"families", "_linalg", "calibration", "metrics"},
     "datasets": {"audio", "metrics"},
     "systems": {"families", "features", "agreement", "stacking"},
+    "inspection": {"audio", "datasets", "metrics"},
     # A model file names its classes: no estimator is imported for it.
     "sharing": set(),
     "_demo": {"datasets", "metrics", "sharing", "stacking", "systems"},
@@ -103,6 +104,7 @@ def loaded_after(statement):
         "import clapstack",
         "import clapstack.features, clapstack.agreement, clapstack.stacking",
         "import clapstack.metrics, clapstack.datasets, clapstack.systems",
+        "import clapstack.inspection",
         "import clapstack.sharing",
         "import clapstack.cli",
     ],
@@ -130,6 +132,7 @@ def test_every_public_name_is_importable(name):
         "clapstack.encoders",
         "clapstack.exceptions",
         "clapstack.features",
+        "clapstack.inspection",
         "clapstack.metrics",
         "clapstack.sharing",
         "clapstack.stacking",

@@ -18,6 +18,7 @@ PUBLIC = [
     "clapstack.encoders",
     "clapstack.exceptions",
     "clapstack.features",
+    "clapstack.inspection",
     "clapstack.metrics",
     "clapstack.sharing",
     "clapstack.stacking",
