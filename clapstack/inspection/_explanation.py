@@ -163,7 +163,9 @@ class ExplanationDisplay(Display):
         levels = [self.baseline, *ends]
         for at, level in enumerate(levels):
             ax.plot([level, level], [at, at + 1], color=GREY, linewidth=0.6)
-        for place, start, size in zip(places, starts, sizes, strict=True):
+        for place, start, size in zip(
+            places.tolist(), starts.tolist(), sizes.tolist(), strict=True
+        ):
             right = max(start, start + size)
             _label(ax, right, place, f"{size:+.2f}".replace("-", "−"))
         for at, value in ((0, self.baseline), (len(sizes) + 1, self.prediction)):

@@ -75,7 +75,7 @@ class FamilyScoresDisplay(Display):
     def from_estimator(
         cls,
         estimator: Any,
-        y: Any,
+        y: Any = None,
         *,
         n_resamples: int = 1000,
         coverage: float = 0.95,
@@ -89,8 +89,9 @@ class FamilyScoresDisplay(Display):
         estimator : estimator
             A fitted :class:`~clapstack.ClapStackingRegressor`, or a pipeline that ends
             in one.
-        y : array-like of shape (n_pairs,)
-            Scores of the pairs of the fit, in their order.
+        y : array-like of shape (n_pairs,), default=None
+            Scores to judge by, of the pairs of the fit in their order; None takes those
+            of the fit.
         n_resamples : int, default=1000
             Bootstrap resamples, the same for all.
         coverage : float, default=0.95
@@ -106,6 +107,7 @@ class FamilyScoresDisplay(Display):
             The drawn display.
         """
         stack = find_stack(estimator, f"{cls.__name__}.from_estimator")
+        y = stack.y_train_ if y is None else y
         options = (n_resamples, coverage, random_state)
         rows = [(_STACK, "final", *_judge(y, stack.oof_scores_, *options))]
         for name, predictions in zip(

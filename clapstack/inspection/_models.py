@@ -61,8 +61,7 @@ def find_stack(estimator: Any, caller: str) -> Any:
 def has_held_out(last: Any) -> bool:
     """Tell whether an estimator keeps its out-of-fold predictions."""
     return all(
-        hasattr(last, name)
-        for name in ("oof_predictions_", "oof_scores_", "first_level_names_")
+        hasattr(last, name) for name in ("oof_predictions_", "oof_scores_", "y_train_")
     )
 
 

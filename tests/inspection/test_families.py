@@ -33,6 +33,8 @@ def test_families_have_the_srcc_of_their_held_out_predictions(model, features):
     first = stack.oof_predictions_[:, stack.first_level_names_.index("laion__rank")]
     assert scores.loc[("laion", "rank"), "srcc"] == srcc(y, first)
     assert scores.loc[("stack", "final"), "srcc"] == srcc(y, stack.oof_scores_)
+    by_default = FamilyScoresDisplay.from_estimator(model, n_resamples=50)
+    pd.testing.assert_frame_equal(by_default.scores, display.scores)
     interval = bootstrap_interval(srcc, y, first, n_resamples=50)
     assert tuple(scores.loc[("laion", "rank"), ["low", "high"]]) == interval
 
