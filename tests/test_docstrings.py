@@ -20,6 +20,7 @@ PUBLIC = [
     "clapstack.features",
     "clapstack.inspection",
     "clapstack.metrics",
+    "clapstack.ranking",
     "clapstack.sharing",
     "clapstack.stacking",
     "clapstack.store",
