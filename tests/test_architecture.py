@@ -54,9 +54,12 @@ MAY_IMPORT = {
     "_cache_command": {"store"},
     "_challenge": {"audio", "datasets", "metrics", "systems"},
     "_xacle_command": {"_challenge", "datasets", "metrics", "sharing", "systems"},
+    "_report": {"audio", "inspection", "metrics", "sharing"},
+    "_report_command": {"_report"},
     "cli": {
         "_cache_command",
         "_demo",
+        "_report_command",
         "_xacle_command",
         "datasets",
         "sharing",

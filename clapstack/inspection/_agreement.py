@@ -89,19 +89,7 @@ class FamilyAgreementDisplay(Display):
             The drawn display.
         """
         stack = find_stack(estimator, f"{cls.__name__}.from_estimator")
-        named = [model_and_target(name) for name in stack.first_level_names_]
-        targets = list(dict.fromkeys(target for _, target in named))
-        target = targets[0] if target is None else target
-        if target not in targets:
-            msg = (
-                f"target must be one that the stack learned, {targets}; got {target!r}."
-            )
-            raise ValueError(msg)
-        kept = [number for number, (_, one) in enumerate(named) if one == target]
-        predictions = pd.DataFrame(
-            stack.oof_predictions_[:, kept],
-            columns=[named[number][0] for number in kept],
-        )
+        predictions = held_out_predictions(stack, target)
         return cls(predictions=predictions).plot(ax)
 
     @classmethod
@@ -215,3 +203,30 @@ class FamilyAgreementDisplay(Display):
         bar = ax.figure.colorbar(self.image_, ax=ax, shrink=0.8, pad=0.02)
         bar.outline.set_visible(False)
         bar.set_label("SRCC between families")
+
+
+def held_out_predictions(stack: Any, target: str | None = None) -> pd.DataFrame:
+    """Return a fitted stack's out-of-fold predictions of one target.
+
+    Parameters
+    ----------
+    stack : ClapStackingRegressor
+        Fitted.
+    target : {"score", "rank"}, default=None
+        None takes the first of the stack's targets.
+
+    Returns
+    -------
+    predictions : DataFrame of shape (n_pairs, n_models)
+        A column per first-level model.
+    """
+    named = [model_and_target(name) for name in stack.first_level_names_]
+    targets = list(dict.fromkeys(target for _, target in named))
+    target = targets[0] if target is None else target
+    if target not in targets:
+        msg = f"target must be one that the stack learned, {targets}; got {target!r}."
+        raise ValueError(msg)
+    kept = [number for number, (_, one) in enumerate(named) if one == target]
+    return pd.DataFrame(
+        stack.oof_predictions_[:, kept], columns=[named[number][0] for number in kept]
+    )

@@ -107,14 +107,7 @@ class FamilyScoresDisplay(Display):
             The drawn display.
         """
         stack = find_stack(estimator, f"{cls.__name__}.from_estimator")
-        y = stack.y_train_ if y is None else y
-        options = (n_resamples, coverage, random_state)
-        rows = [(_STACK, "final", *_judge(y, stack.oof_scores_, *options))]
-        for name, predictions in zip(
-            stack.first_level_names_, stack.oof_predictions_.T, strict=True
-        ):
-            rows.append((*model_and_target(name), *_judge(y, predictions, *options)))
-        scores = pd.DataFrame(rows, columns=list(_COLUMNS))
+        scores = family_scores(stack, y, n_resamples, coverage, random_state)
         return cls(scores=scores, coverage=coverage).plot(ax)
 
     @property
@@ -196,19 +189,43 @@ class FamilyScoresDisplay(Display):
             )
 
 
-def _judge(
-    y: Any,
-    predictions: Any,
-    n_resamples: int,
-    coverage: float,
-    random_state: int | None,
-) -> tuple[float, float, float]:
-    low, high = bootstrap_interval(
-        srcc,
-        y,
-        predictions,
-        n_resamples=n_resamples,
-        coverage=coverage,
-        random_state=random_state,
-    )
-    return srcc(y, predictions), low, high
+def family_scores(
+    stack: Any,
+    y: Any = None,
+    n_resamples: int = 1000,
+    coverage: float = 0.95,
+    random_state: int | None = 0,
+) -> pd.DataFrame:
+    """Judge what a stack and its first level held out.
+
+    Parameters
+    ----------
+    stack : ClapStackingRegressor
+        Fitted.
+    y, n_resamples, coverage, random_state
+        As for :meth:`FamilyScoresDisplay.from_estimator`; without resamples the ends of
+        the interval are the SRCC itself.
+
+    Returns
+    -------
+    scores : DataFrame
+        As :class:`FamilyScoresDisplay` takes it; the stack first.
+    """
+    y = stack.y_train_ if y is None else y
+    names = [(_STACK, "final"), *map(model_and_target, stack.first_level_names_)]
+    predictions = [stack.oof_scores_, *stack.oof_predictions_.T]
+    rows = []
+    for name, column in zip(names, predictions, strict=True):
+        value = srcc(y, column)
+        ends = (value, value)
+        if n_resamples:
+            ends = bootstrap_interval(
+                srcc,
+                y,
+                column,
+                n_resamples=n_resamples,
+                coverage=coverage,
+                random_state=random_state,
+            )
+        rows.append((*name, value, *ends))
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
