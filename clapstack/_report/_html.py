@@ -71,8 +71,8 @@ def table(caption: str, header: Sequence[Any], rows: Iterable[Sequence[Any]]) ->
     return tag("div", inner, class_="wide", **how)
 
 
-def facts(rows: Iterable[tuple[Any, Any]]) -> Markup:
-    """Return names and what they stand for, as a list of descriptions."""
+def facts(rows: Iterable[tuple[Any, Any]], *, in_a_row: bool = False) -> Markup:
+    """Return names and what they stand for, below each other or in a row."""
     return tag(
         "dl",
         *(
@@ -80,9 +80,15 @@ def facts(rows: Iterable[tuple[Any, Any]]) -> Markup:
             for name, value in rows
             if value not in (None, "")
         ),
+        class_="row" if in_a_row else None,
     )
 
 
 def code(text: Any) -> Markup:
-    """Return something that is copied rather than read, such as a fingerprint."""
+    """Return something that is typed rather than said, such as a path."""
     return tag("code", text)
+
+
+def digest(text: Any) -> Markup:
+    """Return a fingerprint, which may break wherever there is no room."""
+    return tag("code", text, class_="digest")

@@ -6,13 +6,12 @@ from typing import Any
 
 from clapstack._report._html import Markup, joined, tag
 from clapstack._report._model import Data, Judged, ModelFile, held_out, judge
+from clapstack._report._pairs import pairs_section
+from clapstack._report._provenance import card_section, fingerprints_section
 from clapstack._report._sections import (
     anchor,
-    card_section,
     family_pictures,
-    fingerprints_section,
     metrics_table,
-    pairs_section,
     ranking_picture,
     score_pictures,
     section,
@@ -169,6 +168,6 @@ def _about(own: Judged | None, new: Judged | None) -> Markup:
             "fitted on others."
         )
     if new is not None:
-        told.append(f"{new.label}: pairs that the model has not been fitted on.")
+        told.append(f"{new.label}: given as pairs that the model has not seen.")
     told.append("Pairs that share a clip or a text make the intervals too narrow.")
     return tag("p", " ".join(told), class_="soft")

@@ -71,12 +71,11 @@ dl > div {
 }
 dd { margin: 0; }
 code {
-  font: .85em/1.4 ui-monospace, "DejaVu Sans Mono", monospace; word-break: break-all;
+  font: .85em/1.4 ui-monospace, "DejaVu Sans Mono", monospace;
 }
-pre {
-  background: var(--card); border-radius: 6px; padding: .8rem 1rem; overflow-x: auto;
-}
-pre code { word-break: normal; }
+.digest { word-break: break-all; }
+dl.row { display: flex; flex-wrap: wrap; gap: .2rem 1.8rem; }
+dl.row > div { display: flex; gap: .5rem; }
 article { margin: 1.6rem 0 2.2rem; }
 blockquote {
   margin: .3rem 0 .6rem; padding-left: .9rem; border-left: 4px solid var(--mark);
@@ -93,7 +92,9 @@ blockquote {
   }
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav { display: none; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, h2 + p { break-after: avoid; }
+  figure img { padding: 0; border: 0; }
+  article { margin: .8rem 0; }
   article, tr { break-inside: avoid; }
   .pictures { grid-template-columns: 1fr 1fr; }
   .wide { overflow: visible; }

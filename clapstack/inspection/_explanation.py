@@ -167,7 +167,7 @@ class ExplanationDisplay(Display):
             places.tolist(), starts.tolist(), sizes.tolist(), strict=True
         ):
             right = max(start, start + size)
-            _label(ax, right, place, f"{size:+.2f}".replace("-", "−"))
+            _label(ax, right, place, _signed(size))
         for at, value in ((0, self.baseline), (len(sizes) + 1, self.prediction)):
             ax.plot(value, at, marker="o", markersize=4.5, color=BLACK)
             _label(ax, value, at, f"{value:.2f}", fontweight="bold")
@@ -183,6 +183,12 @@ class ExplanationDisplay(Display):
             ylim=(len(names) - 0.4, -0.6),
             xlabel="score",
         )
+
+
+def _signed(size: float) -> str:
+    """Return a part with its sign, and none where it rounds to zero."""
+    text = f"{size:+.2f}".replace("-", "−")
+    return "0.00" if text[1:] == "0.00" else text
 
 
 def _label(ax: Any, x: float, y: float, text: str, **how: Any) -> None:

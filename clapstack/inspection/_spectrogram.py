@@ -77,8 +77,9 @@ class SpectrogramDisplay(Display):
     >>> display = SpectrogramDisplay(
     ...     spectrogram=mel_spectrogram((tone, 16_000)), text="a tone", score=8
     ... )
-    >>> display.describe()
-    'Spectrogram of 1.0 s of sound, up to 8 kHz. Caption: a tone. Score 8.0.'
+    >>> print(display.describe())
+    Spectrogram of 1.0 s of sound, up to 8 kHz; loudest at ... s, near 447 Hz.
+    Caption: a tone. Score 8.0.
     """
 
     def __init__(
@@ -196,9 +197,13 @@ class SpectrogramDisplay(Display):
         description : str
             For a caption or an alt text.
         """
-        _, duration, highest = self.spectrogram
+        level, duration, highest = self.spectrogram
+        band, frame = np.unravel_index(np.argmax(level), level.shape)
+        loudest = _hertz(_mel(highest) * (band + 1) / (len(level) + 1))
+        at = duration * frame / max(level.shape[1] - 1, 1)
         parts = [
-            f"Spectrogram of {duration:.1f} s of sound, up to {highest / 1000:g} kHz."
+            f"Spectrogram of {duration:.1f} s of sound, up to {highest / 1000:g} kHz; "
+            f"loudest at {at:.1f} s, near {loudest:.0f} Hz."
         ]
         if self.text is not None:
             parts.append(f"Caption: {self.text}.")
@@ -294,6 +299,11 @@ def _rate_of(audio: Any) -> int:
 def _mel(frequency: Any) -> Any:
     """Return a frequency in Hz on the mel scale (O'Shaughnessy)."""
     return 2595 * np.log10(1 + np.asarray(frequency) / 700)
+
+
+def _hertz(mel: Any) -> Any:
+    """Return the frequency in Hz of a point on the mel scale."""
+    return 700 * (10 ** (np.asarray(mel) / 2595) - 1)
 
 
 def _mel_bands(rate: int, n_fft: int) -> np.ndarray:

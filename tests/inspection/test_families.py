@@ -183,6 +183,13 @@ def test_model_explains_one_pair(features):
         ExplanationDisplay.from_estimator(linear, X)
 
 
+def test_stack_explains_its_prediction(model, features):
+    pair = features[0].iloc[[90]]
+    display = ExplanationDisplay.from_estimator(model, pair)
+    assert display.prediction == pytest.approx(model.predict(pair)[0])
+    assert {"laion", "msclap", "cross"} <= set(display.steps.index)
+
+
 def test_model_that_cannot_explain_is_refused(features):
     ridge = Ridge().fit(*features)
     with pytest.raises(TypeError, match="Ridge has none"):
