@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from clapstack._cache_command import cache_app
+from clapstack._report_command import EPILOG as REPORT_EPILOG
+from clapstack._report_command import report
 from clapstack._xacle_command import xacle_app
 
 app = typer.Typer(
@@ -18,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(cache_app, name="cache")
 app.add_typer(xacle_app, name="xacle")
+app.command(epilog=REPORT_EPILOG)(report)
 
 
 @app.command()
