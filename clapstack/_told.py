@@ -47,6 +47,8 @@ def told(command: str) -> Iterator[None]:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: {error.filename}"
     if isinstance(error, _PLAIN):
         return str(error)
     kind = type(error).__name__

@@ -10,7 +10,7 @@ import typer
 from clapstack import _commands
 from clapstack._cache_command import cache_app
 from clapstack._commands._score import EPILOG as SCORE_EPILOG
-from clapstack._told import show_tracebacks
+from clapstack._told import show_tracebacks, told
 from clapstack._xacle_command import xacle_app
 
 app = typer.Typer(
@@ -51,15 +51,16 @@ def demo(
     """Run the whole system offline on real sounds and simulated listeners."""
     from clapstack._demo import run_demo
 
-    folder.mkdir(parents=True, exist_ok=True)
-    run_demo(
-        folder,
-        n_train=n_train,
-        n_test=n_test,
-        random_state=random_state,
-        verbose=not quiet,
-        echo=typer.echo,
-    )
+    with told("clapstack demo"):
+        folder.mkdir(parents=True, exist_ok=True)
+        run_demo(
+            folder,
+            n_train=n_train,
+            n_test=n_test,
+            random_state=random_state,
+            verbose=not quiet,
+            echo=typer.echo,
+        )
 
 
 app.command(epilog=SCORE_EPILOG)(_commands.score)

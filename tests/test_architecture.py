@@ -21,6 +21,7 @@ FOUNDATIONS = {
     "_ranks",
     "_sklearn",
     "_tables",
+    "_told",
     "exceptions",
 }
 MAY_IMPORT = {
@@ -45,13 +46,13 @@ MAY_IMPORT = {
     "_cache_command": {"store"},
     "_challenge": {"audio", "datasets", "metrics", "systems"},
     "_xacle_command": {"_challenge", "datasets", "metrics", "sharing", "systems"},
+    "_tabular": {"metrics", "sharing", "stacking", "systems"},
+    "_commands": {"_tabular", "systems"},
     "cli": {
         "_cache_command",
+        "_commands",
         "_demo",
         "_xacle_command",
-        "datasets",
-        "sharing",
-        "systems",
     },
     "__main__": {"cli"},
     "__init__": set(),

@@ -21,9 +21,7 @@ AudioColumn = Annotated[
     str | None,
     typer.Option(help="Column of clips. Usually: audio, wav_file_name."),
 ]
-TextColumn = Annotated[
-    str | None, typer.Option(help="Column of texts. Usually: text.")
-]
+TextColumn = Annotated[str | None, typer.Option(help="Column of texts. Usually: text.")]
 ScoreColumn = Annotated[
     str | None,
     typer.Option(help="Column of ratings. Usually: score, average_score."),

@@ -46,9 +46,7 @@ def score(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", help="File to write; without it, standard output."
-        ),
+        typer.Option("--out", "-o", help="File to write; without it, standard output."),
     ] = None,
     fmt: Annotated[
         str | None,
@@ -192,11 +190,10 @@ def _result_format(out: Path | None, fmt: str | None, json: bool) -> str:
 
 
 def _check_apart(out: Path | None, table: str, model: Path) -> None:
-    for source in (Path(table), model):
-        if out is not None and out.exists() and source.is_file():
-            if out.samefile(source):
-                msg = f"--out {out} is what is read. Give the result another name."
-                raise ValueError(msg)
+    sources = [source for source in (Path(table), model) if source.is_file()]
+    if out is not None and out.exists() and any(map(out.samefile, sources)):
+        msg = f"--out {out} is what is read. Give the result another name."
+        raise ValueError(msg)
 
 
 def _model(path: Path, trust: bool, settings: dict[str, Any]) -> Any:
@@ -222,9 +219,7 @@ def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
     return CosineScorer(union)
 
 
-def _score_pair(
-    model: Any, pair: tuple[str, str], coverage: float, json: bool
-) -> None:
+def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) -> None:
     import pandas as pd
 
     from clapstack._tabular import predict_with_interval

@@ -99,7 +99,8 @@ class PairTable:
         self.name = "standard input" if self.is_stdin else str(source)
         self.fmt = fmt or ("csv" if self.is_stdin else format_of(self.path))
         here = Path() if self.is_stdin else self.path.parent
-        self.folder = here if audio_folder is None else audio_folder
+        folder = str(here if audio_folder is None else audio_folder)
+        self.folder = "" if folder == "." else folder  # "a.wav", not "./a.wav"
         self.names = dict(names or {})
         self.roles = tuple(roles)
         self.others = tuple(others)

@@ -180,7 +180,9 @@ def _records(chunk: Sequence[tuple[Row, int]], scorer: Scorer) -> list[Record]:
     usable = on_usable_rows(scorer.values, pairs_of([row for row, _ in chunk]))
     values: dict[int, list[float]] = {}
     if len(usable.positions):
-        values = dict(zip(usable.positions.tolist(), usable.values.tolist(), strict=True))
+        values = dict(
+            zip(usable.positions.tolist(), usable.values.tolist(), strict=True)
+        )
     errors = {bad.position: bad.reason for bad in usable.bad}
     return [
         {
