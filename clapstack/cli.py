@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from clapstack import _commands
 from clapstack._cache_command import cache_app
-from clapstack._commands._score import EPILOG as SCORE_EPILOG
+from clapstack._commands import COMMANDS
 from clapstack._told import show_tracebacks, told
 from clapstack._xacle_command import xacle_app
 
@@ -63,7 +62,9 @@ def demo(
         )
 
 
-app.command(epilog=SCORE_EPILOG)(_commands.score)
+for command, epilog in COMMANDS:
+    app.command(epilog=epilog)(command)
+# Further commands over fitted models are added here: app.command()(…).
 app.add_typer(cache_app, name="cache")
 app.add_typer(xacle_app, name="xacle")
 

@@ -46,8 +46,8 @@ MAY_IMPORT = {
     "_cache_command": {"store"},
     "_challenge": {"audio", "datasets", "metrics", "systems"},
     "_xacle_command": {"_challenge", "datasets", "metrics", "sharing", "systems"},
-    "_tabular": {"metrics", "sharing", "stacking", "systems"},
-    "_commands": {"_tabular", "systems"},
+    "_tabular": {"metrics", "sharing", "systems"},
+    "_commands": {"_tabular", "sharing", "systems"},
     "cli": {
         "_cache_command",
         "_commands",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from clapstack.exceptions import BadPair
 
 AudioFolder = Annotated[
     Path | None,
@@ -76,6 +79,18 @@ Coverage = Annotated[
     ),
 ]
 
+Resamples = Annotated[
+    int,
+    typer.Option(min=0, help="Bootstrap resamples of the metrics; 0 for no intervals."),
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out rows that cannot be used, and name them, rather than stop.",
+    ),
+]
+
 
 def chosen_checkpoints(
     checkpoints: str, checkpoint: list[str] | None
@@ -107,6 +122,15 @@ def checked_format(fmt: str | None, option: str, *known: str) -> str | None:
         msg = f"it is {' or '.join(known)}; got {fmt!r}."
         raise typer.BadParameter(msg, param_hint=option)
     return fmt
+
+
+def name_bad(bad: Iterable[BadPair], command: str) -> None:
+    """Name rows that were left out, one a line, on standard error."""
+    for row in bad:
+        typer.echo(
+            f"clapstack {command}: row {row.index}, {row.source}: {row.reason}",
+            err=True,
+        )
 
 
 def print_json(result: Any) -> None:

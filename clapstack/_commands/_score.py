@@ -209,14 +209,11 @@ def _scorer(model: Any, path: Path, coverage: float) -> Any:
 
 
 def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
-    from clapstack._tabular import CosineScorer
-    from clapstack.systems import make_clap_stack
+    from clapstack._tabular import CosineScorer, make_union
+    from clapstack.systems import CLAP_FAMILIES
 
     settings = {name: value for name, value in settings.items() if value is not None}
-    union = make_clap_stack(checkpoints, **settings)["features"]
-    for _, transformer in union.transformer_list:
-        transformer.set_params(blocks=("cosine",))
-    return CosineScorer(union)
+    return CosineScorer(make_union(checkpoints, CLAP_FAMILIES, ["cosine"], **settings))
 
 
 def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) -> None:
