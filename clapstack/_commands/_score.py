@@ -90,68 +90,78 @@ def score(
     quiet: options.Quiet = False,
 ) -> None:
     """Score pairs with a fitted model, or without any ratings."""
-    model_path, table_path, pair = _arguments(what, unsupervised)
+    model, table, pair = _arguments(what, unsupervised)
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
-    if pair is None:
-        fmt = _result_format(out, fmt, json)
-    elif out is not None or fmt is not None:
-        msg = "one pair is printed; --out and --format are for tables."
-        raise typer.BadParameter(msg)
-    encoding = {"device": device, "batch_size": batch_size}
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
+    encoding = {"device": device, "batch_size": batch_size}
+    if pair is not None:
+        if out is not None or fmt is not None:
+            msg = "one pair is printed; --out and --format are for tables."
+            raise typer.BadParameter(msg)
+        with told("clapstack score"):
+            _score_pair(_model(model, trust, encoding), pair, coverage, json)
+        return
+    fmt = _result_format(out, fmt, json)
+    encoding["verbose"] = not quiet
     with told("clapstack score"):
-        if pair is not None:
-            _score_pair(_model(model_path, trust, encoding), pair, coverage, json)
-            return
-        from clapstack._tabular import PairTable, score_to_file, score_to_stream
+        from clapstack._tabular import ModelScorer, PairTable
 
-        table = PairTable(
-            table_path,
+        pairs = PairTable(
+            table,
             fmt=input_format,
             audio_folder=audio_folder,
             names={"audio": audio_column, "text": text_column},
             others=keep or (),
         )
-        table.check()
-        _check_apart(out, table_path, model_path)
-        verbose = not quiet
-        if unsupervised:
-            scorer = _cosines(chosen, {**encoding, "verbose": verbose})
-        else:
-            model = _model(model_path, trust, {**encoding, "verbose": verbose})
-            scorer = _scorer(model, model_path, coverage)
-        running: dict[str, Any] = {"chunk_size": chunk_size, "verbose": verbose}
-
-        def tell(words: str) -> None:
-            if verbose:
-                typer.echo(f"clapstack score: {words}", err=True)
-
-        if out is None:
-            result = score_to_stream(table, scorer, sys.stdout, fmt, **running)
-        else:
-            result = score_to_file(table, scorer, out, fmt, tell=tell, **running)
-        n_scored = result.n_rows - result.n_failed
-        if json:
-            options.print_json(
-                {
-                    "out": str(out),
-                    "rows": result.n_rows,
-                    "scored": n_scored,
-                    "failed": result.n_failed,
-                    "resumed": result.n_resumed,
-                    "scale": None if unsupervised else "ratings",
-                }
-            )
-        tell(f"{n_scored:,} of {result.n_rows:,} rows scored{_where(out)}")
-        if unsupervised:
-            tell(
-                "scores without ratings have no scale: they rank the pairs of this "
-                "table, and mean nothing beside those of another"
-            )
-    if result.n_failed:
-        words = f"clapstack score: {result.n_failed:,} rows have no score; "
+        pairs.check()
+        _check_apart(out, table, model)
+        scorer = (
+            _cosines(chosen, encoding)
+            if unsupervised
+            else ModelScorer(_model(model, trust, encoding), model, coverage)
+        )
+        n_failed = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)
+    if n_failed:
+        words = f"clapstack score: {n_failed:,} rows have no score; "
         typer.echo(f"{words}the column error says why", err=True)
         raise typer.Exit(1)
+
+
+def _score_table(
+    pairs: Any,
+    scorer: Any,
+    out: Path | None,
+    fmt: str,
+    chunk_size: int,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Score a table and say how it went; return how many rows failed."""
+    from clapstack._tabular import score_to_file, score_to_stream
+
+    def tell(words: str) -> None:
+        if not quiet:
+            typer.echo(f"clapstack score: {words}", err=True)
+
+    running: dict[str, Any] = {"chunk_size": chunk_size, "verbose": not quiet}
+    if out is None:
+        result = score_to_stream(pairs, scorer, sys.stdout, fmt, **running)
+    else:
+        result = score_to_file(pairs, scorer, out, fmt, tell=tell, **running)
+    n_scored = result.n_rows - result.n_failed
+    if json:
+        counts = {"rows": result.n_rows, "scored": n_scored, "failed": result.n_failed}
+        scale = None if scorer.waits else "ratings"
+        told_too = {"resumed": result.n_resumed, "scale": scale}
+        options.print_json({"out": str(out), **counts, **told_too})
+    where = "" if out is None else f", in {out}"
+    tell(f"{n_scored:,} of {result.n_rows:,} rows scored{where}")
+    if scorer.waits:
+        tell(
+            "scores without ratings have no scale: they rank the pairs of this table, "
+            "and mean nothing beside those of another"
+        )
+    return result.n_failed
 
 
 def _arguments(
@@ -202,12 +212,6 @@ def _model(path: Path, trust: bool, settings: dict[str, Any]) -> Any:
     return set_up(open_model(path, trust=trust), **settings)
 
 
-def _scorer(model: Any, path: Path, coverage: float) -> Any:
-    from clapstack._tabular import ModelScorer
-
-    return ModelScorer(model, path, coverage)
-
-
 def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
     from clapstack._tabular import CosineScorer, make_union
     from clapstack.systems import CLAP_FAMILIES
@@ -231,7 +235,3 @@ def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) 
         options.print_json({**result, **(ends if known else {})})
     else:
         typer.echo(repr(score))
-
-
-def _where(out: Path | None) -> str:
-    return "" if out is None else f", in {out}"

@@ -76,7 +76,7 @@ def extract(
                 if not n_rows:
                     union.fit(pairs)
                 usable = on_usable_rows(union.transform, pairs)
-                numbers = pairs.index.to_numpy()
+                numbers = np.array(pairs.index, dtype=np.int64)
                 bad.extend(b._replace(position=int(b.index)) for b in usable.bad)
                 n_rows += len(rows)
                 if len(usable.positions):

@@ -60,7 +60,8 @@ def read_rated(table: PairTable, groups: str | None = None) -> Rated:
         stands in two groups.
     """
     ratings: dict[tuple[Any, Any], list[float]] = {}
-    firsts, of_pair, wrong = [], {}, []
+    of_pair: dict[tuple[Any, Any], Any] = {}
+    firsts, wrong = [], []
     n_ratings = 0
     for row in table.rows():
         n_ratings += 1

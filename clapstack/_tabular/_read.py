@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,8 @@ _SUFFIXES = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+_Records = Generator[dict[str, Any], None, None]
+
 _PARQUET_ROWS = 1024
 _LONGEST_CELL = 1 << 24  # a stray quote swallows the file: told at 16 MB
 
@@ -117,7 +119,7 @@ class PairTable:
             with closing(self.rows()) as rows:
                 next(rows, None)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Generator[Row, None, None]:
         """Yield the rows in order.
 
         Yields
@@ -173,7 +175,7 @@ class PairTable:
         )
         raise ValueError(msg)
 
-    def _records(self) -> Iterator[dict[str, Any]]:
+    def _records(self) -> _Records:
         if self.fmt == "parquet":
             return self._parquet()
         return self._csv() if self.fmt == "csv" else self._jsonl()
@@ -190,7 +192,7 @@ class PairTable:
             return io.TextIOWrapper(sys.stdin.buffer, **settings)
         return open(self.path, **settings)
 
-    def _csv(self) -> Iterator[dict[str, Any]]:
+    def _csv(self) -> _Records:
         csv.field_size_limit(_LONGEST_CELL)
         with self._text() as file:
             lines = csv.reader(file, strict=True)
@@ -215,7 +217,7 @@ class PairTable:
                 msg = f"{self.name}, line {lines.line_num}: {error}. Correct the line."
                 raise ValueError(msg) from error
 
-    def _jsonl(self) -> Iterator[dict[str, Any]]:
+    def _jsonl(self) -> _Records:
         with self._text() as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
@@ -233,7 +235,7 @@ class PairTable:
                     raise ValueError(msg)
                 yield record
 
-    def _parquet(self) -> Iterator[dict[str, Any]]:
+    def _parquet(self) -> _Records:
         if self.is_stdin:
             msg = "Parquet cannot be read from standard input. Give the file's name."
             raise ValueError(msg)

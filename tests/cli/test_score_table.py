@@ -1,20 +1,59 @@
 import io
-import os
-import runpy
-import subprocess
-import sys
+import multiprocessing
+import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from clapstack._tabular import PairTable, part_file, score_to_file, score_to_stream
+from clapstack._tabular._scorers import Scorer
+from clapstack.exceptions import BadPair, BadPairsError
 
-TOY = Path(__file__).with_name("toy.py")
-ToyScorer = runpy.run_path(str(TOY))["ToyScorer"]
+# A process of its own that has imported everything already.
+FORK = multiprocessing.get_context("fork")
 N_ROWS = 60
+
+
+class ToyScorer(Scorer):
+    """The length of the text; a text with "bad" in it cannot be used."""
+
+    names = ("score",)
+    waits = False
+
+    def __init__(self, identity="toy", pause=0.0):
+        self.identity = {"model": identity}
+        self.pause = pause
+        self.asked = []
+
+    def values(self, pairs):
+        texts = list(pairs["text"])
+        self.asked.append(texts)
+        time.sleep(self.pause)
+        bad = [
+            BadPair(i, pairs.index[i], "text", f"row {pairs.index[i]} is bad")
+            for i, text in enumerate(texts)
+            if "bad" in text
+        ]
+        if bad:
+            raise BadPairsError(bad, len(texts))
+        return np.array([[len(text) / 7] for text in texts])
+
+    def finish(self, values):
+        return list
+
+
+def score_slowly(table, out):
+    score_to_file(
+        PairTable(table),
+        ToyScorer(pause=0.01),
+        out,
+        "csv",
+        chunk_size=2,
+        verbose=False,
+        tell=print,
+    )
 
 
 def text_of(row):
@@ -88,14 +127,14 @@ def test_killed_in_mid_run_no_row_comes_twice_and_none_is_lost(
 ):
     out = tmp_path / "out.csv"
     part = part_file(out)
-    command = [sys.executable, str(TOY), str(table), str(out)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
-    process = subprocess.Popen(command, env=environment)
+    process = FORK.Process(target=score_slowly, args=(table, out))
+    process.start()
     while not part.exists() or part.stat().st_size < 1000:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.005)
     process.kill()
-    process.wait()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not out.exists()
     told = []
     scored = to_file(table, out, told=told)
