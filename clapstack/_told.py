@@ -13,6 +13,7 @@ import typer
 __all__ = ["show_tracebacks", "told"]
 
 _TRACEBACKS: ContextVar[bool] = ContextVar("tracebacks", default=False)
+_INTERRUPTED = 130  # as shells have it
 # What is wrong with the input, in words meant for its owner. Others are bugs, or a
 # machine that gives out, and are told with their type.
 _PLAIN = (OSError, ValueError, ImportError)
@@ -39,6 +40,9 @@ def told(command: str) -> Iterator[None]:
             yield
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise  # typer's own words, and a reader who has read enough
+        except KeyboardInterrupt as error:
+            typer.echo(f"{command}: interrupted", err=True)
+            raise typer.Exit(_INTERRUPTED) from error
         except Exception as error:
             if _TRACEBACKS.get():
                 raise

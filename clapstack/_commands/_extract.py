@@ -12,6 +12,7 @@ from clapstack._told import told
 
 __all__ = ["extract"]
 
+_SUFFIXES = (".npz", ".parquet")
 EPILOG = """\
 \b
 Examples:
@@ -73,7 +74,7 @@ def extract(
     """Encode a table into the store, and into a file if wanted."""
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
-    if out is not None and out.suffix.lower() not in (".npz", ".parquet"):
+    if out is not None and out.suffix.lower() not in _SUFFIXES:
         msg = f"it ends in .npz or .parquet; got {str(out)!r}."
         raise typer.BadParameter(msg, param_hint="--out")
     with told("clapstack extract"):

@@ -135,4 +135,4 @@ def name_bad(bad: Iterable[BadPair], command: str) -> None:
 
 def print_json(result: Any) -> None:
     """Print a result for programs."""
-    typer.echo(json.dumps(result, ensure_ascii=False))
+    typer.echo(json.dumps(result))

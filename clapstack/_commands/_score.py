@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -137,7 +138,7 @@ def _score_table(
     quiet: bool,
 ) -> int:
     """Score a table and say how it went; return how many rows failed."""
-    from clapstack._tabular import score_to_file, score_to_stream
+    from clapstack._tabular import ERRORS, score_to_file, score_to_stream
 
     def tell(words: str) -> None:
         if not quiet:
@@ -145,6 +146,8 @@ def _score_table(
 
     running: dict[str, Any] = {"chunk_size": chunk_size, "verbose": not quiet}
     if out is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors=ERRORS[fmt])
         result = score_to_stream(pairs, scorer, sys.stdout, fmt, **running)
     else:
         result = score_to_file(pairs, scorer, out, fmt, tell=tell, **running)

@@ -1,7 +1,7 @@
 """What the command line does with tables of pairs in files."""
 
 from clapstack._tabular._encoders import make_union
-from clapstack._tabular._extract import ARRAY_FORMATS, extract
+from clapstack._tabular._extract import extract
 from clapstack._tabular._judge import (
     Judged,
     fit_and_judge,
@@ -14,9 +14,10 @@ from clapstack._tabular._rated import join_by_key, read_by_key, read_rated, rema
 from clapstack._tabular._read import PairTable, format_of
 from clapstack._tabular._score import part_file, score_to_file, score_to_stream
 from clapstack._tabular._scorers import CosineScorer, ModelScorer
+from clapstack._tabular._write import ERRORS
 
 __all__ = [
-    "ARRAY_FORMATS",
+    "ERRORS",
     "CosineScorer",
     "Judged",
     "ModelScorer",

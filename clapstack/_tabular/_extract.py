@@ -22,9 +22,8 @@ from clapstack._tabular._usable import on_usable_rows, pairs_of
 from clapstack._tabular._write import replaced
 from clapstack.exceptions import BadPair
 
-__all__ = ["ARRAY_FORMATS", "extract"]
+__all__ = ["extract"]
 
-ARRAY_FORMATS = {".npz": "npz", ".parquet": "parquet"}
 Arrays = dict[str, np.ndarray]
 
 

@@ -9,6 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows: two runs into one result are not kept apart there
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = ["Journal"]
 
 _FORMAT = 1
@@ -36,6 +41,11 @@ class Journal:
     is_other : bool
         Whether there was a journal that followed from something else.
 
+    Raises
+    ------
+    ValueError
+        If another process is writing it.
+
     Notes
     -----
     Two numbers a row are held in memory: where its record starts, and its key.
@@ -50,6 +60,7 @@ class Journal:
         head = json.dumps({"journal": _FORMAT, **identity}, sort_keys=True) + "\n"
         self._file = open(path, "a+b")  # noqa: SIM115 - closed by close()
         try:
+            self._lock()
             self._recover(head.encode())
         except BaseException:
             self._file.close()
@@ -96,6 +107,16 @@ class Journal:
         """Close the file and remove it."""
         self.close()
         self.path.unlink()
+
+    def _lock(self) -> None:
+        """Refuse a second run; the lock of one that was killed is gone with it."""
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            msg = f"another run writes {self.path}. Wait for it, or write elsewhere."
+            raise ValueError(msg) from error
 
     def _recover(self, head: bytes) -> None:
         self._file.seek(0)

@@ -14,9 +14,12 @@ from typing import Any, TextIO
 from clapstack._batched import batched
 from clapstack._optional import import_optional
 
-__all__ = ["replaced", "write_lines", "write_table"]
+__all__ = ["ERRORS", "replaced", "write_lines", "write_table"]
 
 _ROWS = 4096
+# A text may hold bytes that are no UTF-8; they come out as they went in, but for JSON,
+# which can say them in its own way.
+ERRORS = {"csv": "surrogateescape", "jsonl": "backslashreplace"}
 Columns = Mapping[str, type]
 Records = Iterable[Mapping[str, Any]]
 
@@ -40,10 +43,7 @@ def write_table(path: Path, fmt: str, columns: Columns, records: Records) -> Non
         if fmt == "parquet":
             _write_parquet(new, columns, records)
             return
-        # A text may hold bytes that are no UTF-8; they come out as they went in, but
-        # for JSON, which can say them in its own way.
-        errors = "surrogateescape" if fmt == "csv" else "backslashreplace"
-        with open(new, "w", encoding="utf-8", errors=errors, newline="") as file:
+        with open(new, "w", encoding="utf-8", errors=ERRORS[fmt], newline="") as file:
             write_lines(file, fmt, columns, records)
             file.flush()
             os.fsync(file.fileno())

@@ -84,3 +84,13 @@ def test_a_deleted_journal_is_gone(path):
     journal = Journal(path, IDENTITY)
     journal.delete()
     assert not path.exists()
+
+
+def test_two_runs_at_once_are_kept_apart(path):
+    pytest.importorskip("fcntl")
+    with Journal(path, IDENTITY) as journal:
+        journal.add([record(0)])
+        with pytest.raises(ValueError, match="another run writes"):
+            Journal(path, IDENTITY)
+    with Journal(path, IDENTITY) as journal:
+        assert journal.n_found == 1

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from clapstack import load_model
-from clapstack._tabular import CosineScorer
+from clapstack._tabular import CosineScorer, ModelScorer
 
 
 @pytest.fixture
@@ -74,6 +74,23 @@ def test_standard_input_goes_to_standard_output(
     assert rows[0]["score"] == pytest.approx(expected[0, 0], abs=1e-5)
     assert rows[3]["score"] is None
     assert done.stderr.count("\n") == 1
+
+
+def test_bytes_that_are_no_utf8_come_out_as_they_went_in(run, model_file):
+    table = b"audio,text\ncaf\xe9.wav,rain\na.wav,caf\xe9\n"
+    done = run("score", model_file, "-", "--quiet", input=table)
+    lines = done.stdout_bytes.splitlines()
+    assert lines[1].startswith(b"0,caf\xe9.wav,rain,,,,")
+    assert b"the text is not valid Unicode" in lines[2]
+
+
+def test_an_interrupted_run_says_so(run, model_file, pairs, write_csv, monkeypatch):
+    def interrupt(self, pairs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ModelScorer, "values", interrupt)
+    done = run("score", model_file, write_csv(pairs), "--quiet")
+    assert (done.exit_code, done.stderr) == (130, "clapstack score: interrupted\n")
 
 
 def test_a_summary_for_programs_is_the_only_output(
