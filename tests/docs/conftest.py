@@ -1,0 +1,77 @@
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+
+from clapstack import make_clap_stack, save_model
+from clapstack.datasets import load_xacle, make_simulated_xacle
+from clapstack.systems import bundled_checkpoints
+from tests.checkpoints import make_beats_content, save_beats
+
+BEATS = "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt"
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """Return a folder with the files that the documents name, simulated or tiny."""
+    folder = tmp_path_factory.mktemp("documents")
+    data = folder / "data" / "XACLE_dataset"
+    data.parent.mkdir()
+    make_simulated_xacle(data, n_train=36, n_validation=12, n_test=12)
+    (folder / "XACLE_dataset").symlink_to(data)
+    rng = np.random.default_rng(0)
+    for name in ("rain.wav", "dog.wav"):
+        sf.write(folder / name, 0.1 * rng.normal(size=8000), 8000)
+
+    (folder / "models").mkdir()
+    written = save_beats(make_beats_content(), folder / "models")
+    os.replace(written, folder / "models" / BEATS)
+    (folder / "models" / "BEATs.pt").symlink_to(BEATS)
+
+    train, validation = (load_xacle(data, split) for split in ("train", "validation"))
+    pipe = make_clap_stack("bundled", cache=folder / "store").fit(train.X, train.y)
+    save_model(pipe, folder / "model.clapstack")
+    table = {"wav_file_name": validation.ids, "pred_score": pipe.predict(validation.X)}
+    pd.DataFrame(table).to_csv(folder / "predictions.csv", index=False)
+
+    for name in ("laion_unfused", "laion_fused", "msclap"):
+        for side in ("audio", "text"):
+            rows = rng.normal(size=(90, 4))
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            np.save(folder / f"{name}_{side}.npy", rows.astype(np.float32))
+    np.save(folder / "beats.npy", rng.normal(size=(90, 5)).astype(np.float32))
+    return folder
+
+
+@pytest.fixture
+def names(prepared):
+    """Return the names that documents use without making them."""
+    rng = np.random.default_rng(0)
+    X, X_test = (pd.DataFrame(rng.normal(size=(n, 3))) for n in (90, 30))
+    X.columns = X_test.columns = ["laion__product0", "laion__cosine", "msclap__cosine"]
+    y, y_test = ((5 + table.sum(axis=1)).to_numpy() for table in (X, X_test))
+    train, test = (load_xacle(prepared / "data", split) for split in ("train", "test"))
+    return {
+        "BUNDLED": bundled_checkpoints(),
+        "X": X,
+        "X_test": X_test,
+        "y": y,
+        "y_test": y_test,
+        "y_score": y_test + rng.normal(size=30),
+        "y_other": y_test + 2 * rng.normal(size=30),
+        "train": train,
+        "test": test,
+        "pipe": make_clap_stack("bundled"),
+    }
+
+
+@pytest.fixture
+def folder(prepared, tmp_path, monkeypatch):
+    """Return a folder of one's own that the prepared files are linked into."""
+    for path in prepared.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLAPSTACK_CACHE", str(prepared / "store"))
+    return tmp_path
