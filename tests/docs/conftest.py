@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
-from clapstack import make_clap_stack, save_model
+from clapstack import load_model, make_clap_stack, save_model
 from clapstack.datasets import load_xacle, make_simulated_xacle
 from clapstack.systems import bundled_checkpoints
 from tests.checkpoints import make_beats_content, save_beats
@@ -42,28 +42,27 @@ def prepared(tmp_path_factory):
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
             np.save(folder / f"{name}_{side}.npy", rows.astype(np.float32))
     np.save(folder / "beats.npy", rng.normal(size=(90, 5)).astype(np.float32))
+    np.save(folder / "ratings.npy", rng.uniform(0, 10, 90))
     return folder
 
 
 @pytest.fixture
 def names(prepared):
     """Return the names that documents use without making them."""
-    rng = np.random.default_rng(0)
-    X, X_test = (pd.DataFrame(rng.normal(size=(n, 3))) for n in (90, 30))
-    X.columns = X_test.columns = ["laion__product0", "laion__cosine", "msclap__cosine"]
-    y, y_test = ((5 + table.sum(axis=1)).to_numpy() for table in (X, X_test))
     train, test = (load_xacle(prepared / "data", split) for split in ("train", "test"))
+    pipe = load_model(prepared / "model.clapstack")
     return {
         "BUNDLED": bundled_checkpoints(),
-        "X": X,
-        "X_test": X_test,
-        "y": y,
-        "y_test": y_test,
-        "y_score": y_test + rng.normal(size=30),
-        "y_other": y_test + 2 * rng.normal(size=30),
-        "train": train,
+        "X": train.X,
+        "X_test": test.X,
+        "pipe": pipe,
+        "prompts": train.X["text"],
         "test": test,
-        "pipe": make_clap_stack("bundled"),
+        "train": train,
+        "y": train.y,
+        "y_other": test.y[::-1],
+        "y_score": test.y + 1,
+        "y_test": test.y,
     }
 
 
