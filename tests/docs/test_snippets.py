@@ -30,26 +30,23 @@ def pages_with(*languages):
     return sorted({block.page for block in BLOCKS if block.language in languages})
 
 
-@pytest.mark.parametrize("page", pages_with("python"))
-def test_python_of_a_page_runs(page, folder, names):
+@pytest.mark.parametrize("page", pages_with("python", *CONSOLE))
+def test_code_of_a_page_runs(page, folder, names):
     for block in blocks_of(page):
-        if block.language != "python":
-            continue
-        # Lines of the page in the traceback.
-        lines = "\n" * block.line + offline(block.text)
-        code = compile(lines, page, "exec")
-        if reason_not_to_run(block.text) is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the tables are tiny
-                exec(code, names)
-
-
-@pytest.mark.parametrize("page", pages_with(*CONSOLE))
-def test_commands_of_a_page_run(page, folder):
-    for block in blocks_of(page):
-        if block.language in CONSOLE:
+        if block.language == "python":
+            check_python(block, names)
+        elif block.language in CONSOLE:
             for command in commands_of(block):
                 check_command(command)
+
+
+def check_python(block, names):
+    """Run a block in the namespace of its page, with the page's lines in tracebacks."""
+    code = compile("\n" * block.line + offline(block.text), block.page, "exec")
+    if reason_not_to_run(block.text) is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tables are tiny
+            exec(code, names)
 
 
 def check_command(command):
