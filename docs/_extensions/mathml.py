@@ -48,7 +48,7 @@ def visit_inline(translator, node):
 def visit_block(translator, node):
     """Write an equation on a line of its own."""
     mathml = convert_equation(node.astext(), "block")
-    translator.body.append(f'<div class="math">{mathml}</div>')
+    translator.body.append(f'<div class="equation">{mathml}</div>')
     raise SkipNode
 
 
