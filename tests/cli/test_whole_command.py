@@ -1,6 +1,6 @@
 import pytest
 
-COMMANDS = ("demo", "fit", "score", "evaluate", "extract", "cache", "xacle")
+COMMANDS = ("demo", "fit", "score", "evaluate", "extract", "report", "cache", "xacle")
 
 
 def test_help_names_every_command_in_the_order_of_use(run):
@@ -9,7 +9,7 @@ def test_help_names_every_command_in_the_order_of_use(run):
     assert [line.split()[0] for line in listed if line[2:3].strip()][:7] == [*COMMANDS]
 
 
-@pytest.mark.parametrize("command", ["fit", "score", "evaluate", "extract"])
+@pytest.mark.parametrize("command", ["fit", "score", "evaluate", "extract", "report"])
 def test_help_of_a_command_teaches_by_example(run, command):
     text = run(command, "--help").stdout
     examples = text[text.index("Examples:") :].splitlines()[1:4]
