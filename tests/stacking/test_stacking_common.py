@@ -3,7 +3,8 @@ import subprocess
 import sys
 
 import pytest
-from sklearn.utils import estimator_checks
+import sklearn
+from sklearn.utils import parse_version
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from clapstack.stacking import ClapStackingRegressor, StandardizedRidge
@@ -46,7 +47,7 @@ def test_array_api_dispatch_changes_nothing():
         text=True,
         env={**os.environ, "SCIPY_ARRAY_API": "1"},
     )
-    if not hasattr(estimator_checks, "_yield_array_api_checks"):
+    if not done.stdout and parse_version(sklearn.__version__) < parse_version("1.9"):
         pytest.skip("this scikit-learn has no such check")
     assert len(set(done.stdout.split())) == 4
 
