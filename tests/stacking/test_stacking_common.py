@@ -4,8 +4,8 @@ import sys
 
 import pytest
 import sklearn
-from sklearn.utils import parse_version
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.fixes import parse_version
 
 from clapstack.stacking import ClapStackingRegressor, StandardizedRidge
 from clapstack.stacking._boosting import make_boosting
