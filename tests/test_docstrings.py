@@ -15,6 +15,7 @@ PUBLIC = [
     "clapstack",
     "clapstack.agreement",
     "clapstack.datasets",
+    "clapstack.distributed",
     "clapstack.encoders",
     "clapstack.exceptions",
     "clapstack.features",

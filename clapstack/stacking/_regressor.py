@@ -58,9 +58,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         What the first level learns: the scores, their ranks, or both.
     alphas : float or sequence of float, default=1.5
         Penalty of the family ridges per standardised column: the ratio of noise to
-        signal in `y` (see :class:`StandardizedRidge`). Of several, each family and
-        target takes the one that predicts best out of fold; ten cost about half a fit
-        more than one.
+        signal in `y` (see :class:`~clapstack.stacking.StandardizedRidge`). Of several,
+        each family and target takes the one that predicts best out of fold; ten cost
+        about half a fit more than one.
     alpha_criterion : {"srcc", "mse"}, default="srcc"
         What is best.
     boosting : bool, regressor or None, default=True
