@@ -22,6 +22,9 @@ INSTEAD = {
     'checkpoints={"beats"': 'checkpoints={**BUNDLED, "beats"',
     'device="cuda"': 'device="cpu"',
     "xacle run": "xacle run --bundled --quiet",
+    "clapstack fit": "clapstack fit --checkpoints bundled --folds 2 --resamples 9",
+    "clapstack extract": "clapstack extract --checkpoints bundled",
+    "score --unsupervised": "score --unsupervised --checkpoints bundled",
     "n_train=600, n_validation=150, n_test=300": "n_train=4, n_validation=2, n_test=2",
 }
 
