@@ -19,6 +19,7 @@ PUBLIC = [
     "clapstack.encoders",
     "clapstack.exceptions",
     "clapstack.features",
+    "clapstack.inspection",
     "clapstack.metrics",
     "clapstack.ranking",
     "clapstack.sharing",
