@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "metrics",
     },
     "ranking": {"families", "_linalg", "calibration", "stacking"},
+    "tuning": {"families", "stacking"},
     "datasets": {"audio", "metrics"},
     "systems": {"families", "features", "agreement", "stacking"},
     # A model file names its classes: no estimator is imported for it.
@@ -144,6 +145,7 @@ def test_every_public_name_is_importable(name):
         "clapstack.stacking",
         "clapstack.streaming",
         "clapstack.systems",
+        "clapstack.tuning",
     ],
 )
 def test_public_names_are_sorted_and_exist(module):
