@@ -49,7 +49,7 @@ class LinearProblem:
         # A constant column becomes zero, and its coefficient as well.
         columns = (X - self.table.mean) / self.table.scale
         self._Z, self._back = columns, None
-        if columns.shape[1] > _WIDE * columns.shape[0]:
+        if columns.shape[1] > _WIDE * columns.shape[0] and columns.any():
             values, vectors = eigh(columns @ columns.T)
             kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
             values, vectors = np.sqrt(values[kept]), vectors[:, kept]

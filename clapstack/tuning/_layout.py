@@ -112,7 +112,9 @@ def check_unit(X, layouts, *, tolerance=_UNIT):
 
 
 def _find_family(family, where):
-    blocks, columns, found = [], {}, []
+    blocks: list[str] = []
+    columns: dict[str, list[int]] = {}
+    found: list[str] = []
     for block in PAIR_BLOCKS:
         listed = [block] if block == "cosine" else _numbered(family, block, where)
         if listed and all(f"{family}__{name}" in where for name in listed):
@@ -138,7 +140,7 @@ def _find_family(family, where):
 
 def _numbered(family, block, where):
     """Return ``<block>0``, ``<block>1``, … as far as they go."""
-    names = []
+    names: list[str] = []
     while f"{family}__{block}{len(names)}" in where:
         names.append(f"{block}{len(names)}")
     return names
