@@ -92,7 +92,7 @@ def test_fit_transform_gives_a_row_features_that_its_score_did_not_move(table):
     X, y = table
     moved = y.copy()
     moved[7] += 3
-    tuning = ProjectionTuning(shrinkage=(0.5, 0.3), n_folds=2)
+    tuning = ProjectionTuning(shrinkage=(0.5, 0.3), n_folds=2, max_iter=5)
     before, after = (tuning.fit_transform(X, scores) for scores in (y, moved))
     assert_array_equal(before[7], after[7])
     changed = np.any(before != after, axis=1)
@@ -113,8 +113,8 @@ def test_fit_transform_fits_the_map_of_all_pairs_for_transform(table):
 def test_a_weight_counts_repetitions(table):
     X, y = table
     times = np.arange(150) % 3
-    weighted = ProjectionTuning().fit(X, y, sample_weight=times)
-    repeated = ProjectionTuning().fit(
+    weighted = ProjectionTuning(max_iter=5).fit(X, y, sample_weight=times)
+    repeated = ProjectionTuning(max_iter=5).fit(
         X.loc[np.repeat(X.index, times)], np.repeat(y, times)
     )
     assert weighted.shrinkage_ == repeated.shrinkage_
@@ -124,7 +124,7 @@ def test_a_weight_counts_repetitions(table):
 
 
 def member():
-    tuning = ProjectionTuning(shrinkage=0.3, n_folds=2)
+    tuning = ProjectionTuning(shrinkage=0.3, n_folds=2, max_iter=5)
     return make_pipeline(tuning, StandardizedRidge())
 
 
@@ -152,7 +152,7 @@ def test_before_a_stack_it_would_leak(table):
     moved[7] += 3
     pipe = Pipeline(
         [
-            ("tuning", ProjectionTuning(shrinkage=0.3)),
+            ("tuning", ProjectionTuning(shrinkage=0.3, max_iter=5)),
             ("stack", ClapStackingRegressor(boosting=False)),
         ]
     ).set_output(transform="pandas")
