@@ -222,7 +222,7 @@ class RankingRegressor(RegressorMixin, BaseEstimator):
             "nothing: out of fold, y does not rise with them, so no increasing map to "
             "y exists. Check X and y, or raise alpha."
         )
-        warnings.warn(msg, stacklevel=3)
+        warnings.warn(msg, stacklevel=4)
         return _moved_to(np.average(y, weights=weight))
 
 

@@ -122,7 +122,7 @@ class LinearProblem:
                 f"{found.nit} steps did not bring the gradient to {tol:g} of its size "
                 "at the start. Raise max_iter, tol or alpha."
             )
-            warnings.warn(msg, ConvergenceWarning, stacklevel=3)
+            warnings.warn(msg, ConvergenceWarning, stacklevel=4)
         return found.x, int(found.nit)
 
     def predict(self, turned) -> np.ndarray:

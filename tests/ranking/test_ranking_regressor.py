@@ -243,3 +243,9 @@ def test_it_clones_pickles_and_goes_through_a_model_file(families, tmp_path):
     assert_array_equal(clone(stack).fit(X, y).predict(X), expected)
     loaded = load_model(save_model(stack, tmp_path / "stack.clapstack"))
     assert_array_equal(loaded.predict(X), expected)
+
+
+def test_warnings_point_at_the_caller(data):
+    with pytest.warns(ConvergenceWarning) as caught:
+        RankingRegressor(max_iter=1).fit(*data)
+    assert {warning.filename for warning in caught} == {__file__}
