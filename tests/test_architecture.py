@@ -46,6 +46,7 @@ MAY_IMPORT = {
         "metrics",
     },
     "ranking": {"families", "_linalg", "calibration", "stacking"},
+    "tuning": {"families", "stacking"},
     "datasets": {"audio", "metrics"},
     "systems": {"families", "features", "agreement", "stacking"},
     "distributed": {"families", "pairs", "store", "streaming"},
@@ -152,6 +153,7 @@ def test_every_public_name_is_importable(name):
         "clapstack.stacking",
         "clapstack.streaming",
         "clapstack.systems",
+        "clapstack.tuning",
     ],
 )
 def test_public_names_are_sorted_and_exist(module):
