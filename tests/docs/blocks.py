@@ -36,6 +36,7 @@ NOT_RUN = {
     " -m venv": "makes an environment; .ci/run does",
     "pip install": "installs; .ci/run does",
     "pip download": "needs a network",
+    ".ci/matrix": "makes environments, which takes minutes",
     "pytest": "runs these very tests",
     "ruff": "a step of .ci/run",
     "mypy": "a step of .ci/run",
