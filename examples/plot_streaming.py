@@ -62,7 +62,7 @@ def streamed(rows):
 
 train, test = slice(0, 2000), slice(2000, None)
 table = streamed(train)
-in_memory = pd.DataFrame(table[:], columns=table.columns)
+in_memory = pd.DataFrame(table.rows(slice(None)), columns=table.columns)
 print(table.shape, f"{in_memory.to_numpy().nbytes / 1e6:.1f} MB in memory")
 
 # %%
@@ -76,7 +76,7 @@ def pipeline():
 
 from_disk = pipeline().fit(table, y[train]).predict(streamed(test))
 held = streamed(test)
-frame = pd.DataFrame(held[:], columns=held.columns)
+frame = pd.DataFrame(held.rows(slice(None)), columns=held.columns)
 whole = pipeline().set_output(transform="pandas")
 from_memory = whole.fit(in_memory, y[train]).predict(frame)
 print(f"SRCC {srcc(y[test], from_disk):.3f}")
