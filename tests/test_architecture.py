@@ -16,6 +16,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path
 # Who may import whom; a part may always import itself and the foundations.
 FOUNDATIONS = {
     "_batched",
+    "_frames",
     "_optional",
     "_pair",
     "_ranks",
@@ -46,6 +47,7 @@ MAY_IMPORT = {
         "metrics",
     },
     "ranking": {"families", "_linalg", "calibration", "stacking"},
+    "tuning": {"families", "stacking"},
     "datasets": {"audio", "metrics"},
     "systems": {"families", "features", "agreement", "stacking"},
     "distributed": {"families", "pairs", "store", "streaming"},
@@ -152,6 +154,7 @@ def test_every_public_name_is_importable(name):
         "clapstack.stacking",
         "clapstack.streaming",
         "clapstack.systems",
+        "clapstack.tuning",
     ],
 )
 def test_public_names_are_sorted_and_exist(module):
