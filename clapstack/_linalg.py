@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.linalg import cholesky, eigh, qr, solve_triangular
 from scipy.sparse.linalg import eigsh
 from sklearn.utils import check_random_state
 
@@ -272,9 +272,10 @@ def block_lanczos(
         vectors per component, is not enough.
     """
     start = check_random_state(random_state).uniform(-1.0, 1.0, (size, width))
-    first = np.linalg.qr(start)[0].astype(dtype)
-    tables = [_Basis(first) for _ in range(n_tables)]
-    for step in range(1, min(size // 2, 12 * n_components) // width):
+    first = _thin_qr(start)[0].astype(dtype)
+    n_steps = min(size // 2, 12 * n_components) // width
+    tables = [_Basis(first, n_steps * width) for _ in range(n_tables)]
+    for step in range(1, n_steps):
         images = product([table.last for table in tables])
         for table, image in zip(tables, images, strict=True):
             table.extend(image)
@@ -288,21 +289,23 @@ def block_lanczos(
 class _Basis:
     """An orthogonal basis, and what the matrix does within it."""
 
-    def __init__(self, first):
-        self._blocks = [first]
+    def __init__(self, first, most):
+        # Room that is not used takes no memory; vectors are rows there.
+        self._room = np.empty((most, len(first)), first.dtype)
+        self._room[: first.shape[1]] = first.T
+        self._size = self._width = first.shape[1]
         self._projected = np.zeros((0, 0))
         self._beyond = np.zeros((0, 0))
 
     @property
     def last(self):
-        return self._blocks[-1]
+        return self._room[self._size - self._width : self._size].T
 
     def extend(self, image):
         """Add the part of ``matrix @ last`` that the basis does not hold."""
-        basis = np.hstack(self._blocks)
-        width = image.shape[1]
+        basis = self._room[: self._size].T
         inside = basis.T @ image
-        new, beyond = np.linalg.qr(image - basis @ inside)
+        new, beyond = _thin_qr(image - basis @ inside)
         # Again, for what is left of a block may be small, and then far from orthogonal;
         # a turn that takes off little was the last one needed.
         for _ in range(2):
@@ -310,26 +313,26 @@ class _Basis:
             beyond = factor @ beyond
             if np.abs(np.diag(factor)).min() > _KEPT:
                 break
-        projected = np.zeros((basis.shape[1], basis.shape[1]))
-        known = basis.shape[1] - width
+        projected = np.zeros((self._size, self._size))
+        known = self._size - self._width
         projected[:known, :known] = self._projected
         projected[:, known:] = inside
         projected[known:, :] = inside.T
         projected[known:, known:] = (inside[known:] + inside[known:].T) / 2.0
         self._projected = projected
         self._beyond = beyond
-        self._blocks.append(new.astype(image.dtype))
+        self._room[self._size : self._size + self._width] = new.T
+        self._size += self._width
 
     def is_done(self, n_components, tolerance):
         values, vectors = self._eigen(n_components)
-        width = self._beyond.shape[1]
-        residual = np.linalg.norm(self._beyond @ vectors[-width:], axis=0)
+        residual = np.linalg.norm(self._beyond @ vectors[-self._width :], axis=0)
         return residual.max() <= tolerance * values[0]
 
     def vectors(self, n_components, tolerance):
         values, vectors = self._eigen(n_components)
         keep = values > tolerance * values[0]
-        basis = np.hstack(self._blocks[:-1])
+        basis = self._room[: len(vectors)].T
         return fix_signs(basis @ vectors[:, keep].astype(basis.dtype))
 
     def _eigen(self, n_components):
@@ -337,11 +340,16 @@ class _Basis:
         return values[::-1][:n_components], vectors[:, ::-1][:, :n_components]
 
 
+def _thin_qr(block):
+    # That of NumPy is several times slower for single precision.
+    return qr(block, mode="economic", overwrite_a=True, check_finite=False)
+
+
 def _orthonormal(block):
     """Return the factors of ``block = Q @ R``, given columns of about unit length."""
     gram = block.T @ block
     if np.abs(gram - np.eye(len(gram))).max() * len(gram) > _NEARLY_ORTHONORMAL:
-        return np.linalg.qr(block)
+        return _thin_qr(block)
     factor = cholesky(gram)
     inverse = solve_triangular(factor, np.eye(len(gram), dtype=block.dtype))
     return block @ inverse, factor
@@ -389,10 +397,9 @@ class ShiftedRows:
         n_rows = len(range(*rows.indices(self.shape[0])))
         out = np.empty((n_rows, self.shape[1]))
         for where, values in self._parts(rows):
-            if isinstance(where, slice):
-                np.subtract(values, self.shift[where], out=out[:, where])
-            else:
-                out[:, where] = values - self.shift[where]
+            # Converted first: a difference of mixed precision takes longer.
+            out[:, where] = values
+            out[:, where] -= self.shift[where]
         return out
 
     def blocks(self, within: int) -> Iterator[tuple[slice, np.ndarray]]:
