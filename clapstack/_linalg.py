@@ -223,7 +223,7 @@ def leading_right_singular_vectors(X, columns, n_components, random_state=0):
             random_state=random_state,
         )
         if found is not None:
-            return found[0]
+            return found[0][0]
     table = StandardizedTable(X, columns=columns, standardize=False)
     return table.right_singular_vectors(n_components, random_state)
 
@@ -266,10 +266,12 @@ def block_lanczos(
 
     Returns
     -------
-    vectors : list of ndarray of shape (size, k), or None
-        One per table, the sign of each such that its largest entry is positive, without
-        those of values below `tolerance`. None if a basis of half the size, or of 12
-        vectors per component, is not enough.
+    found : list of (vectors, coordinates), or None
+        One per table. `vectors`, of shape (size, k), have signs such that the largest
+        entry of each is positive, without those of values below `tolerance`.
+        `coordinates`, of shape (n_basis, k), make them of the blocks that `product`
+        took, joined. None if a basis of half the size, or of 12 vectors per component,
+        is not enough.
     """
     start = check_random_state(random_state).uniform(-1.0, 1.0, (size, width))
     first = _thin_qr(start)[0].astype(dtype)
@@ -333,7 +335,10 @@ class _Basis:
         values, vectors = self._eigen(n_components)
         keep = values > tolerance * values[0]
         basis = self._room[: len(vectors)].T
-        return fix_signs(basis @ vectors[:, keep].astype(basis.dtype))
+        coordinates = vectors[:, keep].astype(basis.dtype)
+        found = basis @ coordinates
+        signs = largest_signs(found)
+        return found * signs, coordinates * signs
 
     def _eigen(self, n_components):
         values, vectors = np.linalg.eigh(self._projected)
@@ -357,8 +362,13 @@ def _orthonormal(block):
 
 def fix_signs(vectors):
     """Turn each column so that its entry of largest magnitude is positive."""
+    return vectors * largest_signs(vectors)
+
+
+def largest_signs(vectors):
+    """Return the sign of each column's entry of largest magnitude."""
     largest = np.abs(vectors).argmax(axis=0)
-    return vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+    return np.sign(vectors[largest, np.arange(vectors.shape[1])])
 
 
 class ShiftedRows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -13,7 +14,7 @@ from clapstack._linalg import (
     block_lanczos,
     matmul,
 )
-from clapstack._tables import read_table, row_slices
+from clapstack._tables import as_slice, read_table, row_slices
 from clapstack.stacking._gram import CellSums, FoldColumns, FoldWeights, have_cells
 
 # From this size on, the compression is iterated for, without a Gram matrix.
@@ -74,6 +75,21 @@ class Compressor:
         return out
 
 
+class Compression(NamedTuple):
+    """What one fold's trees are fitted on.
+
+    Attributes
+    ----------
+    compressor : Compressor
+        Fitted on the training rows.
+    train : ndarray of shape (n_train, n_components), dtype float32, or None
+        Compressed training rows, where fitting has computed them.
+    """
+
+    compressor: Compressor
+    train: np.ndarray | None
+
+
 def fit_compressors(X, columns, folds, n_components):
     """Fit a compressor on the training rows of every fold.
 
@@ -93,25 +109,26 @@ def fit_compressors(X, columns, folds, n_components):
 
     Returns
     -------
-    compressors : list of Compressor
+    compressions : list of Compression
         One per fold.
     """
     smallest = min(len(columns), *(len(fold.train) for fold in folds))
     if smallest >= max(_LARGE, 8 * n_components) and have_cells(folds):
-        compressors = _fit_together(X, columns, folds, n_components)
-        if compressors is not None:
-            return compressors
+        compressions = _fit_together(X, columns, folds, n_components)
+        if compressions is not None:
+            return compressions
     return [_fit_alone(X, columns, fold, n_components) for fold in folds]
 
 
 def _fit_alone(X, columns, fold, n_components):
     table = StandardizedTable(X, rows=fold.train, columns=columns, weight=fold.weight)
     vectors = table.right_singular_vectors(n_components)
-    return _compressor(columns, vectors, table.mean, table.scale)
+    compressor = _compressor(columns, vectors, table.mean, table.scale)
+    return Compression(compressor, None)
 
 
 def _fit_together(X, columns, folds, n_components):
-    """Return one compressor per fold, or None if the iteration does not converge."""
+    """Return one compression per fold, or None if the iteration does not converge."""
     rows = ShiftedRows(X, columns)
     weights = FoldWeights(X.shape[0], folds)
     sums = CellSums(rows.shape[1], len(folds), folds[0].targets.shape[1])
@@ -120,8 +137,9 @@ def _fit_together(X, columns, folds, n_components):
             block, weights.base[where], weights.cell[where], weights.targets[where]
         )
     seen = [FoldColumns(sums, number, rows, fold) for number, fold in enumerate(folds)]
+    product = _Product(rows, weights, seen, [fold.train for fold in folds])
     found = block_lanczos(
-        _Product(rows, weights, seen),
+        product,
         rows.shape[1],
         n_components,
         n_tables=len(folds),
@@ -132,19 +150,24 @@ def _fit_together(X, columns, folds, n_components):
     if found is None:
         return None
     return [
-        _compressor(columns, vectors, fold.mean + rows.shift, fold.scale)
-        for vectors, fold in zip(found, seen, strict=True)
+        Compression(
+            _compressor(columns, vectors, fold.mean + rows.shift, fold.scale),
+            product.rows_along(number, coordinates),
+        )
+        for number, (fold, (vectors, coordinates)) in enumerate(
+            zip(seen, found, strict=True)
+        )
     ]
 
 
 class _Product:
     """Multiply a block per fold by the standardised table of the fold, and back.
 
-    The table in units of its columns, float32, is kept if it is not too large, and is
-    otherwise read anew for each product.
+    The table in units of its columns, float32, is kept if it is not too large, and so
+    are the training rows along the blocks; it is otherwise read anew for each product.
     """
 
-    def __init__(self, rows, weights, folds):
+    def __init__(self, rows, weights, folds, train):
         self._rows = rows
         self._weights = weights
         self._inverse = [
@@ -152,26 +175,46 @@ class _Product:
             for fold in folds
         ]
         self._mean = [(fold.mean / rows.unit).astype(np.float32) for fold in folds]
+        self._train = train
+        self._along: list[list] = [[] for _ in folds]
         self._held = None
         if 4 * rows.shape[0] * rows.shape[1] <= _HELD_BYTES:
             self._held = list(self._parts())
 
     def _parts(self):
-        """Yield rows of one cell, its number, and the weights of the rows."""
+        """Yield rows of one cell: their numbers, the cell, weights and values."""
+        inverse = (1.0 / self._rows.unit).astype(np.float32)
         for cut in row_slices(self._rows.shape[0], _PRODUCT_ROWS):
-            cells = self._weights.cell[cut]
+            part = np.empty((cut.stop - cut.start, self._rows.shape[1]), np.float32)
+            cells, base = self._weights.cell[cut], self._weights.base[cut]
             order = np.argsort(cells, kind="stable")
             place = np.empty_like(order)
             place[order] = np.arange(len(order))
-            part = np.empty((len(cells), self._rows.shape[1]), np.float32)
             for where, block in self._rows.blocks_of(cut):
                 here = slice(where.start - cut.start, where.stop - cut.start)
-                part[place[here]] = block / self._rows.unit
-            base = self._weights.base[cut][order].astype(np.float32)
-            bounds = np.searchsorted(cells[order], np.arange(cells.max() + 2))
+                part[place[here]] = block.astype(np.float32) * inverse
             for cell in np.unique(cells):
-                inside = slice(bounds[cell], bounds[cell + 1])
-                yield part[inside], cell, base[inside, np.newaxis]
+                inside = np.flatnonzero(cells[order] == cell)
+                used = order[inside]
+                weight = base[used].astype(np.float32)[:, np.newaxis]
+                yield cut.start + used, cell, weight, part[as_slice(inside)]
+
+    def rows_along(self, number, coordinates):
+        """Return the training rows of a fold along a combination of all blocks.
+
+        None if the table was not kept.
+        """
+        if self._held is None:
+            return None
+        out = np.zeros((self._rows.shape[0], coordinates.shape[1]), np.float32)
+        first = 0
+        for block in self._along[number]:
+            last = first + block[0].shape[1]
+            inside = [part for part in self._held if part[1] != number]
+            for (numbers, *_), left in zip(inside, block, strict=True):
+                out[numbers] += left @ coordinates[first:last]
+            first = last
+        return out[self._train[number]]
 
     def __call__(self, blocks):
         width = blocks[0].shape[1]
@@ -183,16 +226,21 @@ class _Product:
         # Rows, not columns: BLAS takes the product back up to a fifth faster that way.
         out = [np.zeros(block.shape[::-1], block.dtype) for block in blocks]
         totals = [np.zeros(width, np.float32) for _ in blocks]
-        for part, cell, base in self._held or self._parts():
+        along = [[] for _ in blocks]
+        for _, cell, base, part in self._held or self._parts():
             inside = [number for number in range(len(blocks)) if number != cell]
             joined = np.hstack([right[number] for number in inside])
             left = part @ joined - np.hstack([offsets[number] for number in inside])
-            left *= base
-            back, total = left.T @ part, left.sum(axis=0)
+            weighted = left * base
+            back, total = weighted.T @ part, weighted.sum(axis=0)
             for place, number in enumerate(inside):
                 own = slice(place * width, (place + 1) * width)
                 out[number] += back[own]
                 totals[number] += total[own]
+                along[number].append(left[:, own])
+        if self._held is not None:
+            for number, block in enumerate(along):
+                self._along[number].append(block)
         return [
             (one - np.outer(total, mean)).T * inverse[:, np.newaxis]
             for one, mean, total, inverse in zip(
