@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 from scipy.linalg import cholesky, eigh, qr, solve_triangular
@@ -11,12 +12,14 @@ from sklearn.utils import check_random_state
 
 from clapstack._tables import column_reader, read_table, row_slices
 
+Block: TypeAlias = "tuple[slice, np.ndarray]"
+
 # One chunk in float64 holds about 32 MB: large enough for BLAS, small beside any table.
 _CHUNK_ELEMENTS = 1 << 22
 # From this size on, singular vectors are iterated for, without a Gram matrix.
 _LARGE = 1024
-# A block that is gone over several times stays in the processor's cache at 6 MB.
-_BLOCK_ELEMENTS = 3 << 18
+# A block that is gone over several times stays in a core's own cache at 1 MB.
+_BLOCK_ELEMENTS = 1 << 17
 _SAMPLE_ROWS = 512
 # A block that kept this part of its length is orthogonal to the basis to rounding.
 _KEPT = 0.7
@@ -209,10 +212,10 @@ def leading_right_singular_vectors(X, columns, n_components, random_state=0):
         rows.shift = np.zeros(len(columns))
 
         def product(blocks):
-            out = np.zeros_like(blocks[0])
+            out = np.zeros(blocks[0].shape[::-1])
             for _, block in rows.blocks(X.shape[0]):
-                out += block.T @ (block @ blocks[0])
-            return [out]
+                out += (block @ blocks[0]).T @ block
+            return [out.T]
 
         found = block_lanczos(
             product,
@@ -398,32 +401,42 @@ class ShiftedRows:
         self._parts = column_reader(X, columns)
         self.shift = np.zeros(self.shape[1])
         sample = self.read(slice(0, None, max(1, self.shape[0] // _SAMPLE_ROWS)))
-        self.shift = sample.mean(axis=0)
+        # Representable, so that single precision rounds a difference once.
+        self.shift = sample.mean(axis=0).astype(X.dtype).astype(np.float64)
         spread = sample.std(axis=0)
         self.unit = np.where(spread > 0, spread, 1.0)
 
     def read(self, rows: slice) -> np.ndarray:
         """Return rows less the shift, of shape (n_rows, n_columns), float64."""
         n_rows = len(range(*rows.indices(self.shape[0])))
-        out = np.empty((n_rows, self.shape[1]))
+        return self._read(rows, np.empty((n_rows, self.shape[1])))
+
+    def _read(self, rows, out):
+        shift = self.shift.astype(out.dtype)
         for where, values in self._parts(rows):
-            # Converted first: a difference of mixed precision takes longer.
-            out[:, where] = values
-            out[:, where] -= self.shift[where]
+            if values.dtype == out.dtype or values.dtype == np.float32:
+                # Converted first: a difference of mixed precision takes longer.
+                out[:, where] = values
+                out[:, where] -= shift[where]
+            else:
+                out[:, where] = values - self.shift[where]
         return out
 
-    def blocks(self, within: int) -> Iterator[tuple[slice, np.ndarray]]:
+    def blocks(self, within: int, dtype=np.float64) -> Iterator[Block]:
         """Yield slices of rows and what `read` returns for them, in order.
 
-        No slice crosses a multiple of `within` rows.
+        No slice crosses a multiple of `within` rows. Each block is overwritten by the
+        next.
         """
         for part in row_slices(self.shape[0], within):
-            yield from self.blocks_of(part)
+            yield from self.blocks_of(part, dtype)
 
-    def blocks_of(self, part: slice) -> Iterator[tuple[slice, np.ndarray]]:
+    def blocks_of(self, part: slice, dtype=np.float64) -> Iterator[Block]:
         """Yield the same for the rows of one slice, small enough to stay in cache."""
         step = max(1, _BLOCK_ELEMENTS // max(1, self.shape[1]))
         stop = min(part.stop, self.shape[0])
+        # Memory that is new to the process takes longer to get than to fill.
+        room = np.empty((min(step, stop - part.start), self.shape[1]), dtype)
         for start in range(part.start, stop, step):
             rows = slice(start, min(start + step, stop))
-            yield rows, self.read(rows)
+            yield rows, self._read(rows, room[: rows.stop - start])

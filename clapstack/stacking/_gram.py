@@ -234,20 +234,18 @@ class FamilyGrams:
         """Return the sums, with Gram matrices of some cells."""
         n_folds, n_targets = self.weights.means.shape
         sums = CellSums(self.rows.shape[1], n_folds, n_targets, cells)
-        root = np.sqrt(self.weights.base)[:, np.newaxis]
+        root = np.sqrt(self.weights.base).astype(np.float32)[:, np.newaxis]
+        inverse = (1.0 / self.rows.unit).astype(np.float32)
         held = np.empty((_UPDATE_ROWS, self.rows.shape[1]), np.float32)
         first = 0
         for where, block in self.rows.blocks(_UPDATE_ROWS):
             if where.stop > first + _UPDATE_ROWS:
                 sums.add_gram(held, self.weights.cell[first : first + _UPDATE_ROWS])
                 first += _UPDATE_ROWS
-            scale = root[where] / self.rows.unit
-            np.multiply(
-                block,
-                scale,
-                out=held[where.start - first : where.stop - first],
-                casting="same_kind",
-            )
+            scaled = held[where.start - first : where.stop - first]
+            scaled[:] = block
+            scaled *= inverse
+            scaled *= root[where]
             sums.add(
                 block,
                 self.weights.base[where],
