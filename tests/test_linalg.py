@@ -9,7 +9,7 @@ from clapstack._linalg import (
     block_lanczos,
     leading_right_singular_vectors,
 )
-from clapstack.stacking import _boosting
+from clapstack.stacking import _boosting, _product
 from clapstack.stacking._boosting import fit_compressors
 from clapstack.stacking._folds import Fold
 
@@ -105,8 +105,8 @@ def test_large_tables_are_read_anew_with_the_same_result(table, monkeypatch):
         targets = np.zeros((len(train), 1))
         folds.append(Fold(train, None, targets, test, None, None))
     held = _boosting._fit_together(X, np.arange(120), folds, 3)
-    monkeypatch.setattr(_boosting, "_HELD_BYTES", 0)
-    monkeypatch.setattr(_boosting, "_PRODUCT_ROWS", 31)
+    monkeypatch.setattr(_product, "_HELD_BYTES", 0)
+    monkeypatch.setattr(_product, "_PRODUCT_ROWS", 31)
     anew = _boosting._fit_together(X, np.arange(120), folds, 3)
     for one, other in zip(held, anew, strict=True):
         found, expected = (c.compressor.transform(X) for c in (one, other))

@@ -14,18 +14,17 @@ from clapstack._linalg import (
     block_lanczos,
     matmul,
 )
-from clapstack._tables import as_slice, read_table, row_slices
-from clapstack.stacking._gram import CellSums, FoldColumns, FoldWeights, have_cells
+from clapstack._tables import read_table, row_slices
+from clapstack.stacking._gram import FoldWeights, columns_of_folds, have_cells
+from clapstack.stacking._product import FoldProduct
 
 # From this size on, the compression is iterated for, without a Gram matrix.
 _LARGE = 1024
 # What float32 work can reach is 3e-7. Here the vectors hold 99.96 % or more of the sum
 # of squares that the exact ones hold, and rounding moves them no more than those.
 _TOLERANCE = 1e-3
-_PRODUCT_ROWS = 4096
 # Of 11,064 columns they take 45 MB.
 _TRANSFORMED_ROWS = 1024
-_HELD_BYTES = 1 << 30
 
 
 def make_boosting():
@@ -131,13 +130,8 @@ def _fit_together(X, columns, folds, n_components):
     """Return one compression per fold, or None if the iteration does not converge."""
     rows = ShiftedRows(X, columns)
     weights = FoldWeights(X.shape[0], folds)
-    sums = CellSums(rows.shape[1], len(folds), folds[0].targets.shape[1])
-    for where, block in rows.blocks(rows.shape[0]):
-        sums.add(
-            block, weights.base[where], weights.cell[where], weights.targets[where]
-        )
-    seen = [FoldColumns(sums, number, rows, fold) for number, fold in enumerate(folds)]
-    product = _Product(rows, weights, seen, [fold.train for fold in folds])
+    seen = columns_of_folds(rows, weights, folds)
+    product = FoldProduct(rows, weights, seen, folds)
     found = block_lanczos(
         product,
         rows.shape[1],
@@ -158,98 +152,6 @@ def _fit_together(X, columns, folds, n_components):
             zip(seen, found, strict=True)
         )
     ]
-
-
-class _Product:
-    """Multiply a block per fold by the standardised table of the fold, and back.
-
-    The table in units of its columns, float32, is kept if it is not too large, and so
-    are the training rows along the blocks; it is otherwise read anew for each product.
-    """
-
-    def __init__(self, rows, weights, folds, train):
-        self._rows = rows
-        self._weights = weights
-        self._inverse = [
-            np.where(fold.varying, rows.unit / fold.scale, 0.0).astype(np.float32)
-            for fold in folds
-        ]
-        self._mean = [(fold.mean / rows.unit).astype(np.float32) for fold in folds]
-        self._train = train
-        self._along: list[list] = [[] for _ in folds]
-        self._held = None
-        if 4 * rows.shape[0] * rows.shape[1] <= _HELD_BYTES:
-            self._held = list(self._parts())
-
-    def _parts(self):
-        """Yield rows of one cell: their numbers, the cell, weights and values."""
-        inverse = (1.0 / self._rows.unit).astype(np.float32)
-        for cut in row_slices(self._rows.shape[0], _PRODUCT_ROWS):
-            part = np.empty((cut.stop - cut.start, self._rows.shape[1]), np.float32)
-            cells, base = self._weights.cell[cut], self._weights.base[cut]
-            order = np.argsort(cells, kind="stable")
-            place = np.empty_like(order)
-            place[order] = np.arange(len(order))
-            for where, block in self._rows.blocks_of(cut, np.float32):
-                block *= inverse
-                # Row by row: an assignment to rows in any order takes longer.
-                here = place[where.start - cut.start : where.stop - cut.start]
-                for row, to in zip(block, here, strict=True):
-                    part[to] = row
-            for cell in np.unique(cells):
-                inside = np.flatnonzero(cells[order] == cell)
-                used = order[inside]
-                weight = base[used].astype(np.float32)[:, np.newaxis]
-                yield cut.start + used, cell, weight, part[as_slice(inside)]
-
-    def rows_along(self, number, coordinates):
-        """Return the training rows of a fold along a combination of all blocks.
-
-        None if the table was not kept.
-        """
-        if self._held is None:
-            return None
-        out = np.zeros((self._rows.shape[0], coordinates.shape[1]), np.float32)
-        first = 0
-        for block in self._along[number]:
-            last = first + block[0].shape[1]
-            inside = [part for part in self._held if part[1] != number]
-            for (numbers, *_), left in zip(inside, block, strict=True):
-                out[numbers] += left @ coordinates[first:last]
-            first = last
-        return out[self._train[number]]
-
-    def __call__(self, blocks):
-        width = blocks[0].shape[1]
-        right = [
-            block * inverse[:, np.newaxis]
-            for block, inverse in zip(blocks, self._inverse, strict=True)
-        ]
-        offsets = [mean @ one for mean, one in zip(self._mean, right, strict=True)]
-        # Rows, not columns: BLAS takes the product back up to a fifth faster that way.
-        out = [np.zeros(block.shape[::-1], block.dtype) for block in blocks]
-        totals = [np.zeros(width, np.float32) for _ in blocks]
-        along = [[] for _ in blocks]
-        for _, cell, base, part in self._held or self._parts():
-            inside = [number for number in range(len(blocks)) if number != cell]
-            joined = np.hstack([right[number] for number in inside])
-            left = part @ joined - np.hstack([offsets[number] for number in inside])
-            weighted = left * base
-            back, total = weighted.T @ part, weighted.sum(axis=0)
-            for place, number in enumerate(inside):
-                own = slice(place * width, (place + 1) * width)
-                out[number] += back[own]
-                totals[number] += total[own]
-                along[number].append(left[:, own])
-        if self._held is not None:
-            for number, block in enumerate(along):
-                self._along[number].append(block)
-        return [
-            (one - np.outer(total, mean)).T * inverse[:, np.newaxis]
-            for one, mean, total, inverse in zip(
-                out, self._mean, totals, self._inverse, strict=True
-            )
-        ]
 
 
 def _compressor(columns, vectors, mean, scale):
