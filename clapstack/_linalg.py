@@ -310,14 +310,7 @@ class _Basis:
         """Add the part of ``matrix @ last`` that the basis does not hold."""
         basis = self._room[: self._size].T
         inside = basis.T @ image
-        new, beyond = _thin_qr(image - basis @ inside)
-        # Again, for what is left of a block may be small, and then far from orthogonal;
-        # a turn that takes off little was the last one needed.
-        for _ in range(2):
-            new, factor = _orthonormal(new - basis @ (basis.T @ new))
-            beyond = factor @ beyond
-            if np.abs(np.diag(factor)).min() > _KEPT:
-                break
+        new, beyond = next_block(image - basis @ inside, basis)
         projected = np.zeros((self._size, self._size))
         known = self._size - self._width
         projected[:known, :known] = self._projected
@@ -346,6 +339,34 @@ class _Basis:
     def _eigen(self, n_components):
         values, vectors = np.linalg.eigh(self._projected)
         return values[::-1][:n_components], vectors[:, ::-1][:, :n_components]
+
+
+def next_block(block, basis):
+    """Return the factors of a block by an orthonormal one, orthogonal to a basis.
+
+    Parameters
+    ----------
+    block : ndarray of shape (size, width)
+        Vectors that are about orthogonal to the basis.
+    basis : ndarray of shape (size, n_vectors)
+        Orthonormal vectors.
+
+    Returns
+    -------
+    new : ndarray of shape (size, width)
+        Orthonormal vectors, orthogonal to those of the basis to rounding.
+    factor : ndarray of shape (width, width)
+        The block is ``new @ factor``, to rounding.
+    """
+    new, product = _thin_qr(block)
+    # Again, for what is left of a block may be small, and then far from orthogonal;
+    # a turn that takes off little was the last one needed.
+    for _ in range(2):
+        new, factor = _orthonormal(new - basis @ (basis.T @ new))
+        product = factor @ product
+        if np.abs(np.diag(factor)).min() > _KEPT:
+            break
+    return new, product
 
 
 def _thin_qr(block):

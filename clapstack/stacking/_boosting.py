@@ -131,7 +131,7 @@ def _fit_together(X, columns, folds, n_components):
     rows = ShiftedRows(X, columns)
     weights = FoldWeights(X.shape[0], folds)
     seen = columns_of_folds(rows, weights, folds)
-    product = FoldProduct(rows, weights, seen, folds)
+    product = FoldProduct(rows, weights, seen, along=True)
     found = block_lanczos(
         product,
         rows.shape[1],
@@ -143,15 +143,15 @@ def _fit_together(X, columns, folds, n_components):
     )
     if found is None:
         return None
-    return [
-        Compression(
-            _compressor(columns, vectors, fold.mean + rows.shift, fold.scale),
-            product.rows_along(number, coordinates),
-        )
-        for number, (fold, (vectors, coordinates)) in enumerate(
-            zip(seen, found, strict=True)
-        )
-    ]
+    compressions = []
+    for number, (vectors, coordinates) in enumerate(found):
+        mean = seen[number].mean + rows.shift
+        compressor = _compressor(columns, vectors, mean, seen[number].scale)
+        train = product.rows_along(number, coordinates)
+        if train is not None:
+            train = train[folds[number].train]
+        compressions.append(Compression(compressor, train))
+    return compressions
 
 
 def _compressor(columns, vectors, mean, scale):

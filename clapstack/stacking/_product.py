@@ -8,17 +8,18 @@ from clapstack._tables import as_slice, row_slices
 
 # Rows that are put in the order of their cells at once.
 _PRODUCT_ROWS = 4096
-# Blocks of 512 kB stay in a core's own cache while few columns are multiplied by them.
-_CACHED_ELEMENTS = 1 << 17
-_FEW_COLUMNS = 32
+# OpenBLAS multiplies by few columns without making a copy of the block first if that
+# takes at most a million multiplications, and then in little more than half the time.
+_UNPACKED = 960_000
+_FEW_COLUMNS = 16
 _HELD_BYTES = 1 << 30
 
 
 class FoldProduct:
     """Multiply a block per fold by the standardised table of the fold, and back.
 
-    The table in units of its columns, float32, is kept if it is not too large, and so
-    are the training rows along the blocks; it is otherwise read anew for each product.
+    The table in units of its columns, float32, is kept if it is not too large; it is
+    otherwise read anew for each product.
 
     Parameters
     ----------
@@ -28,11 +29,12 @@ class FoldProduct:
         Weights and cells of the rows.
     columns : list of FoldColumns
         The columns as each fold sees them.
-    folds : list of Fold
-        The folds.
+    along : bool, default=False
+        Whether to keep the rows along all blocks, if the table is kept, for
+        `rows_along`.
     """
 
-    def __init__(self, rows, weights, columns, folds):
+    def __init__(self, rows, weights, columns, *, along=False):
         self._rows = rows
         self._weights = weights
         self._inverse = [
@@ -40,11 +42,11 @@ class FoldProduct:
             for fold in columns
         ]
         self._mean = [(fold.mean / rows.unit).astype(np.float32) for fold in columns]
-        self._train = [fold.train for fold in folds]
-        self._along: list[list] = [[] for _ in folds]
+        self._along: list[list] = [[] for _ in columns]
         self._held = None
         if fits(*rows.shape):
             self._held = list(self._parts())
+        self._keeps = along and self._held is not None
 
     def _parts(self):
         """Yield rows of one cell: their numbers, the cell, weights and values."""
@@ -68,11 +70,11 @@ class FoldProduct:
                 yield cut.start + used, cell, weight, part[as_slice(inside)]
 
     def rows_along(self, number, coordinates):
-        """Return the training rows of a fold along a combination of all blocks.
+        """Return rows along a combination of all blocks of a fold.
 
-        None if the table was not kept.
+        Those that the fold does not learn from are zero. None if they were not kept.
         """
-        if self._held is None:
+        if not self._keeps:
             return None
         out = np.zeros((self._rows.shape[0], coordinates.shape[1]), np.float32)
         first = 0
@@ -82,7 +84,7 @@ class FoldProduct:
             for (numbers, *_), left in zip(inside, block, strict=True):
                 out[numbers] += left @ coordinates[first:last]
             first = last
-        return out[self._train[number]]
+        return out
 
     def __call__(self, blocks):
         """Return ``A.T @ A @ block`` for the table ``A`` of each fold.
@@ -117,7 +119,7 @@ class FoldProduct:
                 out[number] += back[own]
                 totals[number] += total[own]
                 along[number].append(left[:, own])
-        if self._held is not None:
+        if self._keeps:
             for number, block in enumerate(along):
                 self._along[number].append(block)
         return [
@@ -137,7 +139,7 @@ def _there_and_back(part, right, offset, base):
     """Return rows along columns, and their weighted sums times the rows and alone."""
     step = len(part)
     if right.shape[1] <= _FEW_COLUMNS:
-        step = max(1, _CACHED_ELEMENTS // part.shape[1])
+        step = max(1, _UNPACKED // right.size)
     left = np.empty((len(part), right.shape[1]), np.float32)
     back = np.zeros(right.shape[::-1], np.float32)
     total = np.zeros(right.shape[1], np.float32)
