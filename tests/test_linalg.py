@@ -119,9 +119,7 @@ def test_small_tables_are_compressed_fold_by_fold(table):
     fold = Fold(np.arange(100), None, targets, np.arange(100, 150), None, None)
     (found,) = fit_compressors(table, np.arange(120), [fold], 3)
     expected = _boosting._fit_alone(table, np.arange(120), fold, 3)
-    assert_array_equal(
-        found.compressor.projection, expected.compressor.projection
-    )
+    assert_array_equal(found.compressor.projection, expected.compressor.projection)
 
 
 def test_default_tolerance_keeps_what_the_exact_vectors_hold():

@@ -244,8 +244,7 @@ class FamilyGrams:
         """Return the sums, with Gram matrices of some cells."""
         n_folds, n_targets = self.weights.means.shape
         sums = CellSums(self.rows.shape[1], n_folds, n_targets, cells)
-        root = np.sqrt(self.weights.base).astype(np.float32)[:, np.newaxis]
-        inverse = (1.0 / self.rows.unit).astype(np.float32)
+        root = np.sqrt(self.weights.base)[:, np.newaxis]
         held = np.empty((_UPDATE_ROWS, self.rows.shape[1]), np.float32)
         first = 0
         for where, block in self.rows.blocks(_UPDATE_ROWS):
@@ -253,8 +252,7 @@ class FamilyGrams:
                 sums.add_gram(held, self.weights.cell[first : first + _UPDATE_ROWS])
                 first += _UPDATE_ROWS
             scaled = held[where.start - first : where.stop - first]
-            scaled[:] = block
-            scaled *= inverse
+            np.multiply(block, 1.0 / self.rows.unit, out=scaled, casting="same_kind")
             scaled *= root[where]
             sums.add(
                 block,

@@ -50,7 +50,10 @@ class KrylovSolver:
         self.systems = RidgeSystems(rows, weights, seen, folds)
         self._product = FoldProduct(rows, weights, seen)
         self._right = [self.systems.right(number) for number in range(len(folds))]
-        self._spaces = [_Space(right) for right in self._right]
+        self._spaces = [
+            _Space(right, columns.varying)
+            for right, columns in zip(self._right, seen, strict=True)
+        ]
 
     def fit(self, alphas, criterion):
         """Return ``members[target][fold]``.
@@ -65,13 +68,14 @@ class KrylovSolver:
         chosen = np.repeat(alphas[-1:], n_targets)
         if len(alphas) > 1:
             # The smallest penalty needs the largest space.
-            self._grow(self.systems.penalties(every, chosen), _COMPARED)
+            smallest = self.systems.penalties(every, chosen)
+            self._grow(smallest, np.full(len(self.folds), _COMPARED))
             wanted = self.systems.penalties(every, alphas)
-            solutions = [
-                np.stack([space.solve(np.repeat(one, n_targets)) for one in penalties])
+            by_fold = [
+                [space.solve(np.repeat(one, n_targets)) for one in penalties]
                 for space, penalties in zip(self._spaces, wanted, strict=True)
             ]
-            solutions = np.moveaxis(np.array(solutions), 1, 3)
+            solutions = np.moveaxis(np.array(by_fold), 1, 3)
             held_out = self.systems.held_out(solutions)
             chosen = alphas[choose_alphas(held_out, self.folds, criterion)]
         return self.systems.members(self._exact(chosen), chosen)
@@ -82,20 +86,27 @@ class KrylovSolver:
         apply, right, size = self.systems.equations(every, alphas)
         penalties = self.systems.penalties(every, alphas)
         # No eigenvalue is below the penalty, so this bounds the error of predictions.
-        unit = np.sqrt(penalties.ravel()) * size
+        unit = np.sqrt(penalties) * size.reshape(penalties.shape)
         solution = np.zeros_like(right)
         residual = right
-        error = np.max(np.linalg.norm(residual, axis=0) / unit)
-        while error > _TOLERANCE:
-            self._grow(penalties, max(_COARSE, 0.3 * _TOLERANCE / error))
+        error = _fold_errors(residual, unit)
+        while np.any(error > _TOLERANCE):
+            tolerance = np.where(
+                error > _TOLERANCE,
+                np.maximum(_COARSE, 0.3 * _TOLERANCE / np.maximum(error, _TOLERANCE)),
+                np.inf,
+            )
+            self._grow(penalties, tolerance)
             steps = [
-                space.solve(penalty)
-                for space, penalty in zip(self._spaces, penalties, strict=True)
+                space.solve(penalty) * (wanted < np.inf)
+                for space, penalty, wanted in zip(
+                    self._spaces, penalties, tolerance, strict=True
+                )
             ]
             solution = solution + np.hstack(steps)
             residual = right - apply(solution)
-            before, error = error, np.max(np.linalg.norm(residual, axis=0) / unit)
-            if not error <= max(_LEAST_GAIN * before, _TOLERANCE):
+            before, error = error, _fold_errors(residual, unit)
+            if not np.all(error <= np.maximum(_LEAST_GAIN * before, _TOLERANCE)):
                 raise NotRefinableError
             for space, left in zip(
                 self._spaces, np.split(residual, len(every), axis=1), strict=True
@@ -104,29 +115,37 @@ class KrylovSolver:
         return np.array(np.split(solution, len(every), axis=1))
 
     def _grow(self, penalties, tolerance):
-        """Extend all spaces until they hold solutions to a relative residual."""
+        """Extend each space until it holds solutions to a relative residual of its own.
+
+        A fold that is done waits for the others. Nothing that it holds depends on them,
+        so it does not on the targets of the rows that it leaves out.
+        """
+        waiting = [False] * len(self._spaces)
         while True:
-            left = [
-                space.residual(penalty)
-                for space, penalty in zip(self._spaces, penalties, strict=True)
-            ]
-            worst = max(
-                space.relative(residual)
-                for space, residual in zip(self._spaces, left, strict=True)
-            )
-            if worst <= tolerance:
+            blocks = []
+            for number, space in enumerate(self._spaces):
+                residual = space.residual(penalties[number])
+                worst = space.relative(residual)
+                waiting[number] |= worst <= tolerance[number]
+                if waiting[number]:
+                    blocks.append(np.zeros_like(residual))
+                    continue
+                slow = space.n_tried == _TRIAL_STEPS and worst > _TRIAL_RESIDUAL
+                if slow or space.n_steps == space.most_steps:
+                    raise NotRefinableError
+                blocks.append(space.directions(residual))
+            if all(waiting):
                 return
-            n_steps = self._spaces[0].n_steps
-            slow = n_steps == _TRIAL_STEPS and worst > _TRIAL_RESIDUAL
-            if slow or n_steps == self._spaces[0].most_steps:
-                raise NotRefinableError
-            blocks = [
-                space.directions(residual)
-                for space, residual in zip(self._spaces, left, strict=True)
-            ]
-            images = self._product(blocks)
-            for space, block, image in zip(self._spaces, blocks, images, strict=True):
-                space.add(block, image)
+            # Of one width whoever waits: BLAS rounds each column the same then.
+            for number, image in enumerate(self._product(blocks)):
+                if not waiting[number]:
+                    self._spaces[number].add(blocks[number], image)
+
+
+def _fold_errors(residual, unit):
+    """Return the largest error of each fold's targets, for `unit` (folds, targets)."""
+    length = np.linalg.norm(residual, axis=0).reshape(unit.shape)
+    return np.max(length / unit, axis=1)
 
 
 class _Space:
@@ -136,12 +155,14 @@ class _Space:
     ----------
     right : ndarray of shape (n_columns, n_targets)
         Right-hand sides of the targets.
+    varying : ndarray of bool of shape (n_columns,)
+        Which columns vary; the others get no coefficient.
     """
 
-    def __init__(self, right):
+    def __init__(self, right, varying):
         n_columns, self._n_targets = right.shape
         width = max(_WIDTH, self._n_targets)
-        self.most_steps = min(_MAX_STEPS, n_columns // (2 * width))
+        self.most_steps = min(_MAX_STEPS, n_columns // width)
         # Room that is not used takes no memory; directions are rows.
         self._directions = np.empty((self.most_steps * width, n_columns), np.float32)
         self._images = np.empty_like(self._directions)
@@ -150,12 +171,13 @@ class _Space:
             -1.0, 1.0, (n_columns, width - self._n_targets)
         )
         self._sides = np.empty((n_columns, width), np.float32)
-        self._sides[:, self._n_targets :] = drawn
+        self._sides[:, self._n_targets :] = drawn * varying[:, np.newaxis]
         self.n_steps = 0
         self.turn_to(right)
 
     def turn_to(self, right):
         """Take other right-hand sides for the targets."""
+        self.n_tried = 0
         # In units of their own, so that residuals do not get lost in single precision.
         length = np.linalg.norm(right, axis=0)
         self._length = np.where(length > 0, length, 1.0)
@@ -168,6 +190,7 @@ class _Space:
         self._directions[size : size + width] = block.T
         self._images[size : size + width] = image.T
         self.n_steps += 1
+        self.n_tried += 1
         projected = np.zeros((size + width, size + width))
         projected[:size, :size] = self._projected
         inside = self._directions[: size + width] @ image

@@ -13,6 +13,7 @@ _PRODUCT_ROWS = 4096
 _UNPACKED = 960_000
 _FEW_COLUMNS = 16
 _HELD_BYTES = 1 << 30
+_INVERTIBLE = 1e-37
 
 
 class FoldProduct:
@@ -46,18 +47,19 @@ class FoldProduct:
         self._held = None
         if fits(*rows.shape):
             self._held = list(self._parts())
-        self._keeps = along and self._held is not None
+        self._keeps = along
 
     def _parts(self):
         """Yield rows of one cell: their numbers, the cell, weights and values."""
-        inverse = (1.0 / self._rows.unit).astype(np.float32)
+        dtype = _working_dtype(self._rows)
+        inverse = (1.0 / self._rows.unit).astype(dtype)
         for cut in row_slices(self._rows.shape[0], _PRODUCT_ROWS):
             part = np.empty((cut.stop - cut.start, self._rows.shape[1]), np.float32)
             cells, base = self._weights.cell[cut], self._weights.base[cut]
             order = np.argsort(cells, kind="stable")
             place = np.empty_like(order)
             place[order] = np.arange(len(order))
-            for where, block in self._rows.blocks_of(cut, np.float32):
+            for where, block in self._rows.blocks_of(cut, dtype):
                 block *= inverse
                 # Row by row: an assignment to rows in any order takes longer.
                 here = place[where.start - cut.start : where.stop - cut.start]
@@ -74,7 +76,7 @@ class FoldProduct:
 
         Those that the fold does not learn from are zero. None if they were not kept.
         """
-        if not self._keeps:
+        if self._held is None or not self._keeps:
             return None
         out = np.zeros((self._rows.shape[0], coordinates.shape[1]), np.float32)
         first = 0
@@ -119,7 +121,7 @@ class FoldProduct:
                 out[number] += back[own]
                 totals[number] += total[own]
                 along[number].append(left[:, own])
-        if self._keeps:
+        if self._keeps and self._held is not None:
             for number, block in enumerate(along):
                 self._along[number].append(block)
         return [
@@ -133,6 +135,12 @@ class FoldProduct:
 def fits(n_rows, n_columns):
     """Tell whether a table in single precision is small enough to be kept."""
     return 4 * n_rows * n_columns <= _HELD_BYTES
+
+
+def _working_dtype(rows):
+    """Return float32, unless columns vary by less than it can invert or hold more."""
+    single = rows.X.dtype == np.float32
+    return np.float32 if single and rows.unit.min() > _INVERTIBLE else np.float64
 
 
 def _there_and_back(part, right, offset, base):
