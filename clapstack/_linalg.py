@@ -20,6 +20,8 @@ _CHUNK_ELEMENTS = 1 << 22
 _LARGE = 1024
 # A block that is gone over several times stays in a core's own cache at 1 MB.
 _BLOCK_ELEMENTS = 1 << 17
+# By so few columns a block is multiplied faster than it is read from memory.
+_FEW_COLUMNS = 16
 _SAMPLE_ROWS = 512
 # A block that kept this part of its length is orthogonal to the basis to rounding.
 _KEPT = 0.7
@@ -39,11 +41,15 @@ def matmul(X, coefficients: np.ndarray, rows=None, columns=None) -> np.ndarray:
     """
     if X.dtype == np.float64 and rows is None and columns is None:
         return X @ coefficients
-    n_rows = X.shape[0] if rows is None else len(rows)
+    n_rows, width = X.shape[0] if rows is None else len(rows), len(coefficients)
     out = np.empty((n_rows, *coefficients.shape[1:]))
-    for part in _slices(n_rows, len(coefficients)):
+    few = coefficients.size <= _FEW_COLUMNS * width
+    step = max(1, (_BLOCK_ELEMENTS if few else _CHUNK_ELEMENTS) // max(1, width))
+    room = np.empty((min(step, n_rows), width))
+    for part in row_slices(n_rows, step):
         taken = read_table(X, part if rows is None else rows[part], columns)
-        out[part] = taken.astype(np.float64) @ coefficients
+        room[: len(taken)] = taken
+        np.matmul(room[: len(taken)], coefficients, out=out[part])
     return out
 
 
