@@ -16,8 +16,10 @@ _OUR_PARTS = (
     "clapstack.agreement",
     "clapstack.calibration",
     "clapstack.features",
+    "clapstack.ranking",
     "clapstack.stacking",
     "clapstack.systems",
+    "clapstack.tuning",
 )
 
 _HISTOGRAM_TREES = "sklearn.ensemble.HistGradientBoostingRegressor"

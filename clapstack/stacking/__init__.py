@@ -1,8 +1,15 @@
 """Out-of-fold stacking of feature families."""
 
+from clapstack.stacking._ablation import family_ablation
 from clapstack.stacking._blend import BlendRidge
 from clapstack.stacking._regressor import ClapStackingRegressor
 from clapstack.stacking._ridge import StandardizedRidge
 from clapstack.stacking._targets import rank_target
 
-__all__ = ["BlendRidge", "ClapStackingRegressor", "StandardizedRidge", "rank_target"]
+__all__ = [
+    "BlendRidge",
+    "ClapStackingRegressor",
+    "StandardizedRidge",
+    "family_ablation",
+    "rank_target",
+]
