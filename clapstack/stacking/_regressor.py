@@ -126,6 +126,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         that predicts a pair was fitted on others, whose first-level predictions may
         come from members that learned from the pair: its own score moves this a
         little, unlike `oof_predictions_`.
+    y_train_ : ndarray of shape (n_pairs,), dtype float64
+        The scores of the fit, which the out-of-fold predictions are judged by. A saved
+        stack holds them.
     alphas_ : dict of str to dict of str to ndarray of shape (n_folds,)
         The whole penalty of each family ridge (alpha times its varying columns): the
         ``alpha`` of :class:`sklearn.linear_model.Ridge` on standardised columns. Keys
@@ -345,6 +348,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.final_scaler_ = self._final_level.scaler_
         self.final_target_ = self._final_level.target_
         self.oof_scores_ = self._final_level.held_out_
+        self.y_train_ = y
         self._errors = HeldOutErrors(
             y,
             self.oof_scores_,
