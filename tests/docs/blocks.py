@@ -22,6 +22,8 @@ INSTEAD = {
     'checkpoints={"beats"': 'checkpoints={**BUNDLED, "beats"',
     'device="cuda"': 'device="cpu"',
     "xacle run": "xacle run --bundled --quiet",
+    "clapstack fit": "clapstack fit --checkpoints bundled --quiet",
+    "score --unsupervised": "score --unsupervised --checkpoints bundled --quiet",
     "n_train=600, n_validation=150, n_test=300": "n_train=4, n_validation=2, n_test=2",
 }
 

@@ -37,6 +37,10 @@ def prepared(tmp_path_factory):
     table = {"wav_file_name": validation.ids, "pred_score": pipe.predict(validation.X)}
     pd.DataFrame(table).to_csv(folder / "predictions.csv", index=False)
 
+    rated = train.X.assign(score=train.y)
+    rated.to_csv(folder / "rated.csv", index=False)
+    validation.X.to_csv(folder / "new.csv", index=False)
+
     for name in ("laion_unfused", "laion_fused", "msclap"):
         for side in ("audio", "text"):
             rows = rng.normal(size=(90, 4))
