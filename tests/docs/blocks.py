@@ -24,6 +24,7 @@ INSTEAD = {
     "xacle run": "xacle run --bundled --quiet",
     "clapstack fit": "clapstack fit --checkpoints bundled --quiet",
     "score --unsupervised": "score --unsupervised --checkpoints bundled --quiet",
+    "n_workers=2": "n_workers=1",
     "n_train=600, n_validation=150, n_test=300": "n_train=4, n_validation=2, n_test=2",
 }
 
@@ -35,6 +36,7 @@ NOT_RUN = {
     " -m venv": "makes an environment; .ci/run does",
     "pip install": "installs; .ci/run does",
     "pip download": "needs a network",
+    "dask worker": "serves until it is stopped",
     "pytest": "runs these very tests",
     "ruff": "a step of .ci/run",
     "mypy": "a step of .ci/run",

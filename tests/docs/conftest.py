@@ -40,6 +40,8 @@ def prepared(tmp_path_factory):
     rated = train.X.assign(score=train.y)
     rated.to_csv(folder / "rated.csv", index=False)
     validation.X.to_csv(folder / "new.csv", index=False)
+    others = validation.X.assign(score=validation.y)
+    others.to_csv(folder / "others.csv", index=False)
 
     for name in ("laion_unfused", "laion_fused", "msclap"):
         for side in ("audio", "text"):
