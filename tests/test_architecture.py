@@ -16,6 +16,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path
 # Who may import whom; a part may always import itself and the foundations.
 FOUNDATIONS = {
     "_batched",
+    "_frames",
     "_optional",
     "_pair",
     "_ranks",
@@ -57,15 +58,13 @@ MAY_IMPORT = {
     "_cache_command": {"store"},
     "_challenge": {"audio", "datasets", "metrics", "systems"},
     "_xacle_command": {"_challenge", "datasets", "metrics", "sharing", "systems"},
-    "_report": {"audio", "inspection", "metrics", "sharing"},
-    "_report_command": {"_report"},
     "_tabular": {"metrics", "sharing", "systems"},
-    "_commands": {"_tabular", "sharing", "systems"},
+    "_report": {"_tabular", "audio", "inspection", "metrics", "sharing"},
+    "_commands": {"_report", "_tabular", "sharing", "systems"},
     "cli": {
         "_cache_command",
         "_commands",
         "_demo",
-        "_report_command",
         "_xacle_command",
     },
     "__main__": {"cli"},
