@@ -60,7 +60,7 @@ class ProjectionTuning(TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    clapstack.ClapStackingRegressor : Takes a pipeline of this and a regressor.
+    clapstack.ClapStackingRegressor : Takes it, with a regressor, as a base estimator.
 
     Notes
     -----
