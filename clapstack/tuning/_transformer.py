@@ -60,7 +60,7 @@ class ProjectionTuning(TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    clapstack.ClapStackingRegressor : Takes it, with a regressor, as a base estimator.
+    clapstack.ClapStackingRegressor : Takes it, in a pipeline, for a family.
 
     Notes
     -----
