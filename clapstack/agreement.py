@@ -20,7 +20,7 @@ from clapstack.families import check_features, contrastive_families, families_of
 
 __all__ = ["CrossAgreement"]
 
-_FAMILY = "cross"
+CROSS = "cross"
 # 2,048 rows of 5,121 columns take 42 MB.
 _ROWS = 2048
 
@@ -205,7 +205,7 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         names = [name.partition("__")[2] for name in self._cross_names()]
         # A copy, which does not change when this is fitted again.
         read = partial(copy.copy(self)._cross_rows, X)
-        return X.with_family(_FAMILY, names, read, keep=self.passthrough)
+        return X.with_family(CROSS, names, read, keep=self.passthrough)
 
     def _cross_rows(self, X, rows):
         """Return the columns of `cross` for some rows of a lazy table, float32."""
@@ -243,16 +243,7 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         return np.asarray(names, dtype=object)
 
     def _cross_names(self):
-        families, pairs = self._sorted_families()
-        each = range(self.n_components_)
-        cross = [
-            *(f"{f}_cosine" for f in families),
-            *(f"{f}_{g}_cosine_gap" for f, g in pairs),
-            *(f"{f}_svd{i}" for f in families for i in each),
-            *(f"{f}_{g}_product{i}" for f, g in pairs for i in each),
-            *(f"{f}_{g}_absdiff{i}" for f, g in pairs for i in each),
-        ]
-        return [f"{_FAMILY}__{name}" for name in cross]
+        return cross_names(self.families_, self.n_components_)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -275,9 +266,9 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         self._cosines = {
             family: names.index(f"{family}__cosine") for family in self.families_
         }
-        if _FAMILY in self._columns:
+        if CROSS in self._columns:
             msg = (
-                f"X passed to CrossAgreement has a family {_FAMILY!r} already. Rename "
+                f"X passed to CrossAgreement has a family {CROSS!r} already. Rename "
                 "its columns, or drop the first of two CrossAgreement steps."
             )
             raise ValueError(msg)
@@ -300,13 +291,9 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
             )
             raise ValueError(msg)
 
-    def _sorted_families(self):
-        families = sorted(self.families_)
-        return families, list(combinations(families, 2))
-
     def _cross_columns(self, X, rows):
         """Yield float64 blocks of columns, in the order of their names."""
-        families, pairs = self._sorted_families()
+        families, pairs = _in_order(self.families_)
         cosine, projected = {}, {}
         for family in families:
             where = self._columns[family]
@@ -319,3 +306,35 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         yield from projected.values()
         yield from (projected[f] * projected[g] for f, g in pairs)
         yield from (np.abs(projected[f] - projected[g]) for f, g in pairs)
+
+
+def cross_names(families, n_components):
+    """Return the column names of the family ``cross``.
+
+    Parameters
+    ----------
+    families : iterable of str
+        Contrastive families, in any order.
+    n_components : int
+        Width of each family's projection.
+
+    Returns
+    -------
+    names : list of str
+        In the order of the columns, which that of `families` does not change.
+    """
+    families, pairs = _in_order(families)
+    each = range(n_components)
+    names = [
+        *(f"{f}_cosine" for f in families),
+        *(f"{f}_{g}_cosine_gap" for f, g in pairs),
+        *(f"{f}_svd{i}" for f in families for i in each),
+        *(f"{f}_{g}_product{i}" for f, g in pairs for i in each),
+        *(f"{f}_{g}_absdiff{i}" for f, g in pairs for i in each),
+    ]
+    return [f"{CROSS}__{name}" for name in names]
+
+
+def _in_order(families):
+    families = sorted(families)
+    return families, list(combinations(families, 2))

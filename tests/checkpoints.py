@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from clapstack.encoders._audiomae import AudioVit
+from clapstack.encoders._frontends import mel_bank
 from clapstack.systems import FAMILIES
 
 TEXTS = [
@@ -194,6 +195,68 @@ def make_eat_tensors():
     return tensors_of(shapes, seed=5)
 
 
+def bert(name, width, hidden):
+    """Shapes of a small BERT under transformers' names."""
+    shapes = norm(f"{name}.embeddings.LayerNorm", width)
+    for table, n_rows in (("word", 24), ("position", 40), ("token_type", 2)):
+        shapes[f"{name}.embeddings.{table}_embeddings.weight"] = (n_rows, width)
+    shapes |= dense(f"{name}.pooler.dense", width, width)
+    for layer in (f"{name}.encoder.layer.0", f"{name}.encoder.layer.1"):
+        for part in ("query", "key", "value"):
+            shapes |= dense(f"{layer}.attention.self.{part}", width, width)
+        shapes |= dense(f"{layer}.attention.output.dense", width, width)
+        shapes |= norm(f"{layer}.attention.output.LayerNorm", width)
+        shapes |= dense(f"{layer}.intermediate.dense", hidden, width)
+        shapes |= dense(f"{layer}.output.dense", width, hidden)
+        shapes |= norm(f"{layer}.output.LayerNorm", width)
+    return shapes
+
+
+def make_msclap_2022_tensors(widths=(8, 8, 8, 8, 16, 16), *, n_mels=32, n_out=24):
+    """Tensors of an MS-CLAP of 2022 of some size, under the authors' names."""
+    base = "audio_encoder.base"
+    moments = {f"{base}.bn0.running_mean": (n_mels,)}
+    moments |= {f"{base}.bn0.running_var": (n_mels,)}
+    shapes = norm(f"{base}.bn0", n_mels)
+    n_before = 1
+    for number, width in enumerate(widths, start=1):
+        block = f"{base}.conv_block{number}"
+        for layer in (1, 2):
+            shapes[f"{block}.conv{layer}.weight"] = (width, n_before, 3, 3)
+            shapes |= norm(f"{block}.bn{layer}", width)
+            n_before = width
+    shapes |= dense(f"{base}.fc1", n_before, n_before)
+    shapes |= dense(f"{base}.fc_audioset", 5, n_before)
+    shapes |= bert("caption_encoder.base", 64, 96)
+    for tower, width in (("audio_encoder", n_before), ("caption_encoder", 64)):
+        head = f"{tower}.projection"
+        shapes[f"{head}.linear1.weight"] = (n_out, width)
+        shapes[f"{head}.linear2.weight"] = (n_out, n_out)
+        shapes |= norm(f"{head}.layer_norm", n_out)
+    tensors = tensors_of(shapes | moments, seed=8)
+    for name in [name for name in tensors if ".conv_block" in name and ".bn" in name]:
+        stem = name.rpartition(".")[0]
+        tensors[f"{stem}.running_mean"] = torch.zeros(len(tensors[name]))
+        tensors[f"{stem}.running_var"] = torch.full([len(tensors[name])], 0.2)
+        tensors[f"{stem}.num_batches_tracked"] = torch.tensor(7)
+    bank = mel_bank(1024, n_mels, sample_rate=44_100, f_min=50, f_max=14_000)
+    stft = f"{base}.spectrogram_extractor.stft.conv"
+    return tensors | {
+        f"{base}.logmel_extractor.melW": torch.from_numpy(bank).float(),
+        f"{stft}_real.weight": torch.ones(513, 1, 1024),
+        f"{stft}_imag.weight": torch.ones(513, 1, 1024),
+        "caption_encoder.base.embeddings.position_ids": torch.arange(40)[None],
+        "logit_scale": torch.tensor(2.7),
+    }
+
+
+def save_msclap_2022(folder, tensors):
+    path = folder / "CLAP_weights_2022.pth"
+    torch.save({"model": tensors}, path)
+    (folder / "vocab.txt").write_text("\n".join(BERT_WORDS) + "\n")
+    return path
+
+
 def make_m2d_tensors():
     """Tensors of a small M2D-CLAP, under the authors' names."""
     width, hidden = 64, 96
@@ -209,19 +272,7 @@ def make_m2d_tensors():
     for block in range(2):
         shapes |= vit_block(f"backbone.blocks.{block}", width, hidden)
     shapes |= vit_block("backbone.audio_proj.sem_blocks.0", width, width)
-    bert = "text_encoder.text_encoder"
-    for name, n_rows in (("word", 24), ("position", 40), ("token_type", 2)):
-        shapes[f"{bert}.embeddings.{name}_embeddings.weight"] = (n_rows, width)
-    shapes |= norm(f"{bert}.embeddings.LayerNorm", width)
-    shapes |= dense(f"{bert}.pooler.dense", width, width)
-    for layer in (f"{bert}.encoder.layer.0", f"{bert}.encoder.layer.1"):
-        for part in ("query", "key", "value"):
-            shapes |= dense(f"{layer}.attention.self.{part}", width, width)
-        shapes |= dense(f"{layer}.attention.output.dense", width, width)
-        shapes |= norm(f"{layer}.attention.output.LayerNorm", width)
-        shapes |= dense(f"{layer}.intermediate.dense", hidden, width)
-        shapes |= dense(f"{layer}.output.dense", width, hidden)
-        shapes |= norm(f"{layer}.output.LayerNorm", width)
+    shapes |= bert("text_encoder.text_encoder", width, hidden)
     tensors = tensors_of(shapes, seed=6)
     tensors["backbone.norm_stats"] = torch.tensor([-7.26, 4.35])
     return tensors

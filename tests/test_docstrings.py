@@ -19,6 +19,7 @@ PUBLIC = [
     "clapstack.exceptions",
     "clapstack.features",
     "clapstack.metrics",
+    "clapstack.ranking",
     "clapstack.sharing",
     "clapstack.stacking",
     "clapstack.store",

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
 from clapstack.encoders._base import ClapEncoder, pad_tokens
+from clapstack.encoders._bert import infer_bert
 from clapstack.encoders._brought import find_bert_tokenizer, find_file
 from clapstack.encoders._frontends import LogMel, mel_bank
 from clapstack.encoders._htsat import count_modules
@@ -31,7 +32,7 @@ HOP_LENGTH = 160
 N_MELS = 80
 F_MIN, F_MAX = 50, 8000
 _FLOOR = torch.finfo(torch.float32).eps
-_HEAD_WIDTH = 64  # of the audio tower and of BERT
+_HEAD_WIDTH = 64  # of the audio tower
 _VIT_EPS, _SEMANTIC_EPS = 1e-6, 1e-5
 
 _ORIGIN = (
@@ -71,7 +72,7 @@ class M2dClapModel(nn.Module):
         )
         self.norm = nn.LayerNorm(width, eps=_VIT_EPS)
         self.audio_proj = _SemanticToken(tensors)
-        config = _bert_config(tensors)
+        config = infer_bert(tensors, _TEXT)
         self.text_encoder = BertModel(config, add_pooling_layer=False)
 
     def embed_audio(self, mels: torch.Tensor) -> torch.Tensor:
@@ -244,21 +245,4 @@ def _blocks(
     depth = count_modules(tensors, rf"{re.escape(name)}\.(\d+)\.")
     return nn.Sequential(
         *(VitBlock(width, hidden, n_heads=n_heads, eps=eps) for _ in range(depth))
-    )
-
-
-def _bert_config(tensors: Mapping[str, torch.Tensor]) -> BertConfig:
-    """Infer the text tower; BERT's heads are 64 wide in all its published sizes."""
-    vocabulary, width = tensors[f"{_WORDS}.weight"].shape
-    layers = f"{_TEXT}encoder.layer."
-    return BertConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        num_hidden_layers=count_modules(tensors, rf"{re.escape(layers)}(\d+)\."),
-        num_attention_heads=width // _HEAD_WIDTH,
-        intermediate_size=len(tensors[f"{layers}0.intermediate.dense.weight"]),
-        max_position_embeddings=len(
-            tensors[f"{_TEXT}embeddings.position_embeddings.weight"]
-        ),
-        type_vocab_size=len(tensors[f"{_TEXT}embeddings.token_type_embeddings.weight"]),
     )

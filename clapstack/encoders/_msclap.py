@@ -1,7 +1,8 @@
 """MS-CLAP 2023: an HTS-AT audio tower and a GPT-2 text tower.
 
-The file of weights holds tensors alone. What they do not tell is fixed here as it is in
-the authors' code; the rest is inferred from the tensors' names and shapes.
+The version of 2022 has other towers: see _msclap_2022. The file of weights holds
+tensors alone. What they do not tell is fixed here as it is in the authors' code; the
+rest is inferred from the tensors' names and shapes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from clapstack.encoders._htsat import (
 from clapstack.encoders._weights import (
     check_tensors,
     find_msclap,
+    find_msclap_tokenizer,
     read_tensors,
     read_tokenizer,
 )
@@ -44,6 +46,7 @@ PAD_ID = 0
 _HEAD_WIDTH = 64
 
 _HTSAT = "audio_encoder.base.htsat."
+_CNN14 = "audio_encoder.base.conv_block1.conv1.weight"  # of the version of 2022
 _GPT2 = "caption_encoder.base."
 
 # Official name → ours. Longer prefixes stand before the shorter ones they extend.
@@ -228,8 +231,8 @@ def build_msclap(official: Mapping[str, torch.Tensor], source: Path) -> MsClapMo
     """
     if not any(name.startswith(_HTSAT) for name in official):
         msg = (
-            f"{source} holds no HTS-AT audio tower (names that start with {_HTSAT!r}); "
-            f"only the 2023 version of MS-CLAP is supported."
+            f"{source} holds neither MS-CLAP 2023's HTS-AT audio tower (names that "
+            f"start with {_HTSAT!r}) nor the Cnn14 of 2022 ({_CNN14!r})."
         )
         raise CheckpointError(msg)
     try:
@@ -252,7 +255,7 @@ def build_msclap(official: Mapping[str, torch.Tensor], source: Path) -> MsClapMo
 
 
 class MsClapEncoder(ClapEncoder):
-    """MS-CLAP 2023, from the authors' file of weights."""
+    """MS-CLAP 2023, from the authors' file of weights; `load` takes 2022's too."""
 
     def __init__(self, **parts: Any):
         super().__init__(**parts)
@@ -261,13 +264,18 @@ class MsClapEncoder(ClapEncoder):
     @classmethod
     def load(
         cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> MsClapEncoder:
+    ) -> ClapEncoder:
         """Load a checkpoint; see :func:`find_msclap` for what it may be."""
-        weights, folder = find_msclap(checkpoint, revision)
+        weights = find_msclap(checkpoint, revision)
+        tensors = read_tensors(weights)
+        if _CNN14 in tensors:
+            older = cls._version_2022()
+            return older.of_tensors(tensors, weights, device=device, dtype=dtype)
+        folder = find_msclap_tokenizer(weights)
         tokenizer = read_tokenizer(folder, gpt2=True)
         # As the authors do: "!" becomes a token of its own wherever it stands.
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
-        model = build_msclap(read_tensors(weights), weights)
+        model = build_msclap(tensors, weights)
         _check_tokenizer(tokenizer, folder, model.text_model.config.vocab_size)
         settings = {
             "sample_rate": SAMPLE_RATE,
@@ -287,6 +295,12 @@ class MsClapEncoder(ClapEncoder):
             device=device,
             dtype=dtype,
         )
+
+    @staticmethod
+    def _version_2022() -> Any:
+        from clapstack.encoders._msclap_2022 import MsClap2022Encoder
+
+        return MsClap2022Encoder
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         return self._model.audio_projection(self._audio_tower(mels))

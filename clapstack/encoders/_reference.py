@@ -26,14 +26,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GPT2Model, RobertaConfig, RobertaModel
+from transformers import BertModel, GPT2Model, RobertaConfig, RobertaModel
 
 from clapstack._optional import import_optional
-from clapstack.encoders import _laion_official, _msclap
-from clapstack.encoders._base import pad_tokens
+from clapstack.encoders import _laion_official, _msclap, _msclap_2022
+from clapstack.encoders._base import ClapEncoder, pad_tokens
 from clapstack.encoders._htsat import UNUSED_IN_HTSAT
 from clapstack.encoders._laion import LaionClapEncoder
 from clapstack.encoders._msclap import MsClapEncoder
+from clapstack.encoders._msclap_2022 import MsClap2022Encoder
 from clapstack.encoders._weights import check_tensors
 
 _LAION = "laion_clap"
@@ -46,6 +47,7 @@ _DERIVED = re.compile(
     r"|text_branch\.embeddings\.(position_ids|token_type_ids)"
     r"|caption_encoder\.base\.h\.\d+\.attn\.(bias|masked_bias)"
     r"|logit_scale(_[at])?)$"
+    rf"|{_msclap_2022.UNUSED.pattern}"
 )
 # What RobertaModel needs to know of a text tower.
 _ROBERTA_SIZES = (
@@ -111,21 +113,51 @@ class MsClapReferenceEncoder(MsClapEncoder):
     @classmethod
     def load(
         cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> MsClapEncoder:
+    ) -> ClapEncoder:
         """Load a checkpoint, as :class:`MsClapEncoder` does."""
         _prepare(_MSCLAP, "models.clap", dtype)
         return super().load(checkpoint, revision=revision, device=device, dtype=dtype)
 
+    @staticmethod
+    def _version_2022() -> Any:
+        return MsClap2022ReferenceEncoder
+
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
-        embedded, _ = self._model.audio_encoder(mels.flatten(1))
-        return embedded
+        return _embed_audio(self._model, mels)
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        input_ids, attention_mask = pad_tokens(tokens, _msclap.PAD_ID)
-        text = {"input_ids": input_ids, "attention_mask": attention_mask}
-        return self._model.caption_encoder(
-            {name: ids.to(self.device) for name, ids in text.items()}
-        )
+        return _embed_text(self._model, tokens, _msclap.PAD_ID, self.device)
+
+
+class MsClap2022ReferenceEncoder(MsClap2022Encoder):
+    """MS-CLAP 2022 in the classes of the package msclap, which hear waveforms."""
+
+    def __init__(self, *, model: Any, **others: Any):
+        super().__init__(model=model, **others)
+        with torch.random.fork_rng(devices=[]):
+            self._model = _frozen(build_msclap_2022(model), self.device)
+        self._log_mel = _Waveforms().to(self.device)  # type: ignore[assignment]
+        self._version += f"-{_MSCLAP}-{version(_MSCLAP)}"
+
+    def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
+        return _embed_audio(self._model, mels)
+
+    def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
+        pad_id = self._tokenizer.pad_token_id
+        return _embed_text(self._model, tokens, pad_id, self.device)
+
+
+def _embed_audio(clap: Any, waveforms: torch.Tensor) -> torch.Tensor:
+    embedded, _ = clap.audio_encoder(waveforms.flatten(1))
+    return embedded
+
+
+def _embed_text(
+    clap: Any, tokens: list[list[int]], pad_id: int, device: torch.device
+) -> torch.Tensor:
+    input_ids, attention_mask = pad_tokens(tokens, pad_id)
+    text = {"input_ids": input_ids, "attention_mask": attention_mask}
+    return clap.caption_encoder({name: ids.to(device) for name, ids in text.items()})
 
 
 class _Waveforms(nn.Module):
@@ -211,6 +243,44 @@ def build_msclap_2023(model: _msclap.MsClapModel) -> nn.Module:
     clap.caption_encoder.base = GPT2Model(text)
     clap.caption_encoder.projection = theirs.Projection(text.n_embd, width)
     return _loaded(clap, _msclap.to_official(model.state_dict()), _MSCLAP)
+
+
+def build_msclap_2022(model: _msclap_2022.MsClap2022Model) -> nn.Module:
+    """Build msclap's model of 2022 with the weights of ours.
+
+    Parameters
+    ----------
+    model : MsClap2022Model
+        On the CPU. Of the published widths, which the authors' class fixes.
+
+    Returns
+    -------
+    clap : msclap.models.clap.CLAP
+    """
+    theirs = import_part(_MSCLAP, "models.clap")
+    cnn14 = import_part(_MSCLAP, "models.audio").Cnn14
+    n_frequencies, n_mels = model.mel_bank.shape
+    head = model.audio_encoder.get_submodule("projection.linear1")
+    width, n_pooled = head.get_parameter("weight").shape
+    bert: Any = model.caption_encoder["base"].config
+    clap = _without_constructor(theirs.CLAP)
+    clap.audio_encoder = _without_constructor(theirs.AudioEncoder)
+    clap.audio_encoder.base = cnn14(
+        sample_rate=_msclap.SAMPLE_RATE,
+        window_size=2 * (n_frequencies - 1),
+        hop_size=_msclap.HOP_LENGTH,
+        mel_bins=n_mels,
+        fmin=0,  # the bank of the file takes the place of the one these make
+        fmax=_msclap.SAMPLE_RATE // 2,
+        classes_num=1,  # of a head that no embedding depends on
+        out_emb=n_pooled,
+    )
+    clap.audio_encoder.projection = theirs.Projection(n_pooled, width)
+    clap.caption_encoder = _without_constructor(theirs.TextEncoder)
+    clap.caption_encoder.text_model = "bert-base-uncased"
+    clap.caption_encoder.base = BertModel(bert)
+    clap.caption_encoder.projection = theirs.Projection(bert.hidden_size, width)
+    return _loaded(clap, model.state_dict(), _MSCLAP)
 
 
 def import_part(package: str, name: str) -> ModuleType:

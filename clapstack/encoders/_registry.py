@@ -67,12 +67,13 @@ def load_encoder(
         transformers' format; or a ``.pt`` file of the authors with roberta-base's
         tokenizer beside it, which may also be on the hub, such as
         "lukewys/laion_clap/630k-audioset-best.pt". "msclap": a ``.pth`` file of the
-        2023 version with gpt2's tokenizer beside it, a folder that holds them, or the
-        hub id "microsoft/msclap". Both: "bundled:<name>". "beats", "beats-states": a
-        ``.pt`` file of the authors. "m2d-clap": ``checkpoint-30.pth`` of the authors'
-        2025 version with bert-base-uncased's tokenizer beside it. The others: a hub id
-        or a local folder in transformers' format ("audiomae": timm's; "eat": also a
-        ``.pt`` file of the authors).
+        2023 version with gpt2's tokenizer beside it, or of the 2022 version with
+        bert-base-uncased's; a folder that holds them; the hub id "microsoft/msclap"; or
+        "microsoft/msclap/CLAP_weights_2022.pth". Both: "bundled:<name>". "beats",
+        "beats-states": a ``.pt`` file of the authors. "m2d-clap": ``checkpoint-30.pth``
+        of the authors' 2025 version with bert-base-uncased's tokenizer beside it. The
+        others: a hub id or a local folder in transformers' format ("audiomae": timm's;
+        "eat": also a ``.pt`` file of the authors).
     revision : str or None, default=None
         Branch, tag or commit of a hub id.
     device : str or None, default=None

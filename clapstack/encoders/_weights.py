@@ -7,7 +7,7 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +27,7 @@ from clapstack.exceptions import CheckpointError
 
 _BUNDLED = Path(__file__).parents[1] / "bundled"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+)/([\w.-]+\.pt)")
+_HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+)/([\w.-]+\.pth?)")
 _TOKENIZER_FILES = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -51,6 +51,8 @@ _MSCLAP_NEEDS = (
     f"{_MSCLAP_WEIGHTS} and gpt2's tokenizer (tokenizer.json, or vocab.json and "
     f"merges.txt; beside it or in tokenizer/)"
 )
+_BERT_TOKENIZER = "google-bert/bert-base-uncased"
+_BERT_TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"]
 
 # Buffers that a constructor derives from the configuration, and a counter that only
 # training uses: published files hold them or not, by the version that wrote them.
@@ -171,52 +173,75 @@ def find_pretrained(
     return folder, _pretrained_weights(folder, needs)
 
 
-def find_msclap(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
-    """Locate an MS-CLAP checkpoint in the authors' format.
+def find_msclap(checkpoint: str, revision: str | None) -> Path:
+    """Locate an MS-CLAP file of weights in the authors' format.
 
     Parameters
     ----------
     checkpoint : str
-        A ``.pth`` file, a folder with one ``CLAP_weights*.pth``, "bundled:<name>" or
-        a hub id (``CLAP_weights_2023.pth`` is taken from it, and gpt2's tokenizer
-        from its own repository, as the authors' package does).
+        A ``.pth`` file, local or on the hub as "owner/name/file.pth"; a folder with one
+        ``CLAP_weights*.pth``; "bundled:<name>"; or a hub id, of which
+        ``CLAP_weights_2023.pth`` is taken. What is on this machine wins over the hub.
     revision : str or None
         Branch, tag or commit of the weights on the hub.
-
-    Returns
-    -------
-    weights, tokenizer : Path
-        The file of weights and the folder of the tokenizer.
 
     Raises
     ------
     CheckpointError
-        If there is no such checkpoint, or a file of it is missing.
+        If there is no such checkpoint.
     """
+    on_hub = _HUB_FILE.fullmatch(checkpoint)
+    if on_hub and not Path(checkpoint).exists():
+        repository, file = on_hub.groups()
+        return _download_file(repository, file, revision)
     place = _local(checkpoint, _MSCLAP_NEEDS)
     if place is None:
         remedy = _into_a_folder(_MSCLAP_NEEDS)
-        folder = _download(checkpoint, revision, [_MSCLAP_WEIGHTS], remedy)
-        if not (folder / _MSCLAP_WEIGHTS).exists():
-            _refuse_missing(_MSCLAP_WEIGHTS, folder, _MSCLAP_NEEDS)
-        tokenizer = _download(_MSCLAP_TOKENIZER, None, _TOKENIZER_FILES, remedy)
-        return folder / _MSCLAP_WEIGHTS, tokenizer
-    if place.is_dir():
-        found = sorted(place.glob("CLAP_weights*.pth"))
-        if not found:
-            _refuse_missing("CLAP_weights*.pth", place, _MSCLAP_NEEDS)
-        if len(found) > 1:
-            msg = (
-                f"Folder {str(place)!r} holds several checkpoints: "
-                f"{', '.join(file.name for file in found)}. Pass the path of the one "
-                f"to use."
-            )
-            raise CheckpointError(msg)
-        place = found[0]
-    beside = _tokenizer_beside(place)
-    if beside is None:
-        _refuse_missing("the tokenizer", place.parent, _MSCLAP_NEEDS)
-    return place, beside
+        place = _download(checkpoint, revision, [_MSCLAP_WEIGHTS], remedy)
+        if not (place / _MSCLAP_WEIGHTS).exists():
+            _refuse_missing(_MSCLAP_WEIGHTS, place, _MSCLAP_NEEDS)
+        return place / _MSCLAP_WEIGHTS
+    if place.is_file():
+        return place
+    found = sorted(place.glob("CLAP_weights*.pth"))
+    if not found:
+        _refuse_missing("CLAP_weights*.pth", place, _MSCLAP_NEEDS)
+    if len(found) > 1:
+        msg = (
+            f"Folder {str(place)!r} holds several checkpoints: "
+            f"{', '.join(file.name for file in found)}. Pass the path of the one "
+            f"to use."
+        )
+        raise CheckpointError(msg)
+    return found[0]
+
+
+def find_msclap_tokenizer(weights: Path, *, bert: bool = False) -> Path:
+    """Return the folder of the tokenizer of an MS-CLAP file.
+
+    Parameters
+    ----------
+    weights : Path
+        The file. The tokenizer is beside it, in ``tokenizer/`` beside it, or on the
+        hub, whence the authors' package takes it.
+    bert : bool, default=False
+        Whether the text tower is BERT, as in the version of 2022, or GPT-2.
+
+    Raises
+    ------
+    CheckpointError
+        If it is in neither place.
+    """
+    if bert:
+        beside = _folder_of(weights, _has_bert_tokenizer)
+        hub, files = _BERT_TOKENIZER, _BERT_TOKENIZER_FILES
+        what = "bert-base-uncased's tokenizer (tokenizer.json, or vocab.txt)"
+    else:
+        beside = _tokenizer_beside(weights)
+        hub, files = _MSCLAP_TOKENIZER, _TOKENIZER_FILES
+        what = "gpt2's tokenizer (tokenizer.json, or vocab.json and merges.txt)"
+    remedy = f"put {what} into {weights.parent} or into tokenizer/ there"
+    return beside or _download(hub, None, files, remedy)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -461,9 +486,17 @@ def _has_tokenizer(folder: Path) -> bool:
     )
 
 
+def _has_bert_tokenizer(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt"))
+
+
 def _tokenizer_beside(weights: Path) -> Path | None:
+    return _folder_of(weights, _has_tokenizer)
+
+
+def _folder_of(weights: Path, has: Callable[[Path], bool]) -> Path | None:
     folders = (weights.parent, weights.parent / "tokenizer")
-    return next((folder for folder in folders if _has_tokenizer(folder)), None)
+    return next((folder for folder in folders if has(folder)), None)
 
 
 def _roberta_of(weights: Path) -> Path:

@@ -146,7 +146,8 @@ class MsClapPairFeatures(_BasePairFeatures):
     ----------
     checkpoint : str or path-like, default="microsoft/msclap"
         A hub id, a local folder or file in the official format, or the name of the
-        bundled checkpoint, ``"bundled:msclap"``.
+        bundled checkpoint, ``"bundled:msclap"``. A hub id means the version of 2023;
+        that of 2022 is ``"microsoft/msclap/CLAP_weights_2022.pth"``, or a local file.
     revision : str or None, default=None
         Commit of a hub id; None is its newest.
     crop : {"windows", "center", "start"}, default="windows"

@@ -16,6 +16,7 @@ _OUR_PARTS = (
     "clapstack.agreement",
     "clapstack.calibration",
     "clapstack.features",
+    "clapstack.ranking",
     "clapstack.stacking",
     "clapstack.systems",
 )

@@ -1,5 +1,6 @@
 """Out-of-fold stacking of feature families."""
 
+from clapstack.stacking._ablation import family_ablation
 from clapstack.stacking._blend import BlendRidge
 from clapstack.stacking._rbf_svr import RbfSvr
 from clapstack.stacking._regressor import ClapStackingRegressor
@@ -11,5 +12,6 @@ __all__ = [
     "ClapStackingRegressor",
     "RbfSvr",
     "StandardizedRidge",
+    "family_ablation",
     "rank_target",
 ]

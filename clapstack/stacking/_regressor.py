@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
+import pandas as pd
 from sklearn.base import (
     BaseEstimator,
     OneToOneFeatureMixin,
@@ -25,6 +26,7 @@ from clapstack.stacking._checks import (
     check_weight,
     check_y,
 )
+from clapstack.stacking._explain import column_means, explain_predictions
 from clapstack.stacking._family import check_alphas
 from clapstack.stacking._final import FinalLevel
 from clapstack.stacking._first_level import fit_first_level
@@ -440,6 +442,61 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             scaled=scaled,
         )
 
+    def explain(self, X):
+        """Split each prediction into what every family adds to it.
+
+        Read more in the :ref:`User Guide <explanations>`.
+
+        Parameters
+        ----------
+        X : array-like or StreamedFeatures of shape (n_pairs, n_features)
+            Features, with the columns of `fit`.
+
+        Returns
+        -------
+        parts : DataFrame of shape (n_pairs, n_parts), dtype float64
+            A row per pair, under the labels of `X`. ``baseline`` is the same for all;
+            then a column per family of `families_` and `auxiliary_`; ``boosting``;
+            ``calibration``; and ``prediction``, which is that of :meth:`predict` and
+            the sum of all the others. All are on the scale of `y`.
+
+        Raises
+        ------
+        ValueError
+            If the final level is not linear, or a family is named as a column that is
+            returned.
+
+        Notes
+        -----
+        A first-level prediction adds its coefficient in the final level times its
+        distance from the mean of the out-of-fold ones. Ridges on a family with
+        auxiliary families joined are split among them, each around the columns' means
+        over the training pairs. Other regressors cannot be split so: what they add
+        where auxiliary families are joined has a column named after all of them, such
+        as ``msclap+beats``.
+
+        Where an increasing map follows the final level, the straight line through its
+        knots brings the parts to the scale of `y`, and ``calibration`` is how far the
+        map is from that line.
+        """
+        check_is_fitted(self)
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        X = check_features(self, X, reset=False)
+        passed = None
+        if self.passthrough:
+            _check_is_array(X)
+            names = getattr(self, "feature_names_in_", None)
+            passed, _ = read_families(names, X.shape[1])
+        return explain_predictions(
+            X,
+            self._first_level,
+            self._final_level,
+            self.families_,
+            self._auxiliary_columns,
+            passed,
+            index,
+        )
+
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns that :meth:`transform` returns.
 
@@ -487,6 +544,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         columns, contrastive = read_families(names, X.shape[1])
         check_families_vary(X, columns, weight)
         self.auxiliary_ = auxiliary_families(self.auxiliary, columns, contrastive)
+        self._auxiliary_columns = {
+            name: (columns[name], column_means(X, columns[name], weight))
+            for name in self.auxiliary_
+        }
         self.families_ = [name for name in columns if name not in self.auxiliary_]
         # Sorted, so that no bit depends on the order of families.
         joined = [columns[name] for name in sorted(self.auxiliary_)]

@@ -173,7 +173,7 @@ def test_an_unexpected_tensor_is_named(msclap_folder, copy_of):
 def test_an_empty_file_of_weights_is_refused(msclap_folder, copy_of):
     folder = copy_of(msclap_folder)
     torch.save({"model": {}}, folder / "CLAP_weights_2023.pth")
-    with pytest.raises(CheckpointError, match="holds no HTS-AT audio tower"):
+    with pytest.raises(CheckpointError, match=r"neither .* HTS-AT .* nor the"):
         load_encoder("msclap", str(folder))
 
 

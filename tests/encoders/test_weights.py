@@ -121,7 +121,7 @@ def test_a_missing_file_of_a_laion_folder_is_named(
     ("file", "message"),
     [
         ("CLAP_weights_2023.pth", r"lacks CLAP_weights\*\.pth"),
-        ("vocab.json", r"lacks the tokenizer\. .* vocab\.json and merges\.txt"),
+        ("vocab.json", r"put gpt2's tokenizer .* vocab\.json and merges\.txt"),
     ],
 )
 def test_a_missing_file_of_an_msclap_folder_is_named(

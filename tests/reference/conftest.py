@@ -22,6 +22,7 @@ from transformers import (
 import clapstack
 from clapstack.encoders import _laion_official, _msclap, clear_encoders
 from clapstack.encoders._frontends import mel_bank
+from tests.checkpoints import make_msclap_2022_tensors, save_msclap_2022
 
 BUNDLED = Path(clapstack.__file__).parent / "bundled"
 SIZES = {"tiny": (96, [2, 2, 6, 2]), "base": (128, [2, 2, 12, 2])}
@@ -91,6 +92,14 @@ def msclap_file(tmp_path_factory):
     path = folder / "CLAP_weights_2023.pth"
     torch.save({"model": official}, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def msclap_2022_file(tmp_path_factory):
+    """A file as MS-CLAP's authors wrote it in 2022, with a text tower of two layers."""
+    widths = (64, 128, 256, 512, 1024, 2048)
+    tensors = make_msclap_2022_tensors(widths, n_mels=64, n_out=1024)
+    return save_msclap_2022(tmp_path_factory.mktemp("msclap-2022"), tensors)
 
 
 def audio_config(size, **settings):
