@@ -30,12 +30,12 @@ class RankingRegressor(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    loss : {"pairwise", "spearman", "listnet"}, default="pairwise"
-        "pairwise" is a squared hinge: of every two pairs with different scores the
-        better one should be ahead by a margin. "spearman" is the squared distance
-        between the ranks of scores and soft ranks of predictions. "listnet" compares
-        the chances of each pair to be ranked first.
-    alpha : float, default=1.5
+    loss : {"listnet", "pairwise", "spearman"}, default="listnet"
+        "listnet" compares the chances of each pair to be ranked first. "pairwise" is a
+        squared hinge: of every two pairs with different scores the better one should be
+        ahead by a margin. "spearman" is the squared distance between the ranks of
+        scores and soft ranks of predictions.
+    alpha : float, default=5
         Penalty per varying column, on coefficients of standardised columns.
     n_folds : int, default=5
         Folds on whose held-out predictions the map is fitted. They share all but the
@@ -112,9 +112,9 @@ class RankingRegressor(RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        loss="pairwise",
+        loss="listnet",
         *,
-        alpha=1.5,
+        alpha=5.0,
         n_folds=5,
         shape="pieces",
         max_iter=500,

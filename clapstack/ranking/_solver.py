@@ -15,7 +15,8 @@ __all__ = ["LinearProblem"]
 
 # So many times wider than long, a table is cheaper as an eigendecomposition of rows.
 _WIDE = 3
-# L-BFGS compares values of the loss, which do not tell gradients below this from zero.
+# L-BFGS compares values of the loss. Those of 1 do not tell gradients below this from
+# zero; the bound grows as the root of the value.
 _ROUNDING = 1e-7
 
 
@@ -91,8 +92,7 @@ class LinearProblem:
 
         def objective(turned):
             u = self._turn(turned)
-            value, slope = loss((self._Z @ u)[rows])
-            whole[rows] = slope
+            value, whole[rows] = loss((self._Z @ u)[rows])
             gradient = self._Z.T @ whole + 2.0 * self.penalty * u
             turned_back = solve_triangular(
                 self._factor, gradient, lower=True, check_finite=False
@@ -100,7 +100,8 @@ class LinearProblem:
             return value + self.penalty * (u @ u), turned_back
 
         zero = np.zeros(self._Z.shape[1])
-        steepest = np.abs(objective(zero)[1]).max(initial=0.0)
+        value, slope = objective(zero)
+        steepest = np.abs(slope).max(initial=0.0)
         if steepest == 0.0:
             return zero, 0
         found = minimize(
@@ -116,7 +117,7 @@ class LinearProblem:
                 "ftol": 0.0,
             },
         )
-        if np.abs(found.jac).max() > max(tol, _ROUNDING) * steepest:
+        if np.abs(found.jac).max() > max(tol * steepest, _ROUNDING * np.sqrt(value)):
             msg = (
                 f"{found.nit} steps did not bring the gradient to {tol:g} of its size "
                 "at the start. Raise max_iter, tol or alpha."

@@ -180,7 +180,7 @@ def test_constant_columns_get_no_coefficient(data):
     X[:, 2] = 4.0
     model = RankingRegressor().fit(X, y)
     assert model.coef_[2] == 0.0
-    assert model.penalty_ == 1.5 * 7
+    assert model.penalty_ == 5.0 * 7
 
 
 def test_features_that_do_not_vary_predict_the_mean(data):
