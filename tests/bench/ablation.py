@@ -211,9 +211,7 @@ def report(runs: list[Run], rows: list[str]) -> None:
             ]
             low, high = interval(metric, runs, scores, paper)
             mean = np.mean(values)
-            before = [
-                metric(run.test.y, s) for run, s in zip(runs, paper, strict=True)
-            ]
+            before = [metric(run.test.y, s) for run, s in zip(runs, paper, strict=True)]
             line += f"  {mean:.{digits}f}  {mean - np.mean(before):+.{digits}f}"
             line += f" [{low:+.{digits}f}, {high:+.{digits}f}]"
         print(line, flush=True)
@@ -228,10 +226,7 @@ def report(runs: list[Run], rows: list[str]) -> None:
 def interval(metric, runs, scores, paper):
     """Return the interval of the mean difference, pairs drawn within each seed."""
     drawn = [
-        [
-            _resampled(metric, run.test.y, score, N_RESAMPLES, run.seed)
-            for score in both
-        ]
+        [_resampled(metric, run.test.y, score, N_RESAMPLES, run.seed) for score in both]
         for run, *both in zip(runs, scores, paper, strict=True)
     ]
     return _percentiles(np.mean([first - other for first, other in drawn], 0), 0.95)
