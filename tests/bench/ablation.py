@@ -2,10 +2,10 @@
 
 Run it as ``python tests/bench/ablation.py FOLDER``. For every seed it makes a simulated
 challenge (800 pairs to fit on, 500 to score), embeds it with the bundled checkpoints,
-fits the first levels that the rows of the table share, and scores the rows. What is done
-for a seed stays in FOLDER. A row's mean SRCC and MSE over the seeds is printed, with the
-95 % interval of its difference to the paper's stack: pairs are drawn within each seed,
-the same for both, and differences are averaged over the seeds.
+fits the first levels that the rows of the table share, and scores the rows. What is
+done for a seed stays in FOLDER. A row's mean SRCC and MSE over the seeds are printed,
+with the 95 % interval of its difference to the paper's stack: pairs are drawn within
+each seed, the same for both, and differences are averaged over the seeds.
 
 ``--seeds 5 6 7`` are the seeds that the preset "best" was chosen on; the others, the
 default, are those that it is judged on.
