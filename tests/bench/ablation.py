@@ -14,17 +14,17 @@ default, are those that it is judged on.
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
-from clapstack import ClapStackingRegressor, make_clap_stack
+from clapstack import ClapStackingRegressor, CrossAgreement, make_clap_stack
 from clapstack.datasets import load_xacle, make_simulated_xacle
 from clapstack.listeners import ListenerModel
 from clapstack.metrics import mse, noise_ceiling, srcc
@@ -35,7 +35,9 @@ from clapstack.stacking._final import FinalLevel
 
 CHOSEN_ON, REPORTED_ON = (5, 6, 7), (0, 1, 2, 3, 4)
 N_TRAIN, N_TEST = 800, 500
-N_RESAMPLES = 2000
+N_RESAMPLES = 1000
+# What the gate listens to: cosines, and their differences.
+SIGNALS = r"^cross__.*cosine"
 
 # First levels that are fitted once: keywords of the stack.
 FIRST_LEVELS = {
@@ -134,7 +136,7 @@ class Run:
             sizes = {"n_train": N_TRAIN, "n_validation": 10, "n_test": N_TEST}
             make_simulated_xacle(root, **sizes, random_state=seed)
         self.train, self.test = load_xacle(root, "train"), load_xacle(root, "test")
-        self._pipe = make_clap_stack("bundled", cache=folder / "store")[:-1]
+        self._store = folder / "store"
         self._features = None
 
     def predict(self, row: str):
@@ -177,24 +179,38 @@ class Run:
             np.savez(path, **self._fit(name))
         return np.load(path)
 
-    def _fit(self, name: str):
+    def _agreement(self):
+        """Return the features of both splits, agreement included."""
         if self._features is None:
-            train = self._pipe.fit_transform(self.train.X)
-            self._features = train, self._pipe.transform(self.test.X)
-        train, test = self._features
+            path = self._folder / "features.npz"
+            if not path.exists():
+                union = make_clap_stack("bundled", cache=str(self._store))[:1]
+                train = union.fit_transform(self.train.X)
+                test = union.transform(self.test.X)
+                np.savez(path, train=train, test=test, names=list(train.columns))
+            held = np.load(path)
+            train, test = (
+                pd.DataFrame(held[side], columns=held["names"])
+                for side in ("train", "test")
+            )
+            agreement = CrossAgreement().set_output(transform="pandas")
+            self._features = agreement.fit_transform(train), agreement.transform(test)
+        return self._features
+
+    def _fit(self, name: str):
+        train, test = self._agreement()
         stack = ClapStackingRegressor(**FIRST_LEVELS[name])
         if name == "paper, listeners":
             y, weight = self._listeners()
             stack.fit(train, y, sample_weight=weight)
         else:
             stack.fit(train, self.train.y)
-        signals = partial(type(train).filter, regex=r"^cross__.*cosine")
         return {
             "names": np.array(stack.first_level_names_),
             "held_out": stack.oof_predictions_,
             "test": stack.transform(test),
-            "signals": signals(train).to_numpy(),
-            "test_signals": signals(test).to_numpy(),
+            "signals": train.filter(regex=SIGNALS).to_numpy(),
+            "test_signals": test.filter(regex=SIGNALS).to_numpy(),
             "n_folds": stack.cv,
         }
 
