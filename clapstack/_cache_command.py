@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from clapstack._told import told
 from clapstack.store import EmbeddingStore, default_cache_dir
 
 __all__ = ["cache_app"]
@@ -125,12 +126,11 @@ def merge(
 @contextmanager
 def _store(folder: Path | None, command: str) -> Iterator[EmbeddingStore]:
     """Open the chosen store; turn what is wrong with it into one line."""
-    try:
-        with closing(EmbeddingStore(folder or default_cache_dir())) as store:
-            yield store
-    except (OSError, RuntimeError, ValueError) as error:
-        typer.echo(f"clapstack cache {command}: {error}", err=True)
-        raise typer.Exit(1) from error
+    with (
+        told(f"clapstack cache {command}"),
+        closing(EmbeddingStore(folder or default_cache_dir())) as store,
+    ):
+        yield store
 
 
 def _bytes(size: str) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from clapstack._told import told
 
 __all__ = ["xacle_app"]
 
@@ -32,7 +32,7 @@ def systems(
     """List the systems, or tell what one is, needs and reached in print."""
     from clapstack.systems import describe_system, list_systems
 
-    with _told("systems"):
+    with told("clapstack xacle systems"):
         if name is not None:
             typer.echo(describe_system(name))
             return
@@ -48,7 +48,7 @@ def check(data: Data) -> None:
     """
     from clapstack import _challenge
 
-    with _told("check"):
+    with told("clapstack xacle check"):
         sound = _challenge.check_challenge(data, typer.echo)
     if not sound:
         raise typer.Exit(1)
@@ -100,7 +100,7 @@ def run(
     from clapstack import _challenge
     from clapstack.systems import bundled_checkpoints
 
-    with _told("run"):
+    with told("clapstack xacle run"):
         chosen = {**_pairs_of(checkpoint or []), **dict.fromkeys(without or [])}
         results = _challenge.run_systems(
             data,
@@ -136,7 +136,7 @@ def evaluate(
     from clapstack import _challenge
     from clapstack.metrics import score_report
 
-    with _told("evaluate"):
+    with told("clapstack xacle evaluate"):
         y_true = _challenge.read_truth(truth)
         scores = _challenge.read_predictions(predictions)
         y_score = _challenge.match_predictions(
@@ -181,7 +181,7 @@ def submit(
     from clapstack.datasets import load_xacle
     from clapstack.sharing import load_model
 
-    with _told("submit"):
+    with told("clapstack xacle submit"):
         loaded = load_xacle(data, split)
         if source.suffix == ".csv":
             scores = _challenge.read_predictions(source)
@@ -203,7 +203,7 @@ def table(out: Out = Path("xacle-results")) -> None:
     """Show the official ranking of 2026 with the test results of a folder in it."""
     from clapstack import _challenge
 
-    with _told("table"):
+    with told("clapstack xacle table"):
         results = _challenge.read_results(out)
         typer.echo(_challenge.place_in_ranking(results))
         if results["simulated"].any():
@@ -221,15 +221,3 @@ def _pairs_of(given: list[str]) -> dict[str, str]:
             raise ValueError(msg)
         pairs[family] = checkpoint
     return pairs
-
-
-@contextmanager
-def _told(command: str) -> Iterator[None]:
-    """Turn what is wrong with the input into a message and exit code 1."""
-    try:
-        yield
-    except BrokenPipeError:  # whoever reads has read enough
-        raise
-    except (OSError, ValueError) as error:
-        typer.echo(f"clapstack xacle {command}: {error}", err=True)
-        raise typer.Exit(1) from error

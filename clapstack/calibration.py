@@ -159,7 +159,7 @@ class CalibratedRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
 
     See Also
     --------
-    ClapStackingRegressor : Has ``calibration=True``, which costs no extra fit.
+    clapstack.ClapStackingRegressor : Has ``calibration=True``, at no extra fit.
 
     Examples
     --------

@@ -8,16 +8,35 @@ from typing import Annotated
 import typer
 
 from clapstack._cache_command import cache_app
+from clapstack._commands import COMMANDS
+from clapstack._report_command import EPILOG as REPORT_EPILOG
+from clapstack._report_command import report
+from clapstack._told import show_tracebacks, told
 from clapstack._xacle_command import xacle_app
 
 app = typer.Typer(
-    add_completion=False,
+    name="clapstack",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Predict how well an audio clip satisfies a text prompt (0-10).",
+    epilog="clapstack COMMAND --help tells more of a command, with examples.",
 )
-app.add_typer(cache_app, name="cache")
-app.add_typer(xacle_app, name="xacle")
+
+
+@app.callback()
+def set_up(
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug",
+            help="Show the traceback of an error; before the command: clapstack "
+            "--debug score …",
+        ),
+    ] = False,
+) -> None:
+    """Predict how well an audio clip satisfies a text prompt (0-10)."""
+    show_tracebacks(debug)
 
 
 @app.command()
@@ -33,53 +52,25 @@ def demo(
     """Run the whole system offline on real sounds and simulated listeners."""
     from clapstack._demo import run_demo
 
-    folder.mkdir(parents=True, exist_ok=True)
-    run_demo(
-        folder,
-        n_train=n_train,
-        n_test=n_test,
-        random_state=random_state,
-        verbose=not quiet,
-        echo=typer.echo,
-    )
+    with told("clapstack demo"):
+        folder.mkdir(parents=True, exist_ok=True)
+        run_demo(
+            folder,
+            n_train=n_train,
+            n_test=n_test,
+            random_state=random_state,
+            verbose=not quiet,
+            echo=typer.echo,
+        )
 
 
-@app.command()
-def score(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            exists=True,
-            dir_okay=False,
-            help="A fitted pipeline, from clapstack.save_model.",
-        ),
-    ],
-    audio: Annotated[str, typer.Argument(help="Audio file.")],
-    text: Annotated[str, typer.Argument(help="Text prompt.")],
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust",
-            help="MODEL is a file of joblib, which runs what is in it when it is "
-            "loaded, and you trust it.",
-        ),
-    ] = False,
-) -> None:
-    """Score one (audio, text) pair with a fitted pipeline."""
-    import joblib
-    import pandas as pd
-
-    from clapstack.sharing import load_model
-
-    try:
-        pipeline = joblib.load(model) if trust else load_model(model)
-        scores = pipeline.predict(pd.DataFrame({"audio": [audio], "text": [text]}))
-    except (ValueError, OSError) as error:
-        typer.echo(f"clapstack score: {error}", err=True)
-        raise typer.Exit(1) from error
-    typer.echo(repr(float(scores[0])))
+for command, epilog in COMMANDS:
+    app.command(epilog=epilog)(command)
+app.command(epilog=REPORT_EPILOG)(report)
+app.add_typer(cache_app, name="cache")
+app.add_typer(xacle_app, name="xacle")
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="clapstack")

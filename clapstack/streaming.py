@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from types import EllipsisType
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +27,8 @@ class StreamedFeatures(LazyTable):
     embeddings when they are read, so a table costs the memory of the rows at hand; with
     memory-mapped embeddings there is no bound on the number of pairs but the disk.
     :class:`~clapstack.CrossAgreement` and :class:`~clapstack.ClapStackingRegressor`
-    take it in place of an array. Read more in the :ref:`User Guide <streaming>`.
+    take it in place of an array, and so do scikit-learn's searches and cross-validation
+    of them. Read more in the :ref:`User Guide <streaming>`.
 
     Parameters
     ----------
@@ -104,8 +108,31 @@ class StreamedFeatures(LazyTable):
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: Rows) -> np.ndarray:
-        return self.rows(rows)
+    def __getitem__(self, rows: Rows | tuple[Rows, EllipsisType]) -> StreamedFeatures:
+        """Return the table of some rows, of which none is computed.
+
+        Parameters
+        ----------
+        rows : slice or array-like of int or bool
+            Which rows; an ellipsis may stand for the columns, as scikit-learn has it.
+
+        Returns
+        -------
+        table : StreamedFeatures
+            It reads from the same embeddings.
+        """
+        if isinstance(rows, tuple):
+            rows, columns = rows
+            if columns is not Ellipsis:
+                msg = (
+                    "StreamedFeatures is cut by rows alone. For columns, use "
+                    ".rows(rows, columns)."
+                )
+                raise IndexError(msg)
+        numbers = np.atleast_1d(np.arange(self.shape[0])[rows])
+        table = object.__new__(StreamedFeatures)
+        table._set_sources([source.take(numbers) for source in self._sources])
+        return table
 
     def rows(
         self, rows: Rows, columns: Sequence[int] | np.ndarray | None = None
@@ -222,6 +249,10 @@ class _Source(ABC):
     def check(self, owner: str) -> None:
         """Refuse what is not finite."""
 
+    @abstractmethod
+    def take(self, numbers: np.ndarray) -> _Source:
+        """Return the columns of some rows."""
+
 
 class _Pairs(_Source):
     def __init__(self, family, audio, text):
@@ -242,6 +273,10 @@ class _Pairs(_Source):
 
     def read(self, rows):
         return pair_features(self.audio[rows], self.text[rows])
+
+    def take(self, numbers):
+        audio, text = (_TakenRows(side, numbers) for side in (self.audio, self.text))
+        return _Pairs(self.family, audio, text)
 
     def check(self, owner):
         for side, table in self._sides.items():
@@ -277,6 +312,9 @@ class _Numbers(_Source):
     def read(self, rows):
         return np.asarray(self._values[rows])
 
+    def take(self, numbers):
+        return _Numbers(self.family, _TakenRows(self._values, numbers), self.names)
+
     def check(self, owner):
         for cut in row_slices(self.n_rows, _ROWS):
             wrong = np.flatnonzero(~np.isfinite(self._values[cut]).all(axis=1))
@@ -301,8 +339,33 @@ class _Computed(_Source):
     def read(self, rows):
         return self._read(rows)
 
+    def take(self, numbers):
+        read = partial(_read_taken, self._read, numbers)
+        return _Computed(self.family, self.names, len(numbers), read)
+
     def check(self, owner):
         """Refuse nothing: the other table did."""
+
+
+class _TakenRows:
+    """Some rows of an array, which are copied when they are read."""
+
+    dtype = np.dtype(np.float32)
+    ndim = 2
+
+    def __init__(self, values, numbers):
+        if isinstance(values, _TakenRows):
+            values, numbers = values._values, values._numbers[numbers]
+        self._values: Any = values
+        self._numbers: np.ndarray = numbers
+        self.shape = (len(numbers), values.shape[1])
+
+    def __getitem__(self, rows):
+        return self._values[as_slice(self._numbers[rows])]
+
+
+def _read_taken(read, numbers, rows):
+    return read(as_slice(numbers[rows]))
 
 
 def _float_table(values, what):

@@ -1,6 +1,12 @@
 """Sphinx settings."""
 
+import sys
+from pathlib import Path
+
 from clapstack import __version__
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_extensions"))
 
 project = "clapstack"
 author = "clapstack developers"
@@ -8,16 +14,39 @@ copyright = "2026, clapstack developers"
 release = version = __version__
 
 extensions = [
+    "mathml",
+    "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
-    "numpydoc",
+    "sphinx_gallery.gen_gallery",
 ]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "changes"]
+
+# Every reference must lead somewhere; other projects' pages are out of reach offline.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(joblib|numpy|pandas|sklearn)\..*")]
+
 autosummary_generate = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
-templates_path = ["_templates"]
-exclude_patterns = ["_build", "changes"]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": "^(?!plot_)",
+    "download_all_examples": False,
+    "abort_on_example_error": True,
+    "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "within_subsection_order": "gallery_order.quick_start_first",
+}
+
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {"show_toc_level": 2}
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]

@@ -102,6 +102,39 @@ def check_fields(card: Mapping[str, Any] | None) -> dict[str, Any]:
     return {**texts, "metrics": {str(k): float(v) for k, v in metrics.items()}}
 
 
+def card_texts(fields: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a card says, the metrics left out.
+
+    Parameters
+    ----------
+    fields : mapping
+        As from `check_fields`.
+    facts : mapping
+        As from `facts_of`.
+
+    Returns
+    -------
+    texts : dict of str to str
+        By field of `FIELDS`, in that order: what the model shows of itself, then what
+        its owner said, in paragraphs parted by empty lines.
+    """
+    limits = [_LIMITS]
+    checkpoints = [str(encoder.get("checkpoint")) for encoder in facts["encoders"]]
+    if any(checkpoint.startswith("bundled:") for checkpoint in checkpoints):
+        limits.append(_MINI)
+    generated = {
+        "description": _WHAT,
+        "data": f"{facts['n_pairs']} pairs." if "n_pairs" in facts else "",
+        "limits": "\n\n".join(limits),
+    }
+    texts = {}
+    for field in FIELDS:
+        if field != "metrics":
+            said = [generated.get(field, ""), fields.get(field, "") or ""]
+            texts[field] = "\n\n".join(part for part in said if part) or _UNSAID
+    return texts
+
+
 def write_card(
     fields: Mapping[str, Any], facts: Mapping[str, Any], untrusted: Sequence[str]
 ) -> str:
@@ -121,23 +154,10 @@ def write_card(
     card : str
         Headings in the order of `FIELDS`, then how the model is loaded.
     """
-    limits = [_LIMITS]
-    checkpoints = [str(encoder.get("checkpoint")) for encoder in facts["encoders"]]
-    if any(checkpoint.startswith("bundled:") for checkpoint in checkpoints):
-        limits.append(_MINI)
-    generated = {
-        "description": _WHAT,
-        "data": f"{facts['n_pairs']} pairs." if "n_pairs" in facts else "",
-        "metrics": _table(["metric", "value"], _metric_rows(fields["metrics"])),
-        "limits": "\n\n".join(limits),
-    }
+    metrics = _table(["metric", "value"], _metric_rows(fields["metrics"]))
+    texts = {**card_texts(fields, facts), "metrics": metrics or _UNSAID}
     parts = ["# A model of clapstack"]
-    for field, heading in FIELDS.items():
-        said = [generated.get(field, ""), fields.get(field, "") or ""]
-        if field == "metrics":
-            said = said[:1]
-        text = "\n\n".join(part for part in said if part)
-        parts.append(f"## {heading}\n\n{text or _UNSAID}")
+    parts += [f"## {heading}\n\n{texts[field]}" for field, heading in FIELDS.items()]
     parts.append("## Checkpoints\n\n" + (_checkpoint_table(facts) or "None."))
     parts.append("## Versions\n\n" + _table(["", ""], facts["versions"].items()))
     trust = f", trusted={list(untrusted)!r}" if untrusted else ""

@@ -88,7 +88,7 @@ def family_ablation(
 
     See Also
     --------
-    ClapStackingRegressor.explain : What each family adds to a single prediction.
+    clapstack.ClapStackingRegressor.explain : What families add to one prediction.
     clapstack.metrics.paired_bootstrap : The intervals.
 
     Notes

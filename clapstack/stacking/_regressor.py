@@ -58,9 +58,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         What the first level learns: the scores, their ranks, or both.
     alphas : float or sequence of float, default=1.5
         Penalty of the family ridges per standardised column: the ratio of noise to
-        signal in `y` (see :class:`StandardizedRidge`). Of several, each family and
-        target takes the one that predicts best out of fold; ten cost about half a fit
-        more than one.
+        signal in `y` (see :class:`~clapstack.stacking.StandardizedRidge`). Of several,
+        each family and target takes the one that predicts best out of fold; ten cost
+        about half a fit more than one.
     alpha_criterion : {"srcc", "mse"}, default="srcc"
         What is best.
     boosting : bool, regressor or None, default=True
@@ -126,6 +126,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         that predicts a pair was fitted on others, whose first-level predictions may
         come from members that learned from the pair: its own score moves this a
         little, unlike `oof_predictions_`.
+    y_train_ : ndarray of shape (n_pairs,), dtype float64
+        The scores of the fit, which the out-of-fold predictions are judged by. A saved
+        stack holds them.
     alphas_ : dict of str to dict of str to ndarray of shape (n_folds,)
         The whole penalty of each family ridge (alpha times its varying columns): the
         ``alpha`` of :class:`sklearn.linear_model.Ridge` on standardised columns. Keys
@@ -345,6 +348,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.final_scaler_ = self._final_level.scaler_
         self.final_target_ = self._final_level.target_
         self.oof_scores_ = self._final_level.held_out_
+        self.y_train_ = y
         self._errors = HeldOutErrors(
             y,
             self.oof_scores_,

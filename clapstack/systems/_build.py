@@ -141,8 +141,9 @@ def make_system(
     Parameters
     ----------
     name : str
-        One of :func:`list_systems`; :func:`clapstack.systems.describe_system` tells
-        what it is, what it needs and where the paper is silent.
+        One of :func:`~clapstack.list_systems`;
+        :func:`~clapstack.systems.describe_system` tells what it is, what it needs and
+        where the paper is silent.
     checkpoints : {"published", "bundled"} or mapping, default="published"
         The published weights; or the bundled mini checkpoints, which know the bundled
         sounds only; or a mapping of families to checkpoints, such as ``{"beats":

@@ -22,7 +22,7 @@ def bundled_checkpoints(
     Returns
     -------
     checkpoints : dict of str to str or None
-        For :func:`make_system`.
+        For :func:`~clapstack.make_system`.
 
     Examples
     --------

@@ -28,7 +28,7 @@ class RankEnsembleRegressor(RegressorMixin, BaseEstimator):
         Splits that make the families' predictions of the training pairs out of fold.
     auxiliary : "auto" or sequence of str, default="auto"
         Families that join every contrastive family, as in
-        :class:`ClapStackingRegressor`.
+        :class:`~clapstack.ClapStackingRegressor`.
     random_state : int, RandomState instance or None, default=0
         Shuffles the folds of an int `cv`.
     n_jobs : int, default=None
@@ -49,7 +49,7 @@ class RankEnsembleRegressor(RegressorMixin, BaseEstimator):
 
     See Also
     --------
-    ClapStackingRegressor : Learns how far to trust each family.
+    clapstack.ClapStackingRegressor : Learns how far to trust each family.
 
     Notes
     -----

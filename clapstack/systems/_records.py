@@ -34,7 +34,7 @@ class SystemRecord:
     Attributes
     ----------
     name : str
-        What :func:`make_system` takes.
+        What :func:`~clapstack.make_system` takes.
     title : str
         What it is.
     rows : str
@@ -352,7 +352,7 @@ _BY_NAME = {record.name: record for record in _RECORDS}
 
 
 def list_systems() -> list[str]:
-    """Return the names that :func:`make_system` takes.
+    """Return the names that :func:`~clapstack.make_system` takes.
 
     Returns
     -------
@@ -375,7 +375,7 @@ def describe_system(name: str) -> SystemRecord:
     Parameters
     ----------
     name : str
-        One of :func:`list_systems`.
+        One of :func:`~clapstack.list_systems`.
 
     Returns
     -------

@@ -233,7 +233,7 @@ def test_streamed_features_are_explained_as_the_table():
     beats = rng.normal(size=(80, 3)).astype(np.float32)
     X = StreamedFeatures(pair_families, {"beats": beats})
     y = rng.normal(size=80)
-    table = pd.DataFrame(X[:], columns=X.columns)
+    table = pd.DataFrame(X.rows(slice(None)), columns=X.columns)
     stack = ClapStackingRegressor(
         boosting=make_boosting().set_params(max_iter=5), final_target="score"
     )

@@ -639,3 +639,12 @@ def test_silence_is_the_default(ridges, pairs, capsys):
     ridges.fit(*pairs)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_scores_of_the_fit_are_kept_beside_its_held_out_ones(ridges, pairs):
+    X, y = pairs
+    given = y.copy()
+    ridges.fit(X, given)
+    given[:] = 0
+    assert_array_equal(ridges.y_train_, y)
+    assert ridges.y_train_.shape == ridges.oof_scores_.shape

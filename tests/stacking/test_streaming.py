@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    cross_val_score,
+    train_test_split,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -111,11 +118,64 @@ def test_rows_are_taken_as_numpy_takes_them(table):
     X, _ = table
     whole = X.rows(slice(None))
     mask = np.arange(len(X)) % 7 == 0
-    assert_array_equal(X[mask], whole[mask])
-    assert_array_equal(X[[3, -1]], whole[[3, -1]])
+    assert_array_equal(X.rows(mask), whole[mask])
+    assert_array_equal(X.rows([3, -1]), whole[[3, -1]])
     assert X.rows([1, 2], []).shape == (2, 0)
     with pytest.raises(IndexError, match="out of bounds"):
-        X[[120]]
+        X.rows([120])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [slice(3, 90, 2), slice(None, None, -1), [5, 5, -1], np.arange(120) % 7 == 0],
+)
+def test_a_table_is_cut_into_tables(table, rows):
+    X = CrossAgreement(2).fit(table[0]).transform(table[0])  # computed columns too
+    whole = X.rows(slice(None))
+    part = X[rows]
+    assert isinstance(part, StreamedFeatures)
+    assert part.columns.tolist() == X.columns.tolist()
+    assert_array_equal(part.rows(slice(None)), whole[rows])
+    assert_array_equal(part[1:][::2].rows([-1, 0]), whole[rows][1:][::2][[-1, 0]])
+    again = pickle.loads(pickle.dumps(table[0][rows]))
+    assert_array_equal(again.rows(slice(None)), table[0].rows(slice(None))[rows])
+
+
+def test_a_table_is_not_cut_by_columns(table):
+    with pytest.raises(IndexError, match=r"use \.rows\(rows, columns\)"):
+        table[0][:, 3]
+
+
+def test_rows_that_were_cut_off_are_not_checked(table):
+    numbers = np.zeros((120, 2), np.float32)
+    numbers[9] = np.nan
+    X = StreamedFeatures({}, {"beats": numbers})
+    X[10:].check("Model")
+    with pytest.raises(ValueError, match=r"infinity in family 'beats' .*row 1\)"):
+        X[8:].check("Model")
+
+
+def test_searches_and_splits_cut_a_table_as_they_cut_frames(table):
+    X, y = table
+    model = make_pipeline(CrossAgreement(2), ClapStackingRegressor(boosting=False))
+    grid = {"crossagreement__n_components": [1, 2]}
+    splits = KFold(3, shuffle=True, random_state=0)
+
+    def search(model, X):
+        return GridSearchCV(model, grid, cv=splits).fit(X, y)
+
+    streamed = search(model, X)
+    held = search(clone(model).set_output(transform="pandas"), in_memory(X))
+    scores = streamed.cv_results_["mean_test_score"]
+    assert_allclose(scores, held.cv_results_["mean_test_score"], atol=1e-9)
+    assert_allclose(streamed.predict(X), held.predict(in_memory(X)), atol=1e-9)
+    assert_allclose(
+        cross_val_score(model, X, y, cv=splits),
+        cross_val_score(held.estimator, in_memory(X), y, cv=splits),
+        atol=1e-9,
+    )
+    train, test = train_test_split(X, random_state=0)
+    assert (train.shape, test.shape) == ((90, X.shape[1]), (30, X.shape[1]))
 
 
 def test_agreement_is_computed_when_it_is_read(table):
@@ -170,7 +230,9 @@ def test_memory_mapped_embeddings_are_not_copied(tmp_path):
     a, b = (np.load(tmp_path / f"{s}.npy", mmap_mode="r") for s in ("audio", "text"))
     X = StreamedFeatures({"laion": (a, b)})
     assert X._sources[0].audio is a
-    assert_array_equal(X[2:5], pair_features(np.array(a), np.array(b))[2:5])
+    assert_array_equal(
+        X.rows(slice(2, 5)), pair_features(np.array(a), np.array(b))[2:5]
+    )
 
 
 def test_fitted_stack_does_not_hold_the_table(table):

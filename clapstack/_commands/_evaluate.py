@@ -1,0 +1,176 @@
+"""``clapstack evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clapstack._commands import _options as options
+from clapstack._told import told
+
+__all__ = ["evaluate"]
+
+EPILOG = """\
+\b
+Examples:
+  clapstack evaluate model.clapstack rated.csv
+  clapstack evaluate scores.csv rated.csv
+  clapstack evaluate predictions.jsonl ratings.csv --key id --json
+
+A file that ends in .csv, .jsonl, .ndjson or .parquet is a table of predictions, with a
+column score (or pred_score, prediction_score); anything else is a model. Predictions
+are matched by the columns audio and text, as they stand there, or by --key; what has
+no partner is an error, never left out in silence.
+"""
+
+
+def evaluate(
+    predictor: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="A model, or a table of predictions.",
+            show_default=False,
+        ),
+    ],
+    table: Annotated[
+        str,
+        typer.Argument(
+            help="CSV, JSON Lines or Parquet of rated pairs; - for standard input.",
+            show_default=False,
+        ),
+    ],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A column that both tables have and that tells pairs apart. May be "
+            "given repeatedly."
+        ),
+    ] = None,
+    audio_folder: options.AudioFolder = None,
+    audio_column: options.AudioColumn = None,
+    text_column: options.TextColumn = None,
+    score_column: options.ScoreColumn = None,
+    prediction_column: Annotated[
+        str | None,
+        typer.Option(help="Column of predictions. Usually: score, pred_score."),
+    ] = None,
+    input_format: options.InputFormat = None,
+    resamples: options.Resamples = 1000,
+    coverage: options.Coverage = 0.9,
+    skip_bad: options.SkipBad = False,
+    device: options.Device = None,
+    batch_size: options.BatchSize = None,
+    trust: options.Trust = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Judge a model, or predictions, by ratings."""
+    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    with told("clapstack evaluate"):
+        from clapstack._tabular import PairTable, report_lines
+
+        names = {
+            "audio": audio_column,
+            "text": text_column,
+            "score": score_column,
+            "prediction": prediction_column,
+        }
+
+        def rated(*roles: str, others: tuple[str, ...] = ()) -> Any:
+            return PairTable(
+                table,
+                fmt=input_format,
+                audio_folder=audio_folder,
+                names=names,
+                roles=(*roles, "score"),
+                others=others,
+            )
+
+        if _is_table(predictor):
+            report, n_skipped = _of_predictions(
+                predictor, rated, names, key, resamples, skip_bad
+            )
+        else:
+            settings = {"device": device, "batch_size": batch_size}
+            settings["verbose"] = not quiet
+            judged = _of_model(
+                predictor, trust, settings, rated, coverage, resamples, skip_bad
+            )
+            options.name_bad(judged.bad, "evaluate")
+            report, n_skipped = judged.report, len(judged.bad)
+        if json:
+            options.print_json({"left_out": n_skipped, "report": report})
+            return
+        typer.echo("\n".join(report_lines(report)))
+        left_out = f", {n_skipped:,} left out" if n_skipped else ""
+        typer.echo(f"N    {report['n_pairs']}{left_out}")
+
+
+def _is_table(path: Path) -> bool:
+    from clapstack._tabular import format_of
+
+    try:
+        format_of(path)
+    except ValueError:
+        return False
+    return True
+
+
+def _of_model(
+    path: Path,
+    trust: bool,
+    settings: dict[str, Any],
+    rated: Any,
+    coverage: float,
+    resamples: int,
+    skip_bad: bool,
+) -> Any:
+    from clapstack._tabular import judge_model, open_model, read_rated, set_up
+
+    pairs = read_rated(rated("audio", "text"))
+    model = set_up(open_model(path, trust=trust), **settings)
+    return judge_model(
+        model,
+        pairs,
+        coverage=coverage,
+        n_resamples=resamples,
+        skip_bad=skip_bad,
+        verbose=settings["verbose"],
+    )
+
+
+def _of_predictions(
+    path: Path,
+    rated: Any,
+    names: dict[str, str | None],
+    key: list[str] | None,
+    resamples: int,
+    skip_bad: bool,
+) -> tuple[dict[str, float], int]:
+    import numpy as np
+
+    from clapstack._tabular import PairTable, join_by_key, judge, read_by_key
+
+    roles = () if key else ("audio", "text")
+    keys = tuple(key) if key else roles
+    others = tuple(key or ())
+    predicted = PairTable(
+        path, names=names, roles=(*roles, "prediction"), others=others
+    )
+    truth = read_by_key(rated(*roles, others=others), "score", keys)
+    y, scores = join_by_key(truth, read_by_key(predicted, "prediction", keys))
+    empty = np.isnan(scores)
+    if empty.any() and not skip_bad:
+        msg = (
+            f"{path} has no score in {empty.sum():,} rows. Leave them out with "
+            "--skip-bad, or score them again."
+        )
+        raise ValueError(msg)
+    table = np.full((len(y), 3), np.nan)
+    table[:, 0] = scores
+    report = judge(y[~empty], table[~empty], coverage=np.nan, n_resamples=resamples)
+    return report, int(empty.sum())

@@ -1,0 +1,42 @@
+"""What the command line does with tables of pairs in files."""
+
+from clapstack._tabular._encoders import make_union
+from clapstack._tabular._extract import extract
+from clapstack._tabular._judge import (
+    Judged,
+    fit_and_judge,
+    judge,
+    judge_model,
+    report_lines,
+)
+from clapstack._tabular._models import open_model, predict_with_interval, set_up
+from clapstack._tabular._rated import join_by_key, read_by_key, read_rated, remarks
+from clapstack._tabular._read import PairTable, format_of
+from clapstack._tabular._score import part_file, score_to_file, score_to_stream
+from clapstack._tabular._scorers import CosineScorer, ModelScorer
+from clapstack._tabular._write import ERRORS
+
+__all__ = [
+    "ERRORS",
+    "CosineScorer",
+    "Judged",
+    "ModelScorer",
+    "PairTable",
+    "extract",
+    "fit_and_judge",
+    "format_of",
+    "join_by_key",
+    "judge",
+    "judge_model",
+    "make_union",
+    "open_model",
+    "part_file",
+    "predict_with_interval",
+    "read_by_key",
+    "read_rated",
+    "remarks",
+    "report_lines",
+    "score_to_file",
+    "score_to_stream",
+    "set_up",
+]

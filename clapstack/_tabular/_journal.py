@@ -1,0 +1,156 @@
+"""Results of rows on disk while a table is worked on: they outlive a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs into one result are not kept apart there
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Journal"]
+
+_FORMAT = 1
+
+
+class Journal:
+    """Records of rows, one a line of JSON, appended in whatever order they come.
+
+    The first line says what the results follow from. A record whose row was written
+    before takes its place. A last line that a kill tore is cut off, and so is whatever
+    follows a line that cannot be read: those rows are worked on again.
+
+    Parameters
+    ----------
+    path : Path
+        The file. One that is there is gone on with if its first line says the same;
+        otherwise it is begun anew.
+    identity : mapping
+        What results follow from besides the row: the model, its settings. Of JSON.
+
+    Attributes
+    ----------
+    n_found : int
+        Rows without an error that were there already.
+    is_other : bool
+        Whether there was a journal that followed from something else.
+
+    Raises
+    ------
+    ValueError
+        If another process is writing it.
+
+    Notes
+    -----
+    Two numbers a row are held in memory: where its record starts, and its key.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]):
+        self.path = path
+        self.n_found = 0
+        self.is_other = False
+        self._starts = array("q")  # -1 where a row has no record
+        self._keys = array("Q")  # 0 where it must be worked on
+        head = json.dumps({"journal": _FORMAT, **identity}, sort_keys=True) + "\n"
+        self._file = open(path, "a+b")  # noqa: SIM115 - closed by close()
+        try:
+            self._lock()
+            self._recover(head.encode())
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def has(self, row: int, key: int) -> bool:
+        """Return whether a row with this key has a result that is no error."""
+        return row < len(self._keys) and self._keys[row] == key
+
+    def add(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append records and wait until they are on disk.
+
+        Parameters
+        ----------
+        records : iterable of mapping
+            Of JSON, with ``row``, ``key`` and ``error`` (None or words) at least.
+        """
+        position = self._file.seek(0, os.SEEK_END)
+        for record in records:
+            line = json.dumps(record).encode() + b"\n"
+            self._file.write(line)
+            self._note(record, position)
+            position += len(line)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def records(self, n_rows: int) -> Iterator[dict[str, Any]]:
+        """Yield the latest record of each of the first rows, in order of rows."""
+        for start in self._starts[:n_rows]:
+            self._file.seek(start)
+            yield json.loads(self._file.readline())
+
+    def close(self) -> None:
+        """Close the file; it stays."""
+        self._file.close()
+
+    def delete(self) -> None:
+        """Close the file and remove it."""
+        self.close()
+        self.path.unlink()
+
+    def _lock(self) -> None:
+        """Refuse a second run; the lock of one that was killed is gone with it."""
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            msg = f"another run writes {self.path}. Wait for it, or write elsewhere."
+            raise ValueError(msg) from error
+
+    def _recover(self, head: bytes) -> None:
+        self._file.seek(0)
+        first = self._file.readline()
+        if first != head:
+            self.is_other = first.endswith(b"\n")
+            self._file.truncate(0)
+            self._file.write(head)
+            self._file.flush()
+            return
+        position = len(head)
+        for line in self._file:
+            record = _read(line)
+            if record is None:
+                break
+            self._note(record, position)
+            position += len(line)
+        self._file.truncate(position)
+        self.n_found = sum(1 for key in self._keys if key)
+
+    def _note(self, record: Mapping[str, Any], position: int) -> None:
+        row = record["row"]
+        missing = row + 1 - len(self._keys)
+        self._keys.extend([0] * missing)
+        self._starts.extend([-1] * missing)
+        self._starts[row] = position
+        self._keys[row] = 0 if record["error"] else record["key"]
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    """Return the record of a line, None if it is torn or damaged."""
+    try:
+        record = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    whole = isinstance(record, dict) and {"row", "key", "error"} <= set(record)
+    return record if whole else None

@@ -1,0 +1,73 @@
+"""Errors of the command line: one line each, or a traceback where it is wanted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import typer
+
+__all__ = ["show_tracebacks", "told"]
+
+_TRACEBACKS: ContextVar[bool] = ContextVar("tracebacks", default=False)
+_INTERRUPTED = 130  # as shells have it
+# What is wrong with the input, in words meant for its owner. Others are bugs, or a
+# machine that gives out, and are told with their type.
+_PLAIN = (OSError, ValueError, ImportError)
+
+
+def show_tracebacks(wanted: bool) -> None:
+    """Say whether errors are shown with their traceback, as ``--debug`` asks."""
+    _TRACEBACKS.set(wanted)
+
+
+@contextmanager
+def told(command: str) -> Iterator[None]:
+    """Turn an error into a message on standard error and exit code 1.
+
+    Parameters
+    ----------
+    command : str
+        What stands before the message, such as ``"clapstack score"``.
+    """
+    with warnings.catch_warnings():
+        if not _TRACEBACKS.get():
+            warnings.showwarning = _warner(command)
+        try:
+            yield
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+            raise  # typer's own words, and a reader who has read enough
+        except KeyboardInterrupt as error:
+            typer.echo(f"{command}: interrupted", err=True)
+            raise typer.Exit(_INTERRUPTED) from error
+        except Exception as error:
+            if _TRACEBACKS.get():
+                raise
+            typer.echo(f"{command}: {_words(error)}", err=True)
+            raise typer.Exit(1) from error
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    if isinstance(error, _PLAIN):
+        return str(error)
+    kind = type(error).__name__
+    return f"{kind}: {error} (clapstack --debug … shows where it happened)"
+
+
+def _warner(command: str) -> Any:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Any = None,
+        line: str | None = None,
+    ) -> None:
+        typer.echo(f"{command}: warning: {message}", err=True)
+
+    return show

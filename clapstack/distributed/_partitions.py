@@ -1,0 +1,227 @@
+"""Scores and features of partitioned tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from clapstack._optional import import_optional
+from clapstack.distributed._rows import ERROR, rows_frame
+from clapstack.pairs import PAIR_COLUMNS
+
+__all__ = ["extract_partitions", "score_partitions"]
+
+
+def score_partitions(
+    model: Any,
+    table: Any,
+    *,
+    coverage: float | None = None,
+    keep: Sequence[str] = (),
+) -> Any:
+    """Score every pair of a partitioned table.
+
+    Nothing is computed before the result is: by ``compute``, ``to_parquet`` or a
+    client. Read more in the :ref:`User Guide <dask>`.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted model that takes frames of ``audio`` and ``text``, such as a pipeline
+        of :func:`clapstack.make_clap_stack`. Each worker gets it once.
+    table : dask DataFrame
+        Columns ``audio`` and ``text``, such as ``dask.dataframe.read_parquet`` gives.
+        Paths must lead to the same files on every worker.
+    coverage : float, default=None
+        If given, add an interval that holds the true score with this probability, as
+        by :meth:`clapstack.ClapStackingRegressor.predict_interval`.
+    keep : sequence of str, default=()
+        Columns of `table` that come first in the result.
+
+    Returns
+    -------
+    scores : dask DataFrame
+        One row per row of `table`, in its order and partitions, with its index:
+        the columns `keep`; ``score``, float64; with `coverage` also ``low`` and
+        ``high``; and ``error``, which says why a row has no score and is missing where
+        it has one.
+
+    Raises
+    ------
+    ImportError
+        If Dask is not installed.
+    NotFittedError
+        If `model` is not fitted.
+    TypeError
+        If `table` is not a dask DataFrame.
+    ValueError
+        If `table` lacks a column, a kept column would stand twice, or an interval is
+        asked of a model that has none.
+
+    See Also
+    --------
+    extract_partitions : Features in place of scores.
+
+    Notes
+    -----
+    A partition is computed by one call of the model, as one table. So the result is
+    that of one machine which takes the same partitions one after another, bit for bit,
+    whichever worker takes which, and when. An embedding depends on its neighbours in a
+    batch by rounding, some 1e-7; other partitions may change scores by as much as that
+    does. Embeddings that are in the store do not change.
+    """
+    check_is_fitted(model)
+    if coverage is not None:
+        _check_has_intervals(model)
+    names = ["score"] if coverage is None else ["score", "low", "high"]
+    function = partial(_scores, coverage=coverage)
+    caller = "score_partitions"
+    return _map_rows(caller, function, model, table, names, np.float64, keep)
+
+
+def extract_partitions(
+    transformer: Any, table: Any, *, keep: Sequence[str] = ()
+) -> Any:
+    """Compute the features of every pair of a partitioned table.
+
+    Nothing is computed before the result is. Read more in the
+    :ref:`User Guide <dask>`.
+
+    Parameters
+    ----------
+    transformer : transformer
+        Fitted, such as on ``table.head()``, for encoders are frozen and learn nothing
+        from it. Takes frames of ``audio`` and ``text``: features of one encoder, or a
+        FeatureUnion of several. With ``blocks=("audio", "text")`` its features are the
+        embeddings, from which :func:`read_features` computes all others.
+    table : dask DataFrame
+        As for :func:`score_partitions`.
+    keep : sequence of str, default=()
+        Columns of `table` that come first in the result, such as ids and ratings.
+
+    Returns
+    -------
+    features : dask DataFrame
+        One row per row of `table`, in its order and partitions, with its index: the
+        columns `keep`; the features, float32, NaN where a row failed; and ``error``,
+        which says why and is missing elsewhere.
+
+    Raises
+    ------
+    ImportError
+        If Dask is not installed.
+    NotFittedError
+        If `transformer` is not fitted.
+    TypeError
+        If `table` is not a dask DataFrame.
+    ValueError
+        If `table` lacks a column, or a kept column would stand twice.
+
+    See Also
+    --------
+    write_features : Writes them to a folder.
+    """
+    check_is_fitted(transformer)
+    names = list(transformer.get_feature_names_out())
+    caller = "extract_partitions"
+    return _map_rows(caller, _features, transformer, table, names, np.float32, keep)
+
+
+def _scores(pairs, *, model, coverage):
+    """Return scores, and the ends of intervals, of shape (n_pairs, 1 or 3)."""
+    if coverage is None:
+        return np.reshape(model.predict(pairs), (-1, 1))
+    if isinstance(model, Pipeline):
+        pairs, model = model[:-1].transform(pairs), model[-1]
+    interval = model.predict_interval(pairs, coverage)
+    return np.column_stack([model.predict(pairs), interval])
+
+
+def _features(pairs, *, model):
+    return np.asarray(model.transform(pairs))
+
+
+def _map_rows(caller, function, model, table, names, dtype, keep):
+    """Return the dask DataFrame of `rows_frame` of each partition."""
+    dask = import_optional("dask", extra="dask", caller=caller)
+    keep = list(keep)
+    table = check_table(caller, table, keep, [*names, ERROR])
+    # Of no rows: nothing is called.
+    meta = rows_frame(table._meta, partial(function, model=model), names, dtype, keep)
+    return table.map_partitions(
+        _partition,
+        dask.delayed(model, pure=False, traverse=False),
+        function,
+        names,
+        dtype,
+        keep,
+        meta=meta,
+    )
+
+
+def _partition(pairs, model, function, names, dtype, keep):
+    function = partial(function, model=model)
+    return rows_frame(pairs, function, names, dtype, keep)
+
+
+def check_table(
+    caller: str, table: Any, keep: Sequence[str], names: Sequence[str]
+) -> Any:
+    """Return the columns of a dask DataFrame that are needed, or say what is wrong.
+
+    Parameters
+    ----------
+    caller : str
+        The function that was called, for the error.
+    table : dask DataFrame
+        What it got.
+    keep : sequence of str
+        Columns that stand in the result too.
+    names : sequence of str
+        Columns of the result that are computed.
+
+    Returns
+    -------
+    table : dask DataFrame
+        Columns ``audio``, ``text`` and those of `keep`.
+    """
+    dd = import_optional("dask.dataframe", extra="dask", caller=caller)
+    if not isinstance(table, dd.DataFrame):
+        msg = (
+            f"table passed to {caller} must be a dask DataFrame; got "
+            f"{type(table).__name__}. Wrap it with dask.dataframe.from_pandas(table, "
+            "npartitions=...), or read it with dask.dataframe.read_parquet."
+        )
+        raise TypeError(msg)
+    columns = list(table.columns)
+    needed = [*PAIR_COLUMNS, *keep]
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        msg = (
+            f"table passed to {caller} must have the columns {missing!r}; it has "
+            f"{columns!r}. Rename yours with table.rename(columns=...)."
+        )
+        raise ValueError(msg)
+    twice = sorted({name for name in keep if name in names or keep.count(name) > 1})
+    if twice:
+        msg = (
+            f"keep has {twice!r}, which would stand in the result twice. Rename the "
+            "column with table.rename(columns=...)."
+        )
+        raise ValueError(msg)
+    return table[list(dict.fromkeys(needed))]
+
+
+def _check_has_intervals(model):
+    last = model[-1] if isinstance(model, Pipeline) else model
+    if not hasattr(last, "predict_interval"):
+        msg = (
+            f"coverage needs a model with predict_interval; {type(last).__name__} has "
+            "none. Leave coverage at None."
+        )
+        raise ValueError(msg)

@@ -1,0 +1,92 @@
+"""What is done with one partition: all rows that can be used, and why others cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clapstack.exceptions import BadPairsError
+
+ERROR = "error"  # the column that says why a row failed
+
+
+def rows_frame(
+    pairs: pd.DataFrame,
+    function: Callable[[pd.DataFrame], np.ndarray],
+    names: Sequence[str],
+    dtype: Any,
+    keep: Sequence[str],
+) -> pd.DataFrame:
+    """Compute columns for the rows that can be used, and say why the others cannot.
+
+    Parameters
+    ----------
+    pairs : DataFrame of shape (n_pairs, n_columns)
+        One partition.
+    function : callable
+        Takes some rows of it; returns an array of shape (n_rows, n_names), or raises
+        BadPairsError.
+    names : sequence of str
+        Names of the columns that `function` computes.
+    dtype : dtype
+        Their type.
+    keep : sequence of str
+        Columns of `pairs` that come first.
+
+    Returns
+    -------
+    frame : DataFrame
+        The index and the columns `keep` of `pairs`; `names`, NaN where a row failed;
+        and ``error``, missing where it did not.
+    """
+    values = np.full((len(pairs), len(names)), np.nan, dtype)
+    good, computed, errors = try_rows(pairs, function)
+    if len(good):
+        values[good] = computed
+    return pd.concat(
+        [
+            pairs[list(keep)],
+            pd.DataFrame(values, index=pairs.index, columns=list(names)),
+            pd.Series(errors, index=pairs.index, name=ERROR, dtype="string"),
+        ],
+        axis=1,
+    )
+
+
+def try_rows(
+    pairs: pd.DataFrame, function: Callable[[pd.DataFrame], np.ndarray]
+) -> tuple[np.ndarray, Any, np.ndarray]:
+    """Call a function with the rows that can be used.
+
+    A model stops at its first step that meets bad rows, so it is called again without
+    them; what was encoded before is in the store.
+
+    Parameters
+    ----------
+    pairs : DataFrame of shape (n_pairs, n_columns)
+        One partition.
+    function : callable
+        As for `rows_frame`.
+
+    Returns
+    -------
+    good : ndarray of int of shape (n_good,)
+        Positions of the rows that can be used.
+    computed : ndarray of shape (n_good, n_names) or None
+        What the function returned of them; None if there are none.
+    errors : ndarray of object of shape (n_pairs,)
+        Why a row cannot be used; None for the others.
+    """
+    good = np.arange(len(pairs))
+    errors = np.full(len(pairs), None, dtype=object)
+    while len(good):
+        try:
+            return good, function(pairs.iloc[good]), errors
+        except BadPairsError as error:
+            bad = [row.position for row in error.rows]
+            errors[good[bad]] = [f"{row.source}: {row.reason}" for row in error.rows]
+            good = np.delete(good, bad)
+    return good, None, errors

@@ -1,0 +1,232 @@
+"""How alike families judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clapstack.inspection._canvas import COLUMN, Display
+from clapstack.inspection._models import find_stack, model_and_target
+from clapstack.metrics import srcc
+
+
+class FamilyAgreementDisplay(Display):
+    """SRCC between what every two families say of the same pairs.
+
+    Families that agree fully add nothing to each other. Read more in the
+    :ref:`User Guide <pictures>`.
+
+    Parameters
+    ----------
+    predictions : DataFrame of shape (n_pairs, n_families)
+        A column per family: its predictions or its cosines.
+
+    Attributes
+    ----------
+    agreement : DataFrame of shape (n_families, n_families)
+        SRCC between columns.
+    image_ : AxesImage
+        The map: below the diagonal, since it is symmetric.
+    ax_ : Axes
+        Axes with the picture.
+    figure_ : Figure
+        Its figure.
+
+    See Also
+    --------
+    FamilyScoresDisplay : How well each does alone.
+    clapstack.CrossAgreement : Agreement as features.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack.inspection import FamilyAgreementDisplay
+    >>> cosines = pd.DataFrame({"laion": [0.1, 0.2, 0.4], "msclap": [0.3, 0.2, 0.5]})
+    >>> FamilyAgreementDisplay(predictions=cosines).agreement.round(2)
+            laion  msclap
+    laion     1.0     0.5
+    msclap    0.5     1.0
+    """
+
+    def __init__(self, *, predictions: pd.DataFrame):
+        if predictions.shape[1] < 2:
+            msg = (
+                "predictions must have a column for each of two families or more; got "
+                f"{list(predictions.columns)}. One family has none to agree with."
+            )
+            raise ValueError(msg)
+        self.predictions = predictions
+        values = predictions.to_numpy(dtype=np.float64)
+        agreement = np.eye(values.shape[1])
+        for i, j in combinations(range(values.shape[1]), 2):
+            agreement[i, j] = agreement[j, i] = srcc(values[:, i], values[:, j])
+        names = [str(name) for name in predictions.columns]
+        self.agreement = pd.DataFrame(agreement, index=names, columns=names)
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, *, target: str | None = None, ax: Any = None
+    ) -> Any:
+        """Draw the agreement between a fitted stack's out-of-fold predictions.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted :class:`~clapstack.ClapStackingRegressor`, or a pipeline that ends
+            in one.
+        target : {"score", "rank"}, default=None
+            Predictions of what; None takes the first of the stack's targets.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : FamilyAgreementDisplay
+            The drawn display.
+        """
+        stack = find_stack(estimator, f"{cls.__name__}.from_estimator")
+        predictions = held_out_predictions(stack, target)
+        return cls(predictions=predictions).plot(ax)
+
+    @classmethod
+    def from_predictions(
+        cls, predictions: Any, *, names: Sequence[str] | None = None, ax: Any = None
+    ) -> Any:
+        """Draw the agreement between columns.
+
+        Parameters
+        ----------
+        predictions : DataFrame or array-like of shape (n_pairs, n_families)
+            A column per family.
+        names : sequence of str, default=None
+            Names of the families; None takes those of the columns.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : FamilyAgreementDisplay
+            The drawn display.
+        """
+        table = pd.DataFrame(predictions)
+        if names is not None:
+            table = table.set_axis(list(names), axis="columns")
+        return cls(predictions=table).plot(ax)
+
+    @classmethod
+    def from_features(cls, X: pd.DataFrame, *, ax: Any = None) -> Any:
+        """Draw the agreement between the cosines of contrastive families.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_pairs, n_features)
+            Features; the columns ``<family>__cosine`` are taken, without ``cross``.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : FamilyAgreementDisplay
+            The drawn display.
+        """
+        suffix = "__cosine"
+        names = [
+            str(name)
+            for name in X.columns
+            if str(name).endswith(suffix) and not str(name).startswith("cross__")
+        ]
+        families = [name.removesuffix(suffix) for name in names]
+        return cls.from_predictions(X[names], names=families, ax=ax)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches, where the display makes the figure."""
+        return COLUMN, 1.0 + 0.36 * len(self.agreement)
+
+    def describe(self) -> str:
+        """Return what the picture shows, in a sentence or two.
+
+        Returns
+        -------
+        description : str
+            For a caption or an alt text.
+        """
+        pairs = list(combinations(self.agreement.columns, 2))
+        table = self.agreement.to_numpy()
+        values = [float(table[place]) for place in self._places()]
+        least, most = int(np.argmin(values)), int(np.argmax(values))
+        told = [
+            f"{' and '.join(pairs[number])} {how} (SRCC {values[number]:.2f})"
+            for number, how in ((most, "agree most"), (least, "agree least"))
+        ]
+        return f"Agreement between families: {'; '.join(told[: len(pairs)])}."
+
+    def _places(self) -> list[tuple[int, int]]:
+        return list(combinations(range(len(self.agreement)), 2))
+
+    def _draw(self, ax: Any) -> None:
+        names = list(self.agreement.columns)
+        values = self.agreement.to_numpy()
+        below = np.ma.masked_where(~np.tri(len(names), k=-1, dtype=bool), values)
+        self.image_ = ax.imshow(below[1:, :-1], cmap="cividis", aspect="auto")
+        low, high = self.image_.get_clim()
+        if high - low < 1e-9:  # a single shade
+            self.image_.set_clim(low - 0.5, high + 0.5)
+        for column, row in self._places():
+            value = values[row, column]
+            shade = self.image_.norm(value)
+            ax.text(
+                column,
+                row - 1,
+                f"{value:.2f}",
+                ha="center",
+                va="center",
+                color="white" if shade < 0.55 else "black",
+                fontsize="small",
+            )
+        places = range(len(names) - 1)
+        ax.set_yticks(places, names[1:], parse_math=False)
+        ax.set_xticks(
+            places,
+            names[:-1],
+            rotation=35,
+            ha="right",
+            rotation_mode="anchor",
+            parse_math=False,
+        )
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        bar = ax.figure.colorbar(self.image_, ax=ax, shrink=0.8, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.set_label("SRCC between families")
+
+
+def held_out_predictions(stack: Any, target: str | None = None) -> pd.DataFrame:
+    """Return a fitted stack's out-of-fold predictions of one target.
+
+    Parameters
+    ----------
+    stack : ClapStackingRegressor
+        Fitted.
+    target : {"score", "rank"}, default=None
+        None takes the first of the stack's targets.
+
+    Returns
+    -------
+    predictions : DataFrame of shape (n_pairs, n_models)
+        A column per first-level model.
+    """
+    named = [model_and_target(name) for name in stack.first_level_names_]
+    targets = list(dict.fromkeys(target for _, target in named))
+    target = targets[0] if target is None else target
+    if target not in targets:
+        msg = f"target must be one that the stack learned, {targets}; got {target!r}."
+        raise ValueError(msg)
+    kept = [number for number, (_, one) in enumerate(named) if one == target]
+    return pd.DataFrame(
+        stack.oof_predictions_[:, kept], columns=[named[number][0] for number in kept]
+    )

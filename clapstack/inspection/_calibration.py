@@ -1,0 +1,202 @@
+"""Whether predictions mean what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from clapstack.inspection._canvas import (
+    COLUMN,
+    GREY,
+    PALE,
+    VERMILION,
+    Display,
+    scale_limits,
+)
+from clapstack.inspection._models import predict
+from clapstack.metrics._checks import check_scores
+
+_PER_BIN = 5
+_MOST_BINS = 10
+_Z95 = 1.96
+
+
+class CalibrationCurveDisplay(Display):
+    """Mean human score against mean predicted score, in bins of like prediction.
+
+    On the diagonal, a prediction of 6 means that humans give 6 on average. Bins hold
+    equally many pairs; bars are 95 % intervals of the mean (1.96 standard errors).
+    Read more in the :ref:`User Guide <pictures>`.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,)
+        Human scores.
+    y_pred : array-like of shape (n_pairs,)
+        Predicted scores.
+    n_bins : int, default=None
+        Number of bins; None takes ten, or fewer so that each has five pairs.
+
+    Attributes
+    ----------
+    mean_predicted, mean_human, half_width : ndarray of shape (n_bins,)
+        What is drawn.
+    line_ : Line2D
+        The curve.
+    ax_ : Axes
+        Axes with the picture.
+    figure_ : Figure
+        Its figure.
+
+    See Also
+    --------
+    clapstack.calibration.IncreasingMap : Calibrates, and keeps the order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from clapstack.inspection import CalibrationCurveDisplay
+    >>> y = np.linspace(0, 10, 50)
+    >>> display = CalibrationCurveDisplay(y_true=y, y_pred=y / 2, n_bins=2)
+    >>> display.mean_human - display.mean_predicted
+    array([1.2244898, 3.7755102])
+    """
+
+    def __init__(self, *, y_true: Any, y_pred: Any, n_bins: int | None = None):
+        self.y_true, self.y_pred = check_scores(y_true, y_pred, name="y_pred")
+        n_pairs = len(self.y_true)
+        if n_bins is None:
+            n_bins = int(np.clip(n_pairs // _PER_BIN, 1, _MOST_BINS))
+        if not 1 <= n_bins <= n_pairs // 2:
+            msg = (
+                f"n_bins must leave two pairs or more in each bin, so from 1 to "
+                f"{n_pairs // 2} for {n_pairs} pairs; got {n_bins!r}."
+            )
+            raise ValueError(msg)
+        self.n_bins = n_bins
+        bins = np.array_split(np.argsort(self.y_pred, kind="stable"), n_bins)
+        self.mean_predicted = np.array([self.y_pred[rows].mean() for rows in bins])
+        self.mean_human = np.array([self.y_true[rows].mean() for rows in bins])
+        self.half_width = np.array(
+            [_Z95 * self.y_true[rows].std(ddof=1) / np.sqrt(len(rows)) for rows in bins]
+        )
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        n_bins: int | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Draw the calibration of a fitted model on pairs that it has not seen.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted regressor, or a pipeline that ends in one.
+        X : DataFrame or array-like of shape (n_pairs, n_columns)
+            What it takes.
+        y : array-like of shape (n_pairs,)
+            Human scores.
+        n_bins : int, default=None
+            Number of bins.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : CalibrationCurveDisplay
+            The drawn display.
+        """
+        y_pred, _ = predict(estimator, X, None)
+        return cls.from_predictions(y, y_pred, n_bins=n_bins, ax=ax)
+
+    @classmethod
+    def from_predictions(
+        cls, y_true: Any, y_pred: Any, *, n_bins: int | None = None, ax: Any = None
+    ) -> Any:
+        """Draw the calibration of predictions that exist.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_pairs,)
+            Human scores.
+        y_pred : array-like of shape (n_pairs,)
+            Predicted scores.
+        n_bins : int, default=None
+            Number of bins.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : CalibrationCurveDisplay
+            The drawn display.
+        """
+        return cls(y_true=y_true, y_pred=y_pred, n_bins=n_bins).plot(ax)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches, where the display makes the figure."""
+        return COLUMN, 3.6
+
+    def describe(self) -> str:
+        """Return what the picture shows, in a sentence or two.
+
+        Returns
+        -------
+        description : str
+            For a caption or an alt text.
+        """
+        off = self.mean_human - self.mean_predicted
+        worst = int(np.argmax(np.abs(off)))
+        return (
+            f"Mean human score in {self.n_bins} bins of like prediction. The bin that "
+            f"is farthest off has mean prediction {self.mean_predicted[worst]:.2f} and "
+            f"mean human score {self.mean_human[worst]:.2f}."
+        )
+
+    def _draw(self, ax: Any) -> None:
+        limits = scale_limits(
+            self.mean_predicted,
+            self.mean_human - self.half_width,
+            self.mean_human + self.half_width,
+        )
+        ax.plot(limits, limits, color=GREY, linewidth=0.8, zorder=1)
+        drawn = ax.errorbar(
+            self.mean_predicted,
+            self.mean_human,
+            yerr=self.half_width,
+            color=VERMILION,
+            marker="o",
+            markersize=3.5,
+            linewidth=0.7,
+            elinewidth=1.1,
+            zorder=3,
+        )
+        self.line_ = drawn.lines[0]
+        # Where the predictions are, at the foot.
+        counts, edges = np.histogram(self.y_pred, bins=40, range=limits)
+        height = 0.12 * (limits[1] - limits[0]) * counts / counts.max()
+        ax.bar(
+            edges[:-1],
+            height,
+            np.diff(edges),
+            bottom=limits[0],
+            align="edge",
+            color=PALE,
+            zorder=0,
+        )
+        ax.set(
+            xlim=limits,
+            ylim=limits,
+            xlabel="mean predicted score",
+            ylabel="mean human score",
+            aspect="equal",
+            title=f"{len(self.y_true):,} pairs in {self.n_bins} bins, 95 % of the mean"
+            "\ngrey: where predictions lie",
+        )

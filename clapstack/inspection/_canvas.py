@@ -1,0 +1,161 @@
+"""What all pictures share: the size of a paper's column, colours, and a plot method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from clapstack._optional import import_optional
+
+# Inches: one column of a paper in two columns.
+COLUMN = 3.35
+
+# Okabe and Ito's colours, which the colour-blind tell apart; never red beside green.
+BLUE = "#0072B2"
+SKY = "#56B4E9"
+ORANGE = "#E69F00"
+VERMILION = "#D55E00"
+BLACK = "#000000"
+GREY = "#767676"  # the lightest grey that is still readable on white (4.5:1)
+PALE = "#D9D9D9"
+
+_N_GRID = 40
+_LEAST_NEAR = 40
+
+# More points than these are drawn as pixels, so that a vector file stays small.
+MANY = 1_500
+
+PAPER: Mapping[str, Any] = {
+    "font.size": 8,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "axes.linewidth": 0.6,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 5,
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "figure.dpi": 150,
+    "savefig.dpi": 300,
+}
+_TICKS: Mapping[str, Any] = {"width": 0.6, "length": 2.5, "labelsize": 7.5}
+
+
+class Display(ABC):
+    """Base of the pictures: `plot` in the manner of scikit-learn's displays."""
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches, where the display makes the figure."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return what the picture shows, in a sentence or two."""
+
+    @abstractmethod
+    def _draw(self, ax: Any) -> None:
+        """Draw on the axes."""
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the picture.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw, in whatever style is set. If None, a figure of a paper's
+            column width is made, in the style of this package.
+
+        Returns
+        -------
+        display : object
+            The display, with `ax_` and `figure_`.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        with canvas(ax, f"{type(self).__name__}.plot", self.size) as ax:
+            self._draw(ax)
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+
+@contextmanager
+def canvas(ax: Any, caller: str, size: tuple[float, float]) -> Iterator[Any]:
+    """Yield `ax`, or new axes in the style of a paper."""
+    pyplot = import_optional("matplotlib.pyplot", extra="plot", caller=caller)
+    if ax is not None:
+        yield ax
+        return
+    with pyplot.rc_context(PAPER):
+        _, ax = pyplot.subplots(figsize=size, layout="constrained")
+        # Ticks are made when they are first drawn, after the style has gone.
+        ax.tick_params(which="both", **_TICKS)
+        yield ax
+
+
+def scale_limits(*values: Any) -> tuple[float, float]:
+    """Return limits that hold all values: those of the 0-10 scale if they fit it."""
+    low = min(float(np.min(part)) for part in values)
+    high = max(float(np.max(part)) for part in values)
+    if low >= 0 and high <= 10:
+        low, high = 0.0, 10.0
+    margin = 0.03 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def scatter(ax: Any, x: Any, y: Any) -> Any:
+    """Draw pairs as points that stay apart from each other, many or few."""
+    n = len(x)
+    return ax.scatter(
+        x,
+        y,
+        s=float(np.clip(3000 / n, 3, 14)),
+        alpha=float(np.clip(30 / np.sqrt(n), 0.15, 0.75)),
+        color=BLUE,
+        linewidths=0,
+        rasterized=n > MANY,
+    )
+
+
+def local_rows(y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return points along the predictions, and the pairs about each.
+
+    Parameters
+    ----------
+    y_pred : ndarray of shape (n_pairs,)
+
+    Returns
+    -------
+    grid : ndarray of shape (n_grid,)
+        At equal distances from the lowest to the highest prediction.
+    rows : ndarray of int of shape (n_grid, n_near)
+        A tenth of the pairs, but 40 at least, that stand about the point in the order
+        of the predictions.
+    """
+    n_pairs = len(y_pred)
+    order = np.argsort(y_pred, kind="stable")
+    n_near = min(n_pairs, max(_LEAST_NEAR, n_pairs // 10))
+    grid = np.linspace(y_pred.min(), y_pred.max(), _N_GRID)
+    middle = np.searchsorted(y_pred[order], grid)
+    first = np.clip(middle - n_near // 2, 0, n_pairs - n_near)
+    return grid, order[first[:, None] + np.arange(n_near)]
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage."""
+    return f"{100 * share:.3g} %"

@@ -1,0 +1,229 @@
+"""What made a pair's score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clapstack.inspection._canvas import (
+    BLACK,
+    BLUE,
+    COLUMN,
+    GREY,
+    VERMILION,
+    Display,
+)
+from clapstack.inspection._models import cut, features_of
+
+_START, _END = "baseline", "prediction"
+_LAST = "calibration"  # it comes after all others, so it is drawn after them
+_TOLERANCE = 1e-6
+
+
+class ExplanationDisplay(Display):
+    """A pair's score as a baseline and what each family adds to it or takes away.
+
+    Make it with :meth:`from_estimator` or :meth:`from_contributions`. Read more in the
+    :ref:`User Guide <pictures>`.
+
+    Parameters
+    ----------
+    contributions : Series or mapping of str to float
+        ``baseline``, then one number per family (and for ``boosting``,
+        ``calibration``, …), and ``prediction``, their sum; without it, the sum is
+        taken.
+
+    Attributes
+    ----------
+    baseline, prediction : float
+        Where the bars begin and end.
+    steps : Series
+        What comes between, the largest first, the calibration last.
+    bars_ : BarContainer
+        The bars of `steps`.
+    ax_ : Axes
+        Axes with the picture.
+    figure_ : Figure
+        Its figure.
+
+    See Also
+    --------
+    FamilyScoresDisplay : How well each family does over all pairs.
+
+    Examples
+    --------
+    >>> from clapstack.inspection import ExplanationDisplay
+    >>> ExplanationDisplay(
+    ...     contributions={"baseline": 5, "laion": -0.5, "msclap": 2}
+    ... ).describe()
+    'From the baseline of 5.00 to 6.50: msclap +2.00, laion -0.50.'
+    """
+
+    def __init__(self, *, contributions: Any):
+        row = pd.Series(contributions, dtype=np.float64)
+        _check(row)
+        self.contributions = row
+        self.baseline = float(row[_START])
+        parts = row.drop([_START, _END], errors="ignore")
+        self.prediction = float(row.get(_END, self.baseline + parts.sum()))
+        order = np.lexsort((-parts.abs().to_numpy(), parts.index == _LAST))
+        self.steps = parts.iloc[order]
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, X: Any, *, ax: Any = None) -> Any:
+        """Explain the score that a fitted stack gives one pair.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted :class:`~clapstack.ClapStackingRegressor`, or a pipeline that ends
+            in one.
+        X : DataFrame of one row
+            The pair, or its features.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : ExplanationDisplay
+            The drawn display.
+
+        Raises
+        ------
+        TypeError
+            If the model has no ``explain``.
+        ValueError
+            If `X` is not one row.
+        """
+        head = cut(estimator)
+        if not hasattr(head.last, "explain"):
+            msg = (
+                f"{cls.__name__}.from_estimator needs a model with a method 'explain'; "
+                f"{type(head.last).__name__} has none. Pass contributions of your own "
+                "to from_contributions."
+            )
+            raise TypeError(msg)
+        if len(X) != 1:
+            msg = f"X must be one pair; got {len(X)} rows. Take one with X.iloc[[i]]."
+            raise ValueError(msg)
+        explained = head.last.explain(features_of(head, X))
+        return cls.from_contributions(explained.iloc[0], ax=ax)
+
+    @classmethod
+    def from_contributions(cls, contributions: Any, *, ax: Any = None) -> Any:
+        """Draw contributions that exist, such as one row of ``explain``.
+
+        Parameters
+        ----------
+        contributions : Series or mapping of str to float
+            As for the class.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : ExplanationDisplay
+            The drawn display.
+        """
+        return cls(contributions=contributions).plot(ax)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches, where the display makes the figure."""
+        return COLUMN, 0.6 + 0.22 * (len(self.steps) + 2)
+
+    def describe(self) -> str:
+        """Return what the picture shows, in a sentence or two.
+
+        Returns
+        -------
+        description : str
+            For a caption or an alt text.
+        """
+        parts = ", ".join(f"{name} {size:+.2f}" for name, size in self.steps.items())
+        return (
+            f"From the baseline of {self.baseline:.2f} to {self.prediction:.2f}: "
+            f"{parts or 'nothing else'}."
+        )
+
+    def _draw(self, ax: Any) -> None:
+        sizes = self.steps.to_numpy()
+        ends = self.baseline + np.cumsum(sizes)
+        starts = ends - sizes
+        places = np.arange(1, len(sizes) + 1)
+        self.bars_ = ax.barh(
+            places,
+            sizes,
+            left=starts,
+            height=0.62,
+            color=[BLUE if size >= 0 else VERMILION for size in sizes],
+        )
+        levels = [self.baseline, *ends]
+        for at, level in enumerate(levels):
+            ax.plot([level, level], [at, at + 1], color=GREY, linewidth=0.6)
+        for place, start, size in zip(
+            places.tolist(), starts.tolist(), sizes.tolist(), strict=True
+        ):
+            right = max(start, start + size)
+            _label(ax, right, place, _signed(size))
+        for at, value in ((0, self.baseline), (len(sizes) + 1, self.prediction)):
+            ax.plot(value, at, marker="o", markersize=4.5, color=BLACK)
+            _label(ax, value, at, f"{value:.2f}", fontweight="bold")
+        names = [_START, *map(str, self.steps.index), _END]
+        ax.set_yticks(range(len(names)), names, parse_math=False)
+        for place in (0, -1):
+            ax.get_yticklabels()[place].set_fontweight("bold")
+        ax.tick_params(axis="y", length=0)
+        low, high = min(*levels, self.prediction), max(*levels, self.prediction)
+        width = (high - low) or 1.0
+        ax.set(
+            xlim=(low - 0.08 * width, high + 0.2 * width),
+            ylim=(len(names) - 0.4, -0.6),
+            xlabel="score",
+        )
+
+
+def _signed(size: float) -> str:
+    """Return a part with its sign, and none where it rounds to zero."""
+    text = f"{size:+.2f}".replace("-", "−")
+    return "0.00" if text[1:] == "0.00" else text
+
+
+def _label(ax: Any, x: float, y: float, text: str, **how: Any) -> None:
+    ax.annotate(
+        text,
+        (x, y),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize="small",
+        **how,
+    )
+
+
+def _check(row: pd.Series) -> None:
+    """Refuse contributions that do not make a score."""
+    if _START not in row:
+        msg = (
+            f"contributions must have {_START!r}, where the bars begin; got "
+            f"{list(row.index)}."
+        )
+        raise ValueError(msg)
+    twice = row.index[row.index.duplicated()]
+    if len(twice):
+        msg = f"contributions has {twice[0]!r} twice. Add them up."
+        raise ValueError(msg)
+    wrong = row.index[~np.isfinite(row)]
+    if len(wrong):
+        msg = f"contributions has NaN or infinity at {list(wrong)}. Give a number."
+        raise ValueError(msg)
+    if _END in row:
+        total = row.drop(_END).sum()
+        if abs(total - row[_END]) > _TOLERANCE * max(1.0, abs(row[_END])):
+            msg = (
+                f"contributions add up to {total:.6g}, and {_END!r} is "
+                f"{row[_END]:.6g}. Something is missing from them."
+            )
+            raise ValueError(msg)

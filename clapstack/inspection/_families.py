@@ -1,0 +1,231 @@
+"""How well each family does alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from clapstack.inspection._canvas import (
+    BLACK,
+    BLUE,
+    COLUMN,
+    ORANGE,
+    PALE,
+    Display,
+    percent,
+)
+from clapstack.inspection._models import find_stack, model_and_target
+from clapstack.metrics import bootstrap_interval, srcc
+
+_COLUMNS = ("model", "target", "srcc", "low", "high")
+_MARKS = {"score": ("o", BLUE), "rank": ("D", ORANGE)}
+_STACK = "stack"
+
+
+class FamilyScoresDisplay(Display):
+    """SRCC of each family's out-of-fold predictions beside that of the stack.
+
+    Make it with :meth:`from_estimator`. Read more in the
+    :ref:`User Guide <pictures>`.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        One row per first-level prediction and one for the stack, with ``model``,
+        ``target`` (``"score"``, ``"rank"``, or ``"final"`` for the stack), ``srcc``,
+        ``low`` and ``high``.
+    coverage : float, default=0.95
+        Coverage of the intervals, for the label.
+
+    Attributes
+    ----------
+    markers_ : list of Line2D
+        One per row of `scores`.
+    ax_ : Axes
+        Axes with the picture.
+    figure_ : Figure
+        Its figure.
+
+    See Also
+    --------
+    FamilyAgreementDisplay : How alike the families judge.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack.inspection import FamilyScoresDisplay
+    >>> scores = pd.DataFrame(
+    ...     [["msclap", "score", 0.5, 0.4, 0.6], ["stack", "final", 0.6, 0.5, 0.7]],
+    ...     columns=["model", "target", "srcc", "low", "high"],
+    ... )
+    >>> FamilyScoresDisplay(scores=scores).describe()
+    'Out-of-fold SRCC: stack 0.60, msclap 0.50.'
+    """
+
+    def __init__(self, *, scores: pd.DataFrame, coverage: float = 0.95):
+        missing = [name for name in _COLUMNS if name not in scores]
+        if missing:
+            msg = f"scores must have the columns {list(_COLUMNS)}; missing {missing}."
+            raise ValueError(msg)
+        self.scores = scores
+        self.coverage = coverage
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        y: Any = None,
+        *,
+        n_resamples: int = 1000,
+        coverage: float = 0.95,
+        random_state: int | None = 0,
+        ax: Any = None,
+    ) -> Any:
+        """Draw the families of a fitted stack.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted :class:`~clapstack.ClapStackingRegressor`, or a pipeline that ends
+            in one.
+        y : array-like of shape (n_pairs,), default=None
+            Scores to judge by, of the pairs of the fit in their order; None takes those
+            of the fit.
+        n_resamples : int, default=1000
+            Bootstrap resamples, the same for all.
+        coverage : float, default=0.95
+            Coverage of the intervals.
+        random_state : int or None, default=0
+            Draws the resamples.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : FamilyScoresDisplay
+            The drawn display.
+        """
+        stack = find_stack(estimator, f"{cls.__name__}.from_estimator")
+        scores = family_scores(stack, y, n_resamples, coverage, random_state)
+        return cls(scores=scores, coverage=coverage).plot(ax)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches, where the display makes the figure."""
+        return COLUMN, 0.75 + 0.27 * len(self._models())
+
+    def describe(self) -> str:
+        """Return what the picture shows, in a sentence or two.
+
+        Returns
+        -------
+        description : str
+            For a caption or an alt text.
+        """
+        best = self._best()
+        listed = ", ".join(f"{name} {best[name]:.2f}" for name in self._models())
+        return f"Out-of-fold SRCC: {listed}."
+
+    def _best(self) -> pd.Series:
+        return self.scores.groupby("model", sort=False)["srcc"].max()
+
+    def _models(self) -> list[str]:
+        """Return the stack, then the others, the best first."""
+        others = self._best().drop(_STACK, errors="ignore")
+        models = others.sort_values(ascending=False, kind="stable").index.tolist()
+        return [_STACK, *models] if len(others) < len(self._best()) else models
+
+    def _draw(self, ax: Any) -> None:
+        models = self._models()
+        self.markers_ = []
+        seen: set[str] = set()
+        row: Any
+        for row in self.scores.itertuples():
+            marker, color = _MARKS.get(row.target, ("s", BLACK))
+            several = (self.scores["model"] == row.model).sum() > 1
+            shift = {"score": -0.14, "rank": 0.14}.get(row.target, 0) * several
+            at = models.index(row.model) + shift
+            if row.target == "final":
+                ax.axvspan(row.low, row.high, color=PALE, alpha=0.45, linewidth=0)
+            ax.plot([row.low, row.high], [at, at], color=color, linewidth=1)
+            labelled = row.target in _MARKS and row.target not in seen
+            self.markers_ += ax.plot(
+                row.srcc,
+                at,
+                marker=marker,
+                markersize=4,
+                color=color,
+                markeredgecolor="white",
+                markeredgewidth=0.4,
+                linestyle="none",
+                label=f"learns the {row.target}" if labelled else "_",
+            )
+            seen.add(row.target)
+        for at, model in enumerate(models):
+            ax.text(
+                1.01,
+                at,
+                f"{self._best()[model]:.2f}",
+                transform=ax.get_yaxis_transform(),
+                va="center",
+                fontsize="small",
+                fontweight="bold" if model == _STACK else "normal",
+            )
+        ax.set_yticks(range(len(models)), models, parse_math=False)
+        ax.tick_params(axis="y", length=0)
+        ax.set(
+            ylim=(len(models) - 0.5, -0.5),
+            xlabel=f"SRCC out of fold, with {percent(self.coverage)} interval",
+        )
+        if seen & set(_MARKS):
+            ax.legend(
+                loc="lower left",
+                bbox_to_anchor=(0, 1),
+                ncols=2,
+                borderaxespad=0.2,
+                handletextpad=0.1,
+                columnspacing=1,
+            )
+
+
+def family_scores(
+    stack: Any,
+    y: Any = None,
+    n_resamples: int = 1000,
+    coverage: float = 0.95,
+    random_state: int | None = 0,
+) -> pd.DataFrame:
+    """Judge what a stack and its first level held out.
+
+    Parameters
+    ----------
+    stack : ClapStackingRegressor
+        Fitted.
+    y, n_resamples, coverage, random_state
+        As for :meth:`FamilyScoresDisplay.from_estimator`; without resamples the ends of
+        the interval are the SRCC itself.
+
+    Returns
+    -------
+    scores : DataFrame
+        As :class:`FamilyScoresDisplay` takes it; the stack first.
+    """
+    y = stack.y_train_ if y is None else y
+    names = [(_STACK, "final"), *map(model_and_target, stack.first_level_names_)]
+    predictions = [stack.oof_scores_, *stack.oof_predictions_.T]
+    rows = []
+    for name, column in zip(names, predictions, strict=True):
+        value = srcc(y, column)
+        ends = (value, value)
+        if n_resamples:
+            ends = bootstrap_interval(
+                srcc,
+                y,
+                column,
+                n_resamples=n_resamples,
+                coverage=coverage,
+                random_state=random_state,
+            )
+        rows.append((*name, value, *ends))
+    return pd.DataFrame(rows, columns=list(_COLUMNS))

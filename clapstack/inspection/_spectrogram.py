@@ -1,0 +1,321 @@
+"""A clip as a picture, beside what was asked of it and how well it does."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.signal
+import soundfile
+
+from clapstack.audio import read_audio
+from clapstack.inspection._canvas import COLUMN, Display
+from clapstack.inspection._models import predict
+
+_HIGHEST_RATE = 48_000  # Hz; no encoder hears more
+_WINDOW, _HOP = 0.032, 0.010  # s
+_N_BANDS = 96
+_LEAST_STEP = 12.5  # mel: narrower bands would fall between two bins at 0 Hz
+_RANGE = 80.0  # dB below the loudest
+_TICKS = (0, 500, 1_000, 2_000, 4_000, 8_000, 16_000)  # Hz
+_WIDTH, _LINES = 44, 3  # of a caption, in letters and lines
+
+
+class Spectrogram(NamedTuple):
+    """A log-mel spectrogram.
+
+    Attributes
+    ----------
+    level : ndarray of shape (n_bands, n_frames)
+        dB below the loudest, from -80 to 0.
+    duration : float
+        Length of the clip in seconds.
+    highest : float
+        Upper end of the highest band in Hz; the lowest begins at 0.
+    """
+
+    level: np.ndarray
+    duration: float
+    highest: float
+
+
+class SpectrogramDisplay(Display):
+    """Log-mel spectrogram of a clip, with its caption and its score.
+
+    Make it with :meth:`from_audio` or :meth:`from_estimator`. Read more in the
+    :ref:`User Guide <pictures>`.
+
+    Parameters
+    ----------
+    spectrogram : Spectrogram
+        What is drawn: bands of equal width on the mel scale, 10 ms apart, in dB below
+        the loudest.
+    text : str, default=None
+        The caption.
+    score : float, default=None
+        Its score.
+    interval : pair of float, default=None
+        Ends of the score's interval.
+
+    Attributes
+    ----------
+    image_ : AxesImage
+        The spectrogram.
+    ax_ : Axes
+        Axes with the picture.
+    figure_ : Figure
+        Its figure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from clapstack.inspection import SpectrogramDisplay, mel_spectrogram
+    >>> tone = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    >>> display = SpectrogramDisplay(
+    ...     spectrogram=mel_spectrogram((tone, 16_000)), text="a tone", score=8
+    ... )
+    >>> print(display.describe())
+    Spectrogram of 1.0 s of sound, up to 8 kHz; loudest at ... s, near 447 Hz.
+    Caption: a tone. Score 8.0.
+    """
+
+    def __init__(
+        self,
+        *,
+        spectrogram: Spectrogram,
+        text: str | None = None,
+        score: float | None = None,
+        interval: tuple[float, float] | None = None,
+    ):
+        self.spectrogram = spectrogram
+        self.text = text
+        self.score = score
+        self.interval = interval
+
+    @classmethod
+    def from_audio(
+        cls,
+        audio: Any,
+        *,
+        text: str | None = None,
+        score: float | None = None,
+        interval: tuple[float, float] | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Draw a clip.
+
+        Parameters
+        ----------
+        audio : path-like, tuple or mapping
+            As for :func:`clapstack.audio.read_audio`.
+        text : str, default=None
+            The caption.
+        score : float, default=None
+            Its score.
+        interval : pair of float, default=None
+            Ends of the score's interval.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : SpectrogramDisplay
+            The drawn display.
+
+        Raises
+        ------
+        AudioError
+            If the clip cannot be read.
+        """
+        display = cls(
+            spectrogram=mel_spectrogram(audio),
+            text=text,
+            score=score,
+            interval=interval,
+        )
+        return display.plot(ax)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: pd.DataFrame,
+        *,
+        coverage: float | None = 0.9,
+        ax: Any = None,
+    ) -> Any:
+        """Score one pair with a fitted pipeline and draw it.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted pipeline that takes pairs.
+        X : DataFrame of one row
+            The pair, with ``audio`` and ``text``.
+        coverage : float or None, default=0.9
+            Coverage of the interval; None, or a model without ``predict_interval``,
+            gives none.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : SpectrogramDisplay
+            The drawn display.
+
+        Raises
+        ------
+        ValueError
+            If `X` is not one row.
+        """
+        if len(X) != 1:
+            msg = f"X must be one pair; got {len(X)} rows. Take one with X.iloc[[i]]."
+            raise ValueError(msg)
+        y_pred, interval = predict(estimator, X, coverage)
+        ends = None if interval is None else (interval[0, 0], interval[0, 1])
+        return cls.from_audio(
+            X["audio"].iloc[0],
+            text=X["text"].iloc[0],
+            score=float(y_pred[0]),
+            interval=ends,
+            ax=ax,
+        )
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches, where the display makes the figure."""
+        return COLUMN, 1.9 + 0.14 * self._title().count("\n")
+
+    def describe(self) -> str:
+        """Return what the picture shows, in a sentence or two.
+
+        Returns
+        -------
+        description : str
+            For a caption or an alt text.
+        """
+        level, duration, highest = self.spectrogram
+        band, frame = np.unravel_index(np.argmax(level), level.shape)
+        loudest = _hertz(_mel(highest) * (band + 1) / (len(level) + 1))
+        at = duration * frame / max(level.shape[1] - 1, 1)
+        parts = [
+            f"Spectrogram of {duration:.1f} s of sound, up to {highest / 1000:g} kHz; "
+            f"loudest at {at:.1f} s, near {loudest:.0f} Hz."
+        ]
+        if self.text is not None:
+            parts.append(f"Caption: {self.text}.")
+        if self.score is not None:
+            parts.append(f"{self._score_text()}.")
+        return " ".join(parts)
+
+    def _score_text(self) -> str:
+        if self.interval is None:
+            return f"Score {self.score:.1f}"
+        low, high = self.interval
+        return f"Score {self.score:.1f} (interval {low:.1f} to {high:.1f})"
+
+    def _title(self) -> str:
+        lines = []
+        if self.text is not None:
+            lines += textwrap.wrap(
+                f"“{self.text}”", _WIDTH, max_lines=_LINES, placeholder=" …"
+            )
+        if self.score is not None:
+            lines.append(self._score_text())
+        return "\n".join(lines)
+
+    def _draw(self, ax: Any) -> None:
+        level, duration, highest = self.spectrogram
+        self.image_ = ax.imshow(
+            level,
+            origin="lower",
+            aspect="auto",
+            extent=(0, duration, 0, _mel(highest)),
+            cmap="viridis",
+            vmin=-_RANGE,
+            vmax=0,
+            interpolation="nearest",
+        )
+        ticks = [tick for tick in _TICKS if tick <= highest]
+        names = [f"{t // 1000}k" if t >= 1000 else f"{t}" for t in ticks]
+        ax.set_yticks([_mel(tick) for tick in ticks], names)
+        ax.set(xlabel="time (s)", ylabel="frequency (Hz)")
+        ax.set_title(self._title(), parse_math=False, loc="left")
+        bar = ax.figure.colorbar(self.image_, ax=ax, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.set_label("level (dB)")
+
+
+def mel_spectrogram(audio: Any) -> Spectrogram:
+    """Compute a log-mel spectrogram at the clip's own rate, up to 48 kHz.
+
+    Parameters
+    ----------
+    audio : path-like, tuple or mapping
+        As for :func:`clapstack.audio.read_audio`.
+
+    Returns
+    -------
+    spectrogram : Spectrogram
+        96 bands from 0 Hz to half the rate (fewer below 3 kHz), windows of 32 ms every
+        10 ms.
+
+    Raises
+    ------
+    AudioError
+        If the clip cannot be read.
+    """
+    rate = _rate_of(audio)
+    samples = read_audio(audio, rate)
+    width, hop = round(_WINDOW * rate), round(_HOP * rate)
+    n_fft = 2 * scipy.fft.next_fast_len(width, real=True)
+    width = min(width, len(samples))
+    _, _, spectrum = scipy.signal.stft(
+        samples, rate, nperseg=width, noverlap=max(width - hop, 0), nfft=n_fft
+    )
+    power = _mel_bands(rate, n_fft) @ np.abs(spectrum) ** 2
+    loudest = power.max()
+    level = 10 * np.log10(np.maximum(power / loudest, 10 ** (-_RANGE / 10)))
+    return Spectrogram(level, len(samples) / rate, rate / 2)
+
+
+def _rate_of(audio: Any) -> int:
+    """Return the sample rate of a clip, at most the highest that is drawn."""
+    try:
+        if isinstance(audio, Mapping):
+            rate = int(audio["sampling_rate"])
+        elif isinstance(audio, tuple):
+            rate = int(audio[1])
+        else:
+            rate = int(soundfile.info(audio).samplerate)
+    except (LookupError, TypeError, ValueError, OSError, soundfile.SoundFileError):
+        return _HIGHEST_RATE  # read_audio refuses such a clip, and says why
+    return min(rate, _HIGHEST_RATE)
+
+
+def _mel(frequency: Any) -> Any:
+    """Return a frequency in Hz on the mel scale (O'Shaughnessy)."""
+    return 2595 * np.log10(1 + np.asarray(frequency) / 700)
+
+
+def _hertz(mel: Any) -> Any:
+    """Return the frequency in Hz of a point on the mel scale."""
+    return 700 * (10 ** (np.asarray(mel) / 2595) - 1)
+
+
+def _mel_bands(rate: int, n_fft: int) -> np.ndarray:
+    """Return triangles of equal width on the mel scale, of height one.
+
+    Returns
+    -------
+    bands : ndarray of shape (n_bands, n_fft // 2 + 1)
+    """
+    mels = _mel(np.fft.rfftfreq(n_fft, 1 / rate))
+    highest = _mel(rate / 2)
+    n_bands = min(_N_BANDS, int(highest / _LEAST_STEP) - 2)
+    corners = np.linspace(0, highest, n_bands + 2)
+    step = corners[1] - corners[0]
+    return np.maximum(0, 1 - np.abs(mels - corners[1:-1, None]) / step)

@@ -1,0 +1,85 @@
+import json
+
+import pandas as pd
+import pytest
+
+from clapstack import load_model
+
+
+@pytest.fixture(scope="module")
+def rows(pairs):
+    """Return rated pairs, those of one clip in one group, one pair rated twice."""
+    rows = [{**pair, "clip": pair["audio"][0]} for pair in pairs]
+    return [*rows, {**rows[0], "score": 4}]
+
+
+@pytest.fixture
+def command(write_csv, rows, tmp_path):
+    """Return a command that fits a quick system."""
+    out = tmp_path / "models" / "m.clapstack"
+    table = write_csv(rows)
+    command = ["fit", table, "--out", out, "--checkpoints", "bundled"]
+    return [*command, "--system", "msclap", "--resamples", 50]
+
+
+def test_a_model_is_fitted_judged_and_saved(run, command, clips, tmp_path):
+    done = run(*command, "--groups", "clip", "--folds", 3)
+    assert done.exit_code == 0, done.output
+    assert "24 pairs, 3 folds, 'clip' never parted" in done.stdout
+    assert "SRCC" in done.stdout
+    assert "25 ratings of 24 pairs; each pair has the mean" in done.stderr
+    model = load_model(command[3])
+    X = pd.DataFrame({"audio": [str(clips / "0.wav")], "text": ["a bell"]})
+    assert 0 < model.predict(X)[0] < 10
+    ((name, features),) = model[0].transformer_list
+    assert (name, features.verbose) == ("msclap", False)
+
+
+def test_the_report_is_in_the_card_and_in_the_json(run, command, unzip):
+    done = run(*command, "--json", "--quiet", "--folds", 2)
+    result = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert (result["pairs"], result["left_out"], result["folds"]) == (24, 0, 2)
+    card = unzip(command[3], "README.md")
+    assert "24 pairs of table.csv, 25 ratings." in card
+    assert f"| mse | {result['report']['mse']:.4f} |" in card
+
+
+@pytest.fixture
+def unzip():
+    import zipfile
+
+    def read(path, name):
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name).decode()
+
+    return read
+
+
+def test_rows_that_cannot_be_used_are_named_and_may_be_left_out(
+    run, rows, write_csv, tmp_path
+):
+    table = write_csv([*rows, {**rows[1], "audio": "no_such.wav"}])
+    out = tmp_path / "m.clapstack"
+    command = ["fit", table, "-o", out, "--checkpoints", "bundled", "--folds", 0]
+    command += ["--system", "msclap", "--quiet"]
+    done = run(*command)
+    assert done.exit_code == 1
+    assert "no_such.wav: no such file" in done.stderr
+    assert not out.exists()
+    done = run(*command, "--skip-bad")
+    assert done.exit_code == 0
+    assert done.stdout == f"{out}: fitted on 24 pairs of {table}\n"
+    assert "row 25, " in done.stderr
+
+
+def test_a_wrong_number_of_folds_is_code_2(run, command):
+    done = run(*command, "--folds", 1)
+    assert done.exit_code == 2
+    assert "2 or more, or 0 for no report" in done.stderr
+
+
+def test_an_unknown_system_is_one_line(run, command):
+    done = run(*command, "--system", "best")
+    assert done.exit_code == 1
+    assert "clapstack fit: There is no system 'best'" in done.stderr

@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+from clapstack._tabular._journal import Journal
+
+IDENTITY = {"model": "abc"}
+
+
+def record(row, key=7, error=None, values=(0.5,)):
+    return {"row": row, "key": key, "error": error, "values": list(values)}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "scores.csv.part"
+
+
+def values_of(journal, n_rows):
+    return [each["values"] for each in journal.records(n_rows)]
+
+
+def test_a_row_is_known_by_its_number_and_key(path):
+    with Journal(path, IDENTITY) as journal:
+        journal.add([record(0), record(1, key=8)])
+        assert journal.has(0, 7)
+        assert not journal.has(1, 7)
+        assert not journal.has(2, 7)
+
+
+def test_a_row_that_failed_is_to_be_tried_again(path):
+    with Journal(path, IDENTITY) as journal:
+        journal.add([record(0, error="no such file")])
+        assert not journal.has(0, 7)
+        assert next(journal.records(1))["error"] == "no such file"
+
+
+def test_the_last_record_of_a_row_counts(path):
+    with Journal(path, IDENTITY) as journal:
+        journal.add([record(1, values=[1]), record(0, values=[2])])
+        journal.add([record(1, values=[3])])
+        assert values_of(journal, 2) == [[2], [3]]
+
+
+def test_wherever_a_kill_tears_it_whole_lines_are_kept(path):
+    with Journal(path, IDENTITY) as journal:
+        journal.add([record(row, values=[row / 3]) for row in range(3)])
+    whole = path.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in range(0, len(whole), 5):
+        path.write_bytes(whole[:cut])
+        n_kept = max(0, sum(end <= cut for end in ends) - 1)
+        with Journal(path, IDENTITY) as journal:
+            assert journal.n_found == n_kept
+            assert not journal.is_other
+            journal.add([record(row, values=[row / 3]) for row in range(n_kept, 3)])
+            assert values_of(journal, 3) == [[0.0], [1 / 3], [2 / 3]]
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("damage", [b"\0\0\0\n", b"12\n", b'{"row": 1}\n'])
+def test_what_follows_a_damaged_line_is_not_believed(path, damage):
+    with Journal(path, IDENTITY) as journal:
+        journal.add([record(0)])
+    with open(path, "ab") as file:
+        file.write(damage + json.dumps(record(2)).encode() + b"\n")
+    with Journal(path, IDENTITY) as journal:
+        assert journal.n_found == 1
+        assert not journal.has(2, 7)
+
+
+def test_results_of_another_model_are_not_used(path):
+    with Journal(path, IDENTITY) as journal:
+        journal.add([record(0)])
+    with Journal(path, {"model": "other"}) as journal:
+        assert journal.is_other
+        assert not journal.has(0, 7)
+    with Journal(path, {"model": "other"}) as journal:
+        assert not journal.is_other
+        assert journal.n_found == 0
+
+
+def test_a_deleted_journal_is_gone(path):
+    journal = Journal(path, IDENTITY)
+    journal.delete()
+    assert not path.exists()
+
+
+def test_two_runs_at_once_are_kept_apart(path):
+    pytest.importorskip("fcntl")
+    with Journal(path, IDENTITY) as journal:
+        journal.add([record(0)])
+        with pytest.raises(ValueError, match="another run writes"):
+            Journal(path, IDENTITY)
+    with Journal(path, IDENTITY) as journal:
+        assert journal.n_found == 1

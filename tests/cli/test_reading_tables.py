@@ -1,0 +1,116 @@
+import io
+import json
+import re
+import sys
+
+import pandas as pd
+import pytest
+
+from clapstack._tabular import PairTable, format_of
+
+
+def table_of(path, content, **settings):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return PairTable(path, **settings)
+
+
+@pytest.fixture
+def csv_file(tmp_path):
+    return tmp_path / "t.csv"
+
+
+def test_cells_are_texts_as_they_stand(csv_file):
+    table = table_of(csv_file, 'text,audio\n"NA, or 007","a b.wav"\n,1.wav\n')
+    rows = list(table.rows())
+    assert [(row.number, row.text) for row in rows] == [(0, "NA, or 007"), (1, "")]
+    assert [row.audio for row in rows] == ["a b.wav", "1.wav"]
+
+
+def test_a_mark_of_byte_order_and_blank_lines_are_no_content(csv_file):
+    table = table_of(csv_file, b"\xef\xbb\xbfaudio,text\r\n\r\na.wav,rain\r\n\r\n")
+    assert [row.text for row in table.rows()] == ["rain"]
+    assert table.count() == 1
+
+
+def test_relative_clips_lie_beside_the_table_or_in_the_folder_that_is_given(csv_file):
+    content = "audio,text\na.wav,x\n/b.wav,y\n"
+    paths = [row.path for row in table_of(csv_file, content).rows()]
+    assert paths == [str(csv_file.parent / "a.wav"), "/b.wav"]
+    other = table_of(csv_file, content, audio_folder=csv_file.parent / "wav")
+    assert next(other.rows()).path == str(csv_file.parent / "wav" / "a.wav")
+
+
+def test_names_of_the_challenge_are_known(csv_file):
+    content = "wav_file_name,text,average_score\n0.wav,rain,3.5\n"
+    table = table_of(csv_file, content, roles=("audio", "text", "score"))
+    (row,) = table.rows()
+    assert (row.audio, row.text, row.cells) == ("0.wav", "rain", {"score": "3.5"})
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "message"),
+    [
+        ("clip,text\na,b\n", {}, "no column of audio ('audio', 'wav_file_name'"),
+        ("audio,wav_file_name,text\na,b,c\n", {}, "more than one column of audio"),
+        ("clip,text\na,b\n", {"audio": "wave"}, "('wave'); it has ['clip', 'text']"),
+        ("audio,text,text\na,b,c\n", {}, "more than one column 'text'"),
+        ("", {}, "is empty; a header and rows are needed"),
+        ("audio,text\na,b\na,b,c\n", {}, "line 3: 3 cells, and the header has 2"),
+        ('audio,text\na,"b\n', {}, "line 2: unexpected end of data"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_told_by_column_or_line(
+    csv_file, content, names, message
+):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        list(table_of(csv_file, content, names=names).rows())
+
+
+def test_a_column_that_is_to_be_kept_must_be_there(csv_file):
+    table = table_of(csv_file, "audio,text\na,b\n", others=["id"])
+    with pytest.raises(ValueError, match="no column 'id'"):
+        table.check()
+
+
+def test_bytes_that_are_no_utf8_belong_to_their_row_alone(csv_file):
+    rows = list(table_of(csv_file, b"audio,text\na.wav,caf\xe9\nb.wav,ok\n").rows())
+    assert rows[1].text == "ok"
+    assert rows[0].text.encode("utf-8", "surrogateescape") == b"caf\xe9"
+
+
+def test_json_lines_keep_their_types(tmp_path):
+    lines = [{"text": "x", "audio": "a.wav", "n": 3}, {"audio": None, "text": 5}]
+    content = "\n".join(map(json.dumps, lines)) + "\n"
+    rows = list(table_of(tmp_path / "t.jsonl", content, others=["n"]).rows())
+    assert rows[0].cells == {"n": 3}
+    assert (rows[1].audio, rows[1].path, rows[1].text) == (None, None, 5)
+
+
+@pytest.mark.parametrize("line", ['{"audio": ', "[1]"])
+def test_a_line_that_is_no_object_is_named(tmp_path, line):
+    content = '{"audio": "a", "text": "b"}\n' + line + "\n"
+    with pytest.raises(ValueError, match="line 2"):
+        list(table_of(tmp_path / "t.jsonl", content).rows())
+
+
+def test_parquet_is_read(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "t.parquet"
+    frame = pd.DataFrame({"text": ["x", None], "n": [1, 2], "audio": ["a", "b"]})
+    frame.to_parquet(path)
+    rows = list(PairTable(path, others=["n"]).rows())
+    assert [row.text for row in rows] == ["x", None]
+    assert [row.cells["n"] for row in rows] == [1, 2]
+
+
+def test_standard_input_is_relative_to_the_current_folder(monkeypatch):
+    content = io.TextIOWrapper(io.BytesIO(b"audio,text\na.wav,rain\n"))
+    monkeypatch.setattr(sys, "stdin", content)
+    (row,) = PairTable("-").rows()
+    assert (row.path, row.text) == ("a.wav", "rain")
+
+
+def test_a_name_must_tell_the_format(tmp_path):
+    assert format_of(tmp_path / "a.CSV") == "csv"
+    with pytest.raises(ValueError, match=r"must end in \.csv, \.jsonl"):
+        format_of(tmp_path / "a.txt")

@@ -1,0 +1,241 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clapstack import load_model
+from clapstack._tabular import CosineScorer, ModelScorer
+
+
+@pytest.fixture
+def table(write_csv, pairs):
+    """Return a table whose rows 3 and 5 cannot be used."""
+    rows = [dict(pair) for pair in pairs]
+    rows[3]["audio"] = "no_such.wav"
+    rows[5]["text"] = " "
+    return write_csv(rows)
+
+
+@pytest.fixture(scope="session")
+def expected(model_file, clips, pairs):
+    """Return scores and intervals of all pairs, from Python."""
+    X = pd.DataFrame(pairs)[["audio", "text"]]
+    X["audio"] = [str(clips / name) for name in X["audio"]]
+    model = load_model(model_file)
+    interval = model[-1].predict_interval(model[:-1].transform(X), coverage=0.8)
+    return np.column_stack([model.predict(X), interval])
+
+
+def test_a_table_is_scored_with_intervals_and_reasons(
+    run, model_file, table, tmp_path, read_csv, expected
+):
+    out = tmp_path / "scores.csv"
+    done = run(
+        "score",
+        model_file,
+        table,
+        "--out",
+        out,
+        "--keep",
+        "id",
+        "--chunk-size",
+        10,
+        "--coverage",
+        0.8,
+    )
+    assert done.exit_code == 1
+    assert "22 of 24 rows scored" in done.stderr
+    assert "2 rows have no score; the column error says why" in done.stderr
+    rows = read_csv(out)
+    assert [row["id"] for row in rows] == [f"pair {i}" for i in range(24)]
+    assert "no such file" in rows[3]["error"]
+    assert "the text is empty or blank" in rows[5]["error"]
+    good = [i for i in range(24) if i not in (3, 5)]
+    scores = [[float(rows[i][name]) for name in ("score", "low", "high")] for i in good]
+    np.testing.assert_allclose(scores, expected[good], atol=1e-5)
+
+
+def test_standard_input_goes_to_standard_output(
+    run, model_file, table, monkeypatch, expected
+):
+    monkeypatch.chdir(table.parent)
+    done = run(
+        "score",
+        model_file,
+        "-",
+        "--format",
+        "jsonl",
+        "--quiet",
+        input=table.read_bytes(),
+    )
+    assert done.exit_code == 1
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert rows[0]["score"] == pytest.approx(expected[0, 0], abs=1e-5)
+    assert rows[3]["score"] is None
+    assert done.stderr.count("\n") == 1
+
+
+def test_bytes_that_are_no_utf8_come_out_as_they_went_in(run, model_file):
+    table = b"audio,text\ncaf\xe9.wav,rain\na.wav,caf\xe9\n"
+    done = run("score", model_file, "-", "--quiet", input=table)
+    lines = done.stdout_bytes.splitlines()
+    assert lines[1].startswith(b"0,caf\xe9.wav,rain,,,,")
+    assert b"the text is not valid Unicode" in lines[2]
+
+
+def test_an_interrupted_run_says_so(run, model_file, pairs, write_csv, monkeypatch):
+    def interrupt(self, pairs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ModelScorer, "values", interrupt)
+    done = run("score", model_file, write_csv(pairs), "--quiet")
+    assert (done.exit_code, done.stderr) == (130, "clapstack score: interrupted\n")
+
+
+def test_a_summary_for_programs_is_the_only_output(
+    run, model_file, pairs, write_csv, tmp_path
+):
+    out = tmp_path / "scores.jsonl"
+    done = run(
+        "score", model_file, write_csv(pairs[:4]), "--out", out, "--json", "--quiet"
+    )
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == {
+        "out": str(out),
+        "rows": 4,
+        "scored": 4,
+        "failed": 0,
+        "resumed": 0,
+        "scale": "ratings",
+    }
+    assert done.stderr == ""
+
+
+def test_a_pair_is_scored(run, model_file, clips, pairs, expected):
+    pair = [clips / pairs[0]["audio"], pairs[0]["text"]]
+    done = run("score", model_file, *pair)
+    assert float(done.stdout) == pytest.approx(expected[0, 0], abs=1e-5)
+    told = json.loads(
+        run("score", model_file, *pair, "--json", "--coverage", 0.8).stdout
+    )
+    found = [told[name] for name in ("score", "low", "high")]
+    np.testing.assert_allclose(found, expected[0], atol=1e-5)
+    assert told["coverage"] == 0.8
+
+
+def test_without_ratings_cosines_are_standardised_over_the_table(
+    run, table, tmp_path, read_csv
+):
+    out = tmp_path / "order.csv"
+    done = run(
+        "score",
+        "--unsupervised",
+        "--checkpoints",
+        "bundled",
+        table,
+        "--out",
+        out,
+        "--chunk-size",
+        7,
+    )
+    assert done.exit_code == 1
+    assert "have no scale" in done.stderr
+    rows = read_csv(out)
+    assert "no such file" in rows[3]["error"]
+    good = pd.DataFrame([row for row in rows if not row["error"]])
+    names = [f"{name}_cosine" for name in ("laion_unfused", "laion_fused", "msclap")]
+    cosines = good[names].astype(float)
+    standardised = (cosines - cosines.mean()) / cosines.std(ddof=0)
+    np.testing.assert_allclose(good["score"].astype(float), standardised.mean(axis=1))
+
+
+def test_without_ratings_an_interrupted_run_ends_in_the_same_scores(
+    run, table, tmp_path, monkeypatch
+):
+    command = [
+        "score",
+        "--unsupervised",
+        "--checkpoints",
+        "bundled",
+        table,
+        "--chunk-size",
+        7,
+        "--quiet",
+        "--out",
+    ]
+    run(*command, tmp_path / "whole.csv")
+    ask = CosineScorer.values
+
+    def fail(self, pairs):
+        if 14 in pairs.index:
+            raise MemoryError("out of memory")  # noqa: EM101
+        return ask(self, pairs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CosineScorer, "values", fail)
+        done = run(*command, tmp_path / "out.csv")
+        assert done.exit_code == 1
+        assert "MemoryError: out of memory" in done.stderr
+    done = run(*command, tmp_path / "out.csv", "--json")
+    assert json.loads(done.stdout)["resumed"] == 12
+    whole, again = (pd.read_csv(tmp_path / f"{n}.csv") for n in ("whole", "out"))
+    pd.testing.assert_frame_equal(again, whole, rtol=1e-5, atol=1e-5)
+
+
+def test_one_pair_alone_has_no_score_without_ratings(run, write_csv, pairs):
+    done = run(
+        "score", "--unsupervised", "--checkpoints", "bundled", write_csv(pairs[:1])
+    )
+    assert done.exit_code == 1
+    assert "one pair alone has nothing to be compared with" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model"], "give MODEL TABLE, or MODEL AUDIO TEXT; got 1 arguments"),
+        (["--unsupervised", "model", "table.csv"], "give one table"),
+        (["m", "a.wav", "rain", "--out", "x.csv"], "one pair is printed"),
+        (["m", "t.csv", "--out", "x.txt"], "must end in .csv, .jsonl"),
+        (["m", "t.csv", "--format", "parquet"], "csv or jsonl; got 'parquet'"),
+        (["m", "t.csv", "--json"], "where the table would go"),
+        (["m", "t.csv", "--checkpoints", "best"], "published or bundled; got 'best'"),
+        (["m", "t.csv", "--checkpoint", "best"], "FAMILY=PATH; got 'best'"),
+        (["m", "t.csv", "--coverage", "1.5"], "--coverage"),
+    ],
+)
+def test_a_wrong_command_is_code_2(run, arguments, message):
+    done = run("score", *arguments)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+
+
+def test_a_missing_model_or_table_is_one_line(
+    run, model_file, tmp_path, write_csv, pairs
+):
+    done = run("score", tmp_path / "m.clapstack", write_csv(pairs))
+    assert done.exit_code == 1
+    assert done.stderr.startswith("clapstack score: No such file or directory: ")
+    assert done.stderr.count("\n") == 1
+    done = run("score", model_file, tmp_path / "t.csv")
+    assert done.exit_code == 1
+    assert f"No such file or directory: {tmp_path / 't.csv'}" in done.stderr
+
+
+def test_debug_shows_the_traceback(run, tmp_path):
+    done = run("--debug", "score", tmp_path / "m.clapstack", tmp_path / "a.wav", "rain")
+    assert isinstance(done.exception, FileNotFoundError)
+
+
+def test_what_is_read_is_not_written_over(run, model_file, table):
+    before = table.read_bytes()
+    done = run("score", model_file, table, "--out", table)
+    assert done.exit_code == 1
+    assert "is what is read" in done.stderr
+    assert table.read_bytes() == before
+
+
+def test_help_teaches_by_example(run):
+    done = run("score", "--help")
+    assert "clapstack score model.clapstack clips.csv --out scores.csv" in done.stdout

@@ -1,0 +1,338 @@
+"""The report of a fitted model, as a page and as a command."""
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import Ridge
+from typer.testing import CliRunner
+
+from clapstack import load_model
+from clapstack._report import Data, ModelFile, make_report, read_data, read_model
+from clapstack._report._html import tag
+from clapstack.cli import app
+from clapstack.datasets import load_xacle
+from clapstack.metrics import score_report
+from clapstack.sharing._card import facts_of
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+VOID = {"br", "img", "meta"}
+
+
+class Page(HTMLParser):
+    """A page taken apart; elements that are closed wrongly are an error."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.words, self.headings = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, name, attributes):
+        self.tags.append((name, dict(attributes)))
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+        if self.open[-1:] == ["h2"]:
+            self.headings.append(data)
+
+    def all(self, name):
+        return [attributes for one, attributes in self.tags if one == name]
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def report(*arguments):
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(cache):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLAPSTACK_CACHE", cache)
+        yield
+
+
+@pytest.fixture(scope="module")
+def out(model_file, rated, tmp_path_factory):
+    """Return the page that the command wrote of a model and rated pairs."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    how = ("--resamples", 50, "--pairs", 2, "--device", "cpu", "--xacle-test")
+    done = report(model_file, "--data", rated, "--out", path, *how)
+    assert done.exit_code == 0, done.output
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(out):
+    return Page(out.read_text(encoding="utf-8"))
+
+
+def test_all_sections_are_there_and_linked(page):
+    assert page.headings == [
+        "Metrics",
+        "New pairs",
+        "Out of fold",
+        "Pairs",
+        "Model card",
+        "Fingerprints and versions",
+    ]
+    ids = [a["id"] for a in page.all("section")]
+    assert [a["href"] for a in page.all("a")] == [f"#{name}" for name in ids]
+
+
+def test_page_fetches_nothing(page):
+    addresses = [
+        value
+        for _, attributes in page.tags
+        for key, value in attributes.items()
+        if key in ("src", "href", "srcset", "action", "data", "poster")
+    ]
+    assert addresses
+    assert all(address.startswith(("#", "data:image/")) for address in addresses)
+    assert not {"script", "link", "iframe", "object"} & {name for name, _ in page.tags}
+
+
+def test_style_names_no_address(out):
+    style = re.search(r"<style>(.*?)</style>", out.read_text(), re.DOTALL)[1]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_pictures_are_vectors_with_words_for_those_who_cannot_see_them(page):
+    images = page.all("img")
+    # Three and a place in the ranking; three and two of families; two pairs.
+    assert len(images) == 4 + 5 + 2 * 2
+    for image in images:
+        assert len(image["alt"]) > 20
+        kind, data = image["src"].split(",", 1)
+        assert kind == "data:image/svg+xml;base64"
+        assert b"<svg" in base64.b64decode(data)
+    assert len({image["alt"] for image in images}) == len(images)
+
+
+def test_page_says_its_language_and_size(page):
+    assert page.all("html") == [{"lang": "en"}]
+    policy, viewport = page.all("meta")[1:]
+    assert policy["content"].startswith("default-src 'none'")
+    assert "width=device-width" in viewport["content"]
+
+
+def test_headings_and_tables_are_marked_up(page):
+    names = [name for name, _ in page.tags]
+    assert names.count("h1") == names.count("main") == 1
+    assert names.count("caption") == names.count("table") == 3
+    assert all("scope" in cell for cell in page.all("th"))
+
+
+def test_foreign_text_is_shown_and_not_run(page):
+    assert "<script>alert($1)</script>" in page.text
+    assert "For <b>tests</b> & nothing else." in page.text
+    assert "Report of a&b.clapstack" in page.text
+
+
+def test_metrics_are_those_of_the_model(page, model_file, rated):
+    model = load_model(model_file)
+    data = read_data(rated)
+    new = score_report(data.y, model.predict(data.pairs), n_resamples=50)
+    own = score_report(model[-1].y_train_, model[-1].oof_scores_)
+    for report_ in (new, own):
+        for name in ("srcc", "lcc", "ktau", "mse"):
+            assert f"{report_[name]:.4f}" in page.text
+    assert f"[{new['srcc_low']:.3f}, {new['srcc_high']:.3f}]" in page.text
+    assert "As the model card says – 0.1234 – – –" in page.text
+
+
+def test_pairs_farthest_off_are_shown_first(page, model_file, rated):
+    data = read_data(rated)
+    error = np.abs(load_model(model_file).predict(data.pairs) - data.y)
+    worst = np.argsort(-error, kind="stable")[:2] + 1
+    assert re.findall(r"Pair (\d+) ", page.text) == [str(number) for number in worst]
+
+
+def test_fingerprints_are_those_of_the_files(page, model_file, rated):
+    for path in (model_file, rated):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in page.text
+    for _, step in load_model(model_file)["features"].transformer_list:
+        assert step.fingerprint_ in page.text
+
+
+def test_card_has_what_the_model_knows_of_itself(page):
+    assert "bundled mini checkpoints, which know the bundled sound" in page.text
+    assert "30 pairs." in page.text
+    assert "Licence MIT" in page.text
+    assert "Authors Not given." in page.text
+
+
+def test_same_model_and_data_give_the_same_page(out, model_file, rated):
+    again = make_report(
+        read_model(model_file, trust=False),
+        read_data(rated),
+        n_resamples=50,
+        n_pairs=2,
+        is_xacle_test=True,
+    )
+    assert again == out.read_text(encoding="utf-8")
+
+
+def test_content_has_one_fingerprint_wherever_it_lies(rated, tmp_path):
+    from clapstack._report._model import content_sha256
+
+    data = read_data(rated)
+    clip = data.pairs["audio"][0]
+    moved = data.pairs.assign(audio=[shutil.copy(clip, tmp_path / "moved.wav")] * 8)
+    there = data.pairs.assign(audio=[clip] * 8)
+    first, second, third = (
+        content_sha256(data._replace(pairs=pairs))
+        for pairs in (there, moved, moved.assign(text="other"))
+    )
+    assert first == second != third
+
+
+def test_report_without_data_shows_what_was_held_out(model_file):
+    page = Page(make_report(read_model(model_file, trust=False), n_resamples=0))
+    assert page.headings[:2] == ["Metrics", "Out of fold"]
+    assert "Pairs" not in page.headings
+    assert len(page.all("img")) == 5
+    assert "[" not in page.text.split("Out of fold")[1]
+
+
+def test_features_model_needs_no_audio(model):
+    file = ModelFile("stack", "0" * 64, model, facts_of(model))
+    page = Page(make_report(file, n_resamples=0))
+    assert "The model holds no encoder: it takes features." in page.text
+    assert "80 pairs." in page.text
+
+
+def test_model_without_a_stack_says_that_it_cannot_be_judged(features):
+    ridge = Ridge().fit(*features)
+    file = ModelFile("ridge", "0" * 64, ridge, facts_of(ridge))
+    page = Page(make_report(file))
+    assert "there is nothing to judge it by" in page.text
+    assert page.all("img") == []
+
+
+def test_pairs_of_the_fit_are_refused(model_file, challenge, tmp_path):
+    train = load_xacle(challenge, "train")
+    train.X.assign(score=train.y)[::-1].to_csv(tmp_path / "train.csv", index=False)
+    done = report(model_file, "--data", tmp_path / "train.csv")
+    assert done.exit_code == 1
+    assert "scores of the pairs that the model was fitted on" in done.output
+
+
+def test_place_in_the_ranking_takes_data(model_file):
+    done = report(model_file, "--xacle-test")
+    assert done.exit_code == 1
+    assert "takes the test split" in done.output
+
+
+def test_file_of_joblib_takes_trust(model, tmp_path):
+    joblib.dump(model, tmp_path / "model.joblib")
+    out = tmp_path / "report.html"
+    refused = report(tmp_path / "model.joblib", "--out", out)
+    assert refused.exit_code == 1
+    assert "is not a model file of clapstack" in refused.output
+    assert not out.exists()
+    trusted = report(tmp_path / "model.joblib", "--trust", "--resamples", 0, "-o", out)
+    assert trusted.exit_code == 0
+    assert "Out of fold" in Page(out.read_text()).headings
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("audio,text\na.wav,x\n", r"missing \['score'\], got \['audio', 'text'\]"),
+        ("audio,text,score\n", "has no rows"),
+        ("audio,text,score\na,x,1\nb,y,five\nc,z,\n", r"row 1 \('five'\), 2 \(''\)"),
+    ],
+)
+def test_bad_table_is_refused(table, message, tmp_path):
+    (tmp_path / "rated.csv").write_text(table)
+    with pytest.raises(ValueError, match=message):
+        read_data(tmp_path / "rated.csv")
+
+
+def test_clips_lie_beside_the_table_or_in_a_folder(tmp_path):
+    (tmp_path / "rated.csv").write_text("audio,text,score\na.wav,x,1\n/b.wav,NA,2\n")
+    beside = read_data(tmp_path / "rated.csv").pairs
+    assert list(beside["audio"]) == [str(tmp_path / "a.wav"), "/b.wav"]
+    assert list(beside["text"]) == ["x", "NA"]
+    elsewhere = read_data(tmp_path / "rated.csv", tmp_path / "clips").pairs
+    assert elsewhere["audio"][0] == str(tmp_path / "clips" / "a.wav")
+
+
+class Silent(BaseEstimator):
+    """A model of pairs that scores, and cannot say why."""
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def predict(self, X):
+        return np.arange(len(X), dtype=float)
+
+    def explain(self, X):
+        msg = "the final level is <not> linear."
+        raise ValueError(msg)
+
+
+def test_why_a_score_is_not_explained_is_told():
+    clip = (np.sin(np.arange(16_000) / 9), 16_000)
+    pairs = pd.DataFrame({"audio": [clip] * 3, "text": ["1", "2", "3"]}, dtype=object)
+    data = Data("table", pairs, np.array([1.0, 5.0, 2.0]), "0" * 64)
+    silent = Silent().fit(pairs)
+    file = ModelFile("silent", "0" * 64, silent, facts_of(silent))
+    page = Page(make_report(file, data, n_pairs=1, n_resamples=0))
+    assert "not split among families: the final level is <not> linear." in page.text
+
+
+def test_elements_escape_texts_and_attributes():
+    made = tag("p", "a < b", tag("b", "&"), title='"quoted"')
+    assert made.strip() == ('<p title="&quot;quoted&quot;">a &lt; b<b>&amp;</b>\n</p>')
+
+
+def browse(address):
+    """Open a page in a browser without a screen; return its document and its log."""
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"]
+    command += ["--enable-logging=stderr", "--v=0", "--dump-dom", address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_browser_opens_the_page_without_complaint(out, tmp_path):
+    document, complaints = browse(out.as_uri())
+    assert "Fingerprints and versions" in document
+    assert complaints == []
+    # That complaints would be seen, and that every picture has its size.
+    script = (
+        "<script>addEventListener('load', () => {"
+        "const sizes = [...document.images].map(i => i.naturalWidth);"
+        "document.title = sizes.join(' '); console.error('seen')})</script>"
+    )
+    page = re.sub(r"<meta http-equiv[^>]*>", "", out.read_text())
+    watched = tmp_path / "watched.html"
+    watched.write_text(page.replace("</body>", f"{script}</body>"))
+    document, complaints = browse(watched.as_uri())
+    widths = re.search("<title>([0-9 ]+)</title>", document)[1].split()
+    assert len(widths) == 13
+    assert all(int(width) > 200 for width in widths)
+    assert len(complaints) == 1
