@@ -42,7 +42,6 @@ def best_stack(random_state: int) -> dict[str, Any]:
         "base_estimators": asking_for_weights(RbfSvr(random_state=random_state)),
         "boosting": False,
         "final_estimator": asking_for_weights(BlendRidge()),
-        "calibration": True,
     }
 
 
