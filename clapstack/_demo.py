@@ -156,7 +156,7 @@ def simulate_challenge(
     return make_simulated_xacle(
         data,
         n_train=n_train,
-        n_validation=100,
+        n_validation=n_test // 5,
         n_test=n_test,
         random_state=random_state,
         verbose=verbose,

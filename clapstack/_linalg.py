@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
-from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.linalg import cholesky, eigh, qr, solve_triangular
 from scipy.sparse.linalg import eigsh
 from sklearn.utils import check_random_state
 
 from clapstack._tables import column_reader, read_table, row_slices
 
+Block: TypeAlias = "tuple[slice, np.ndarray]"
+
 # One chunk in float64 holds about 32 MB: large enough for BLAS, small beside any table.
 _CHUNK_ELEMENTS = 1 << 22
 # From this size on, singular vectors are iterated for, without a Gram matrix.
 _LARGE = 1024
-# A block that is gone over several times stays in the processor's cache at 6 MB.
-_BLOCK_ELEMENTS = 3 << 18
+# A block that is gone over several times stays in a core's own cache at 1 MB.
+_BLOCK_ELEMENTS = 1 << 17
+# By so few columns a block is multiplied faster than it is read from memory.
+_FEW_COLUMNS = 16
 _SAMPLE_ROWS = 512
 # A block that kept this part of its length is orthogonal to the basis to rounding.
 _KEPT = 0.7
@@ -36,11 +41,15 @@ def matmul(X, coefficients: np.ndarray, rows=None, columns=None) -> np.ndarray:
     """
     if X.dtype == np.float64 and rows is None and columns is None:
         return X @ coefficients
-    n_rows = X.shape[0] if rows is None else len(rows)
+    n_rows, width = X.shape[0] if rows is None else len(rows), len(coefficients)
     out = np.empty((n_rows, *coefficients.shape[1:]))
-    for part in _slices(n_rows, len(coefficients)):
+    few = coefficients.size <= _FEW_COLUMNS * width
+    step = max(1, (_BLOCK_ELEMENTS if few else _CHUNK_ELEMENTS) // max(1, width))
+    room = np.empty((min(step, n_rows), width))
+    for part in row_slices(n_rows, step):
         taken = read_table(X, part if rows is None else rows[part], columns)
-        out[part] = taken.astype(np.float64) @ coefficients
+        room[: len(taken)] = taken
+        np.matmul(room[: len(taken)], coefficients, out=out[part])
     return out
 
 
@@ -209,10 +218,10 @@ def leading_right_singular_vectors(X, columns, n_components, random_state=0):
         rows.shift = np.zeros(len(columns))
 
         def product(blocks):
-            out = np.zeros_like(blocks[0])
+            out = np.zeros(blocks[0].shape[::-1])
             for _, block in rows.blocks(X.shape[0]):
-                out += block.T @ (block @ blocks[0])
-            return [out]
+                out += (block @ blocks[0]).T @ block
+            return [out.T]
 
         found = block_lanczos(
             product,
@@ -223,7 +232,7 @@ def leading_right_singular_vectors(X, columns, n_components, random_state=0):
             random_state=random_state,
         )
         if found is not None:
-            return found[0]
+            return found[0][0]
     table = StandardizedTable(X, columns=columns, standardize=False)
     return table.right_singular_vectors(n_components, random_state)
 
@@ -266,15 +275,18 @@ def block_lanczos(
 
     Returns
     -------
-    vectors : list of ndarray of shape (size, k), or None
-        One per table, the sign of each such that its largest entry is positive, without
-        those of values below `tolerance`. None if a basis of half the size, or of 12
-        vectors per component, is not enough.
+    found : list of (vectors, coordinates), or None
+        One per table. `vectors`, of shape (size, k), have signs such that the largest
+        entry of each is positive, without those of values below `tolerance`.
+        `coordinates`, of shape (n_basis, k), make them of the blocks that `product`
+        took, joined. None if a basis of half the size, or of 12 vectors per component,
+        is not enough.
     """
     start = check_random_state(random_state).uniform(-1.0, 1.0, (size, width))
-    first = np.linalg.qr(start)[0].astype(dtype)
-    tables = [_Basis(first) for _ in range(n_tables)]
-    for step in range(1, min(size // 2, 12 * n_components) // width):
+    first = _thin_qr(start)[0].astype(dtype)
+    n_steps = min(size // 2, 12 * n_components) // width
+    tables = [_Basis(first, n_steps * width) for _ in range(n_tables)]
+    for step in range(1, n_steps):
         images = product([table.last for table in tables])
         for table, image in zip(tables, images, strict=True):
             table.extend(image)
@@ -288,60 +300,91 @@ def block_lanczos(
 class _Basis:
     """An orthogonal basis, and what the matrix does within it."""
 
-    def __init__(self, first):
-        self._blocks = [first]
+    def __init__(self, first, most):
+        # Room that is not used takes no memory; vectors are rows there.
+        self._room = np.empty((most, len(first)), first.dtype)
+        self._room[: first.shape[1]] = first.T
+        self._size = self._width = first.shape[1]
         self._projected = np.zeros((0, 0))
         self._beyond = np.zeros((0, 0))
 
     @property
     def last(self):
-        return self._blocks[-1]
+        return self._room[self._size - self._width : self._size].T
 
     def extend(self, image):
         """Add the part of ``matrix @ last`` that the basis does not hold."""
-        basis = np.hstack(self._blocks)
-        width = image.shape[1]
+        basis = self._room[: self._size].T
         inside = basis.T @ image
-        new, beyond = np.linalg.qr(image - basis @ inside)
-        # Again, for what is left of a block may be small, and then far from orthogonal;
-        # a turn that takes off little was the last one needed.
-        for _ in range(2):
-            new, factor = _orthonormal(new - basis @ (basis.T @ new))
-            beyond = factor @ beyond
-            if np.abs(np.diag(factor)).min() > _KEPT:
-                break
-        projected = np.zeros((basis.shape[1], basis.shape[1]))
-        known = basis.shape[1] - width
+        new, beyond = next_block(image - basis @ inside, basis)
+        projected = np.zeros((self._size, self._size))
+        known = self._size - self._width
         projected[:known, :known] = self._projected
         projected[:, known:] = inside
         projected[known:, :] = inside.T
         projected[known:, known:] = (inside[known:] + inside[known:].T) / 2.0
         self._projected = projected
         self._beyond = beyond
-        self._blocks.append(new.astype(image.dtype))
+        self._room[self._size : self._size + self._width] = new.T
+        self._size += self._width
 
     def is_done(self, n_components, tolerance):
         values, vectors = self._eigen(n_components)
-        width = self._beyond.shape[1]
-        residual = np.linalg.norm(self._beyond @ vectors[-width:], axis=0)
+        residual = np.linalg.norm(self._beyond @ vectors[-self._width :], axis=0)
         return residual.max() <= tolerance * values[0]
 
     def vectors(self, n_components, tolerance):
         values, vectors = self._eigen(n_components)
         keep = values > tolerance * values[0]
-        basis = np.hstack(self._blocks[:-1])
-        return fix_signs(basis @ vectors[:, keep].astype(basis.dtype))
+        basis = self._room[: len(vectors)].T
+        coordinates = vectors[:, keep].astype(basis.dtype)
+        found = basis @ coordinates
+        signs = largest_signs(found)
+        return found * signs, coordinates * signs
 
     def _eigen(self, n_components):
         values, vectors = np.linalg.eigh(self._projected)
         return values[::-1][:n_components], vectors[:, ::-1][:, :n_components]
 
 
+def next_block(block, basis):
+    """Return the factors of a block by an orthonormal one, orthogonal to a basis.
+
+    Parameters
+    ----------
+    block : ndarray of shape (size, width)
+        Vectors that are about orthogonal to the basis.
+    basis : ndarray of shape (size, n_vectors)
+        Orthonormal vectors.
+
+    Returns
+    -------
+    new : ndarray of shape (size, width)
+        Orthonormal vectors, orthogonal to those of the basis to rounding.
+    factor : ndarray of shape (width, width)
+        The block is ``new @ factor``, to rounding.
+    """
+    new, product = _thin_qr(block)
+    # Again, for what is left of a block may be small, and then far from orthogonal;
+    # a turn that takes off little was the last one needed.
+    for _ in range(2):
+        new, factor = _orthonormal(new - basis @ (basis.T @ new))
+        product = factor @ product
+        if np.abs(np.diag(factor)).min() > _KEPT:
+            break
+    return new, product
+
+
+def _thin_qr(block):
+    # That of NumPy is several times slower for single precision.
+    return qr(block, mode="economic", overwrite_a=True, check_finite=False)
+
+
 def _orthonormal(block):
     """Return the factors of ``block = Q @ R``, given columns of about unit length."""
     gram = block.T @ block
     if np.abs(gram - np.eye(len(gram))).max() * len(gram) > _NEARLY_ORTHONORMAL:
-        return np.linalg.qr(block)
+        return _thin_qr(block)
     factor = cholesky(gram)
     inverse = solve_triangular(factor, np.eye(len(gram), dtype=block.dtype))
     return block @ inverse, factor
@@ -349,8 +392,13 @@ def _orthonormal(block):
 
 def fix_signs(vectors):
     """Turn each column so that its entry of largest magnitude is positive."""
+    return vectors * largest_signs(vectors)
+
+
+def largest_signs(vectors):
+    """Return the sign of each column's entry of largest magnitude."""
     largest = np.abs(vectors).argmax(axis=0)
-    return vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+    return np.sign(vectors[largest, np.arange(vectors.shape[1])])
 
 
 class ShiftedRows:
@@ -380,33 +428,42 @@ class ShiftedRows:
         self._parts = column_reader(X, columns)
         self.shift = np.zeros(self.shape[1])
         sample = self.read(slice(0, None, max(1, self.shape[0] // _SAMPLE_ROWS)))
-        self.shift = sample.mean(axis=0)
+        # Representable, so that single precision rounds a difference once.
+        self.shift = sample.mean(axis=0).astype(X.dtype).astype(np.float64)
         spread = sample.std(axis=0)
         self.unit = np.where(spread > 0, spread, 1.0)
 
     def read(self, rows: slice) -> np.ndarray:
         """Return rows less the shift, of shape (n_rows, n_columns), float64."""
         n_rows = len(range(*rows.indices(self.shape[0])))
-        out = np.empty((n_rows, self.shape[1]))
+        return self._read(rows, np.empty((n_rows, self.shape[1])))
+
+    def _read(self, rows, out):
+        shift = self.shift.astype(out.dtype)
         for where, values in self._parts(rows):
-            if isinstance(where, slice):
-                np.subtract(values, self.shift[where], out=out[:, where])
+            if values.dtype == out.dtype or values.dtype == np.float32:
+                # Converted first: a difference of mixed precision takes longer.
+                out[:, where] = values
+                out[:, where] -= shift[where]
             else:
                 out[:, where] = values - self.shift[where]
         return out
 
-    def blocks(self, within: int) -> Iterator[tuple[slice, np.ndarray]]:
+    def blocks(self, within: int, dtype=np.float64) -> Iterator[Block]:
         """Yield slices of rows and what `read` returns for them, in order.
 
-        No slice crosses a multiple of `within` rows.
+        No slice crosses a multiple of `within` rows. Each block is overwritten by the
+        next.
         """
         for part in row_slices(self.shape[0], within):
-            yield from self.blocks_of(part)
+            yield from self.blocks_of(part, dtype)
 
-    def blocks_of(self, part: slice) -> Iterator[tuple[slice, np.ndarray]]:
+    def blocks_of(self, part: slice, dtype=np.float64) -> Iterator[Block]:
         """Yield the same for the rows of one slice, small enough to stay in cache."""
         step = max(1, _BLOCK_ELEMENTS // max(1, self.shape[1]))
         stop = min(part.stop, self.shape[0])
+        # Memory that is new to the process takes longer to get than to fill.
+        room = np.empty((min(step, stop - part.start), self.shape[1]), dtype)
         for start in range(part.start, stop, step):
             rows = slice(start, min(start + step, stop))
-            yield rows, self.read(rows)
+            yield rows, self._read(rows, room[: rows.stop - start])

@@ -1,4 +1,4 @@
-"""Ranks with weights."""
+"""Ranks with weights, and folds by rank."""
 
 from __future__ import annotations
 
@@ -35,3 +35,32 @@ def rank_target(y, sample_weight=None) -> np.ndarray:
     tied = np.bincount(inverse, weights=weight)
     last = np.cumsum(tied)
     return ((last - (tied - 1.0) / 2.0) / last[-1])[inverse]
+
+
+def folds_by_rank(values, n_folds) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return training and test rows of folds that go by the order of some values.
+
+    Every fold has values from low to high, and rows of equal values stay together, so
+    that a weight is the same as repeating; nothing is drawn.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_pairs,)
+        Compared as float32: what differs by rounding alone is one value.
+    n_folds : int
+        How many folds to make.
+
+    Returns
+    -------
+    splits : list of (ndarray of int, ndarray of int)
+        Fewer than `n_folds` if there are fewer different values, and none if there is
+        one value alone.
+    """
+    different, rank = np.unique(np.asarray(values, np.float32), return_inverse=True)
+    if len(different) < 2:
+        return []
+    fold = rank % n_folds
+    return [
+        (np.flatnonzero(fold != number), np.flatnonzero(fold == number))
+        for number in range(min(n_folds, len(different)))
+    ]

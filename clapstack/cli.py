@@ -9,8 +9,6 @@ import typer
 
 from clapstack._cache_command import cache_app
 from clapstack._commands import COMMANDS
-from clapstack._report_command import EPILOG as REPORT_EPILOG
-from clapstack._report_command import report
 from clapstack._told import show_tracebacks, told
 from clapstack._xacle_command import xacle_app
 
@@ -66,7 +64,6 @@ def demo(
 
 for command, epilog in COMMANDS:
     app.command(epilog=epilog)(command)
-app.command(epilog=REPORT_EPILOG)(report)
 app.add_typer(cache_app, name="cache")
 app.add_typer(xacle_app, name="xacle")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
+from clapstack._frames import to_pandas
 from clapstack._sklearn import Interval, _fit_context
 
 __all__ = ["ListenerModel"]
@@ -121,7 +122,7 @@ class ListenerModel(BaseEstimator):
 
         Parameters
         ----------
-        ratings : DataFrame of shape (n_ratings, 3)
+        ratings : DataFrame (pandas or polars) of shape (n_ratings, 3)
             One row per rating: ``pair`` (row of the table of pairs, from 0), ``score``
             and ``listener_id``; as in ``load_xacle(...).ratings``. Every pair up to the
             last one needs a rating. Other columns are ignored.
@@ -253,7 +254,7 @@ def _check_ratings(ratings: Any, scale: tuple[float, float]) -> pd.DataFrame:
         )
         raise ValueError(msg)
     low, high = scale
-    table = ratings[list(_COLUMNS)].reset_index(drop=True)
+    table = to_pandas(ratings, _COLUMNS).reset_index(drop=True)
     score = pd.to_numeric(table["score"], errors="coerce")
     pair = pd.to_numeric(table["pair"], errors="coerce")
     for bad, what in (

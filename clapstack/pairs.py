@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
+from clapstack._frames import is_polars, to_pandas
 from clapstack.exceptions import BadPair
 
 __all__ = ["PAIR_COLUMNS", "bad_texts", "check_pairs"]
@@ -26,8 +27,9 @@ def check_pairs(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         Who asks; its name stands in messages, and its ``feature_names_in_`` and
         ``n_features_in_`` are set or checked.
     X : DataFrame or array-like of shape (n_pairs, 2)
-        A frame with columns ``audio`` and ``text``, in any order; other columns are
-        ignored. Or an object array or a sequence of ``(audio, text)`` rows.
+        A frame (pandas or polars) with columns ``audio`` and ``text``, in any order;
+        other columns are ignored. Or an object array or a sequence of ``(audio,
+        text)`` rows.
     reset : bool
         True in ``fit``, False in ``transform`` and ``predict``.
 
@@ -44,7 +46,7 @@ def check_pairs(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         If a column is missing or stands twice, the shape is wrong or there is no row.
     """
     who = type(estimator).__name__
-    if isinstance(X, pd.DataFrame):
+    if isinstance(X, pd.DataFrame) or is_polars(X):
         pairs = _from_frame(X, who)
     elif isinstance(X, np.ndarray):
         pairs = _from_array(X, who)
@@ -52,9 +54,9 @@ def check_pairs(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         pairs = _from_rows(X, who)
     else:
         msg = (
-            f"X passed to {who} must be a DataFrame with columns 'audio' and 'text' or "
-            f"rows of (audio, text); got {type(X).__name__}. Wrap it with "
-            "pandas.DataFrame(X)."
+            f"X passed to {who} must be a DataFrame (pandas or polars) with columns "
+            f"'audio' and 'text' or rows of (audio, text); got {type(X).__name__}. "
+            "Wrap it with pandas.DataFrame(X)."
         )
         raise TypeError(msg)
     if len(pairs) == 0:
@@ -100,16 +102,16 @@ def _text_fault(text: Any) -> str:
     return ""
 
 
-def _from_frame(X: pd.DataFrame, who: str) -> pd.DataFrame:
+def _from_frame(X: Any, who: str) -> pd.DataFrame:
     missing = [name for name in PAIR_COLUMNS if name not in X.columns]
     if missing:
         msg = (
             f"X passed to {who} must have columns 'audio' and 'text'; missing "
             f"{missing}, got {reprlib.repr(list(X.columns))}. Rename yours with "
-            "X.rename(columns=...)."
+            "X.rename(...)."
         )
         raise ValueError(msg)
-    pairs = X[list(PAIR_COLUMNS)]
+    pairs = to_pandas(X, PAIR_COLUMNS)
     if pairs.shape[1] != 2:
         msg = (
             f"X passed to {who} has more than one column of the same name: "

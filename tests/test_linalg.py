@@ -9,7 +9,7 @@ from clapstack._linalg import (
     block_lanczos,
     leading_right_singular_vectors,
 )
-from clapstack.stacking import _boosting
+from clapstack.stacking import _boosting, _product
 from clapstack.stacking._boosting import fit_compressors
 from clapstack.stacking._folds import Fold
 
@@ -93,7 +93,9 @@ def test_compressions_of_all_folds_are_those_of_each(table, iterate, weighted):
     together = _boosting._fit_together(X, columns, folds, 4)
     for one, fold in zip(together, folds, strict=True):
         other = _boosting._fit_alone(X, columns, fold, 4)
-        assert_allclose(one.transform(X), other.transform(X), atol=2e-3)
+        whole = one.compressor.transform(X)
+        assert_allclose(whole, other.compressor.transform(X), atol=2e-3)
+        assert_allclose(one.train, whole[fold.train], atol=2e-5)
 
 
 def test_large_tables_are_read_anew_with_the_same_result(table, monkeypatch):
@@ -103,11 +105,13 @@ def test_large_tables_are_read_anew_with_the_same_result(table, monkeypatch):
         targets = np.zeros((len(train), 1))
         folds.append(Fold(train, None, targets, test, None, None))
     held = _boosting._fit_together(X, np.arange(120), folds, 3)
-    monkeypatch.setattr(_boosting, "_HELD_BYTES", 0)
-    monkeypatch.setattr(_boosting, "_PRODUCT_ROWS", 31)
+    monkeypatch.setattr(_product, "_HELD_BYTES", 0)
+    monkeypatch.setattr(_product, "_PRODUCT_ROWS", 31)
     anew = _boosting._fit_together(X, np.arange(120), folds, 3)
     for one, other in zip(held, anew, strict=True):
-        assert_allclose(one.transform(X), other.transform(X), atol=2e-3)
+        found, expected = (c.compressor.transform(X) for c in (one, other))
+        assert_allclose(found, expected, atol=2e-3)
+        assert other.train is None
 
 
 def test_small_tables_are_compressed_fold_by_fold(table):
@@ -115,7 +119,7 @@ def test_small_tables_are_compressed_fold_by_fold(table):
     fold = Fold(np.arange(100), None, targets, np.arange(100, 150), None, None)
     (found,) = fit_compressors(table, np.arange(120), [fold], 3)
     expected = _boosting._fit_alone(table, np.arange(120), fold, 3)
-    assert_array_equal(found.projection, expected.projection)
+    assert_array_equal(found.compressor.projection, expected.compressor.projection)
 
 
 def test_default_tolerance_keeps_what_the_exact_vectors_hold():
@@ -129,5 +133,7 @@ def test_default_tolerance_keeps_what_the_exact_vectors_hold():
     together = _boosting._fit_together(X, np.arange(400), folds, 12)
     for one, fold in zip(together, folds, strict=True):
         other = _boosting._fit_alone(X, np.arange(400), fold, 12)
-        held, best = (np.sum(c.transform(X[fold.train]) ** 2) for c in (one, other))
+        held, best = (
+            np.sum(c.compressor.transform(X[fold.train]) ** 2) for c in (one, other)
+        )
         assert 0.999 * best <= held <= best * (1 + 1e-5)

@@ -1,6 +1,6 @@
-"""The commands over tables of pairs: fit, score, evaluate, extract."""
+"""The commands over tables of pairs: fit, score, evaluate, extract, report."""
 
-from clapstack._commands import _evaluate, _extract, _fit, _score
+from clapstack._commands import _evaluate, _extract, _fit, _report, _score
 
 __all__ = ["COMMANDS"]
 
@@ -10,4 +10,5 @@ COMMANDS = (
     (_score.score, _score.EPILOG),
     (_evaluate.evaluate, _evaluate.EPILOG),
     (_extract.extract, _extract.EPILOG),
+    (_report.report, _report.EPILOG),
 )

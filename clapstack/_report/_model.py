@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from clapstack._tabular._models import file_digest, open_model
 from clapstack.audio import audio_key
 from clapstack.inspection._models import cut, has_held_out, predict
 from clapstack.metrics import score_report
 from clapstack.sharing._archive import open_archive
 from clapstack.sharing._card import facts_of
-from clapstack.sharing._model import load_model
+
+_CHUNK = 1024
 
 
 class ModelFile(NamedTuple):
@@ -83,6 +85,21 @@ class Data(NamedTuple):
     sha256: str
 
 
+def _predict(
+    model: Any, pairs: pd.DataFrame, coverage: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predict some pairs at a time: their features are wide."""
+    parts = [
+        predict(model, pairs.iloc[start : start + _CHUNK], coverage)
+        for start in range(0, len(pairs), _CHUNK)
+    ]
+    intervals = [interval for _, interval in parts if interval is not None]
+    return (
+        np.concatenate([y_pred for y_pred, _ in parts]),
+        np.concatenate(intervals) if intervals else None,
+    )
+
+
 def read_model(path: Path, *, trust: bool) -> ModelFile:
     """Load a model with what its file says of it.
 
@@ -97,21 +114,12 @@ def read_model(path: Path, *, trust: bool) -> ModelFile:
     -------
     file : ModelFile
     """
-    if trust:
-        import joblib
-
-        model = joblib.load(path)
-        manifest = facts_of(model)
-    else:
-        model = load_model(path)
+    model = open_model(path, trust=trust)
+    manifest: Mapping[str, Any] = facts_of(model)
+    if not trust:
         with open_archive(path) as archive:
             manifest = archive.manifest
-    return ModelFile(path.name, file_sha256(path), model, manifest)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return ModelFile(path.name, file_digest(path), model, manifest)
 
 
 def content_sha256(data: Data) -> str:
@@ -158,7 +166,7 @@ def judge(model: Any, data: Data, coverage: float, n_resamples: int) -> Judged:
             "the fit. Or give a table of other pairs."
         )
         raise ValueError(msg)
-    y_pred, interval = predict(model, data.pairs, coverage)
+    y_pred, interval = _predict(model, data.pairs, coverage)
     if interval is not None and np.isinf(interval).any():
         interval = None  # too few pairs were fitted for this coverage
     metrics = score_report(data.y, y_pred, n_resamples=n_resamples)

@@ -67,7 +67,7 @@ def _pair(data: Data, judged: Judged, row: int, reason: pd.Series | None) -> Mar
         )
     return tag(
         "article",
-        tag("h3", f"Pair {row + 1}"),
+        tag("h3", f"Row {data.pairs.index[row]}"),
         tag("blockquote", text),
         facts(said, in_a_row=True),
         tag("div", *pictures, class_="pictures"),

@@ -42,7 +42,7 @@ def write_features(
     """Compute the features of a partitioned table, and write them to a folder.
 
     Each partition is written by the worker that computed it; no table passes through
-    this process. Read more in the :ref:`User Guide <dask>`.
+    this process. Read more in the :ref:`User Guide <partitioned>`.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def write_features(
 
 
 def read_features(folder: str | os.PathLike[str]) -> Bunch:
-    """Return features that :func:`write_features` wrote, as one table.
+    """Return features that :func:`~clapstack.distributed.write_features` wrote, as one table.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ def score_partitions(
     """Score every pair of a partitioned table.
 
     Nothing is computed before the result is: by ``compute``, ``to_parquet`` or a
-    client. Read more in the :ref:`User Guide <dask>`.
+    client. Read more in the :ref:`User Guide <partitioned>`.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def extract_partitions(
     """Compute the features of every pair of a partitioned table.
 
     Nothing is computed before the result is. Read more in the
-    :ref:`User Guide <dask>`.
+    :ref:`User Guide <partitioned>`.
 
     Parameters
     ----------
@@ -153,15 +153,15 @@ def _map_rows(caller, function, model, table, names, dtype, keep):
     table = check_table(caller, table, keep, [*names, ERROR])
     # Of no rows: nothing is called.
     meta = rows_frame(table._meta, partial(function, model=model), names, dtype, keep)
-    return table.map_partitions(
-        _partition,
-        dask.delayed(model, pure=False, traverse=False),
-        function,
-        names,
-        dtype,
-        keep,
-        meta=meta,
-    )
+    dd = import_optional("dask.dataframe", extra="dask", caller=caller)
+    shared = dask.delayed(model, pure=False, traverse=False)  # once to each worker
+    compute = dask.delayed(_partition, pure=False)
+    parts = [
+        compute(part, shared, function, names, dtype, keep)
+        for part in table.to_delayed()
+    ]
+    divisions = table.divisions if table.known_divisions else None
+    return dd.from_delayed(parts, meta=meta, divisions=divisions, verify_meta=False)
 
 
 def _partition(pairs, model, function, names, dtype, keep):

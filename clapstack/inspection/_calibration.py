@@ -197,6 +197,10 @@ class CalibrationCurveDisplay(Display):
             xlabel="mean predicted score",
             ylabel="mean human score",
             aspect="equal",
-            title=f"{len(self.y_true):,} pairs in {self.n_bins} bins, 95 % of the mean"
-            "\ngrey: where predictions lie",
+        )
+        ax.set_title(
+            f"{len(self.y_true):,} pairs in {self.n_bins} bins; grey: where they lie\n"
+            "bars: 95 % interval of the mean",
+            loc="left",
+            fontsize="medium",
         )

@@ -191,8 +191,8 @@ class PredictionDisplay(Display):
             xlabel="predicted score",
             ylabel="human score",
             aspect="equal",
-            title=title,
         )
+        ax.set_title(title, loc="left", fontsize="medium")
 
 
 def smooth_band(

@@ -243,7 +243,7 @@ class SpectrogramDisplay(Display):
         names = [f"{t // 1000}k" if t >= 1000 else f"{t}" for t in ticks]
         ax.set_yticks([_mel(tick) for tick in ticks], names)
         ax.set(xlabel="time (s)", ylabel="frequency (Hz)")
-        ax.set_title(self._title(), parse_math=False, loc="left")
+        ax.set_title(self._title(), loc="left", fontsize="medium", parse_math=False)
         bar = ax.figure.colorbar(self.image_, ax=ax, pad=0.02)
         bar.outline.set_visible(False)
         bar.set_label("level (dB)")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import UndefinedMetricWarning
+from numpy.typing import ArrayLike
 
 from clapstack.metrics._checks import Floats, check_scores
-from clapstack.metrics._scores import METRICS, Metric, lcc, mse, srcc
+from clapstack.metrics._draws import metric_of_draws
+from clapstack.metrics._scores import METRICS, Metric
 
 # Resamples are worked on in chunks of about this many numbers (32 MB).
 _CHUNK_ELEMENTS = 1 << 22
@@ -118,8 +116,8 @@ def bootstrap_interval(
     Parameters
     ----------
     metric : callable
-        ``metric(y_true, y_score) -> float``. SRCC, LCC and MSE of this module are
-        computed for all resamples at once.
+        ``metric(y_true, y_score) -> float``. Those of this module are computed for
+        all resamples at once; KTAU up to 3,072 pairs.
     y_true : array-like of shape (n_pairs,)
         True scores.
     y_score : array-like of shape (n_pairs,)
@@ -299,69 +297,5 @@ def _resampled(
     for start in range(0, n_resamples, step):
         size = (min(step, n_resamples - start), n_pairs)
         drawn = rng.integers(0, n_pairs, size=size)
-        values.extend(_metric_of_draws(metric, true, score, drawn))
+        values.extend(metric_of_draws(metric, true, score, drawn))
     return np.array(values)
-
-
-def _metric_of_draws(
-    metric: Metric, true: Floats, score: Floats, drawn: NDArray[np.int64]
-) -> Iterator[float] | Floats:
-    if metric is mse:
-        squares: Floats = (true - score) ** 2
-        return squares[drawn].mean(axis=1)  # type: ignore[no-any-return]
-    if metric is lcc:
-        return _row_correlations(true[drawn], score[drawn])
-    if metric is srcc:
-        counts = _draw_counts(drawn)
-        return _row_correlations(
-            _drawn_ranks(true, counts, drawn), _drawn_ranks(score, counts, drawn)
-        )
-    return _one_by_one(metric, true, score, drawn)
-
-
-def _one_by_one(
-    metric: Metric, true: Floats, score: Floats, drawn: NDArray[np.int64]
-) -> Iterator[float]:
-    with warnings.catch_warnings():
-        # A resample may be constant; it counts as the documented 0.0.
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        for rows in drawn:
-            yield metric(true[rows], score[rows])
-
-
-def _draw_counts(drawn: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how often each resample drew each pair; of the shape of `drawn`."""
-    n_resamples, n_pairs = drawn.shape
-    flat = drawn + n_pairs * np.arange(n_resamples)[:, np.newaxis]
-    return np.bincount(flat.ravel(), minlength=flat.size).reshape(drawn.shape)
-
-
-def _drawn_ranks(
-    values: Floats, counts: NDArray[np.int64], drawn: NDArray[np.int64]
-) -> Floats:
-    """Return the ranks within each resample, ties sharing their mean rank.
-
-    Counting replaces sorting: a value's rank follows from how often smaller values were
-    drawn.
-    """
-    order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])
-    tied = np.add.reduceat(counts[:, order], starts, axis=1)
-    ranks = np.cumsum(tied, axis=1) - (tied - 1) / 2
-    level = np.empty(len(values), dtype=np.intp)
-    level[order] = np.repeat(
-        np.arange(len(starts)), np.diff(np.r_[starts, len(values)])
-    )
-    return np.take_along_axis(ranks, level[drawn], axis=1)
-
-
-def _row_correlations(first: Floats, second: Floats) -> Floats:
-    """Return Pearson's correlation row by row; 0.0 where a row is constant."""
-    constant = (np.ptp(first, axis=1) == 0) | (np.ptp(second, axis=1) == 0)
-    first = first - first.mean(axis=1, keepdims=True)
-    second = second - second.mean(axis=1, keepdims=True)
-    covariance = np.sum(first * second, axis=1)
-    spread = np.sqrt(np.sum(first**2, axis=1) * np.sum(second**2, axis=1))
-    result: Any = np.zeros(len(first))
-    np.divide(covariance, spread, out=result, where=~constant)
-    return np.asarray(result, dtype=np.float64)

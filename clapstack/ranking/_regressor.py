@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from clapstack._linalg import matmul
+from clapstack._ranks import folds_by_rank
 from clapstack._sklearn import Interval, StrOptions, _fit_context
 from clapstack._tables import read_table
 from clapstack.calibration import IncreasingMap
@@ -177,7 +178,7 @@ class RankingRegressor(RegressorMixin, BaseEstimator):
         self.penalty_ = problem.penalty
         self.coef_, self.intercept_ = problem.coefficients(turned)
         held_out = np.zeros(len(y))
-        for train, test in _folds(problem.predict(turned), self.n_folds):
+        for train, test in folds_by_rank(problem.predict(turned), self.n_folds):
             loss = make_loss(y[train], weight[train])
             member, _ = problem.solve(loss, train, start=turned, **solver)
             held_out[test] = problem.predict(member)[test]
@@ -221,26 +222,10 @@ class RankingRegressor(RegressorMixin, BaseEstimator):
             "nothing: out of fold, y does not rise with them, so no increasing map to "
             "y exists. Check X and y, or raise alpha."
         )
-        warnings.warn(msg, stacklevel=3)
+        warnings.warn(msg, stacklevel=4)
         return _moved_to(np.average(y, weights=weight))
 
 
 def _moved_to(mean):
     """Return the map that adds a number."""
     return IncreasingMap("line").fit([-1.0, 1.0], [mean - 1.0, mean + 1.0])
-
-
-def _folds(predicted, n_folds):
-    """Return training and test rows; equal predictions are held out together.
-
-    There are none if all predictions are equal.
-    """
-    # As float32: what differs by rounding alone is one value.
-    values, rank = np.unique(predicted.astype(np.float32), return_inverse=True)
-    if len(values) == 1:
-        return []
-    fold = rank % n_folds
-    return [
-        (np.flatnonzero(fold != number), np.flatnonzero(fold == number))
-        for number in range(min(n_folds, len(values)))
-    ]

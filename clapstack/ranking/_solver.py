@@ -49,7 +49,7 @@ class LinearProblem:
         # A constant column becomes zero, and its coefficient as well.
         columns = (X - self.table.mean) / self.table.scale
         self._Z, self._back = columns, None
-        if columns.shape[1] > _WIDE * columns.shape[0]:
+        if columns.shape[1] > _WIDE * columns.shape[0] and columns.any():
             values, vectors = eigh(columns @ columns.T)
             kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
             values, vectors = np.sqrt(values[kept]), vectors[:, kept]
@@ -122,7 +122,7 @@ class LinearProblem:
                 f"{found.nit} steps did not bring the gradient to {tol:g} of its size "
                 "at the start. Raise max_iter, tol or alpha."
             )
-            warnings.warn(msg, ConvergenceWarning, stacklevel=3)
+            warnings.warn(msg, ConvergenceWarning, stacklevel=4)
         return found.x, int(found.nit)
 
     def predict(self, turned) -> np.ndarray:

@@ -19,6 +19,7 @@ _OUR_PARTS = (
     "clapstack.ranking",
     "clapstack.stacking",
     "clapstack.systems",
+    "clapstack.tuning",
 )
 
 _HISTOGRAM_TREES = "sklearn.ensemble.HistGradientBoostingRegressor"

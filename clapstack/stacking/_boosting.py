@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -14,17 +15,16 @@ from clapstack._linalg import (
     matmul,
 )
 from clapstack._tables import read_table, row_slices
-from clapstack.stacking._gram import CellSums, FoldColumns, FoldWeights, have_cells
+from clapstack.stacking._gram import FoldWeights, columns_of_folds, have_cells
+from clapstack.stacking._product import FoldProduct
 
 # From this size on, the compression is iterated for, without a Gram matrix.
 _LARGE = 1024
 # What float32 work can reach is 3e-7. Here the vectors hold 99.96 % or more of the sum
 # of squares that the exact ones hold, and rounding moves them no more than those.
 _TOLERANCE = 1e-3
-_PRODUCT_ROWS = 4096
 # Of 11,064 columns they take 45 MB.
 _TRANSFORMED_ROWS = 1024
-_HELD_BYTES = 1 << 30
 
 
 def make_boosting():
@@ -74,6 +74,21 @@ class Compressor:
         return out
 
 
+class Compression(NamedTuple):
+    """What one fold's trees are fitted on.
+
+    Attributes
+    ----------
+    compressor : Compressor
+        Fitted on the training rows.
+    train : ndarray of shape (n_train, n_components), dtype float32, or None
+        Compressed training rows, where fitting has computed them.
+    """
+
+    compressor: Compressor
+    train: np.ndarray | None
+
+
 def fit_compressors(X, columns, folds, n_components):
     """Fit a compressor on the training rows of every fold.
 
@@ -93,35 +108,32 @@ def fit_compressors(X, columns, folds, n_components):
 
     Returns
     -------
-    compressors : list of Compressor
+    compressions : list of Compression
         One per fold.
     """
     smallest = min(len(columns), *(len(fold.train) for fold in folds))
     if smallest >= max(_LARGE, 8 * n_components) and have_cells(folds):
-        compressors = _fit_together(X, columns, folds, n_components)
-        if compressors is not None:
-            return compressors
+        compressions = _fit_together(X, columns, folds, n_components)
+        if compressions is not None:
+            return compressions
     return [_fit_alone(X, columns, fold, n_components) for fold in folds]
 
 
 def _fit_alone(X, columns, fold, n_components):
     table = StandardizedTable(X, rows=fold.train, columns=columns, weight=fold.weight)
     vectors = table.right_singular_vectors(n_components)
-    return _compressor(columns, vectors, table.mean, table.scale)
+    compressor = _compressor(columns, vectors, table.mean, table.scale)
+    return Compression(compressor, None)
 
 
 def _fit_together(X, columns, folds, n_components):
-    """Return one compressor per fold, or None if the iteration does not converge."""
+    """Return one compression per fold, or None if the iteration does not converge."""
     rows = ShiftedRows(X, columns)
     weights = FoldWeights(X.shape[0], folds)
-    sums = CellSums(rows.shape[1], len(folds), folds[0].targets.shape[1])
-    for where, block in rows.blocks(rows.shape[0]):
-        sums.add(
-            block, weights.base[where], weights.cell[where], weights.targets[where]
-        )
-    seen = [FoldColumns(sums, number, rows, fold) for number, fold in enumerate(folds)]
+    seen = columns_of_folds(rows, weights, folds)
+    product = FoldProduct(rows, weights, seen, along=True)
     found = block_lanczos(
-        _Product(rows, weights, seen),
+        product,
         rows.shape[1],
         n_components,
         n_tables=len(folds),
@@ -131,74 +143,15 @@ def _fit_together(X, columns, folds, n_components):
     )
     if found is None:
         return None
-    return [
-        _compressor(columns, vectors, fold.mean + rows.shift, fold.scale)
-        for vectors, fold in zip(found, seen, strict=True)
-    ]
-
-
-class _Product:
-    """Multiply a block per fold by the standardised table of the fold, and back.
-
-    The table in units of its columns, float32, is kept if it is not too large, and is
-    otherwise read anew for each product.
-    """
-
-    def __init__(self, rows, weights, folds):
-        self._rows = rows
-        self._weights = weights
-        self._inverse = [
-            np.where(fold.varying, rows.unit / fold.scale, 0.0).astype(np.float32)
-            for fold in folds
-        ]
-        self._mean = [(fold.mean / rows.unit).astype(np.float32) for fold in folds]
-        self._held = None
-        if 4 * rows.shape[0] * rows.shape[1] <= _HELD_BYTES:
-            self._held = list(self._parts())
-
-    def _parts(self):
-        """Yield rows of one cell, its number, and the weights of the rows."""
-        for cut in row_slices(self._rows.shape[0], _PRODUCT_ROWS):
-            cells = self._weights.cell[cut]
-            order = np.argsort(cells, kind="stable")
-            place = np.empty_like(order)
-            place[order] = np.arange(len(order))
-            part = np.empty((len(cells), self._rows.shape[1]), np.float32)
-            for where, block in self._rows.blocks_of(cut):
-                here = slice(where.start - cut.start, where.stop - cut.start)
-                part[place[here]] = block / self._rows.unit
-            base = self._weights.base[cut][order].astype(np.float32)
-            bounds = np.searchsorted(cells[order], np.arange(cells.max() + 2))
-            for cell in np.unique(cells):
-                inside = slice(bounds[cell], bounds[cell + 1])
-                yield part[inside], cell, base[inside, np.newaxis]
-
-    def __call__(self, blocks):
-        width = blocks[0].shape[1]
-        right = [
-            block * inverse[:, np.newaxis]
-            for block, inverse in zip(blocks, self._inverse, strict=True)
-        ]
-        offsets = [mean @ one for mean, one in zip(self._mean, right, strict=True)]
-        # Rows, not columns: BLAS takes the product back up to a fifth faster that way.
-        out = [np.zeros(block.shape[::-1], block.dtype) for block in blocks]
-        totals = [np.zeros(width, np.float32) for _ in blocks]
-        for part, cell, base in self._held or self._parts():
-            inside = [number for number in range(len(blocks)) if number != cell]
-            joined = np.hstack([right[number] for number in inside])
-            left = part @ joined - np.hstack([offsets[number] for number in inside])
-            left *= base
-            back, total = left.T @ part, left.sum(axis=0)
-            for place, number in enumerate(inside):
-                own = slice(place * width, (place + 1) * width)
-                out[number] += back[own]
-                totals[number] += total[own]
-        return [
-            (one - np.outer(total, mean)).T * inverse[:, np.newaxis]
-            for one, mean, total, inverse in zip(
-                out, self._mean, totals, self._inverse, strict=True
-            )
-        ]
+    compressions = []
+    for number, (vectors, coordinates) in enumerate(found):
+        mean = seen[number].mean + rows.shift
+        compressor = _compressor(columns, vectors, mean, seen[number].scale)
+        train = product.rows_along(number, coordinates)
+        if train is not None:
+            train = train[folds[number].train]
+        compressions.append(Compression(compressor, train))
+    return compressions
 
 
 def _compressor(columns, vectors, mean, scale):

@@ -7,17 +7,21 @@ import numpy as np
 from clapstack._linalg import ShiftedRows, StandardizedTable, matmul
 from clapstack._tables import LazyTable
 from clapstack.stacking._gram import FamilyGrams, FoldWeights, have_cells
+from clapstack.stacking._krylov import KrylovSolver
+from clapstack.stacking._product import fits
 from clapstack.stacking._refine import NotRefinableError, RidgeFactor, refine
 from clapstack.stacking._ridge import StandardizedRidge, solve_ridge
-from clapstack.stacking._targets import weighted_srcc
+from clapstack.stacking._systems import RidgeSystems, choose_alphas
 
 # One factor serves penalties up to this factor from its own; beyond, take another.
 _REACH = 100.0
 # Smaller families are solved in float64 at once, unless their columns are computed:
 # sharing reads the rows fewer times.
 _LEAST_SHARED = 512
-# Blocks of a pass over all rows are cut by size alone.
-_PASS_ROWS = 1 << 40
+# A Krylov space takes the time of so many multiplications a number in the table; it
+# needs more for penalties that are smaller than this.
+_KRYLOV_WORK = 3500
+_LEAST_ALPHA = 0.5
 # The relative error of a solution for several penalties, above which it is not used.
 _COARSE = 1e-3
 
@@ -60,14 +64,22 @@ def fit_family_ridges(X, columns, folds, alphas, criterion="srcc"):
 
     Notes
     -----
-    Large families are solved from one Gram matrix for all folds, targets and penalties
-    and refined to float64, see :class:`FamilyGrams` and :func:`refine`. Where single
-    precision is too coarse a start, which the first pass of the refinement measures,
-    and for small families, each fold is solved from its own float64 matrix.
+    Wide families are solved in a Krylov space of each fold, see :class:`KrylovSolver`,
+    unless penalties are small, the table is too large to be held or its rows are
+    computed. These, and all other large families, are solved from one Gram matrix for
+    all folds, targets and penalties and refined to float64, see :class:`FamilyGrams`
+    and :func:`refine`. Where single precision is too coarse a start, which the first
+    pass of the refinement measures, and for small families, each fold is solved from
+    its own float64 matrix.
     """
     alphas = check_alphas(alphas)
     lazy = isinstance(X, LazyTable)
     if _sharing_pays(len(columns), folds, lazy) and have_cells(folds):
+        if not lazy and _krylov_pays(X.shape[0], len(columns), len(folds), alphas):
+            try:
+                return KrylovSolver(X, columns, folds).fit(alphas, criterion)
+            except NotRefinableError:
+                pass
         try:
             return SharedSolver(X, columns, folds).fit(alphas, criterion)
         except NotRefinableError:
@@ -86,6 +98,15 @@ def _sharing_pays(n_columns, folds, lazy):
         for size in sizes
     )
     return shared / 2 < apart
+
+
+def _krylov_pays(n_rows, n_columns, n_folds, alphas):
+    """Compare multiplications for each number in the table."""
+    factors = n_folds * n_columns**2 / (3 * n_rows)
+    work = n_columns + factors
+    return (
+        work > _KRYLOV_WORK and alphas[-1] >= _LEAST_ALPHA and fits(n_rows, n_columns)
+    )
 
 
 def _fit_apart(X, columns, folds, alphas, criterion):
@@ -115,40 +136,6 @@ def _fit_apart(X, columns, folds, alphas, criterion):
     ]
 
 
-def choose_alphas(held_out, folds, criterion):
-    """Return the number of the best penalty of each target; the first of equals.
-
-    Parameters
-    ----------
-    held_out : list of ndarray of shape (n_test, n_targets, n_alphas)
-        Predictions of the test rows of each fold.
-    folds : list of Fold
-        Whose test rows they are.
-    criterion : {"srcc", "mse"}
-        What is best.
-
-    Returns
-    -------
-    best : ndarray of int of shape (n_targets,)
-        Numbers of penalties.
-    """
-    predicted = np.concatenate(held_out)
-    true = np.concatenate([fold.test_targets for fold in folds])
-    weight = None
-    if folds[0].test_weight is not None:
-        weight = np.concatenate([fold.test_weight for fold in folds])
-    best = []
-    for target in range(true.shape[1]):
-        scores = [
-            weighted_srcc(true[:, target], column, weight)
-            if criterion == "srcc"
-            else -np.average((true[:, target] - column) ** 2, weights=weight)
-            for column in predicted[:, target].T
-        ]
-        best.append(int(np.argmax(scores)))
-    return np.array(best)
-
-
 class SharedSolver:
     """Ridge regressions of a family from one Gram matrix, refined to float64.
 
@@ -164,7 +151,9 @@ class SharedSolver:
         self.weights = FoldWeights(X.shape[0], folds)
         self.grams = FamilyGrams(self.rows, self.weights, folds)
         self.columns = self.grams.columns
-        self.n_varying = [max(1, int(c.varying.sum())) for c in self.columns]
+        self.systems = RidgeSystems(self.rows, self.weights, self.columns, folds)
+        self.right = [self.systems.right(number) for number in range(len(folds))]
+        self.n_varying = self.systems.n_varying
 
     def fit(self, alphas, criterion):
         """Return ``members[target][fold]``."""
@@ -175,12 +164,12 @@ class SharedSolver:
             groups = _within_reach(alphas)
             parts = [self._approximate(group) for group in groups]
             solutions = np.concatenate([part for part, _ in parts], axis=3)
-            held_out = self._held_out(solutions)
+            held_out = self.systems.held_out(solutions)
             best = choose_alphas(held_out, self.folds, criterion)
             chosen = alphas[best]
             factors = parts[0][1] if len(groups) == 1 else None
             start = solutions[:, :, range(n_targets), best]
-        return self._members(self._exact(chosen, factors, start), chosen)
+        return self.systems.members(self._exact(chosen, factors, start), chosen)
 
     def _factor_batches(self, alpha):
         """Yield fold numbers and their factors at a penalty per column."""
@@ -204,7 +193,7 @@ class SharedSolver:
         for batch, factors in self._factor_batches(np.sqrt(alphas[0] * alphas[-1])):
             for fold, factor in zip(batch, factors, strict=True):
                 penalties = np.tile(alphas * self.n_varying[fold], (n_targets, 1))
-                out.append(factor.solve(self._right(fold), penalties))
+                out.append(factor.solve(self.right[fold], penalties))
             self._check_smallest(batch, factors, out[-len(batch) :], alphas)
         return np.array(out), factors if len(batch) == len(self.folds) else None
 
@@ -212,13 +201,13 @@ class SharedSolver:
         """Refuse a start that is too coarse for the smallest penalty."""
         start = np.hstack([solution[:, :, -1] for solution in solutions])
         smallest = np.full(self.weights.means.shape[1], alphas[-1])
-        apply, _, right, _ = self._systems(batch, factors, smallest)
+        apply, right, _ = self.systems.equations(batch, smallest)
         residual = np.split(right - apply(start), len(batch), axis=1)
         # The inverse at a larger penalty is smaller, by the ratio of both at most.
         ratio = np.sqrt(alphas[0] / alphas[-1])
         for number, factor in enumerate(factors):
             wrong = np.sum(residual[number] * factor.inverse(residual[number]))
-            whole = np.sum(self._right(batch[number]) * solutions[number][:, :, -1])
+            whole = np.sum(self.right[batch[number]] * solutions[number][:, :, -1])
             if wrong * ratio > _COARSE**2 * whole:
                 raise NotRefinableError
 
@@ -236,44 +225,17 @@ class SharedSolver:
         out = []
         for batch, made in batches:
             near = None if start is None else np.hstack(start[batch])
-            apply, precondition, right, size = self._systems(batch, made, alphas)
+            apply, right, size = self.systems.equations(batch, alphas)
+            precondition = self._precondition(batch, made, alphas)
             solutions = refine(apply, precondition, right, size, near)
             out += np.split(solutions, len(batch), axis=1)
         return np.array(out)
 
-    def _right(self, fold):
-        columns = self.columns[fold]
-        return columns.cross / columns.scale[:, np.newaxis]
-
-    def _systems(self, batch, factors, alphas):
-        """Return what `refine` takes for some folds and all targets, target by target.
-
-        Systems are ordered by fold, then by target.
-        """
-        n_targets = len(alphas)
-        scale = np.array([self.columns[f].scale for f in batch]).T
+    def _precondition(self, batch, factors, alphas):
+        """Return the approximate inverse of the systems of some folds."""
         varying = np.array([self.columns[f].varying for f in batch]).T
-        mean = np.array([self.columns[f].mean for f in batch]).T
-        weight = self.weights.weight[:, batch]
-        penalties = np.multiply.outer([self.n_varying[f] for f in batch], alphas)
-        shape = (self.rows.shape[1], len(batch), n_targets)
-
-        def apply(vectors):
-            vectors = vectors.reshape(shape)
-            right = vectors / scale[:, :, np.newaxis]
-            offset = np.einsum("pf,pft->ft", mean, right)
-            total = np.zeros((len(batch), n_targets))
-            out = np.zeros((self.rows.shape[1], len(batch) * n_targets))
-            right = right.reshape(out.shape)
-            for where, block in self.rows.blocks(_PASS_ROWS):
-                predicted = (block @ right).reshape(-1, len(batch), n_targets) - offset
-                predicted *= weight[where][:, :, np.newaxis]
-                total += predicted.sum(axis=0)
-                out += block.T @ predicted.reshape(len(block), -1)
-            out = out.reshape(shape) - mean[:, :, np.newaxis] * total
-            out /= scale[:, :, np.newaxis]
-            out *= varying[:, :, np.newaxis]
-            return (out + penalties * vectors).reshape(shape[0], -1)
+        penalties = self.systems.penalties(batch, alphas)
+        shape = (self.rows.shape[1], len(batch), len(alphas))
 
         def precondition(residual):
             residual = residual.reshape(shape)
@@ -283,40 +245,7 @@ class SharedSolver:
                 out[:, number] = varying[:, number, np.newaxis] * solved[:, :, 0]
             return out.reshape(shape[0], -1)
 
-        right = np.hstack([self._right(fold) for fold in batch])
-        spread = self.weights.spread[batch]
-        size = spread * np.sqrt([[self.columns[f].weight] for f in batch])
-        return apply, precondition, right, size.ravel()
-
-    def _held_out(self, solutions):
-        """Return predictions of the test rows of each fold, for `choose_alphas`."""
-        out = [np.empty((len(fold.test), *solutions.shape[2:])) for fold in self.folds]
-        for where, block in self.rows.blocks(_PASS_ROWS):
-            for number, fold in enumerate(self.folds):
-                here = np.flatnonzero(
-                    (fold.test >= where.start) & (fold.test < where.stop)
-                )
-                coef = solutions[number] / self.columns[number].scale[:, None, None]
-                flat = coef.reshape(len(coef), -1)
-                rows = block[fold.test[here] - where.start]
-                predicted = rows @ flat - self.columns[number].mean @ flat
-                out[number][here] = predicted.reshape(-1, *coef.shape[1:])
-        means = self.weights.means[:, :, np.newaxis]
-        return [part + mean for part, mean in zip(out, means, strict=True)]
-
-    def _members(self, solutions, chosen):
-        members = []
-        for target, alpha in enumerate(chosen):
-            by_fold = []
-            for fold, columns in enumerate(self.columns):
-                coef = solutions[fold][:, target] / columns.scale
-                mean = columns.mean + self.rows.shift
-                intercept = float(self.weights.means[fold, target] - mean @ coef)
-                penalty = float(alpha * self.n_varying[fold])
-                ridge = StandardizedRidge(float(alpha))
-                by_fold.append(ridge._take((coef, intercept, penalty), len(coef)))
-            members.append(by_fold)
-        return members
+        return precondition
 
 
 def _within_reach(alphas):

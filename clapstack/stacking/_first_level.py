@@ -159,13 +159,13 @@ def fit_first_level(
         else [delayed(_fit_fold)(X, columns[family], fold, regressor) for fold in folds]
         for model, (family, regressor) in models.items()
     }
-    compressors = []
+    compressions = []
     if booster is not None:
         # All folds at once, which share passes over the table.
-        compressors = fit_compressors(X, columns[BOOSTING], folds, n_components)
+        compressions = fit_compressors(X, columns[BOOSTING], folds, n_components)
         jobs[BOOSTING] = [
-            delayed(_fit_boosting)(X, fold, compressor, booster)
-            for fold, compressor in zip(folds, compressors, strict=True)
+            delayed(_fit_boosting)(X, fold, compression, booster)
+            for fold, compression in zip(folds, compressions, strict=True)
         ]
     flat = chain.from_iterable(jobs.values())
     shown = progress(list(flat), desc="first level", unit="fit", verbose=verbose)
@@ -185,7 +185,7 @@ def fit_first_level(
             }
             for model, listed in by_target.items()
         },
-        compressors=compressors,
+        compressors=[compression.compressor for compression in compressions],
         n_folds=len(folds),
     )
 
@@ -196,9 +196,11 @@ def _fit_fold(X, columns, fold, regressor):
     return fit_per_target(regressor, inputs, fold.targets, fold.weight)
 
 
-def _fit_boosting(X, fold, compressor, booster):
+def _fit_boosting(X, fold, compression, booster):
     """Return the members of one fold, one per target."""
-    compressed = compressor.transform(X, fold.train)
+    compressed = compression.train
+    if compressed is None:
+        compressed = compression.compressor.transform(X, fold.train)
     # A sum over threads is added up in an order that varies: one thread keeps the bits.
     with threadpool_limits(limits=1, user_api="openmp"):
         return fit_per_target(booster, compressed, fold.targets, fold.weight)

@@ -178,6 +178,16 @@ class FoldColumns:
         self.cross = np.where(self.varying[:, np.newaxis], sums.cross[:, number], 0.0)
 
 
+def columns_of_folds(rows: ShiftedRows, weights: FoldWeights, folds: list):
+    """Return the `FoldColumns` of every fold, from one reading."""
+    sums = CellSums(rows.shape[1], *weights.means.shape)
+    for where, block in rows.blocks(rows.shape[0]):
+        sums.add(
+            block, weights.base[where], weights.cell[where], weights.targets[where]
+        )
+    return [FoldColumns(sums, number, rows, fold) for number, fold in enumerate(folds)]
+
+
 class FamilyGrams:
     """Sums of a family, from one reading, and the Gram matrices of its folds.
 
@@ -241,13 +251,9 @@ class FamilyGrams:
             if where.stop > first + _UPDATE_ROWS:
                 sums.add_gram(held, self.weights.cell[first : first + _UPDATE_ROWS])
                 first += _UPDATE_ROWS
-            scale = root[where] / self.rows.unit
-            np.multiply(
-                block,
-                scale,
-                out=held[where.start - first : where.stop - first],
-                casting="same_kind",
-            )
+            scaled = held[where.start - first : where.stop - first]
+            np.multiply(block, 1.0 / self.rows.unit, out=scaled, casting="same_kind")
+            scaled *= root[where]
             sums.add(
                 block,
                 self.weights.base[where],

@@ -161,31 +161,37 @@ def refine(apply, precondition, right, scale, start=None):
     direction = step
     energy = np.einsum("ij,ij->j", residual, step)
     whole = np.einsum("ij,ij->j", right, solution)
-    # A step that nobody looks at gains as the one before.
-    if np.all(energy * _ratio(energy, whole, whole > 0) <= goal):
-        return solution + step
+    found = np.zeros_like(right)
+    # A step that nobody looks at gains as the one before. What is done stays as it is:
+    # it does not depend on the systems that share its passes.
+    late = energy * _ratio(energy, whole, whole > 0) > goal
+    found[:, ~late] = (solution + step)[:, ~late]
     for _ in range(_MAX_PASSES):
-        live = energy > 0
+        if not late.any():
+            break
+        live = late & (energy > 0)
         moved = apply(direction)
         curvature = np.einsum("ij,ij->j", direction, moved)
         if np.any(live & ~(curvature > 0)):
-            break
+            raise NotRefinableError
         length = _ratio(energy, curvature, live)
         solution = solution + length * direction
         left = residual - length * moved
         step = precondition(left)
         before, energy = energy, np.einsum("ij,ij->j", left, step)
         gain = _ratio(energy, before, live)
-        late = energy * gain > goal
-        if not late.any():
-            return solution + step
+        done = late & ~(energy * gain > goal)
+        found[:, done] = (solution + step)[:, done]
+        late &= ~done
         if not np.all(gain[late] <= _LEAST_GAIN**2):
-            break
+            raise NotRefinableError
         # The preconditioner is not quite linear, so this form of the update.
         change = np.einsum("ij,ij->j", step, left - residual)
         direction = step + _ratio(change, before, live) * direction
         residual = left
-    raise NotRefinableError
+    if late.any():
+        raise NotRefinableError
+    return found
 
 
 def _ratio(numerator, denominator, where):

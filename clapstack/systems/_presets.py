@@ -39,8 +39,10 @@ def best_stack(random_state: int) -> dict[str, Any]:
         Of :class:`ClapStackingRegressor`.
     """
     return {
-        "base_estimators": asking_for_weights(RbfSvr(random_state=random_state)),
-        "boosting": False,
+        "base_estimators": [
+            "ridge",
+            asking_for_weights(RbfSvr(random_state=random_state)),
+        ],
         "final_estimator": asking_for_weights(BlendRidge()),
     }
 

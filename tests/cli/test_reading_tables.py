@@ -73,9 +73,9 @@ def test_a_column_that_is_to_be_kept_must_be_there(csv_file):
 
 
 def test_bytes_that_are_no_utf8_belong_to_their_row_alone(csv_file):
-    rows = list(table_of(csv_file, b"audio,text\na.wav,caf\xe9\nb.wav,ok\n").rows())
+    rows = list(table_of(csv_file, b"audio,text\na.wav,rain\xe9\nb.wav,ok\n").rows())
     assert rows[1].text == "ok"
-    assert rows[0].text.encode("utf-8", "surrogateescape") == b"caf\xe9"
+    assert rows[0].text.encode("utf-8", "surrogateescape") == b"rain\xe9"
 
 
 def test_json_lines_keep_their_types(tmp_path):

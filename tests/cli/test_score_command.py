@@ -77,10 +77,10 @@ def test_standard_input_goes_to_standard_output(
 
 
 def test_bytes_that_are_no_utf8_come_out_as_they_went_in(run, model_file):
-    table = b"audio,text\ncaf\xe9.wav,rain\na.wav,caf\xe9\n"
+    table = b"audio,text\nrain\xe9.wav,rain\na.wav,rain\xe9\n"
     done = run("score", model_file, "-", "--quiet", input=table)
     lines = done.stdout_bytes.splitlines()
-    assert lines[1].startswith(b"0,caf\xe9.wav,rain,,,,")
+    assert lines[1].startswith(b"0,rain\xe9.wav,rain,,,,")
     assert b"the text is not valid Unicode" in lines[2]
 
 

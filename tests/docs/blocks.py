@@ -22,6 +22,10 @@ INSTEAD = {
     'checkpoints={"beats"': 'checkpoints={**BUNDLED, "beats"',
     'device="cuda"': 'device="cpu"',
     "xacle run": "xacle run --bundled --quiet",
+    "clapstack fit": "clapstack fit --checkpoints bundled --folds 2 --resamples 9",
+    "clapstack extract": "clapstack extract --checkpoints bundled",
+    "score --unsupervised": "score --unsupervised --checkpoints bundled",
+    "n_workers=2": "n_workers=1",
     "n_train=600, n_validation=150, n_test=300": "n_train=4, n_validation=2, n_test=2",
 }
 
@@ -33,6 +37,8 @@ NOT_RUN = {
     " -m venv": "makes an environment; .ci/run does",
     "pip install": "installs; .ci/run does",
     "pip download": "needs a network",
+    "dask worker": "serves until it is stopped",
+    ".ci/matrix": "makes environments, which takes minutes",
     "pytest": "runs these very tests",
     "ruff": "a step of .ci/run",
     "mypy": "a step of .ci/run",

@@ -163,8 +163,8 @@ def test_metrics_are_those_of_the_model(page, model_file, rated):
 def test_pairs_farthest_off_are_shown_first(page, model_file, rated):
     data = read_data(rated)
     error = np.abs(load_model(model_file).predict(data.pairs) - data.y)
-    worst = np.argsort(-error, kind="stable")[:2] + 1
-    assert re.findall(r"Pair (\d+) ", page.text) == [str(number) for number in worst]
+    worst = np.argsort(-error, kind="stable")[:2]
+    assert re.findall(r"Row (\d+) ", page.text) == [str(number) for number in worst]
 
 
 def test_fingerprints_are_those_of_the_files(page, model_file, rated):
@@ -258,9 +258,12 @@ def test_file_of_joblib_takes_trust(model, tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("audio,text\na.wav,x\n", r"missing \['score'\], got \['audio', 'text'\]"),
-        ("audio,text,score\n", "has no rows"),
-        ("audio,text,score\na,x,1\nb,y,five\nc,z,\n", r"row 1 \('five'\), 2 \(''\)"),
+        ("audio,text\na.wav,x\n", "has no column of score"),
+        ("audio,text,score\n", "has no rows; pairs with ratings"),
+        (
+            "audio,text,score\na,x,1\nb,y,five\nc,z,\n",
+            r"row 1 \('five'\), row 2 \(''\)",
+        ),
     ],
 )
 def test_bad_table_is_refused(table, message, tmp_path):
@@ -274,7 +277,7 @@ def test_clips_lie_beside_the_table_or_in_a_folder(tmp_path):
     beside = read_data(tmp_path / "rated.csv").pairs
     assert list(beside["audio"]) == [str(tmp_path / "a.wav"), "/b.wav"]
     assert list(beside["text"]) == ["x", "NA"]
-    elsewhere = read_data(tmp_path / "rated.csv", tmp_path / "clips").pairs
+    elsewhere = read_data(tmp_path / "rated.csv", audio_folder=tmp_path / "clips").pairs
     assert elsewhere["audio"][0] == str(tmp_path / "clips" / "a.wav")
 
 

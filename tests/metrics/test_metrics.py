@@ -151,7 +151,7 @@ def test_report_with_resamples_brackets_every_metric(scores):
         assert report[f"{name}_low"] < report[name] < report[f"{name}_high"]
 
 
-@pytest.mark.parametrize("metric", [srcc, lcc, mse])
+@pytest.mark.parametrize("metric", [srcc, lcc, ktau, mse])
 def test_fast_bootstrap_equals_one_resample_at_a_time(metric, scores):
     def plain(y_true, y_score):
         return metric(y_true, y_score)
@@ -163,11 +163,20 @@ def test_fast_bootstrap_equals_one_resample_at_a_time(metric, scores):
 
 @steady
 @given(paired_scores)
-def test_fast_srcc_bootstrap_handles_ties_and_constant_resamples(rows):
+@pytest.mark.parametrize("metric", [srcc, ktau])
+def test_fast_bootstrap_of_ranks_handles_ties_and_constant_resamples(metric, rows):
     x, y = np.array(rows, dtype=float).T
-    fast = bootstrap_interval(srcc, x, y, n_resamples=20)
-    slow = bootstrap_interval(lambda a, b: srcc(a, b), x, y, n_resamples=20)
+    fast = bootstrap_interval(metric, x, y, n_resamples=20)
+    slow = bootstrap_interval(lambda a, b: metric(a, b), x, y, n_resamples=20)
     np.testing.assert_allclose(fast, slow, atol=1e-12)
+
+
+@pytest.mark.parametrize("limit", ["_MOST_COMPARED", "_COMPARED_ELEMENTS"])
+def test_ktau_of_resamples_is_the_same_by_all_ways(limit, scores, monkeypatch):
+    whole = bootstrap_interval(ktau, *scores, n_resamples=50)
+    monkeypatch.setattr(metrics._draws, limit, 7)
+    other = bootstrap_interval(ktau, *scores, n_resamples=50)
+    np.testing.assert_allclose(other, whole, rtol=1e-12)
 
 
 def test_bootstrap_in_chunks_is_the_bootstrap_in_one(scores, monkeypatch):

@@ -183,10 +183,11 @@ def test_constant_columns_get_no_coefficient(data):
     assert model.penalty_ == 5.0 * 7
 
 
-def test_features_that_do_not_vary_predict_the_mean(data):
+@pytest.mark.parametrize("n_columns", [2, 500])
+def test_features_that_do_not_vary_predict_the_mean(n_columns, data):
     with pytest.warns(UserWarning, match="no increasing map"):
-        model = RankingRegressor().fit(np.ones((120, 2)), data[1])
-    assert_allclose(model.predict(np.ones((3, 2))), data[1].mean())
+        model = RankingRegressor().fit(np.ones((120, n_columns)), data[1])
+    assert_allclose(model.predict(np.ones((3, n_columns))), data[1].mean())
 
 
 def test_wide_tables_are_solved_as_tall_ones_are(rng):
@@ -242,3 +243,9 @@ def test_it_clones_pickles_and_goes_through_a_model_file(families, tmp_path):
     assert_array_equal(clone(stack).fit(X, y).predict(X), expected)
     loaded = load_model(save_model(stack, tmp_path / "stack.clapstack"))
     assert_array_equal(loaded.predict(X), expected)
+
+
+def test_warnings_point_at_the_caller(data):
+    with pytest.warns(ConvergenceWarning) as caught:
+        RankingRegressor(max_iter=1).fit(*data)
+    assert {warning.filename for warning in caught} == {__file__}

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from clapstack import load_model, make_clap_stack, make_system, save_model
-from clapstack.stacking import ClapStackingRegressor
+from clapstack.stacking import ClapStackingRegressor, RbfSvr
 from clapstack.systems._presets import PRESETS
 
 
@@ -60,7 +60,7 @@ def test_best_fits_predicts_pickles_and_is_saved(best, challenge, tmp_path):
 
 def test_best_is_searched(best, challenge):
     train, test = challenge
-    grid = {"stack__base_estimators__every_family_0__C": [0.5, 2.0]}
+    grid = {"stack__base_estimators": [["ridge", RbfSvr(C=C)] for C in (0.5, 2.0)]}
     search = GridSearchCV(best, grid, cv=2, error_score="raise")
     assert np.isfinite(search.fit(train.X, train.y).predict(test.X)).all()
 
