@@ -27,7 +27,8 @@ class RbfSvr(RegressorMixin, BaseEstimator):
 
     Columns are standardised, and many are compressed to the subspace that holds most of
     their variance, which hardly changes distances and makes rows small enough to keep.
-    As a first-level model it bends where a ridge cannot.
+    As a first-level model it bends where a ridge cannot. Read more in the
+    :ref:`User Guide <best>`.
 
     Parameters
     ----------
@@ -84,8 +85,8 @@ class RbfSvr(RegressorMixin, BaseEstimator):
     >>> from clapstack.stacking import RbfSvr
     >>> X = np.linspace(-1, 1, 40)[:, np.newaxis]
     >>> svr = RbfSvr(C=100.0, epsilon=0.01).fit(X, X[:, 0] ** 2)
-    >>> svr.predict([[0.0], [0.5]]).round(1).tolist()
-    [0.0, 0.2]
+    >>> svr.predict([[0.5], [0.9]]).round(2).tolist()
+    [0.25, 0.81]
     """
 
     _parameter_constraints: dict = {
