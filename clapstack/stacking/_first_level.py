@@ -16,7 +16,7 @@ from clapstack.stacking._boosting import fit_compressors
 from clapstack.stacking._family import fit_family_ridges
 from clapstack.stacking._models import BOOSTING
 from clapstack.stacking._ridge import StandardizedRidge
-from clapstack.stacking._weighted import fit_estimator
+from clapstack.stacking._weighted import fit_per_target
 
 # Rows that are predicted at once: 90 MB at the paper's width.
 _PREDICTED_ROWS = 2048
@@ -193,10 +193,7 @@ def fit_first_level(
 def _fit_fold(X, columns, fold, regressor):
     """Return the members of one fold, one per target."""
     inputs = read_table(X, fold.train, columns)
-    return [
-        fit_estimator(regressor, inputs.copy(), target, fold.weight)
-        for target in fold.targets.T
-    ]
+    return fit_per_target(regressor, inputs, fold.targets, fold.weight)
 
 
 def _fit_boosting(X, fold, compression, booster):
@@ -206,7 +203,4 @@ def _fit_boosting(X, fold, compression, booster):
         compressed = compression.compressor.transform(X, fold.train)
     # A sum over threads is added up in an order that varies: one thread keeps the bits.
     with threadpool_limits(limits=1, user_api="openmp"):
-        return [
-            fit_estimator(booster, compressed.copy(), target, fold.weight)
-            for target in fold.targets.T
-        ]
+        return fit_per_target(booster, compressed, fold.targets, fold.weight)

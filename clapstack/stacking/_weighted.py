@@ -33,6 +33,32 @@ def fit_estimator(estimator, X, y, weight):
     return clone(estimator).fit(X, y, **arguments)
 
 
+def fit_per_target(estimator, X, targets, weight):
+    """Fit a clone per target; together, if the estimator can share work between them.
+
+    Parameters
+    ----------
+    estimator : regressor
+        One with a method ``fit_targets`` fits all of its clones in one call.
+    X : ndarray of shape (n_pairs, n_features)
+        Inputs.
+    targets : ndarray of shape (n_pairs, n_targets)
+        One target a column.
+    weight : ndarray of shape (n_pairs,) or None
+        Weights.
+
+    Returns
+    -------
+    fitted : list of regressor
+        The fitted clones.
+    """
+    if hasattr(estimator, "fit_targets"):
+        arguments = {} if weight is None else _weight_arguments(estimator, weight)
+        return estimator.fit_targets(X, targets, **arguments)
+    # A copy each, since a regressor may work in place.
+    return [fit_estimator(estimator, X.copy(), target, weight) for target in targets.T]
+
+
 def asking_for_weights(estimator):
     """Return a regressor of our own making, asking for weights where that is needed."""
     if _routing():

@@ -15,6 +15,7 @@ from clapstack.agreement import CrossAgreement
 from clapstack.stacking import ClapStackingRegressor, StandardizedRidge
 from clapstack.systems._checkpoints import choose_checkpoints
 from clapstack.systems._families import CLAP_FAMILIES, FAMILIES
+from clapstack.systems._presets import PRESETS
 from clapstack.systems._rank_ensemble import RankEnsembleRegressor
 from clapstack.systems._records import describe_system
 from clapstack.systems._svr import PairDistances, from_unit, make_two_svrs, to_unit
@@ -27,6 +28,7 @@ _STEPS = list[tuple[str, Any]]
 def make_clap_stack(
     checkpoints: str | Mapping[str, str | None] = "published",
     *,
+    preset: str = "paper",
     families: Sequence[str] = CLAP_FAMILIES,
     beats: bool = False,
     n_components: int = 32,
@@ -39,10 +41,11 @@ def make_clap_stack(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Pipeline:
-    """Build the paper's CLAP stack as one pipeline.
+    """Build the paper's CLAP stack as one pipeline, or what beats it.
 
     Pair features of each CLAP model, features of their agreement, and the stacked
-    regression on all of them (paper, sections 3.1 and 3.3).
+    regression on all of them (paper, sections 3.1 and 3.3). Read more in the
+    :ref:`User Guide <best>`.
 
     Parameters
     ----------
@@ -50,6 +53,10 @@ def make_clap_stack(
         The published weights, from the hub or its local cache; or the bundled mini
         checkpoints, which work offline and know the bundled sounds only; or a mapping
         of families to checkpoints that takes precedence over the published ones.
+    preset : {"paper", "best"}, default="paper"
+        "paper" is the paper's stack: ridges and boosted trees under a ridge. "best"
+        adds support vectors, and a final level that starts from equal weights; it takes
+        about three times as long.
     families : sequence of str, default=("laion_unfused", "laion_fused", "msclap")
         The CLAP models to stack. Without ``"laion_fused"`` it is the 2-CLAP stack.
     beats : bool, default=False
@@ -82,7 +89,8 @@ def make_clap_stack(
     Raises
     ------
     ValueError
-        If `checkpoints` or a family is unknown, or a family has no checkpoint.
+        If `checkpoints`, `preset` or a family is unknown, or a family has no
+        checkpoint.
 
     See Also
     --------
@@ -95,6 +103,9 @@ def make_clap_stack(
     >>> [name for name, _ in pipeline.steps]
     ['features', 'agreement', 'stack']
     """
+    if preset not in PRESETS:
+        msg = f"preset must be one of {list(PRESETS)}; got {preset!r}."
+        raise ValueError(msg)
     unknown = [name for name in families if name not in CLAP_FAMILIES]
     if unknown or not families:
         msg = (
@@ -105,7 +116,9 @@ def make_clap_stack(
     chosen = choose_checkpoints(checkpoints, [*families, *["beats"] * beats])
     settings = {"device": device, "batch_size": batch_size, "cache": cache}
     union = _make_union(chosen, None, {**settings, "verbose": verbose})
-    steps = _stack_steps(n_components, cv, final_target, random_state, n_jobs, verbose)
+    steps = _stack_steps(
+        n_components, cv, final_target, random_state, n_jobs, verbose, preset
+    )
     return _wired([("features", union), *steps])
 
 
@@ -237,6 +250,7 @@ def _stack_steps(
     random_state: int,
     n_jobs: int | None,
     verbose: bool,
+    preset: str = "paper",
 ) -> _STEPS:
     agreement = CrossAgreement(n_components=n_components, random_state=random_state)
     stack = ClapStackingRegressor(
@@ -245,6 +259,7 @@ def _stack_steps(
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,
+        **PRESETS[preset](random_state),
     )
     return [("agreement", agreement), ("stack", stack)]
 
