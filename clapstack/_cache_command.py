@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -32,6 +33,9 @@ Folder = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object.")
+]
 
 
 @cache_app.command()
@@ -42,10 +46,14 @@ def path(folder: Folder = None) -> None:
 
 
 @cache_app.command()
-def info(folder: Folder = None) -> None:
+def info(folder: Folder = None, as_json: Json = False) -> None:
     """Show what the store holds and how much room it takes."""
     with _store(folder, "info") as store:
         stats = store.stats()
+        if as_json:
+            facts = {"folder": str(store.root), **stats._asdict()}
+            typer.echo(json.dumps(facts))
+            return
         typer.echo(f"folder   {store.root}")
         typer.echo(f"on disk  {_size(stats.n_bytes)}")
         typer.echo(f"entries  {stats.n_entries:,}")
@@ -55,7 +63,7 @@ def info(folder: Folder = None) -> None:
 
 
 @cache_app.command()
-def verify(folder: Folder = None, quiet: Quiet = False) -> None:
+def verify(folder: Folder = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """Check every embedding against its checksum; drop what is damaged.
 
     What is dropped is encoded again when it is needed. The exit code is 1 if anything
@@ -63,9 +71,12 @@ def verify(folder: Folder = None, quiet: Quiet = False) -> None:
     """
     with _store(folder, "verify") as store:
         report = store.verify(verbose=not quiet)
-        typer.echo(f"{report.n_checked:,} checked, {len(report.dropped):,} dropped")
-        for key in report.dropped:
-            typer.echo(f"  {key}")
+        if as_json:
+            typer.echo(json.dumps(report._asdict()))
+        else:
+            typer.echo(f"{report.n_checked:,} checked, {len(report.dropped):,} dropped")
+            for key in report.dropped:
+                typer.echo(f"  {key}")
     if report.dropped:
         raise typer.Exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -131,6 +132,9 @@ def evaluate(
     resamples: Annotated[
         int, typer.Option(min=0, help="Bootstrap resamples; 0 for no intervals.")
     ] = 1000,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object.")
+    ] = False,
 ) -> None:
     """Evaluate predictions as the challenge does; refuse what it would drop."""
     from clapstack import _challenge
@@ -143,6 +147,9 @@ def evaluate(
             scores, list(y_true.index), repr(str(predictions))
         )
         report = score_report(y_true.to_numpy(), y_score, n_resamples=resamples)
+        if as_json:
+            typer.echo(json.dumps({"n_pairs": len(y_score), **report}))
+            return
         for name in ("srcc", "lcc", "ktau", "mse"):
             line = f"{name.upper():<5}{report[name]:.4f}"
             if resamples:

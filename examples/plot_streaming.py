@@ -48,22 +48,22 @@ for model in models:
 # ``mmap_mode="r"`` leaves the embeddings where they are.
 
 
-def streamed(rows):
-    """Return a table of some pairs; none of its features exist yet."""
-    sides = {
-        model: tuple(
-            np.load(folder / f"{model}_{side}.npy", mmap_mode="r")[rows]
-            for side in ("audio", "text")
-        )
-        for model in models
-    }
-    return StreamedFeatures(sides)
+def mapped(model):
+    """Return both sides of a model's embeddings."""
+    sides = (folder / f"{model}_{side}.npy" for side in ("audio", "text"))
+    return tuple(np.load(path, mmap_mode="r") for path in sides)
 
 
+def held(table):
+    """Return the same table in memory."""
+    return pd.DataFrame(table.rows(slice(None)), columns=table.columns)
+
+
+# Cutting a table computes nothing either.
+table = StreamedFeatures({model: mapped(model) for model in models})
 train, test = slice(0, 2000), slice(2000, None)
-table = streamed(train)
-in_memory = pd.DataFrame(table[:], columns=table.columns)
-print(table.shape, f"{in_memory.to_numpy().nbytes / 1e6:.1f} MB in memory")
+in_memory = held(table[train])
+print(in_memory.shape, f"{in_memory.to_numpy().nbytes / 1e6:.1f} MB in memory")
 
 # %%
 # The same fit
@@ -74,11 +74,9 @@ def pipeline():
     return make_pipeline(CrossAgreement(n_components=8), ClapStackingRegressor())
 
 
-from_disk = pipeline().fit(table, y[train]).predict(streamed(test))
-held = streamed(test)
-frame = pd.DataFrame(held[:], columns=held.columns)
+from_disk = pipeline().fit(table[train], y[train]).predict(table[test])
 whole = pipeline().set_output(transform="pandas")
-from_memory = whole.fit(in_memory, y[train]).predict(frame)
+from_memory = whole.fit(in_memory, y[train]).predict(held(table[test]))
 print(f"SRCC {srcc(y[test], from_disk):.3f}")
 print(f"largest difference {np.abs(from_disk - from_memory).max():.1e}")
 

@@ -22,6 +22,7 @@ FOUNDATIONS = {
     "_ranks",
     "_sklearn",
     "_tables",
+    "_usable",
     "_told",
     "exceptions",
 }

@@ -17,6 +17,7 @@ EPILOG = """\
 Examples:
   clapstack report model.clapstack
   clapstack report model.clapstack --data rated.csv --out rated.html
+  clapstack report model.clapstack --data test.jsonl --xacle-test --pairs 10
 
 The page shows what was held out of the fit; with --data, also how well the pairs of
 the table are predicted, and those that are predicted worst. It needs no network and no

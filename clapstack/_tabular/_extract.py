@@ -18,7 +18,7 @@ from sklearn.pipeline import FeatureUnion
 from clapstack._batched import batched
 from clapstack._optional import import_optional, progress
 from clapstack._tabular._read import PairTable
-from clapstack._tabular._usable import on_usable_rows, pairs_of
+from clapstack._tabular._usable import on_usable_files, pairs_of
 from clapstack._tabular._write import replaced
 from clapstack.exceptions import BadPair
 
@@ -74,7 +74,7 @@ def extract(
                 pairs = pairs_of(rows)
                 if not n_rows:
                     union.fit(pairs)
-                usable = on_usable_rows(union.transform, pairs)
+                usable = on_usable_files(union.transform, pairs)
                 numbers = np.array(pairs.index, dtype=np.int64)
                 bad.extend(b._replace(position=int(b.index)) for b in usable.bad)
                 n_rows += len(rows)

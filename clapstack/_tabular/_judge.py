@@ -15,7 +15,7 @@ from sklearn.utils.validation import has_fit_parameter
 from clapstack._optional import progress
 from clapstack._tabular._models import predict_with_interval
 from clapstack._tabular._rated import Rated
-from clapstack._tabular._usable import on_usable_rows
+from clapstack._tabular._usable import on_usable_files
 from clapstack.exceptions import BadPair, BadPairsError
 from clapstack.metrics import score_report
 
@@ -135,7 +135,7 @@ def judge_model(
     ) as bar:
         for start in starts:
             part = rated.pairs.iloc[start : start + _CHUNK]
-            usable = on_usable_rows(
+            usable = on_usable_files(
                 lambda pairs: predict_with_interval(model, pairs, coverage), part
             )
             if len(usable.positions):
@@ -196,7 +196,7 @@ def fit_and_judge(
     BadPairsError
         If rows cannot be used and are not to be left out; every one is named.
     """
-    usable = on_usable_rows(pipeline[:1].fit_transform, rated.pairs)
+    usable = on_usable_files(pipeline[:1].fit_transform, rated.pairs)
     _check_bad(usable.bad, len(rated.y), skip_bad)
     rows = usable.positions
     y = rated.y[rows]

@@ -14,7 +14,7 @@ from clapstack._optional import progress
 from clapstack._tabular._journal import Journal
 from clapstack._tabular._read import PairTable, Row
 from clapstack._tabular._scorers import Scorer
-from clapstack._tabular._usable import on_usable_rows, pairs_of
+from clapstack._tabular._usable import on_usable_files, pairs_of
 from clapstack._tabular._write import write_lines, write_table
 
 __all__ = ["Scored", "part_file", "score_to_file", "score_to_stream"]
@@ -177,7 +177,7 @@ def score_to_stream(
 
 def _records(chunk: Sequence[tuple[Row, int]], scorer: Scorer) -> list[Record]:
     """Return the record of every row: numbers, or what is wrong."""
-    usable = on_usable_rows(scorer.values, pairs_of([row for row, _ in chunk]))
+    usable = on_usable_files(scorer.values, pairs_of([row for row, _ in chunk]))
     values: dict[int, list[float]] = {}
     if len(usable.positions):
         values = dict(

@@ -99,7 +99,7 @@ def write_features(
 
 
 def read_features(folder: str | os.PathLike[str]) -> Bunch:
-    """Return features that :func:`write_features` wrote, as one table.
+    """Return what :func:`~clapstack.distributed.write_features` wrote, as one table.
 
     Parameters
     ----------

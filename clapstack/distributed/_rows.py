@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clapstack.exceptions import BadPairsError
+from clapstack._usable import on_usable_rows
 
 ERROR = "error"  # the column that says why a row failed
 
@@ -80,13 +80,8 @@ def try_rows(
     errors : ndarray of object of shape (n_pairs,)
         Why a row cannot be used; None for the others.
     """
-    good = np.arange(len(pairs))
+    usable = on_usable_rows(function, pairs)
     errors = np.full(len(pairs), None, dtype=object)
-    while len(good):
-        try:
-            return good, function(pairs.iloc[good]), errors
-        except BadPairsError as error:
-            bad = [row.position for row in error.rows]
-            errors[good[bad]] = [f"{row.source}: {row.reason}" for row in error.rows]
-            good = np.delete(good, bad)
-    return good, None, errors
+    for row in usable.bad:
+        errors[row.position] = f"{row.source}: {row.reason}"
+    return usable.positions, usable.values, errors

@@ -86,12 +86,12 @@ class CosineProblem:
     def loss(self, maps):
         """Return the unpenalised loss and its gradient, of the shape of `maps`."""
         (U, V), (S, T) = maps
-        aU, aV, aS = np.split(self._a @ np.hstack([U, V, S]), 3, axis=1)
-        bS, bT, bU = np.split(self._b @ np.hstack([S, T, U]), 3, axis=1)
+        a_U, a_V, a_S = np.split(self._a @ np.hstack([U, V, S]), 3, axis=1)
+        b_S, b_T, b_U = np.split(self._b @ np.hstack([S, T, U]), 3, axis=1)
         inner, text_gram, audio_gram = U.T @ S, S.T @ S, U.T @ U
-        audio_norm = self._squares[0] + _rows(aV, 2.0 * aU + aV @ audio_gram)
-        text_norm = self._squares[1] + _rows(bT, 2.0 * bS + bT @ text_gram)
-        product = self._products + _rows(aV, bU + bT @ inner.T) + _rows(bT, aS)
+        audio_norm = self._squares[0] + _rows(a_V, 2.0 * a_U + a_V @ audio_gram)
+        text_norm = self._squares[1] + _rows(b_T, 2.0 * b_S + b_T @ text_gram)
+        product = self._products + _rows(a_V, b_U + b_T @ inner.T) + _rows(b_T, a_S)
         length = np.sqrt(audio_norm * text_norm)
         cosine = product / length
         value, slope = self._left_by_line(cosine)
@@ -99,17 +99,17 @@ class CosineProblem:
         by_product = (slope / length)[:, np.newaxis]
         by_audio = (-slope * cosine / (2.0 * audio_norm))[:, np.newaxis]
         by_text = (-slope * cosine / (2.0 * text_norm))[:, np.newaxis]
-        to_aV = by_product * (bU + bT @ inner.T)
-        to_aV += 2.0 * by_audio * (aU + aV @ audio_gram)
-        to_bT = by_product * (aS + aV @ inner)
-        to_bT += 2.0 * by_text * (bS + bT @ text_gram)
-        from_a = self._a.T @ np.hstack([2 * by_audio * aV, to_aV, by_product * bT])
-        from_b = self._b.T @ np.hstack([2 * by_text * bT, to_bT, by_product * aV])
+        to_a_V = by_product * (b_U + b_T @ inner.T)
+        to_a_V += 2.0 * by_audio * (a_U + a_V @ audio_gram)
+        to_b_T = by_product * (a_S + a_V @ inner)
+        to_b_T += 2.0 * by_text * (b_S + b_T @ text_gram)
+        from_a = self._a.T @ np.hstack([2 * by_audio * a_V, to_a_V, by_product * b_T])
+        from_b = self._b.T @ np.hstack([2 * by_text * b_T, to_b_T, by_product * a_V])
         to_U, to_V, to_S = np.split(from_a, 3, axis=1)
         also_S, to_T, also_U = np.split(from_b, 3, axis=1)
-        to_inner = aV.T @ (by_product * bT)
-        to_U = to_U + also_U + S @ to_inner.T + 2.0 * U @ (aV.T @ (by_audio * aV))
-        to_S = to_S + also_S + U @ to_inner + 2.0 * S @ (bT.T @ (by_text * bT))
+        to_inner = a_V.T @ (by_product * b_T)
+        to_U = to_U + also_U + S @ to_inner.T + 2.0 * U @ (a_V.T @ (by_audio * a_V))
+        to_S = to_S + also_S + U @ to_inner + 2.0 * S @ (b_T.T @ (by_text * b_T))
         return value, np.array([[to_U, to_V], [to_S, to_T]])
 
     def _left_by_line(self, cosine):

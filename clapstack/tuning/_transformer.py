@@ -60,7 +60,7 @@ class ProjectionTuning(TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    ClapStackingRegressor : Takes a pipeline of this and a regressor for a family.
+    clapstack.ClapStackingRegressor : Takes it, in a pipeline, for a family.
 
     Notes
     -----

@@ -10,7 +10,7 @@ def test_help_names_every_command_in_the_order_of_use(run):
     assert names[: len(COMMANDS)] == COMMANDS  # the epilog follows
 
 
-@pytest.mark.parametrize("command", ["fit", "score", "evaluate", "extract"])
+@pytest.mark.parametrize("command", ["fit", "score", "evaluate", "extract", "report"])
 def test_help_of_a_command_teaches_by_example(run, command):
     text = run(command, "--help").stdout
     examples = text[text.index("Examples:") :].splitlines()[1:4]

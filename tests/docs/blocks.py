@@ -25,6 +25,7 @@ INSTEAD = {
     "clapstack fit": "clapstack fit --checkpoints bundled --folds 2 --resamples 9",
     "clapstack extract": "clapstack extract --checkpoints bundled",
     "score --unsupervised": "score --unsupervised --checkpoints bundled",
+    "n_workers=2": "n_workers=1",
     "n_train=600, n_validation=150, n_test=300": "n_train=4, n_validation=2, n_test=2",
 }
 
@@ -36,6 +37,7 @@ NOT_RUN = {
     " -m venv": "makes an environment; .ci/run does",
     "pip install": "installs; .ci/run does",
     "pip download": "needs a network",
+    "dask worker": "serves until it is stopped",
     ".ci/matrix": "makes environments, which takes minutes",
     "pytest": "runs these very tests",
     "ruff": "a step of .ci/run",

@@ -34,14 +34,11 @@ def prepared(tmp_path_factory):
     pipe = make_clap_stack("bundled", cache=folder / "store")
     pipe.set_params(stack__boosting=False).fit(train.X, train.y)  # for time
     save_model(pipe, folder / "model.clapstack")
-    rated = {"rated": train, "more_rated": validation, "clips": validation}
-    for name, split in rated.items():
+    held_out = dict.fromkeys(("more_rated", "clips", "new"), validation)
+    for name, split in {"rated": train, **held_out}.items():
         split.X.assign(score=split.y).to_csv(folder / f"{name}.csv", index=False)
     table = {"wav_file_name": validation.ids, "pred_score": pipe.predict(validation.X)}
     pd.DataFrame(table).to_csv(folder / "predictions.csv", index=False)
-
-    rated = validation.X.assign(score=validation.y)
-    rated.to_csv(folder / "rated.csv", index=False)
 
     for name in ("laion_unfused", "laion_fused", "msclap"):
         for side in ("audio", "text"):

@@ -40,7 +40,7 @@ def test_tokens_are_the_authors(encoder, hiss, n_samples):
     assert list(encoder.blocks) == ["cls", "mean", "std", "max"]
     # The authors' filter bank is in float32, ours in float64.
     expected = GOLDEN["features"][str(n_samples)]
-    assert_allclose(features, expected, rtol=0, atol=1e-5)
+    assert_allclose(features, expected, rtol=0, atol=2e-5)
 
 
 def test_what_shares_the_batch_does_not_matter(encoder, hiss):

@@ -1,3 +1,4 @@
+import json
 import sqlite3
 
 import pytest
@@ -34,6 +35,17 @@ def spoil(root, number):
 
 def test_path_is_the_folder_of_the_variable(root):
     assert run("path").stdout == f"{root}\n"
+
+
+def test_results_are_there_for_programs(root):
+    fill(root, 3)
+    facts = json.loads(run("info", "--json").stdout)
+    assert (facts["folder"], facts["n_entries"]) == (str(root), 3)
+    assert facts["widths"] == {"512": 3}
+    spoil(root, 1)
+    done = run("verify", "--json", "--quiet")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout) == {"n_checked": 3, "dropped": [text_key("1")]}
 
 
 def test_path_makes_nothing(root):

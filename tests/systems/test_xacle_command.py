@@ -285,6 +285,8 @@ def test_evaluate_gives_the_metrics_and_refuses_missing_rows(
     report = score_report(load_xacle(challenge_folder, "test").y, y_score)
     assert lines[0].startswith(f"SRCC {report['srcc']:.4f}  [")
     assert lines[-1] == "N    8"
+    told = xacle("evaluate", predictions, truth, "--json", "--resamples", 0).stdout
+    assert json.loads(told) == pytest.approx({"n_pairs": 8, **report})
     short = tmp_path / "short.csv"
     short.write_text("\n".join(predictions.read_text().splitlines()[:-1]) + "\n")
     result = xacle("evaluate", short, truth)
