@@ -19,9 +19,11 @@ _REACH = 100.0
 # sharing reads the rows fewer times.
 _LEAST_SHARED = 512
 # A Krylov space takes the time of so many multiplications a number in the table; it
-# needs more for penalties that are smaller than this.
+# needs more for penalties that are smaller than this, or, where solutions are only
+# compared before one is made exact, than that.
 _KRYLOV_WORK = 3500
 _LEAST_ALPHA = 0.5
+_LEAST_COMPARED = 0.1
 # The relative error of a solution for several penalties, above which it is not used.
 _COARSE = 1e-3
 
@@ -103,10 +105,9 @@ def _sharing_pays(n_columns, folds, lazy):
 def _krylov_pays(n_rows, n_columns, n_folds, alphas):
     """Compare multiplications for each number in the table."""
     factors = n_folds * n_columns**2 / (3 * n_rows)
-    work = n_columns + factors
-    return (
-        work > _KRYLOV_WORK and alphas[-1] >= _LEAST_ALPHA and fits(n_rows, n_columns)
-    )
+    least = _LEAST_ALPHA if len(alphas) == 1 else _LEAST_COMPARED
+    wide = n_columns + factors > _KRYLOV_WORK
+    return wide and alphas[-1] >= least and fits(n_rows, n_columns)
 
 
 def _fit_apart(X, columns, folds, alphas, criterion):

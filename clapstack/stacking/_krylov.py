@@ -15,7 +15,7 @@ from clapstack.stacking._systems import RidgeSystems, choose_alphas
 # right-hand sides: they take little time, for the pass is bound by reading, and the
 # largest eigenvalues are found by them in half as many passes.
 _WIDTH = 4
-_MAX_STEPS = 64
+_MAX_STEPS = 96
 # After so many steps, slow convergence shows.
 _TRIAL_STEPS = 16
 _TRIAL_RESIDUAL = 0.2
@@ -23,7 +23,7 @@ _TRIAL_RESIDUAL = 0.2
 _COARSE = 1e-5
 _LEAST_GAIN = 1e-2
 # For several penalties a solution is compared, not kept.
-_COMPARED = 1e-4
+_COMPARED = 1e-5
 # Error that may be left in predictions, as a part of the spread of the target. It is a
 # bound; what is left is smaller by the ratio of the penalty to the other eigenvalues.
 _TOLERANCE = 1e-10

@@ -152,6 +152,17 @@ def test_blocks_and_updates_do_not_matter(shared, monkeypatch):
         assert_allclose(one.predict(X), other.predict(X), atol=1e-11)
 
 
+def test_row_left_out_does_not_move_what_leaves_it_out(shared):
+    X, y = make_table(120, 60)
+    before = shared(X, np.arange(60), make_folds(y), 1.0)
+    moved = y.copy()
+    moved[make_folds(y)[1].test[0]] += 50
+    after = shared(X, np.arange(60), make_folds(moved), 1.0)
+    for one, other in zip(before, after, strict=True):
+        assert_array_equal(one[1].coef_, other[1].coef_)
+        assert np.any(one[0].coef_ != other[0].coef_)
+
+
 def test_scattered_columns_are_read(shared):
     X, y = make_table(100, 300)
     folds = make_folds(y)
