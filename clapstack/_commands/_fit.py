@@ -55,6 +55,13 @@ def fit(
             "models."
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the stack of three CLAP models: paper (the default), or best, which "
+            "takes about three times as long to fit."
+        ),
+    ] = None,
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
     folds: Annotated[
@@ -77,6 +84,10 @@ def fit(
     if folds == 1:
         msg = "it is 2 or more, or 0 for no report."
         raise typer.BadParameter(msg, param_hint="--folds")
+    if preset is not None and system is not None:
+        msg = "a system has no presets; give one of the two."
+        raise typer.BadParameter(msg, param_hint="--preset")
+    options.checked_format(preset, "--preset", "paper", "best")
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     with told("clapstack fit"):
         from clapstack._tabular import (
@@ -104,7 +115,7 @@ def fit(
             typer.echo(f"clapstack fit: {words}", err=True)
         settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs}
         if system is None:
-            model = make_clap_stack(chosen, **settings)
+            model = make_clap_stack(chosen, preset=preset or "paper", **settings)
         else:
             model = make_system(system, checkpoints=chosen, **settings)
         set_up(model, device=device, batch_size=batch_size, verbose=not quiet)

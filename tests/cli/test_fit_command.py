@@ -83,3 +83,21 @@ def test_an_unknown_system_is_one_line(run, command):
     done = run(*command, "--system", "best")
     assert done.exit_code == 1
     assert "clapstack fit: There is no system 'best'" in done.stderr
+
+
+def test_a_system_takes_no_preset(run, command):
+    done = run(*command, "--preset", "best")
+    assert done.exit_code == 2
+    assert "a system has no presets" in done.stderr
+
+
+def test_an_unknown_preset_is_refused(run, command):
+    done = run(*command[:-4], "--preset", "fast")
+    assert done.exit_code == 2
+    assert "it is paper or best" in done.stderr
+
+
+def test_the_preset_reaches_the_stack(run, command):
+    done = run(*command[:-4], "--preset", "best", "--folds", 0)
+    assert done.exit_code == 0, done.output
+    assert len(load_model(command[3])[-1].base_estimators) == 2
