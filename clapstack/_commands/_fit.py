@@ -58,8 +58,8 @@ def fit(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Of the stack of three CLAP models: paper (the default), or best, which "
-            "takes about three times as long to fit."
+            help="Of the stack of three CLAP models: paper (the default), or best, "
+            "which takes about three times as long to fit."
         ),
     ] = None,
     checkpoints: options.Checkpoints = "published",

@@ -41,7 +41,8 @@ def key_words(content: bytes) -> Keys:
 class ScopeIndex:
     """Block and slot of every row of a scope, as far as it has been read.
 
-    48 bytes a row. Of two rows of one key the one that was stored first counts.
+    48 bytes a row, 64 once it is sorted, which a lookup in the order of storing does
+    without. Rows of one key are alike; otherwise the one that was stored first counts.
 
     Attributes
     ----------
@@ -54,6 +55,8 @@ class ScopeIndex:
         self._keys: Keys = np.empty((0, _WORDS), np.uint64)
         self._blocks: Ints = np.empty(0, np.int64)
         self._slots: Ints = np.empty(0, np.int64)
+        self._order: Ints | None = None  # by the first words, then by time
+        self._words = np.empty(0, np.uint64)
         self._recent: dict[bytes, tuple[int, int]] = {}
 
     def add(self, blocks: Iterable[tuple[int, bytes]]) -> None:
@@ -78,22 +81,24 @@ class ScopeIndex:
         )
         slots = [np.arange(size) for size in sizes]
         self._slots = np.concatenate([self._slots, recent[:, 1], *slots])
-        order = np.argsort(self._keys[:, 0], kind="stable")
-        self._keys, self._blocks, self._slots = (
-            self._keys[order],
-            self._blocks[order],
-            self._slots[order],
-        )
+        self._order = None
         self._recent = {}
 
     def find(self, wanted: Keys) -> tuple[Ints, Ints]:
         """Return the block and slot of each key; block 0 where there is none."""
+        run = self._run(wanted)
+        if run is not None:
+            return self._blocks[run], self._slots[run]
         blocks = np.zeros(len(wanted), np.int64)
         slots = np.zeros(len(wanted), np.int64)
         if len(self._keys):
+            if self._order is None:
+                self._order = np.argsort(self._keys[:, 0], kind="stable")
+                self._words = self._keys[self._order, 0]
             # By the first word; two keys that share it alone are as good as never.
-            at = np.searchsorted(self._keys[:, 0], wanted[:, 0])
-            at[at == len(self._keys)] = 0
+            at = np.searchsorted(self._words, wanted[:, 0])
+            at[at == len(self._words)] = 0
+            at = self._order[at]
             same = (self._keys[at] == wanted).all(axis=1)
             blocks[same] = self._blocks[at[same]]
             slots[same] = self._slots[at[same]]
@@ -103,3 +108,13 @@ class ScopeIndex:
                     wanted[row].tobytes(), (0, 0)
                 )
         return blocks, slots
+
+    def _run(self, wanted: Keys) -> slice | None:
+        """Return where the keys stand one after the other, if they do."""
+        if not len(wanted):
+            return None
+        starts = np.flatnonzero(self._keys[:, 0] == wanted[0, 0])
+        if not len(starts):
+            return None
+        run = slice(starts[0], starts[0] + len(wanted))
+        return run if np.array_equal(self._keys[run], wanted) else None

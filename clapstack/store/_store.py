@@ -223,7 +223,7 @@ class EmbeddingStore:
         """
         wanted = as_keys(keys)
         found = np.zeros(len(wanted), np.bool_)
-        rows = np.zeros((len(wanted), width), np.float32)
+        rows = np.empty((len(wanted), width), np.float32)
         damaged: list[_Block] = []
 
         def read(connection: sqlite3.Connection) -> None:
@@ -243,6 +243,7 @@ class EmbeddingStore:
 
         if len(wanted):
             self._attempt(read)
+        rows[~found] = 0
         if damaged:
             msg = (
                 f"{sum(block.n_rows for block in damaged)} rows in damaged blocks of "
@@ -669,11 +670,12 @@ def _places(blocks: Ints, slots: Ints) -> dict[int, tuple[Any, Any]]:
     breaks[starts] = 0
     in_order = np.add.reduceat(breaks, starts) == 0
     places: dict[int, tuple[Any, Any]] = {}
-    for number, start, stop, whole in zip(
-        ids.tolist(), starts.tolist(), stops.tolist(), in_order.tolist(), strict=True
+    columns = (ids, starts, stops, in_order, order[starts], slots[starts])
+    for number, start, stop, whole, where, slot in zip(
+        *(column.tolist() for column in columns), strict=True
     ):
         if whole:
-            where, slot, n_rows = order[start], slots[start], stop - start
+            n_rows = stop - start
             places[number] = slice(where, where + n_rows), slice(slot, slot + n_rows)
         else:
             places[number] = order[start:stop], slots[start:stop]

@@ -5,6 +5,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from numpy.testing import assert_array_equal
 
 from clapstack.store import (
     EmbeddingStore,
+    _index,
     default_cache_dir,
     open_store,
     text_key,
@@ -392,3 +394,31 @@ def test_a_user_without_a_home_is_warned(monkeypatch):
 def test_text_keys_tell_texts_apart():
     assert text_key("a dog") != text_key("a dog ")
     assert len(text_key("犬")) == 64
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    wanted=st.lists(st.integers(0, 260), max_size=60),
+    first=st.integers(0, 200),
+    data=st.data(),
+)
+def test_lookups_in_order_of_storing_and_out_of_it_find_the_same(
+    sizes, wanted, first, data, tmp_path_factory
+):
+    most_unsorted = data.draw(st.sampled_from([0, 50, 4096]))
+    with patch.object(_index, "_MOST_UNSORTED", most_unsorted):
+        store = EmbeddingStore(tmp_path_factory.mktemp("store"))
+        keys = [text_key(str(number)) for number in range(sum(sizes))]
+        rows = np.arange(2 * len(keys), dtype=np.float32).reshape(-1, 2)
+        at = 0
+        for size in sizes:
+            store.put("scope", keys[at : at + size], rows[at : at + size])
+            at += size
+        run = list(range(first, first + data.draw(st.integers(0, 80))))
+        for numbers in (wanted, run, [*run, *wanted]):
+            found, got = store.get("scope", [text_key(str(n)) for n in numbers], 2)
+            assert found.tolist() == [n < len(keys) for n in numbers]
+            expected = [rows[n] if n < len(keys) else np.zeros(2) for n in numbers]
+            np.testing.assert_array_equal(got, np.reshape(expected, (-1, 2)))
+        store.close()
