@@ -59,7 +59,7 @@ def fit(
         str | None,
         typer.Option(
             help="Of the stack of three CLAP models: paper (the default), or best, "
-            "which takes about three times as long to fit."
+            "which takes about four times as long to fit."
         ),
     ] = None,
     checkpoints: options.Checkpoints = "published",

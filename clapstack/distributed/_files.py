@@ -82,7 +82,7 @@ def write_features(
     keep = list(keep)
     table = check_table(_CALLER, table, keep, [ERROR])
     families = _families(names)
-    folder = Path(folder)
+    folder = Path(folder).absolute()  # workers may run elsewhere
     for part in [_ROWS, *_widths(families)]:
         _file(folder, part, 0).parent.mkdir(parents=True, exist_ok=True)
     (folder / _MANIFEST).unlink(missing_ok=True)
@@ -122,7 +122,7 @@ def read_features(folder: str | os.PathLike[str]) -> Bunch:
     ValueError
         If they were written by another version, or no pair could be used.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
     except FileNotFoundError as error:

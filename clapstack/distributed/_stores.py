@@ -42,7 +42,7 @@ def use_worker_stores(client: Any, folder: str | os.PathLike[str]) -> None:
     import_optional("distributed", extra="dask", caller="use_worker_stores")
     from clapstack.distributed._plugin import WorkerStore
 
-    client.register_plugin(WorkerStore(os.fspath(folder)))
+    client.register_plugin(WorkerStore(os.path.abspath(folder)))
 
 
 def merge_worker_stores(

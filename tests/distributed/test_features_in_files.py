@@ -149,3 +149,13 @@ def test_a_file_that_changed_is_refused(mapped, tmp_path):
     np.save(tmp_path / "3.npy", whole.astype(np.float64))
     with pytest.raises(ValueError, match=r"3\.npy must hold a float32 array"):
         rows[5:6]
+
+
+def test_a_relative_folder_is_the_callers(cluster, pairs, tmp_path, monkeypatch):
+    """The workers were started in another one."""
+    union = make_union(pairs)
+    monkeypatch.chdir(tmp_path)
+    write_features(union, cut(pairs), "features")
+    X = read_features("features").X
+    monkeypatch.chdir("/")
+    assert_array_equal(X.rows(slice(None)), in_memory(union, pairs).rows(slice(None)))
