@@ -15,18 +15,18 @@ WORDS = ["bark", "rain", "wind", "bell", "door", "horn"]
 
 @pytest.fixture(scope="session")
 def started_cluster():
-    with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            memory_limit=None,
-            resources={"GPU": 1},
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        memory_limit=None,
+        resources={"GPU": 1},
+    ) as cluster:
+        # Not entered: it would stand before clients that come later.
+        client = distributed.Client(cluster)
         yield client
+        client.close()
 
 
 @pytest.fixture

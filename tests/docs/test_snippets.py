@@ -32,12 +32,17 @@ def pages_with(*languages):
 
 @pytest.mark.parametrize("page", pages_with("python", *CONSOLE))
 def test_code_of_a_page_runs(page, folder, names):
-    for block in blocks_of(page):
-        if block.language == "python":
-            check_python(block, names)
-        elif block.language in CONSOLE:
-            for command in commands_of(block):
-                check_command(command)
+    try:
+        for block in blocks_of(page):
+            if block.language == "python":
+                check_python(block, names)
+            elif block.language in CONSOLE:
+                for command in commands_of(block):
+                    check_command(command)
+    finally:
+        for name in ("client", "cluster"):
+            if name in names:
+                names[name].close()
 
 
 def check_python(block, names):
