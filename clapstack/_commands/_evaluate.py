@@ -129,10 +129,23 @@ def _of_model(
     resamples: int,
     skip_bad: bool,
 ) -> Any:
-    from clapstack._tabular import judge_model, open_model, read_rated, set_up
+    from clapstack._tabular import (
+        judge_model,
+        open_model,
+        read_rated,
+        set_up,
+        was_fitted_on,
+    )
 
     pairs = read_rated(rated("audio", "text"))
     model = set_up(open_model(path, trust=trust), **settings)
+    if was_fitted_on(model, pairs.y):
+        words = (
+            "clapstack evaluate: warning: these are the ratings that the model was "
+            "fitted on, so the metrics are too good; clapstack report shows what was "
+            "held out of the fit"
+        )
+        typer.echo(words, err=True)
     return judge_model(
         model,
         pairs,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from clapstack._tabular._models import file_digest, open_model
+from clapstack._tabular._models import file_digest, open_model, was_fitted_on
 from clapstack.audio import audio_key
 from clapstack.inspection._models import cut, has_held_out, predict
 from clapstack.metrics import score_report
@@ -158,8 +158,7 @@ def judge(model: Any, data: Data, coverage: float, n_resamples: int) -> Judged:
     ValueError
         If they are the pairs of its fit.
     """
-    stack = cut(model).last
-    if has_held_out(stack) and np.array_equal(np.sort(stack.y_train_), np.sort(data.y)):
+    if was_fitted_on(model, data.y):
         msg = (
             f"{data.name} has the scores of the pairs that the model was fitted on, "
             "and would flatter it. Leave it out: the report shows what was held out of "

@@ -9,7 +9,12 @@ from clapstack._tabular._judge import (
     judge_model,
     report_lines,
 )
-from clapstack._tabular._models import open_model, predict_with_interval, set_up
+from clapstack._tabular._models import (
+    open_model,
+    predict_with_interval,
+    set_up,
+    was_fitted_on,
+)
 from clapstack._tabular._rated import join_by_key, read_by_key, read_rated, remarks
 from clapstack._tabular._read import PairTable, format_of
 from clapstack._tabular._score import part_file, score_to_file, score_to_stream
@@ -39,4 +44,5 @@ __all__ = [
     "score_to_file",
     "score_to_stream",
     "set_up",
+    "was_fitted_on",
 ]

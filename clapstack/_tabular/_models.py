@@ -16,6 +16,7 @@ __all__ = [
     "open_model",
     "predict_with_interval",
     "set_up",
+    "was_fitted_on",
 ]
 
 
@@ -98,6 +99,25 @@ def set_up(
             }
         )
     return model
+
+
+def was_fitted_on(model: Any, y: np.ndarray) -> bool:
+    """Tell whether ratings are those that a model was fitted on.
+
+    Parameters
+    ----------
+    model : estimator
+        A stack, or a pipeline that ends in one; others do not tell.
+    y : ndarray of shape (n_pairs,)
+        Ratings, in any order.
+
+    Returns
+    -------
+    same : bool
+    """
+    last = model[-1] if isinstance(model, Pipeline) else model
+    own = getattr(last, "y_train_", None)
+    return own is not None and np.array_equal(np.sort(own), np.sort(y))
 
 
 def predict_with_interval(

@@ -328,7 +328,6 @@ def _read_ahead(
         if isinstance(clip, AudioError):
             return key, clip, key
         samples, read_key = clip
-        _SHARED.put(read_key, sample_rate, samples)
         return key, samples, read_key
 
     with ThreadPoolExecutor(_READERS) as pool:
@@ -337,7 +336,12 @@ def _read_ahead(
             current = upcoming
             upcoming = [pool.submit(read, key) for key in batch]
             if current:
-                yield [future.result() for future in current]
+                clips = [future.result() for future in current]
+                # In order: which clips find room depends on no thread.
+                for _, samples, read_key in clips:
+                    if not isinstance(samples, AudioError):
+                        _SHARED.put(read_key, sample_rate, samples)
+                yield clips
 
 
 def _attempt(function: Callable[..., Any], source: Any, *args: Any) -> Any:

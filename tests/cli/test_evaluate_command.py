@@ -72,3 +72,10 @@ def test_a_model_is_not_judged_without_rows_that_it_cannot_use(
     done = run("evaluate", model_file, table, *options, "--skip-bad")
     assert done.stdout.splitlines()[-1] == "N    24, 1 left out"
     assert "row 24, " in done.stderr
+
+
+def test_the_pairs_of_the_fit_are_told_and_no_others(run, model_file, pairs, write_csv):
+    for rows, told in ((pairs, True), (pairs[1:], False)):
+        done = run("evaluate", model_file, write_csv(rows, f"{told}.csv"))
+        assert done.exit_code == 0, done.output
+        assert ("was fitted on, so the metrics are too good" in done.stderr) == told
