@@ -234,8 +234,10 @@ class _Space:
 
     def _coordinates(self, penalties):
         """Return solutions within the space, of shape (n_directions, width)."""
-        penalties = self._each(penalties)
         out = np.empty(self._along.shape)
+        if not len(out):  # SciPy 1.11 solves no empty system
+            return out
+        penalties = self._each(penalties)
         for penalty in np.unique(penalties):
             these = penalties == penalty
             shifted = self._projected + penalty * np.eye(len(self._projected))
