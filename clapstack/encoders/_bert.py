@@ -1,14 +1,18 @@
-"""What BERT is, told by the names and shapes of its tensors."""
+"""BERT as a text tower: what its tensors tell, and its tokenizer."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import BertConfig
 
 from clapstack.encoders._htsat import count_modules
+from clapstack.encoders._weights import read_tokenizer
+from clapstack.exceptions import CheckpointError
 
 _HEAD_WIDTH = 64  # in all published sizes
 
@@ -39,3 +43,28 @@ def infer_bert(tensors: Mapping[str, torch.Tensor], prefix: str) -> BertConfig:
         max_position_embeddings=len(tensors[f"{embeddings}position_embeddings.weight"]),
         type_vocab_size=len(tensors[f"{embeddings}token_type_embeddings.weight"]),
     )
+
+
+def read_bert_tokenizer(folder: Path, config: BertConfig) -> Any:
+    """Read the tokenizer of a text tower.
+
+    Parameters
+    ----------
+    folder : Path
+        Where its files are.
+    config : BertConfig
+        Of the tower.
+
+    Raises
+    ------
+    CheckpointError
+        If its files are damaged, or it has more tokens than the tower.
+    """
+    tokenizer = read_tokenizer(folder, bert=True)
+    if len(tokenizer) > config.vocab_size:
+        msg = (
+            f"The tokenizer in {folder} is not the text tower's: it has "
+            f"{len(tokenizer)} tokens, the tower {config.vocab_size}."
+        )
+        raise CheckpointError(msg)
+    return tokenizer

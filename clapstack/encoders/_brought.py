@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clapstack.encoders._weights import bert_tokenizer_beside
 from clapstack.exceptions import CheckpointError
 
 
@@ -46,13 +47,12 @@ def find_bert_tokenizer(weights: Path) -> Path:
     CheckpointError
         If it is in neither place.
     """
-    folders = (weights.parent, weights.parent / "tokenizer")
-    for folder in folders:
-        if any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt")):
-            return folder
+    folder = bert_tokenizer_beside(weights)
+    if folder is not None:
+        return folder
     msg = (
         f"There is no tokenizer beside {weights}. Put the tokenizer of "
         f"'google-bert/bert-base-uncased' on the Hugging Face hub (tokenizer.json, or "
-        f"vocab.txt) into {folders[0]} or into tokenizer/ there."
+        f"vocab.txt) into {weights.parent} or into tokenizer/ there."
     )
     raise CheckpointError(msg)

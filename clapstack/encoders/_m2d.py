@@ -16,13 +16,13 @@ from torch import nn
 from transformers import BertModel
 
 from clapstack.encoders._base import ClapEncoder, pad_tokens
-from clapstack.encoders._bert import infer_bert
+from clapstack.encoders._bert import infer_bert, read_bert_tokenizer
 from clapstack.encoders._brought import find_bert_tokenizer, find_file
 from clapstack.encoders._frontends import LogMel, mel_bank
 from clapstack.encoders._htsat import count_modules
 from clapstack.encoders._pretrained import fill_model
 from clapstack.encoders._vit import VitBlock
-from clapstack.encoders._weights import read_tensors, read_tokenizer
+from clapstack.encoders._weights import read_tensors
 from clapstack.exceptions import CheckpointError
 
 SAMPLE_RATE = 16_000
@@ -162,14 +162,8 @@ class M2dClapEncoder(ClapEncoder):
         weights = find_file(checkpoint, _ORIGIN)
         tokenizer_folder = find_bert_tokenizer(weights)
         model = _read_model(weights)
-        tokenizer = read_tokenizer(tokenizer_folder, bert=True)
         config = model.text_encoder.config
-        if len(tokenizer) > config.vocab_size:
-            msg = (
-                f"The tokenizer in {tokenizer_folder} is not the text tower's: it has "
-                f"{len(tokenizer)} tokens, the tower {config.vocab_size}."
-            )
-            raise CheckpointError(msg)
+        tokenizer = read_bert_tokenizer(tokenizer_folder, config)
         mean, std = model.norm_stats.tolist()
         settings = {
             "sample_rate": SAMPLE_RATE,

@@ -16,12 +16,11 @@ from torch import nn
 from transformers import BertModel
 
 from clapstack.encoders._base import ClapEncoder, pad_tokens
-from clapstack.encoders._bert import infer_bert
+from clapstack.encoders._bert import infer_bert, read_bert_tokenizer
 from clapstack.encoders._frontends import LogMel
 from clapstack.encoders._msclap import HOP_LENGTH, SAMPLE_RATE, Projection
 from clapstack.encoders._pretrained import fill_model
-from clapstack.encoders._weights import find_msclap_tokenizer, read_tokenizer
-from clapstack.exceptions import CheckpointError
+from clapstack.encoders._weights import find_msclap_tokenizer
 
 WINDOW_SECONDS = 5
 MAX_TOKENS = 100
@@ -158,14 +157,8 @@ class MsClap2022Encoder(ClapEncoder):
         """Make an encoder of what a file holds as "model"."""
         model = fill_model(MsClap2022Model, tensors, weights, unused=UNUSED)
         folder = find_msclap_tokenizer(weights, bert=True)
-        tokenizer = read_tokenizer(folder, bert=True)
         config = model.caption_encoder["base"].config
-        if len(tokenizer) > config.vocab_size:
-            msg = (
-                f"The tokenizer in {folder} is not the text tower's: it has "
-                f"{len(tokenizer)} tokens, the tower {config.vocab_size}."
-            )
-            raise CheckpointError(msg)
+        tokenizer = read_bert_tokenizer(folder, config)
         settings = {
             "sample_rate": SAMPLE_RATE,
             "window": SAMPLE_RATE * WINDOW_SECONDS,

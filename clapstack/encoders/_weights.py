@@ -233,7 +233,7 @@ def find_msclap_tokenizer(weights: Path, *, bert: bool = False) -> Path:
         If it is in neither place.
     """
     if bert:
-        beside = _folder_of(weights, _has_bert_tokenizer)
+        beside = bert_tokenizer_beside(weights)
         hub, files = _BERT_TOKENIZER, _BERT_TOKENIZER_FILES
         what = "bert-base-uncased's tokenizer (tokenizer.json, or vocab.txt)"
     else:
@@ -242,6 +242,15 @@ def find_msclap_tokenizer(weights: Path, *, bert: bool = False) -> Path:
         what = "gpt2's tokenizer (tokenizer.json, or vocab.json and merges.txt)"
     remedy = f"put {what} into {weights.parent} or into tokenizer/ there"
     return beside or _download(hub, None, files, remedy)
+
+
+def bert_tokenizer_beside(weights: Path) -> Path | None:
+    """Return the folder with BERT's tokenizer: that of a file, or tokenizer/ there."""
+
+    def has(folder: Path) -> bool:
+        return any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt"))
+
+    return _folder_of(weights, has)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -484,10 +493,6 @@ def _has_tokenizer(folder: Path) -> bool:
     return (folder / "tokenizer.json").exists() or (
         (folder / "vocab.json").exists() and (folder / "merges.txt").exists()
     )
-
-
-def _has_bert_tokenizer(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt"))
 
 
 def _tokenizer_beside(weights: Path) -> Path | None:

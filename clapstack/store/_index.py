@@ -15,6 +15,8 @@ Ints = npt.NDArray[np.int64]
 
 # Rows that came since the index was last sorted; sorting costs more than looking here.
 _MOST_UNSORTED = 4_096
+# A lookup goes through at most so many times the rows it wants for one after another.
+_SCANNED = 16
 
 
 def as_keys(content_keys: Sequence[str]) -> Keys:
@@ -111,7 +113,7 @@ class ScopeIndex:
 
     def _run(self, wanted: Keys) -> slice | None:
         """Return where the keys stand one after the other, if they do."""
-        if not len(wanted):
+        if not len(wanted) or _SCANNED * len(wanted) < len(self._keys):
             return None
         starts = np.flatnonzero(self._keys[:, 0] == wanted[0, 0])
         if not len(starts):
