@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
+from clapstack._frames import is_polars
 from clapstack._tables import LazyTable
 
 __all__ = [
@@ -124,6 +125,8 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         validate_data(estimator, named, reset=reset, skip_check_array=True)
         X.check(type(estimator).__name__)
         return X
+    if is_polars(X):  # scikit-learn before 1.9 does not see the names of polars 2
+        X = pd.DataFrame(X.to_numpy(), columns=X.columns)
     X = validate_data(
         estimator,
         X,

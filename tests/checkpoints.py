@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     ClapAudioConfig,
@@ -400,3 +400,24 @@ def make_all_not_bundled(root):
         "m2d_clap": save_m2d(places["m2d_clap"], make_m2d_tensors()),
     }
     return {name: str(place) for name, place in (places | files).items()}
+
+
+def read_tensors(folder):
+    """Return the tensors of a folder, in memory: a mapped file cannot be rewritten."""
+    return load((folder / "model.safetensors").read_bytes())
+
+
+def write_tensors(folder, tensors):
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def edit_tensors(folder, edit):
+    tensors = read_tensors(folder)
+    edit(tensors)
+    write_tensors(folder, tensors)
+
+
+def edit_json(path, edit):
+    content = json.loads(path.read_text(encoding="utf-8"))
+    edit(content)
+    path.write_text(json.dumps(content), encoding="utf-8")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
-from safetensors.torch import load_file, save_file
 
 from clapstack import LaionClapPairFeatures
 from clapstack.encoders import load_encoder
@@ -18,6 +16,7 @@ from clapstack.exceptions import (
     CollapsedTowerWarning,
     FingerprintMismatchError,
 )
+from tests.checkpoints import edit_json, edit_tensors, read_tensors
 
 TEXTS = [f"sound number {i}" for i in range(8)]
 
@@ -104,7 +103,7 @@ def test_fused_audio_with_the_text_tower_of_an_unfused_model_is_other_weights(
 ):
     folder = copy_of(laion_folders[True])
     features = LaionClapPairFeatures(folder, device="cpu", cache=None).fit(pairs)
-    unfused = load_file(laion_folders[False] / "model.safetensors")
+    unfused = read_tensors(laion_folders[False])
     text = {name: t for name, t in unfused.items() if name.startswith("text_model.")}
     edit_tensors(folder, lambda tensors: tensors.update(text))
     with pytest.raises(FingerprintMismatchError, match="was fitted with the weights"):
@@ -131,15 +130,3 @@ def test_stored_embeddings_of_other_weights_are_not_served(
 @pytest.fixture
 def pairs(noise):
     return pd.DataFrame({"audio": [(noise(3000), 8000)], "text": ["a dog barks"]})
-
-
-def edit_tensors(folder, edit):
-    tensors = load_file(folder / "model.safetensors")
-    edit(tensors)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def edit_json(path, edit):
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))

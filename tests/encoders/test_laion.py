@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from safetensors.torch import load_file, save_file
 from transformers import ClapModel, ClapProcessor
 
 from clapstack.encoders import load_encoder
 from clapstack.exceptions import AudioError, CheckpointError
+from tests.checkpoints import edit_json, edit_tensors, read_tensors
 
 TEXTS = [
     "a dog barks",
@@ -267,7 +267,7 @@ def test_encoding_leaves_the_settings_of_convolutions_alone(encoder, clips):
 
 def test_a_pickled_file_of_weights_is_read(laion_folders, copy_of, clips):
     folder = copy_of(laion_folders[False])
-    tensors = load_file(folder / "model.safetensors")
+    tensors = read_tensors(folder)
     torch.save(tensors, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     encoder = load_encoder("laion", str(folder), device="cpu")
@@ -321,15 +321,3 @@ def test_settings_may_stand_in_the_processors_configuration(laion_folders, copy_
 def halve(tensors):
     for name, tensor in tensors.items():
         tensors[name] = tensor.half() if tensor.is_floating_point() else tensor
-
-
-def edit_tensors(folder, edit):
-    tensors = load_file(folder / "model.safetensors")
-    edit(tensors)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def edit_json(path, edit):
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
 
 import pytest
-from safetensors.torch import load_file, save_file
 
 from clapstack.encoders import clear_encoders, load_encoder
+from tests.checkpoints import edit_json, read_tensors, write_tensors
 
 
 @pytest.fixture
@@ -130,9 +129,7 @@ def test_a_fingerprint_changes_with_what_embeddings_depend_on(
 ):
     before = load_encoder("laion", str(laion_folders[False])).fingerprint
     folder = copy_of(laion_folders[False])
-    content = json.loads((folder / file).read_text(encoding="utf-8"))
-    edit(content)
-    (folder / file).write_text(json.dumps(content), encoding="utf-8")
+    edit_json(folder / file, edit)
     assert load_encoder("laion", str(folder)).fingerprint != before
 
 
@@ -153,8 +150,8 @@ def test_an_unknown_choice_is_named(laion_folders, name, given, known):
 
 def change_one_weight(folder):
     path = folder / "model.safetensors"
-    tensors = load_file(path)
-    tensors["audio_projection.linear1.weight"][0, 0] += 1e-3
     stat = path.stat()
-    save_file(tensors, path, metadata={"format": "pt"})
+    tensors = read_tensors(folder)
+    tensors["audio_projection.linear1.weight"][0, 0] += 1e-3
+    write_tensors(folder, tensors)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
+from sklearn.utils.fixes import parse_version
 
 from clapstack import ClapStackingRegressor, CrossAgreement, MsClapPairFeatures
 from clapstack.exceptions import BadPairsError
@@ -58,6 +60,7 @@ def test_transformers_return_polars_frames_with_names(features):
     out = agreement.transform(X)
     assert isinstance(out, pl.DataFrame)
     assert out.columns == agreement.get_feature_names_out().tolist()
+    assert set(X.columns) < set(out.columns)
     stack = ClapStackingRegressor(boosting=False).set_output(transform="polars")
     assert stack.fit(X, features[1]).transform(X).columns == stack.first_level_names_
 
@@ -101,6 +104,10 @@ def test_pairs_in_a_polars_frame_give_the_same_features(msclap, pairs, output):
     assert list(msclap.feature_names_in_) == ["audio", "text"]
 
 
+@pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.9"),
+    reason="FeatureUnion joins polars frames before it gives their columns other names",
+)
 def test_whole_pipeline_of_polars_pairs_predicts_as_of_pandas(pipeline, pairs):
     X, y = pairs
     expected = pipeline.fit(X, y).predict(X)
