@@ -1,4 +1,4 @@
-"""Boosted trees on a compressed concatenation of all families."""
+"""The compression of all families that boosted trees are fitted on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from clapstack._linalg import (
     ShiftedRows,
@@ -25,24 +24,6 @@ _LARGE = 1024
 _TOLERANCE = 1e-3
 # Of 11,064 columns they take 45 MB.
 _TRANSFORMED_ROWS = 1024
-
-
-def make_boosting():
-    """Return the default boosted trees.
-
-    The penalty on leaf values takes the place of a least number of pairs in a leaf, so
-    that a weight counts a pair as often as it says. Nothing is drawn: there is no early
-    stopping, which would also hold out rows of its own.
-    """
-    return HistGradientBoostingRegressor(
-        learning_rate=0.08,
-        max_iter=100,
-        max_leaf_nodes=4,
-        min_samples_leaf=1,
-        l2_regularization=20.0,
-        early_stopping=False,
-        random_state=0,
-    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from sklearn.utils.validation import check_is_fitted
 from clapstack._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from clapstack._tables import LazyTable
 from clapstack.families import check_features
-from clapstack.stacking._boosting import make_boosting
 from clapstack.stacking._checks import (
     check_families_vary,
     check_groups,
@@ -39,6 +38,7 @@ from clapstack.stacking._models import (
     read_families,
     regressors_of,
 )
+from clapstack.stacking._trees import BoostedTrees
 from clapstack.stacking._weighted import asking_for_weights, check_weights_reach
 
 _TARGETS = ("score", "rank")
@@ -162,13 +162,13 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     scale of `y`, fitted on cross-validated predictions of the final level, so
     :meth:`predict` is always on the scale of `y`.
 
-    A sample weight counts a pair as often as it says. With 255 pairs or more this holds
-    up to the binning of the boosted trees. Weights reach every regressor that takes
-    them, through the steps of a pipeline too; one that takes none is refused. With
-    scikit-learn's metadata routing enabled, regressors that are passed in say for
-    themselves whether they take weights (``set_fit_request(sample_weight=True)``). The
-    stack itself asks for `groups` then unless told otherwise, so that groups which
-    split the outer folds of a search split the inner ones too.
+    A sample weight counts a pair as often as it says. Weights reach every regressor
+    that takes them, through the steps of a pipeline too; one that takes none is
+    refused. With scikit-learn's metadata routing enabled, regressors that are passed in
+    say for themselves whether they take weights
+    (``set_fit_request(sample_weight=True)``). The stack itself asks for `groups` then
+    unless told otherwise, so that groups which split the outer folds of a search split
+    the inner ones too.
 
     With several `alphas` the choice among them looks at the scores of all pairs, so a
     row of `oof_predictions_` may move with its own score when the choice does.
@@ -302,7 +302,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         targets = _check_targets(self.targets)
         booster = self.boosting or None
         if self.boosting is True:
-            booster = asking_for_weights(make_boosting())
+            booster = asking_for_weights(BoostedTrees())
         if weight is not None:
             check_weights_reach(self, self._regressors(), weight)
         splits = make_splits(self.cv, X, y, groups, self.random_state)

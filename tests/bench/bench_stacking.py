@@ -53,7 +53,7 @@ from threadpoolctl import threadpool_limits
 from clapstack import ClapStackingRegressor, CrossAgreement
 from clapstack.families import families_of
 from clapstack.stacking import rank_target
-from clapstack.stacking._boosting import make_boosting
+from clapstack.stacking._trees import make_trees
 
 SIDES = ("naive", "careful64", "careful32", "ours", "ours10")
 DIMS = {"laion_fused": 512, "laion_unfused": 512, "msclap": 1024}
@@ -191,7 +191,7 @@ def naive(train, test, y, families):
     """Return mean predictions of the test pairs, two targets a family, then trees."""
     train, test = train.astype(np.float64), test.astype(np.float64)
     boosted = make_pipeline(
-        StandardScaler(), TruncatedSVD(128, random_state=0), make_boosting()
+        StandardScaler(), TruncatedSVD(128, random_state=0), make_trees()
     )
     first_level = []
     held_out = []
@@ -236,7 +236,7 @@ def careful(train, test, y, families, dtype):
                 svd = TruncatedSVD(128, random_state=0)
                 inputs = svd.fit_transform(inputs)
                 outputs = [svd.transform(table) for table in outputs]
-                models = [make_boosting().fit(inputs, goal) for goal in goals.T]
+                models = [make_trees().fit(inputs, goal) for goal in goals.T]
                 predicted = [
                     [model.predict(table) for model in models] for table in outputs
                 ]

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from clapstack.stacking import ClapStackingRegressor
-from clapstack.stacking._boosting import make_boosting
+from clapstack.stacking._trees import BoostedTrees
 
 
 def make_features(n_pairs, seed):
@@ -37,7 +37,7 @@ def new_pairs():
 @pytest.fixture
 def stack():
     """A whole stack, with few trees for time."""
-    return ClapStackingRegressor(boosting=make_boosting().set_params(max_iter=10))
+    return ClapStackingRegressor(boosting=BoostedTrees(max_iter=10))
 
 
 @pytest.fixture

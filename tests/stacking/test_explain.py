@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from clapstack.stacking import BlendRidge, ClapStackingRegressor
-from clapstack.stacking._boosting import make_boosting
+from clapstack.stacking._trees import BoostedTrees
 from clapstack.streaming import StreamedFeatures
 
 
@@ -235,7 +235,7 @@ def test_streamed_features_are_explained_as_the_table():
     y = rng.normal(size=80)
     table = pd.DataFrame(X.rows(slice(None)), columns=X.columns)
     stack = ClapStackingRegressor(
-        boosting=make_boosting().set_params(max_iter=5), final_target="score"
+        boosting=BoostedTrees(max_iter=5), final_target="score"
     )
     streamed = clone(stack).fit(X, y).explain(X)
     assert_allclose(parts_of(streamed), streamed["prediction"], rtol=0, atol=1e-9)

@@ -8,11 +8,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from clapstack.stacking import ClapStackingRegressor, StandardizedRidge
-from clapstack.stacking._boosting import make_boosting
 from clapstack.stacking._final import EqualWeights
+from clapstack.stacking._trees import BoostedTrees
 
 # The default trees, fewer of them for time.
-FEW_TREES = make_boosting().set_params(max_iter=5)
+FEW_TREES = BoostedTrees(max_iter=5)
 ESTIMATORS = [
     ClapStackingRegressor(boosting=FEW_TREES),
     ClapStackingRegressor(boosting=False, final_target="score"),

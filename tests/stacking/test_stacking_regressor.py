@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from clapstack.agreement import CrossAgreement
 from clapstack.metrics import srcc_scorer
 from clapstack.stacking import ClapStackingRegressor, StandardizedRidge, rank_target
-from clapstack.stacking._boosting import make_boosting
+from clapstack.stacking._trees import BoostedTrees
 
 
 class Recorder(RegressorMixin, BaseEstimator):
@@ -215,7 +215,7 @@ def test_first_level_prediction_is_the_mean_of_the_fold_members(ridges, pairs):
 
 
 # A ridge there sees another compression in every fold, unlike that of a family.
-@pytest.mark.parametrize("booster", [make_boosting(), StandardizedRidge()])
+@pytest.mark.parametrize("booster", [BoostedTrees(), StandardizedRidge()])
 def test_boosting_prediction_is_the_mean_of_the_fold_members(stack, pairs, booster):
     X, y = pairs
     stack.set_params(boosting=booster).fit(X, y)

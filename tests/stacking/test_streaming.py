@@ -23,7 +23,7 @@ from clapstack import ClapStackingRegressor, CrossAgreement
 from clapstack._tables import read_table
 from clapstack.features import pair_feature_names, pair_features
 from clapstack.stacking import StandardizedRidge, _boosting, _family
-from clapstack.stacking._boosting import make_boosting
+from clapstack.stacking._trees import BoostedTrees
 from clapstack.streaming import StreamedFeatures
 
 DIMS = {"msclap": 6, "laion": 4}
@@ -99,7 +99,7 @@ def test_streamed_stack_is_the_stack_in_memory(table, large, weighted, request):
     X, y = table
     new, _ = make_table(40, seed=2)
     weight = np.random.default_rng(0).integers(0, 3, len(y)) if weighted else None
-    trees = make_boosting().set_params(max_iter=5)
+    trees = BoostedTrees(max_iter=5)
     stack = ClapStackingRegressor(boosting=trees, n_components=4)
     arguments = {"clapstackingregressor__sample_weight": weight}
     held = make_pipeline(CrossAgreement(3), stack).set_output(transform="pandas")
