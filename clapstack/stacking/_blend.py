@@ -21,7 +21,7 @@ class BlendRidge(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    alpha : float, default=50
+    alpha : float, default=10
         Penalty on differences, per column. 0 is least squares, and with growing
         `alpha` the coefficients become equal.
 
@@ -55,7 +55,7 @@ class BlendRidge(RegressorMixin, BaseEstimator):
 
     _parameter_constraints: dict = {"alpha": [Interval(Real, 0, None, closed="left")]}
 
-    def __init__(self, alpha=50.0):
+    def __init__(self, alpha=10.0):
         self.alpha = alpha
 
     @_fit_context(prefer_skip_nested_validation=True)

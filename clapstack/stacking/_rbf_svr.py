@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from clapstack._linalg import StandardizedTable, matmul
+from clapstack._ranks import rank_target
 from clapstack._sklearn import Interval, _fit_context
 from clapstack._tables import row_slices
 from clapstack.families import check_features
@@ -18,6 +19,8 @@ from clapstack.stacking._checks import check_weight, check_y
 
 # Each pass brings the drawn subspace nearer to that of the leading singular vectors.
 _N_PASSES = 2
+# Of the most relevant column's: a column that says nothing has a scale still.
+_LEAST_STRETCH = 1e-6
 # Kernel values that are held at once when predicting: 64 MB.
 _KERNEL_ELEMENTS = 1 << 23
 
@@ -25,19 +28,23 @@ _KERNEL_ELEMENTS = 1 << 23
 class RbfSvr(RegressorMixin, BaseEstimator):
     r"""Support vector regression with a radial kernel, for wide families of columns.
 
-    Columns are standardised, and many are compressed to the subspace that holds most of
-    their variance, which hardly changes distances and makes rows small enough to keep.
-    As a first-level model it bends where a ridge cannot. Read more in the
+    Columns are standardised and stretched by how much they say about `y`, and many are
+    compressed to the subspace that holds most of their variance, which hardly changes
+    distances and makes rows small enough to keep. As a first-level model it bends where
+    a ridge cannot. Read more in the
     :ref:`User Guide <best>`.
 
     Parameters
     ----------
-    C : float, default=1.0
+    C : float, default=3.0
         How much an error costs; smaller is smoother.
-    epsilon : float, default=0.2
+    epsilon : float, default=0.5
         Errors up to this many standard deviations of `y` cost nothing.
     gamma : float, default=1.0
         Width of the kernel: see Notes.
+    relevance : float, default=2.0
+        Columns are stretched by their correlation with the ranks of `y`, to this power
+        (see Notes). 0 lets all columns count alike.
     n_components : int or None, default=256
         Columns after compression. None compresses nothing, nor is it done where there
         are no more columns than this.
@@ -46,8 +53,10 @@ class RbfSvr(RegressorMixin, BaseEstimator):
 
     Attributes
     ----------
-    mean_, scale_ : ndarray of shape (n_features,)
+    mean_ : ndarray of shape (n_features,)
         Of the columns.
+    scale_ : ndarray of shape (n_features,)
+        What the columns are divided by: standard deviations over stretches.
     projection_ : ndarray of shape (n_features, `n_components`), float32, or None
         Orthonormal basis of the subspace, for standardised columns.
     support_rows_ : ndarray of shape (n_support, `n_components`), float32
@@ -66,14 +75,18 @@ class RbfSvr(RegressorMixin, BaseEstimator):
 
     Notes
     -----
-    With standardised columns x, of which p vary, and :math:`z = Q^\top x` for the
-    projection Q,
+    Let column j, standardised, have the correlation :math:`r_j` with the ranks of `y`.
+    It is stretched by :math:`w_j = |r_j|^\rho / m`, where :math:`\rho` is `relevance`
+    and m makes the mean of :math:`w_j^2` 1 over the p columns that vary. With stretched
+    columns x, and :math:`z = Q^\top x` for the projection Q,
 
     .. math:: k(x, x') = \exp\left(-\frac{\gamma}{p} \lVert z - z' \rVert^2\right)
 
-    so that `gamma` means the same for families of 65 and of 5,121 columns;
-    ``SVR(gamma="scale")`` is :math:`\gamma = 1`. `C` and `epsilon` count in standard
-    deviations of `y`, so that one setting serves scores and their ranks.
+    so that `gamma` means the same for families of 65 and of 5,121 columns; without
+    stretches, ``SVR(gamma="scale")`` is :math:`\gamma = 1`. Without them a column that
+    says much, such as a cosine, is drowned by thousands that say little. `C` and
+    `epsilon` count in standard deviations of `y`, so that one setting serves scores and
+    their ranks; ranks stretch as scores do, so that both share a kernel.
 
     The kernel of n training rows takes ``8 n²`` bytes: 200 MB at 5,000 rows.
 
@@ -93,16 +106,25 @@ class RbfSvr(RegressorMixin, BaseEstimator):
         "C": [Interval(Real, 0, None, closed="neither")],
         "epsilon": [Interval(Real, 0, None, closed="left")],
         "gamma": [Interval(Real, 0, None, closed="neither")],
+        "relevance": [Interval(Real, 0, None, closed="left")],
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
     }
 
     def __init__(
-        self, C=1.0, *, epsilon=0.2, gamma=1.0, n_components=256, random_state=0
+        self,
+        C=3.0,
+        *,
+        epsilon=0.5,
+        gamma=1.0,
+        relevance=2.0,
+        n_components=256,
+        random_state=0,
     ):
         self.C = C
         self.epsilon = epsilon
         self.gamma = gamma
+        self.relevance = relevance
         self.n_components = n_components
         self.random_state = random_state
 
@@ -127,7 +149,7 @@ class RbfSvr(RegressorMixin, BaseEstimator):
         X = check_features(self, X, reset=True)
         y = check_y(self, X, y)
         weight = check_weight(X, sample_weight)
-        rows = self._compress(X, weight)
+        rows = self._compress(X, rank_target(y, weight), weight)
         self._solve([self], rows, y[:, np.newaxis], weight)
         return self
 
@@ -154,7 +176,7 @@ class RbfSvr(RegressorMixin, BaseEstimator):
         X = check_features(first, X, reset=True)
         weight = check_weight(X, sample_weight)
         columns = [check_y(first, X, target) for target in np.transpose(targets)]
-        rows = first._compress(X, weight)
+        rows = first._compress(X, rank_target(columns[0], weight), weight)
         fitted = [first, *(clone(self)._share(first) for _ in columns[1:])]
         self._solve(fitted, rows, np.column_stack(columns), weight)
         return fitted
@@ -182,11 +204,12 @@ class RbfSvr(RegressorMixin, BaseEstimator):
             out[cut] = kernel @ self.dual_coef_
         return out + self.intercept_
 
-    def _compress(self, X, weight):
+    def _compress(self, X, rank, weight):
         """Find the subspace; return the rows in it, rounded as they are kept."""
         used = weight is not None
         rows = np.flatnonzero(weight) if used else None
         table = StandardizedTable(X, rows=rows, weight=weight[rows] if used else None)
+        self._stretch(table, rank if rows is None else rank[rows])
         self.mean_, self.scale_ = table.mean, table.scale
         self._width = self.gamma / max(1, table.varying.sum())
         self.projection_ = None
@@ -194,6 +217,17 @@ class RbfSvr(RegressorMixin, BaseEstimator):
             size = min(self.n_components, table.shape[0])
             self.projection_ = leading_subspace(table, size, self.random_state)
         return self._project(X).astype(np.float32)
+
+    def _stretch(self, table, rank):
+        """Stretch the columns of a table by their correlation with the ranks of y."""
+        rank = rank - np.average(rank, weights=table.weight)
+        cross = table.transposed_times((np.sqrt(table.weight) * rank)[:, np.newaxis])
+        found = np.abs(cross[:, 0])
+        if self.relevance == 0 or not found.any():
+            return
+        stretch = np.maximum(found / found.max(), _LEAST_STRETCH) ** self.relevance
+        stretch /= np.sqrt(np.mean(stretch[table.varying] ** 2))
+        table.scale = table.scale / stretch
 
     def _share(self, other):
         """Take the compression of another regressor."""
@@ -213,25 +247,22 @@ class RbfSvr(RegressorMixin, BaseEstimator):
         if weight is not None:
             used = np.flatnonzero(weight)
             rows, targets, weight = rows[used], targets[used], weight[used]
-        mean = np.average(targets, axis=0, weights=weight)
-        spread = np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=weight))
-        spread[spread == 0] = 1.0
         kernel = radial_kernel(rows, rows, regressors[0]._width)
         coef = np.zeros_like(targets)
-        intercept = np.empty(len(mean))
-        for number, target in enumerate(((targets - mean) / spread).T):
+        for number, regressor in enumerate(regressors):
+            # Contiguous, so that no bit depends on the other targets.
+            target = np.ascontiguousarray(targets[:, number])
+            mean = np.average(target, weights=weight)
+            spread = np.sqrt(np.average((target - mean) ** 2, weights=weight)) or 1.0
             solver = SVR(kernel="precomputed", C=self.C, epsilon=self.epsilon)
-            solver.fit(kernel, target, sample_weight=weight)
-            coef[solver.support_, number] = solver.dual_coef_[0]
-            intercept[number] = solver.intercept_[0]
+            solver.fit(kernel, (target - mean) / spread, sample_weight=weight)
+            coef[solver.support_, number] = solver.dual_coef_[0] * spread
+            regressor.intercept_ = float(solver.intercept_[0] * spread + mean)
         support = np.any(coef != 0, axis=1)
         kept = rows[support]
-        for number, regressor in enumerate(regressors):
+        for regressor, own in zip(regressors, coef[support].T, strict=True):
             regressor.support_rows_ = kept
-            regressor.dual_coef_ = coef[support, number] * spread[number]
-            regressor.intercept_ = float(
-                intercept[number] * spread[number] + mean[number]
-            )
+            regressor.dual_coef_ = np.ascontiguousarray(own)
 
 
 def radial_kernel(first, second, width):

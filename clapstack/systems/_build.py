@@ -55,8 +55,8 @@ def make_clap_stack(
         of families to checkpoints that takes precedence over the published ones.
     preset : {"paper", "best"}, default="paper"
         "paper" is the paper's stack: ridges and boosted trees under a ridge. "best"
-        adds support vectors, and a final level that starts from equal weights; it takes
-        about four times as long.
+        chooses the ridges' penalties, adds support vectors, and has a final level that
+        starts from equal weights; it takes about four times as long.
     families : sequence of str, default=("laion_unfused", "laion_fused", "msclap")
         The CLAP models to stack. Without ``"laion_fused"`` it is the 2-CLAP stack.
     beats : bool, default=False

@@ -8,6 +8,9 @@ from typing import Any
 from clapstack.stacking import BlendRidge, RbfSvr
 from clapstack.stacking._weighted import asking_for_weights
 
+#: Penalties per column that each family of "best" chooses from.
+ALPHAS = (0.5, 1.5, 5.0, 15.0, 50.0, 150.0)
+
 
 def paper_stack(random_state: int) -> dict[str, Any]:
     """Return what the paper's stack sets: nothing, for it is the default.
@@ -39,6 +42,7 @@ def best_stack(random_state: int) -> dict[str, Any]:
         Of :class:`ClapStackingRegressor`.
     """
     return {
+        "alphas": ALPHAS,
         "base_estimators": [
             "ridge",
             asking_for_weights(RbfSvr(random_state=random_state)),

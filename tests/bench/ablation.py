@@ -1,14 +1,16 @@
 """What each idea adds to the paper's stack, on the simulated challenge.
 
 Run it as ``python tests/bench/ablation.py FOLDER``. For every seed it makes a simulated
-challenge (800 pairs to fit on, 500 to score), embeds it with the bundled checkpoints,
-fits the first levels that the rows of the table share, and scores the rows. What is
-done for a seed stays in FOLDER. A row's mean SRCC and MSE over the seeds are printed,
-with the 95 % interval of its difference to the paper's stack: pairs are drawn within
-each seed, the same for both, and differences are averaged over the seeds.
+challenge (800 pairs to fit on, 500 to score, unless ``--sizes`` says otherwise), embeds
+it with the bundled checkpoints, fits the first levels that the rows of the table share,
+and scores the rows. What is done for a seed stays in FOLDER. A row's mean SRCC and MSE
+over the seeds are printed, with the 95 % interval of its difference to the paper's
+stack: pairs are drawn within each seed, the same for both, and differences are averaged
+over the seeds.
 
-The default seeds are those that the preset "best" is judged on; ``--seeds 5 6 7 8 9``
-are those that rows were compared on before.
+With ``--part N`` only the first N training pairs are fitted on. Seeds 5 to 9 at the
+default sizes and seed 20 at ``--sizes 7500 3000`` are those that the preset "best" was
+made on.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ from clapstack.metrics._bootstrap import _percentiles, _resampled
 from clapstack.ranking import RankingRegressor
 from clapstack.stacking import BlendRidge, RbfSvr
 from clapstack.stacking._final import FinalLevel
+from clapstack.systems._presets import ALPHAS
 
-REPORTED_ON = (0, 1, 2, 3, 4)
-N_TRAIN, N_TEST = 800, 500
+SEEDS = (0, 1, 2, 3, 4, 10, 11, 12, 13, 14)
+SIZES = (800, 500)
 N_RESAMPLES = 1000
 # What the gate listens to: cosines, and their differences.
 SIGNALS = r"^cross__.*cosine"
@@ -42,6 +45,7 @@ SIGNALS = r"^cross__.*cosine"
 # First levels that are fitted once: keywords of the stack.
 FIRST_LEVELS = {
     "paper": {},
+    "chosen": {"alphas": ALPHAS, "boosting": False},
     "svr": {"base_estimators": RbfSvr(), "boosting": False},
     "listnet": {
         "base_estimators": RankingRegressor(),
@@ -49,8 +53,7 @@ FIRST_LEVELS = {
         "boosting": False,
     },
     "svr, 5 folds": {"base_estimators": RbfSvr(), "boosting": False, "cv": 5},
-    # Without trees: scikit-learn bins weighted columns too slowly for a bench.
-    "paper, listeners": {"boosting": False},
+    "paper, listeners": {},
 }
 
 # What a row takes of them, whether it leaves out the trees, and its final level.
@@ -61,9 +64,15 @@ ROWS = {
     "paper, equal weights": ("paper", True, "mean"),
     "paper, blend": ("paper", True, BlendRidge()),
     "paper, gate": ("paper", True, "gate"),
+    "chosen penalties": ("chosen+trees", True, None),
+    "chosen penalties, blend": ("chosen+trees", True, BlendRidge()),
     "ridge + SVR": ("paper+svr", True, None),
     "ridge + SVR, blend": ("paper+svr", True, BlendRidge()),
     "ridge + SVR, equal weights": ("paper+svr", True, "mean"),
+    "best": ("chosen+trees+svr", True, BlendRidge()),
+    "best, ridge": ("chosen+trees+svr", True, None),
+    "best, equal weights": ("chosen+trees+svr", True, "mean"),
+    "best without trees": ("chosen+svr", False, BlendRidge()),
     "ListNet, blend": ("listnet", False, BlendRidge()),
     "SVR": ("svr", False, None),
     "SVR, blend": ("svr", False, BlendRidge()),
@@ -76,7 +85,7 @@ ROWS = {
     "ridge + SVR + ListNet, equal weights": ("paper+svr+listnet", True, "mean"),
     "SVR, five folds, blend": ("svr, 5 folds", False, BlendRidge()),
     "SVR, five folds, equal weights": ("svr, 5 folds", False, "mean"),
-    "paper without trees, listener model": ("paper, listeners", False, None),
+    "paper, listener model": ("paper, listeners", True, None),
 }
 
 
@@ -121,25 +130,33 @@ class Gate(RegressorMixin, BaseEstimator):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(REPORTED_ON))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--sizes", nargs=2, type=int, default=SIZES)
+    parser.add_argument("--part", type=int)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     options = parser.parse_args()
     with threadpool_limits(limits=1):
-        runs = [Run(options.folder, seed) for seed in options.seeds]
+        runs = [
+            Run(options.folder, seed, *options.sizes, options.part)
+            for seed in options.seeds
+        ]
         report(runs, options.rows)
 
 
 class Run:
     """One seed: its data, and first levels that are fitted when they are needed."""
 
-    def __init__(self, folder: Path, seed: int):
+    def __init__(self, folder: Path, seed: int, n_train: int, n_test: int, part=None):
         self.seed = seed
-        self._folder = folder / f"seed{seed}"
-        root = self._folder / "challenge"
+        self._made = folder / f"seed{seed}-{n_train}"
+        self._fitted = self._made / str(part or n_train)
+        self._fitted.mkdir(parents=True, exist_ok=True)
+        root = self._made / "challenge"
         if not (root / "simulated_truth.csv").exists():
-            sizes = {"n_train": N_TRAIN, "n_validation": 10, "n_test": N_TEST}
+            sizes = {"n_train": n_train, "n_validation": 10, "n_test": n_test}
             make_simulated_xacle(root, **sizes, random_state=seed)
         self.train, self.test = load_xacle(root, "train"), load_xacle(root, "test")
+        self.y = self.train.y[:part]
         self._store = folder / "store"
         self._features = None
 
@@ -161,8 +178,8 @@ class Run:
             inputs = np.hstack([inputs, parts[0]["signals"]])
             new = np.hstack([new, parts[0]["test_signals"]])
         folds = int(parts[0]["n_folds"])
-        splits = list(KFold(folds, shuffle=True, random_state=0).split(self.train.y))
-        y, weight = self.train.y, None
+        splits = list(KFold(folds, shuffle=True, random_state=0).split(self.y))
+        y, weight = self.y, None
         if "listeners" in names:
             y, weight = self._listeners()
         return level.fit(inputs, y, weight, splits).predict(new)
@@ -176,10 +193,11 @@ class Run:
 
     def _listeners(self):
         listeners = ListenerModel().fit(self.train.ratings)
-        return listeners.scores_, listeners.sample_weight_
+        part = slice(len(self.y))
+        return listeners.scores_[part], listeners.sample_weight_[part]
 
     def _first_level(self, name: str):
-        path = self._folder / f"{name}.npz"
+        path = self._fitted / f"{name}.npz"
         if not path.exists():
             np.savez(path, **self._fit(name))
         return np.load(path)
@@ -187,7 +205,7 @@ class Run:
     def _agreement(self):
         """Return the features of both splits, agreement included."""
         if self._features is None:
-            path = self._folder / "features.npz"
+            path = self._made / "features.npz"
             if not path.exists():
                 union = make_clap_stack("bundled", cache=str(self._store))[:1]
                 train = union.fit_transform(self.train.X)
@@ -198,6 +216,7 @@ class Run:
                 pd.DataFrame(held[side], columns=held["names"])
                 for side in ("train", "test")
             )
+            train = train.iloc[: len(self.y)]
             agreement = CrossAgreement().set_output(transform="pandas")
             self._features = agreement.fit_transform(train), agreement.transform(test)
         return self._features
@@ -209,7 +228,7 @@ class Run:
             y, weight = self._listeners()
             stack.fit(train, y, sample_weight=weight)
         else:
-            stack.fit(train, self.train.y)
+            stack.fit(train, self.y)
         return {
             "names": np.array(stack.first_level_names_),
             "held_out": stack.oof_predictions_,

@@ -2,7 +2,7 @@
 
 Run it as ``python tests/bench/bench_intervals.py``. A simulated challenge is made once;
 every seed splits its pairs anew at random, so that they are exchangeable, fits the
-paper's stack on one part and predicts intervals for the other. Ratings are simulated
+stack on one part and predicts intervals for the other. Ratings are simulated
 and the CLAP models are the bundled mini checkpoints.
 """
 
@@ -18,6 +18,7 @@ from sklearn.base import clone
 
 from clapstack import make_clap_stack
 from clapstack.datasets import load_xacle, make_simulated_xacle
+from clapstack.systems._presets import PRESETS
 
 COVERAGES = (0.8, 0.9, 0.95)
 KINDS = {"scaled by disagreement": True, "of like width": False}
@@ -29,9 +30,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1_300)
     parser.add_argument("--train", type=int, default=800)
     parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--preset", choices=PRESETS, default="paper")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        features, y, stack = prepare(Path(folder), options.pairs)
+        features, y, stack = prepare(Path(folder), options.pairs, options.preset)
     rows = []
     for seed in range(options.seeds):
         order = np.random.default_rng(seed).permutation(len(y))
@@ -57,13 +59,13 @@ def main() -> None:
         )
 
 
-def prepare(folder: Path, n_pairs: int):
+def prepare(folder: Path, n_pairs: int, preset: str):
     """Return features with agreement, scores, and an unfitted stack."""
     make_simulated_xacle(
         folder, n_train=n_pairs, n_validation=0, n_test=0, random_state=0
     )
     pairs = load_xacle(folder, "train")
-    pipeline = make_clap_stack("bundled")
+    pipeline = make_clap_stack("bundled", preset=preset)
     return pipeline[:-1].fit_transform(pairs.X), pairs.y, pipeline[-1]
 
 
