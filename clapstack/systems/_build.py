@@ -211,7 +211,7 @@ def make_system(
     steps: _STEPS
     if record.regressor == "stack":
         steps = _stack_steps(
-            n_components, cv, final_target, random_state, n_jobs, verbose
+            n_components, cv, final_target, random_state, n_jobs, verbose, record.preset
         )
     elif record.regressor == "ensemble":
         ensemble = RankEnsembleRegressor(
@@ -250,7 +250,7 @@ def _stack_steps(
     random_state: int,
     n_jobs: int | None,
     verbose: bool,
-    preset: str = "paper",
+    preset: str,
 ) -> _STEPS:
     agreement = CrossAgreement(n_components=n_components, random_state=random_state)
     stack = ClapStackingRegressor(

@@ -31,7 +31,7 @@ def families_of(pipeline):
     return [name for name, _ in pipeline["features"].transformer_list]
 
 
-def test_every_row_of_the_papers_tables_has_a_name():
+def test_every_row_of_the_papers_tables_has_a_name_and_so_has_what_beats_them():
     assert list_systems() == [
         "laion-unfused",
         "laion-fused",
@@ -48,6 +48,7 @@ def test_every_row_of_the_papers_tables_has_a_name():
         "xacle-2026-baseline",
         "xacle-2027-baseline",
         "rank-2-like",
+        "best-3-clap-stack",
     ]
 
 
@@ -69,7 +70,7 @@ def test_every_record_tells_figures_files_and_choices(name):
         family.published in text and family.files in text for family in record.needs
     )
     assert record.notes
-    assert record.published
+    assert record.published or record.rows == "not in print"
     for figures in record.published.values():
         assert all(0 < value < 1 for value in figures[:3])
         assert f"SRCC {figures.srcc:.4f}" in text
