@@ -123,7 +123,8 @@ def score(
         )
         n_failed = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)
     if n_failed:
-        words = f"clapstack score: {n_failed:,} rows have no score; "
+        rows = "row has" if n_failed == 1 else "rows have"
+        words = f"clapstack score: {n_failed:,} {rows} no score; "
         typer.echo(f"{words}the column error says why", err=True)
         raise typer.Exit(1)
 
