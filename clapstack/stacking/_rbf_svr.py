@@ -161,7 +161,8 @@ class RbfSvr(RegressorMixin, BaseEstimator):
         X : array-like of shape (n_pairs, n_features)
             Features.
         targets : ndarray of shape (n_pairs, n_targets)
-            One target a column.
+            One target a column; all order the pairs as the first does, whose ranks
+            stretch the columns.
         sample_weight : array-like of shape (n_pairs,), default=None
             Weights.
 
