@@ -9,8 +9,8 @@ from clapstack._linalg import (
     block_lanczos,
     leading_right_singular_vectors,
 )
-from clapstack.stacking import _boosting, _product
-from clapstack.stacking._boosting import fit_compressors
+from clapstack.stacking import _compression, _product
+from clapstack.stacking._compression import fit_compressors
 from clapstack.stacking._folds import Fold
 
 
@@ -25,8 +25,8 @@ def table():
 def iterate(monkeypatch):
     """Have small tables iterated for as large ones are."""
     monkeypatch.setattr(_linalg, "_LARGE", 1)
-    monkeypatch.setattr(_boosting, "_LARGE", 1)
-    monkeypatch.setattr(_boosting, "_TOLERANCE", 1e-5)
+    monkeypatch.setattr(_compression, "_LARGE", 1)
+    monkeypatch.setattr(_compression, "_TOLERANCE", 1e-5)
 
 
 def exact(table, n_components):
@@ -90,9 +90,9 @@ def test_compressions_of_all_folds_are_those_of_each(table, iterate, weighted):
     # Scaled to one variance the columns would have a flat spectrum.
     latent = np.random.default_rng(1).normal(size=(150, 9)) * np.geomspace(9, 1, 9)
     X = X + latent @ np.random.default_rng(2).normal(size=(9, 120))
-    together = _boosting._fit_together(X, columns, folds, 4)
+    together = _compression._fit_together(X, columns, folds, 4)
     for one, fold in zip(together, folds, strict=True):
-        other = _boosting._fit_alone(X, columns, fold, 4)
+        other = _compression._fit_alone(X, columns, fold, 4)
         whole = one.compressor.transform(X)
         assert_allclose(whole, other.compressor.transform(X), atol=2e-3)
         assert_allclose(one.train, whole[fold.train], atol=2e-5)
@@ -104,10 +104,10 @@ def test_large_tables_are_read_anew_with_the_same_result(table, monkeypatch):
     for train, test in KFold(3, shuffle=True, random_state=0).split(X):
         targets = np.zeros((len(train), 1))
         folds.append(Fold(train, None, targets, test, None, None))
-    held = _boosting._fit_together(X, np.arange(120), folds, 3)
+    held = _compression._fit_together(X, np.arange(120), folds, 3)
     monkeypatch.setattr(_product, "_HELD_BYTES", 0)
     monkeypatch.setattr(_product, "_PRODUCT_ROWS", 31)
-    anew = _boosting._fit_together(X, np.arange(120), folds, 3)
+    anew = _compression._fit_together(X, np.arange(120), folds, 3)
     for one, other in zip(held, anew, strict=True):
         found, expected = (c.compressor.transform(X) for c in (one, other))
         assert_allclose(found, expected, atol=2e-3)
@@ -118,7 +118,7 @@ def test_small_tables_are_compressed_fold_by_fold(table):
     targets = np.zeros((100, 1))
     fold = Fold(np.arange(100), None, targets, np.arange(100, 150), None, None)
     (found,) = fit_compressors(table, np.arange(120), [fold], 3)
-    expected = _boosting._fit_alone(table, np.arange(120), fold, 3)
+    expected = _compression._fit_alone(table, np.arange(120), fold, 3)
     assert_array_equal(found.compressor.projection, expected.compressor.projection)
 
 
@@ -130,9 +130,9 @@ def test_default_tolerance_keeps_what_the_exact_vectors_hold():
         Fold(train, None, np.zeros((len(train), 1)), test, None, None)
         for train, test in KFold(3).split(X)
     ]
-    together = _boosting._fit_together(X, np.arange(400), folds, 12)
+    together = _compression._fit_together(X, np.arange(400), folds, 12)
     for one, fold in zip(together, folds, strict=True):
-        other = _boosting._fit_alone(X, np.arange(400), fold, 12)
+        other = _compression._fit_alone(X, np.arange(400), fold, 12)
         held, best = (
             np.sum(c.compressor.transform(X[fold.train]) ** 2) for c in (one, other)
         )

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from clapstack._linalg import matmul
 from clapstack._optional import progress
 from clapstack._tables import as_slice, read_table, row_slices
-from clapstack.stacking._boosting import fit_compressors
+from clapstack.stacking._compression import fit_compressors
 from clapstack.stacking._family import fit_family_ridges
 from clapstack.stacking._models import BOOSTING
 from clapstack.stacking._ridge import StandardizedRidge

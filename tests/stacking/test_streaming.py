@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from clapstack import ClapStackingRegressor, CrossAgreement
 from clapstack._tables import read_table
 from clapstack.features import pair_feature_names, pair_features
-from clapstack.stacking import StandardizedRidge, _boosting, _family
+from clapstack.stacking import StandardizedRidge, _compression, _family
 from clapstack.stacking._trees import BoostedTrees
 from clapstack.streaming import StreamedFeatures
 
@@ -60,7 +60,7 @@ def table():
 def fold_sharing(monkeypatch):
     """Have small tables take the way of large ones."""
     monkeypatch.setattr(_family, "_LEAST_SHARED", 1)
-    monkeypatch.setattr(_boosting, "_LARGE", 1)
+    monkeypatch.setattr(_compression, "_LARGE", 1)
 
 
 def test_rows_are_the_pair_features(table):
