@@ -138,7 +138,8 @@ def _quantiles(column, weight):
     # Averaged inverted distribution function: where a step is met, the two values it
     # joins are averaged.
     reached = np.cumsum(weight[order])
-    wanted = reached[-1] * np.arange(1, _N_BINS) / _N_BINS
+    # Rounded as scikit-learn rounds: whether a step is met hangs on it.
+    wanted = np.linspace(0, 100, _N_BINS + 1)[1:-1] / 100 * reached[-1]
     low = np.searchsorted(reached, wanted)
     high = np.searchsorted(reached, wanted, side="right")
     return np.unique((values[low] + values[np.minimum(high, len(values) - 1)]) / 2)
