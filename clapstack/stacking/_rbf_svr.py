@@ -31,8 +31,7 @@ class RbfSvr(RegressorMixin, BaseEstimator):
     Columns are standardised and stretched by how much they say about `y`, and many are
     compressed to the subspace that holds most of their variance, which hardly changes
     distances and makes rows small enough to keep. As a first-level model it bends where
-    a ridge cannot. Read more in the
-    :ref:`User Guide <best>`.
+    a ridge cannot. Read more in the :ref:`User Guide <best>`.
 
     Parameters
     ----------
@@ -210,7 +209,8 @@ class RbfSvr(RegressorMixin, BaseEstimator):
         used = weight is not None
         rows = np.flatnonzero(weight) if used else None
         table = StandardizedTable(X, rows=rows, weight=weight[rows] if used else None)
-        self._stretch(table, rank if rows is None else rank[rows])
+        if self.relevance > 0:
+            self._stretch(table, rank if rows is None else rank[rows])
         self.mean_, self.scale_ = table.mean, table.scale
         self._width = self.gamma / max(1, table.varying.sum())
         self.projection_ = None
@@ -224,7 +224,7 @@ class RbfSvr(RegressorMixin, BaseEstimator):
         rank = rank - np.average(rank, weights=table.weight)
         cross = table.transposed_times((np.sqrt(table.weight) * rank)[:, np.newaxis])
         found = np.abs(cross[:, 0])
-        if self.relevance == 0 or not found.any():
+        if not found.any():
             return
         stretch = np.maximum(found / found.max(), _LEAST_STRETCH) ** self.relevance
         stretch /= np.sqrt(np.mean(stretch[table.varying] ** 2))
