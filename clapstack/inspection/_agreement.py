@@ -145,7 +145,8 @@ class FamilyAgreementDisplay(Display):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches, where the display makes the figure."""
-        return COLUMN, 1.0 + 0.36 * len(self.agreement)
+        cells = 0.36 * len(self.agreement)  # a number each, of two digits
+        return max(COLUMN, 1.6 + cells), 1.0 + cells
 
     def describe(self) -> str:
         """Return what the picture shows, in a sentence or two.

@@ -180,8 +180,8 @@ class FamilyScoresDisplay(Display):
         )
         if seen & set(_MARKS):
             ax.legend(
-                loc="lower left",
-                bbox_to_anchor=(0, 1),
+                loc="lower right",
+                bbox_to_anchor=(1, 1),
                 ncols=2,
                 borderaxespad=0.2,
                 handletextpad=0.1,

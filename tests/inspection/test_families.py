@@ -1,5 +1,7 @@
 """Pictures of families: how good, how alike, and their part in a score."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +25,23 @@ def row():
 
 def labels(axis):
     return [label.get_text() for label in axis.get_ticklabels()]
+
+
+@pytest.fixture
+def many(features):
+    """Return a stack of ten models with long names."""
+    X, y = features
+    names = {"laion": "laion_unfused", "msclap": "laion_larger_general"}
+    X = X.rename(columns=lambda c: c.replace(f := c.split("__")[0], names[f]))
+    models = ["ridge", *(Ridge(alpha) for alpha in (1, 3, 9, 27))]
+    return ClapStackingRegressor(boosting=False, base_estimators=models).fit(X, y)
+
+
+def drawn(display):
+    """Return the figure of a display and the boxes of what is written in its axes."""
+    figure = display.ax_.figure
+    figure.canvas.draw()
+    return figure, [text.get_window_extent() for text in display.ax_.texts]
 
 
 def test_families_have_the_srcc_of_their_held_out_predictions(model, features):
@@ -76,6 +95,20 @@ def test_scores_of_other_pairs_are_refused(model, features):
 def test_table_without_a_column_is_refused():
     with pytest.raises(ValueError, match=r"missing \['low', 'high'\]"):
         FamilyScoresDisplay(scores=pd.DataFrame(columns=["model", "target", "srcc"]))
+
+
+def test_legend_beside_long_names_is_in_the_picture(many):
+    display = FamilyScoresDisplay.from_estimator(many, n_resamples=5)
+    figure, _ = drawn(display)
+    legend = display.ax_.get_legend().get_window_extent()
+    assert figure.bbox.x0 <= legend.x0
+    assert legend.x1 <= figure.bbox.x1
+
+
+def test_numbers_of_many_models_do_not_touch(many):
+    _, boxes = drawn(FamilyAgreementDisplay.from_estimator(many))
+    assert len(boxes) == 45
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 
 def test_agreement_is_the_srcc_between_held_out_predictions(model):
