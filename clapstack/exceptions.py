@@ -9,10 +9,12 @@ __all__ = [
     "AudioError",
     "BadPair",
     "BadPairsError",
+    "BadRowsError",
     "CheckpointError",
     "CollapsedTowerWarning",
     "FingerprintMismatchError",
     "ModelFileError",
+    "TableError",
     "UntrustedTypesError",
 ]
 
@@ -35,6 +37,14 @@ class FingerprintMismatchError(ValueError):
 
 class ModelFileError(ValueError):
     """A model file is damaged, altered, too new, or does not predict as it did."""
+
+
+class TableError(ValueError):
+    """A table cannot be read; the message names the file, the line and the remedy."""
+
+
+class BadRowsError(TableError):
+    """A table was read, and some of its rows cannot be used; they are named."""
 
 
 class UntrustedTypesError(ModelFileError):

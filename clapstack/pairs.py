@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +12,18 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
-from clapstack._frames import is_polars, to_pandas
-from clapstack.exceptions import BadPair
+from clapstack._frames import columns_of, is_frame, to_pandas
+from clapstack.audio import audio_key
+from clapstack.exceptions import AudioError, BadPair
 
-__all__ = ["PAIR_COLUMNS", "bad_texts", "check_pairs"]
+__all__ = [
+    "PAIR_COLUMNS",
+    "bad_texts",
+    "check_pairs",
+    "clip_identity",
+    "group_identity",
+    "text_identity",
+]
 
 PAIR_COLUMNS = ("audio", "text")
 
@@ -27,9 +37,9 @@ def check_pairs(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         Who asks; its name stands in messages, and its ``feature_names_in_`` and
         ``n_features_in_`` are set or checked.
     X : DataFrame or array-like of shape (n_pairs, 2)
-        A frame (pandas or polars) with columns ``audio`` and ``text``, in any order;
-        other columns are ignored. Or an object array or a sequence of ``(audio,
-        text)`` rows.
+        A frame (pandas or polars), an Arrow table or a Dataset of Hugging Face with
+        columns ``audio`` and ``text``, in any order; other columns are ignored. Or an
+        object array or a sequence of ``(audio, text)`` rows.
     reset : bool
         True in ``fit``, False in ``transform`` and ``predict``.
 
@@ -46,7 +56,7 @@ def check_pairs(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         If a column is missing or stands twice, the shape is wrong or there is no row.
     """
     who = type(estimator).__name__
-    if isinstance(X, pd.DataFrame) or is_polars(X):
+    if is_frame(X):
         pairs = _from_frame(X, who)
     elif isinstance(X, np.ndarray):
         pairs = _from_array(X, who)
@@ -54,9 +64,11 @@ def check_pairs(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         pairs = _from_rows(X, who)
     else:
         msg = (
-            f"X passed to {who} must be a DataFrame (pandas or polars) with columns "
-            f"'audio' and 'text' or rows of (audio, text); got {type(X).__name__}. "
-            "Wrap it with pandas.DataFrame(X)."
+            f"X passed to {who} must be a table (a DataFrame of pandas or polars, an "
+            "Arrow table, a Dataset) with columns 'audio' and 'text', or rows of "
+            f"(audio, text); got {type(X).__name__}. Wrap it with pandas.DataFrame(X); "
+            "of a DatasetDict take one split, of a lazy or iterable table collect the "
+            "rows."
         )
         raise TypeError(msg)
     if len(pairs) == 0:
@@ -88,6 +100,81 @@ def bad_texts(pairs: pd.DataFrame) -> list[BadPair]:
     return rows
 
 
+def text_identity(text: str) -> str:
+    """Return what two spellings of one text share.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    identity : str
+        The text in the Unicode form NFC, white space folded: blanks at the ends or
+        doubled inside make no other prompt for a listener. Case does.
+
+    Examples
+    --------
+    >>> from clapstack.pairs import text_identity
+    >>> text_identity("a  dog barks ") == text_identity("a dog barks")
+    True
+    """
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def clip_identity(audio: Any) -> str:
+    """Return what two references to one clip share.
+
+    Parameters
+    ----------
+    audio : path-like, tuple or mapping
+        A clip.
+
+    Returns
+    -------
+    identity : str
+        The key of its content, as in the embedding store, so that a copy, a link and
+        ``./a.wav`` for ``a.wav`` are one clip. For a file that cannot be read: its
+        path, with links and ``..`` resolved.
+
+    Raises
+    ------
+    AudioError
+        If it is no path and no clip.
+    """
+    try:
+        return audio_key(audio)
+    except AudioError:
+        if isinstance(audio, (str, os.PathLike)) and os.fspath(audio):
+            return os.path.realpath(audio)
+        raise
+
+
+def group_identity(cell: Any) -> str | None:
+    """Return what two cells that name one group, or one key, share.
+
+    Parameters
+    ----------
+    cell : object
+        A cell of a table.
+
+    Returns
+    -------
+    identity : str or None
+        For a text, its `text_identity`; for a number, its digits, so that ``1``,
+        ``1.0`` and ``"1"`` are one; None for a cell that names nothing: an empty or
+        blank text, None, NaN, and whatever is neither text nor number.
+    """
+    if isinstance(cell, str):
+        return text_identity(cell) or None
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    if isinstance(cell, (int, float)) and cell == cell:  # not NaN
+        return str(cell)
+    return None
+
+
 def _text_fault(text: Any) -> str:
     """Say what is wrong with a text; the empty string if nothing is."""
     if not isinstance(text, str):
@@ -98,27 +185,30 @@ def _text_fault(text: Any) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        return f"the text is not valid Unicode ({error.reason}). Decode it again."
+        return (
+            f"the text is not valid Unicode ({error.reason}): it was not read as what "
+            "it was written in. Decode it again, or save its table as UTF-8."
+        )
     return ""
 
 
 def _from_frame(X: Any, who: str) -> pd.DataFrame:
-    missing = [name for name in PAIR_COLUMNS if name not in X.columns]
+    columns = columns_of(X)
+    missing = [name for name in PAIR_COLUMNS if name not in columns]
     if missing:
         msg = (
             f"X passed to {who} must have columns 'audio' and 'text'; missing "
-            f"{missing}, got {reprlib.repr(list(X.columns))}. Rename yours with "
-            "X.rename(...)."
+            f"{missing}, got {reprlib.repr(columns)}. Rename yours with X.rename(...)."
         )
         raise ValueError(msg)
-    pairs = to_pandas(X, PAIR_COLUMNS)
-    if pairs.shape[1] != 2:
+    named = [name for name in columns if name in PAIR_COLUMNS]
+    if len(named) != 2:
         msg = (
-            f"X passed to {who} has more than one column of the same name: "
-            f"{list(pairs.columns)}. Drop all but one of each."
+            f"X passed to {who} has more than one column of the same name: {named}. "
+            "Drop all but one of each."
         )
         raise ValueError(msg)
-    return pairs
+    return to_pandas(X, PAIR_COLUMNS)
 
 
 def _from_array(X: np.ndarray, who: str) -> pd.DataFrame:

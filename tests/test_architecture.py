@@ -27,7 +27,8 @@ FOUNDATIONS = {
     "exceptions",
 }
 MAY_IMPORT = {
-    "pairs": set(),
+    "tables": set(),
+    "pairs": {"audio"},
     "audio": set(),
     "families": set(),
     "metrics": set(),
@@ -49,7 +50,7 @@ MAY_IMPORT = {
     },
     "ranking": {"families", "_linalg", "calibration", "stacking"},
     "tuning": {"families", "stacking"},
-    "datasets": {"audio", "metrics"},
+    "datasets": {"audio", "metrics", "pairs", "tables"},
     "systems": {"families", "features", "agreement", "stacking"},
     "distributed": {"families", "pairs", "store", "streaming"},
     "inspection": {"audio", "datasets", "metrics"},
@@ -57,11 +58,11 @@ MAY_IMPORT = {
     "sharing": set(),
     "_demo": {"datasets", "metrics", "sharing", "stacking", "systems"},
     "_cache_command": {"store"},
-    "_challenge": {"audio", "datasets", "metrics", "systems"},
+    "_challenge": {"audio", "datasets", "metrics", "systems", "tables"},
     "_xacle_command": {"_challenge", "datasets", "metrics", "sharing", "systems"},
-    "_tabular": {"metrics", "sharing", "systems"},
+    "_tabular": {"metrics", "pairs", "sharing", "systems", "tables"},
     "_report": {"_tabular", "audio", "inspection", "metrics", "sharing"},
-    "_commands": {"_report", "_tabular", "sharing", "systems"},
+    "_commands": {"_report", "_tabular", "sharing", "systems", "tables"},
     "cli": {
         "_cache_command",
         "_commands",

@@ -111,7 +111,7 @@ def evaluate(
 
 
 def _is_table(path: Path) -> bool:
-    from clapstack._tabular import format_of
+    from clapstack.tables import format_of
 
     try:
         format_of(path)

@@ -194,11 +194,11 @@ def _result_format(out: Path | None, fmt: str | None, json: bool) -> str:
             )
             raise typer.BadParameter(msg)
         return options.checked_format(fmt, "--format", "csv", "jsonl") or "csv"
-    from clapstack._tabular import format_of
+    from clapstack._tabular import result_format
 
     given = options.checked_format(fmt, "--format", "csv", "jsonl", "parquet")
     try:
-        return given or format_of(out)
+        return given or result_format(out)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--out") from error
 

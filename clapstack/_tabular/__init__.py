@@ -16,7 +16,7 @@ from clapstack._tabular._models import (
     was_fitted_on,
 )
 from clapstack._tabular._rated import join_by_key, read_by_key, read_rated, remarks
-from clapstack._tabular._read import PairTable, format_of
+from clapstack._tabular._read import PairTable, result_format
 from clapstack._tabular._score import part_file, score_to_file, score_to_stream
 from clapstack._tabular._scorers import CosineScorer, ModelScorer
 from clapstack._tabular._write import ERRORS
@@ -29,7 +29,7 @@ __all__ = [
     "PairTable",
     "extract",
     "fit_and_judge",
-    "format_of",
+    "result_format",
     "join_by_key",
     "judge",
     "judge_model",

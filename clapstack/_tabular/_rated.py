@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from clapstack._tabular._read import PairTable
+from clapstack._tabular._read import PairTable, Row
 from clapstack._tabular._usable import pairs_of
+from clapstack.exceptions import BadRowsError
+from clapstack.pairs import clip_identity, group_identity, text_identity
+from clapstack.tables import to_number
 
 __all__ = ["Rated", "join_by_key", "read_by_key", "read_rated", "remarks"]
 
@@ -42,6 +46,9 @@ class Rated(NamedTuple):
 def read_rated(table: PairTable, groups: str | None = None) -> Rated:
     """Read pairs and their ratings; a pair that comes several times is one pair.
 
+    Two rows are one pair if their clips have one content, or one place where that
+    cannot be read, and their texts differ in white space or Unicode form at most.
+
     Parameters
     ----------
     table : PairTable
@@ -55,38 +62,43 @@ def read_rated(table: PairTable, groups: str | None = None) -> Rated:
 
     Raises
     ------
-    ValueError
-        If there is no row, a rating is no finite number (rows are named), or a pair
+    TableError
+        If the table cannot be read.
+    BadRowsError
+        If a rating is no finite number, a row has no group (rows are named), or a pair
         stands in two groups.
     """
-    ratings: dict[tuple[Any, Any], list[float]] = {}
-    of_pair: dict[tuple[Any, Any], Any] = {}
-    firsts, wrong = [], []
+    ratings: dict[tuple[str, str], list[float]] = {}
+    of_pair: dict[tuple[str, str], str | None] = {}
+    firsts, wrong, alone = [], [], []
     n_ratings = 0
     for row in table.rows():
         n_ratings += 1
-        rating = number(row.cells["score"])
+        rating = to_number(row.cells["score"])
         if math.isnan(rating):
-            wrong.append(f"row {row.number} ({row.cells['score']!r})")
+            wrong.append((row, repr(row.cells["score"])))
             continue
-        pair = (str(row.path), str(row.text))
+        pair = clip, text = _clip(row), _text(row)
         if pair not in ratings:
             firsts.append(row)
         ratings.setdefault(pair, []).append(rating)
-        usual = {"audio": row.path, "text": row.text}
-        group = {**usual, **row.cells}.get(groups) if groups else None
-        if of_pair.setdefault(pair, group) != group:
+        if groups is None:
+            continue
+        usual = {"audio": clip, "text": text}
+        group = usual.get(groups) or group_identity(row.cells.get(groups))
+        if group is None:
+            alone.append((row, repr(row.cells.get(groups))))
+        elif of_pair.setdefault(pair, group) != group:
             msg = (
-                f"{table.name}, row {row.number}: the pair stands in the groups "
+                f"{table.name}, {_place(row)}: the pair stands in the groups "
                 f"{of_pair[pair]!r} and {group!r}. Give all its rows one group."
             )
-            raise ValueError(msg)
-    _refuse(wrong, f"{table.name}: the rating is no finite number in")
-    if not firsts:
-        msg = f"{table.name} has no rows; pairs with ratings are needed."
-        raise ValueError(msg)
+            raise BadRowsError(msg)
+    _refuse_rows(wrong, f"{table.name}: the rating is no finite number in")
+    words = f"{table.name}: there is no group in the column {groups!r} in"
+    _refuse_rows(alone, words)
     y = np.array([np.mean(each) for each in ratings.values()])
-    named = np.array([str(g) for g in of_pair.values()]) if groups else None
+    named = np.array(list(of_pair.values())) if groups else None
     return Rated(pairs_of(firsts), y, named, n_ratings)
 
 
@@ -109,8 +121,13 @@ def remarks(rated: Rated) -> list[str]:
         words.append(
             f"{rated.n_ratings:,} ratings of {n_pairs:,} pairs; each pair has the mean"
         )
-    for column in ("text", "audio") if rated.groups is None else ():
-        n_shared = int(rated.pairs[column].duplicated(keep=False).sum())
+    identities: dict[str, Callable[[Any], str]] = {
+        "text": text_identity,
+        "audio": clip_identity,
+    }
+    for column, identity in identities.items() if rated.groups is None else ():
+        cells = [cell for cell in rated.pairs[column] if isinstance(cell, str) and cell]
+        n_shared = int(pd.Series(map(identity, cells)).duplicated(keep=False).sum())
         if n_shared:
             words.append(
                 f"{n_shared:,} of {n_pairs:,} pairs share their {column} with another; "
@@ -119,7 +136,12 @@ def remarks(rated: Rated) -> list[str]:
     return words
 
 
-def read_by_key(table: PairTable, role: str, keys: Sequence[str]) -> pd.Series:
+def read_by_key(
+    table: PairTable,
+    role: str,
+    keys: Sequence[str],
+    resolved: Callable[[Any], Any] = str,
+) -> pd.Series:
     """Read numbers by key.
 
     Parameters
@@ -129,7 +151,10 @@ def read_by_key(table: PairTable, role: str, keys: Sequence[str]) -> pd.Series:
     role : {"score", "prediction"}
         Which numbers. Ratings of the same key are averaged; predictions must be one.
     keys : sequence of str
-        Columns that make a key, or roles. None of them means audio and text.
+        Columns that make a key, or the roles ``audio`` and ``text``.
+    resolved : callable, default=str
+        Makes a path of a clip. Two tables that are to be joined need the same, so that
+        ``a.wav``, ``./a.wav`` and ``/folder/a.wav`` are one clip in both.
 
     Returns
     -------
@@ -138,25 +163,43 @@ def read_by_key(table: PairTable, role: str, keys: Sequence[str]) -> pd.Series:
 
     Raises
     ------
-    ValueError
-        If a number is none, or there are two predictions for one key; rows are named.
+    TableError
+        If the table cannot be read.
+    BadRowsError
+        If a number is none, a key is empty or there are two predictions for one key;
+        rows are named.
     """
-    found: dict[Hashable, list[float]] = {}
-    wrong, twice = [], []
+    found: dict[tuple[str, ...], list[float]] = {}
+    wrong, twice, nameless = [], [], []
     for row in table.rows():
         cells = {"audio": row.audio, "text": row.text, **row.cells}
-        key = tuple(str(cells[name]) for name in keys)
+        parts = [_key(name, cells[name], resolved) for name in keys]
         cell = cells[role]
-        value = number(cell)
+        value = to_number(cell)
         if math.isnan(value) and not (role == "prediction" and cell in ("", None)):
-            wrong.append(f"row {row.number} ({cell!r})")
+            wrong.append((row, repr(cell)))
+        key = tuple(part for part in parts if part is not None)
+        if len(key) < len(keys):
+            nameless.append((row, ", ".join(repr(cells[name]) for name in keys)))
+            continue
         if role == "prediction" and key in found:
-            twice.append(f"row {row.number} ({', '.join(key)})")
+            twice.append((row, ", ".join(key)))
         found.setdefault(key, []).append(value)
-    _refuse(wrong, f"{table.name}: the {role} is no finite number in")
-    _refuse(twice, f"{table.name}: a prediction for the same key stands before")
+    _refuse_rows(wrong, f"{table.name}: the {role} is no finite number in")
+    _refuse_rows(nameless, f"{table.name}: a cell of the key is empty in")
+    _refuse_rows(twice, f"{table.name}: a prediction for the same key stands before")
     index = pd.Index(list(found), tupleize_cols=False)
     return pd.Series([float(np.mean(each)) for each in found.values()], index=index)
+
+
+def _key(name: str, cell: Any, resolved: Callable[[Any], Any]) -> str | None:
+    """Return a part of a key; None if the cell names nothing."""
+    identity = group_identity(cell)
+    if identity is None or not isinstance(cell, str):
+        return identity
+    if name == "audio":
+        return os.path.realpath(resolved(cell))
+    return identity if name == "text" else cell
 
 
 def join_by_key(truth: pd.Series, scores: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -174,32 +217,47 @@ def join_by_key(truth: pd.Series, scores: pd.Series) -> tuple[np.ndarray, np.nda
 
     Raises
     ------
-    ValueError
+    BadRowsError
         With keys that only one of the two has.
     """
-    have = set(scores.index)
-    lacking = [", ".join(key) for key in truth.index if key not in have]
-    _refuse(lacking, "there is no prediction for")
-    rated = set(truth.index)
-    unknown = [", ".join(key) for key in scores.index if key not in rated]
-    _refuse(unknown, "there is no rating for")
+    for words, some, others in (
+        ("there is no prediction for", truth, scores),
+        ("there is no rating for", scores, truth),
+    ):
+        have = set(others.index)
+        _refuse([", ".join(key) for key in some.index if key not in have], words)
     order = {key: place for place, key in enumerate(scores.index)}
     places = [order[key] for key in truth.index]
     return truth.to_numpy(), scores.to_numpy()[places]
 
 
-def number(cell: Any) -> float:
-    """Return the finite number that a cell stands for, or NaN."""
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        return math.nan
-    return value if math.isfinite(value) else math.nan
+def _clip(row: Row) -> str:
+    """Return the identity of a clip; one that is none is like no other."""
+    is_path = isinstance(row.path, str) and row.path.strip()
+    return clip_identity(row.path) if is_path else f"row {row.number}"
 
 
-def _refuse(what: Sequence[str], words: str) -> None:
+def _text(row: Row) -> str:
+    """Return the identity of a text; one that cannot be used is like no other."""
+    is_text = isinstance(row.text, str) and row.text.strip()
+    return text_identity(row.text) if is_text else f"row\n{row.number}"
+
+
+def _place(row: Row) -> str:
+    return f"row {row.number}" + (f", line {row.line}" if row.line else "")
+
+
+def _refuse_rows(rows: Sequence[tuple[Row, str]], words: str) -> None:
+    _refuse([f"row {row.number} ({shown})" for row, shown in rows], words, rows)
+
+
+def _refuse(
+    what: Sequence[str], words: str, rows: Sequence[tuple[Row, str]] = ()
+) -> None:
     if what:
         shown = ", ".join(what[:_SHOWN])
         more = f" and {len(what) - _SHOWN} more" if len(what) > _SHOWN else ""
-        msg = f"{words} {shown}{more}. Correct the table."
-        raise ValueError(msg)
+        lines = ", ".join(str(row.line) for row, _ in rows[:_SHOWN] if row.line)
+        where = f" in line {lines}" if lines else ""
+        msg = f"{words} {shown}{more}. Correct the table{where}."
+        raise BadRowsError(msg)

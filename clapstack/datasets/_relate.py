@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
 from sklearn.utils import Bunch
 
-from clapstack.datasets._tables import refuse_rows, refuse_texts_and_scores, shorten
+from clapstack.datasets._tables import (
+    clip_file,
+    clip_name_identity,
+    refuse_nameless_listeners,
+    refuse_texts_and_scores,
+    shorten,
+)
+from clapstack.pairs import text_identity
+from clapstack.tables import read_frame, refuse_rows
 
 __all__ = ["load_relate"]
 
 _KEY = "wavname"
 _ANCHOR = "anchor label"
 _COLUMNS = (_KEY, "text", "score", "listener_id", _ANCHOR)
+_IDENTITY = ("clip identity", "text identity")
 # Only the table of relevance has RELATE's own split; the others name AudioCaps'.
 _SPLITS = {
     "REL": ("in RELATE dataset", ("train", "validation", "test")),
@@ -60,14 +70,19 @@ def load_relate(
             ``wavname``; a clip may be rated with more than one text.
         anchor : ndarray of shape (n_pairs,), bool
             Whether the pair is an anchor.
+        system : ndarray of shape (n_pairs,), object
+            What made the clip: ``audiocaps`` (recorded), ``tango``, ``audioldm2`` and
+            so on. The folder of the clip names it; the column ``audio type`` does not,
+            since it counts ``audioldm2`` as ``audioldm`` and ``tango2`` as ``tango``.
 
     Raises
     ------
     FileNotFoundError
         If the table or any clip is missing; clips are named.
     ValueError
-        If columns are missing, a text is empty, a score is outside 0-10, a listener
-        rated a pair twice, or the split has no pairs; rows are named.
+        If the table cannot be read, columns are missing, a text or a listener is
+        empty, a clip is in no folder, a score is outside 0-10, a listener rated a pair
+        twice, or the split has no pairs; lines are named.
 
     Notes
     -----
@@ -110,10 +125,14 @@ def load_relate(
     if ratings.empty:
         msg = f"{str(table_file)!r} has no rows whose {column!r} is {split!r}."
         raise ValueError(msg)
-    by_pair = ratings.groupby([_KEY, "text"], sort=False)
-    pairs = by_pair.agg(y=("score", "mean"), anchor=(_ANCHOR, "first")).reset_index()
+    by_pair = ratings.groupby(list(_IDENTITY), sort=False)
+    pairs = by_pair.agg(
+        **{_KEY: (_KEY, "first"), "text": ("text", "first")},
+        y=("score", "mean"),
+        anchor=(_ANCHOR, "first"),
+    ).reset_index()
     names = pairs[_KEY].to_list()
-    paths = [Path(audio_root) / name.lstrip("/") for name in names]
+    paths = [clip_file(Path(audio_root), name.lstrip("/")) for name in names]
     missing = [
         name for name, path in zip(names, paths, strict=True) if not path.is_file()
     ]
@@ -131,26 +150,33 @@ def load_relate(
         ratings=per_rating,
         ids=pairs[_KEY].to_numpy(dtype=object),
         anchor=pairs["anchor"].to_numpy(dtype=bool),
+        system=pairs[_IDENTITY[0]].map(_system).to_numpy(dtype=object),
     )
 
 
 def _read(path: Path, column: str) -> pd.DataFrame:
     """Read a table of ratings, checked row by row."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    needed = [*_COLUMNS, column]
-    missing = [name for name in needed if name not in table]
-    if missing:
-        msg = (
-            f"{str(path)!r} must have the columns {needed}; missing {missing}, it has "
-            f"{list(table.columns)}. Take the table of the RELATE repository as it is."
-        )
-        raise ValueError(msg)
+    table = read_frame(path, {name: (name,) for name in (*_COLUMNS, column)})
     source = str(path)
     table = refuse_texts_and_scores(table, _KEY, "score", source)
+    refuse_nameless_listeners(table, _KEY, source)
     wrong = ~table[_ANCHOR].isin(["True", "False"])
     what = "the anchor label is neither True nor False|Correct it."
     refuse_rows(wrong, table, _KEY, source, what)
-    twice = table.duplicated([_KEY, "text", "listener_id"])
+    for name, of, identity in zip(
+        _IDENTITY, (_KEY, "text"), (clip_name_identity, text_identity), strict=True
+    ):
+        table[name] = table[of].map(identity)
+    homeless = table[_IDENTITY[0]].map(_system) == ""
+    what = "the clip is in no folder, which names what made it|Correct the name."
+    refuse_rows(homeless, table, _KEY, source, what)
+    twice = table.duplicated([*_IDENTITY, "listener_id"])
     what = "a listener rated the pair before|Keep one rating per listener and pair."
     refuse_rows(twice, table, _KEY, source, what)
     return table.assign(**{_ANCHOR: table[_ANCHOR] == "True"})
+
+
+def _system(clip: str) -> str:
+    """Return the first folder of a clip's name, the empty string if it has none."""
+    folder, _, rest = clip.replace(os.sep, "/").lstrip("/").partition("/")
+    return folder if rest else ""

@@ -10,6 +10,7 @@ from sklearn.utils import Bunch
 
 from clapstack.audio import audio_key
 from clapstack.datasets._tables import take_pairs
+from clapstack.pairs import text_identity
 
 __all__ = ["find_overlaps", "probe_split"]
 
@@ -37,7 +38,8 @@ def find_overlaps(
     Notes
     -----
     Clips are compared by content, never by name: folders may number their clips from
-    zero, and a copy may have another name.
+    zero, and a copy may have another name. Texts that differ in white space or Unicode
+    form alone are the same.
 
     Examples
     --------
@@ -65,7 +67,7 @@ def find_overlaps(
                     "text": text,
                     "other_split": other_split,
                     "other_id": other_name,
-                    "same_text": text == other_text,
+                    "same_text": text_identity(text) == text_identity(other_text),
                 }
                 for other_split, other_name, other_text in seen.get(key, [])
             ]

@@ -1,58 +1,45 @@
-"""Reading tables of pairs and ratings, row by row and never in silence."""
+"""Checks of tables of pairs and ratings, and parts of loaded data."""
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from clapstack.tables import refuse_rows, to_number
+
 _SHOWN = 10
-
-
-def refuse_rows(
-    bad: pd.Series[bool], table: pd.DataFrame, key: str, source: str, what: str
-) -> None:
-    """Raise a ValueError that names the bad rows of a table.
-
-    Parameters
-    ----------
-    bad : Series of bool
-        Which rows; in the order of `table`.
-    table : DataFrame
-        The table, one row per line of its file.
-    key : str
-        Column that names a row.
-    source : str
-        Path of the file.
-    what : str
-        What is wrong, and after ``|`` what to do about it.
-    """
-    lines = bad.to_numpy(dtype=bool).nonzero()[0]
-    if lines.size:
-        rows = [
-            f"line {line + 2} ({name})"
-            for line, name in zip(lines, table[key].iloc[lines], strict=True)
-        ]
-        fault, _, remedy = what.partition("|")
-        msg = f"{source!r}: {fault} in {shorten(rows)}. {remedy}"
-        raise ValueError(msg)
 
 
 def refuse_texts_and_scores(
     table: pd.DataFrame, key: str, score: str, source: str
 ) -> pd.DataFrame:
-    """Return the table with numeric scores; refuse empty texts and wrong scores."""
-    blank = table["text"].str.strip() == ""
-    refuse_rows(blank, table, key, source, "the text is empty|Fill it in.")
+    """Return the table with numeric scores; refuse unusable texts and wrong scores."""
+    for column, what in ((key, "name of the clip"), ("text", "text")):
+        blank = [not cell or not cell.strip() for cell in table[column]]
+        refuse_rows(blank, table, key, source, f"the {what} is empty|Fill it in.")
+    broken = [not _is_unicode(text) for text in table["text"]]
+    what = "the text is not UTF-8|Save the table as UTF-8."
+    refuse_rows(broken, table, key, source, what)
     if score not in table:
         return table
-    numbers = pd.to_numeric(table[score], errors="coerce")
-    what = "the score is not a number from 0 to 10|Correct it."
+    numbers = table[score].map(to_number).astype(float)
+    what = "the score is not a number from 0 to 10|Write it like 7.5."
     refuse_rows(~numbers.between(0, 10), table, key, source, what)
     return table.assign(**{score: numbers})
+
+
+def refuse_nameless_listeners(table: pd.DataFrame, key: str, source: str) -> None:
+    """Refuse ratings without a listener: together they would pass for one person."""
+    nameless = table["listener_id"].str.strip() == ""
+    what = "the listener_id is empty|Fill it in, or leave out the column."
+    refuse_rows(nameless, table, key, source, what)
 
 
 def shorten(names: Sequence[str]) -> str:
@@ -60,6 +47,29 @@ def shorten(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_SHOWN])
     more = len(names) - _SHOWN
     return shown if more <= 0 else f"{shown} and {more} more"
+
+
+def clip_name_identity(name: str) -> str:
+    """Return what two spellings of a name in a table share, such as ``./a.wav``."""
+    return os.path.normpath(unicodedata.normalize("NFC", name))
+
+
+def clip_file(folder: Path, name: str) -> Path:
+    """Return the file of a clip, whichever Unicode form its name has on the disk.
+
+    Archives made on a Mac may spell accents otherwise (NFD) than the table (NFC).
+    """
+    spellings = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
+    paths = [folder / spelling for spelling in spellings]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def take_pairs(data: Bunch, rows: NDArray[np.intp]) -> Bunch:

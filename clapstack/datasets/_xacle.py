@@ -7,7 +7,15 @@ from pathlib import Path
 import pandas as pd
 from sklearn.utils import Bunch
 
-from clapstack.datasets._tables import refuse_rows, refuse_texts_and_scores, shorten
+from clapstack.datasets._tables import (
+    clip_file,
+    clip_name_identity,
+    refuse_nameless_listeners,
+    refuse_texts_and_scores,
+    shorten,
+)
+from clapstack.pairs import text_identity
+from clapstack.tables import read_frame, refuse_rows
 
 __all__ = ["list_xacle_splits", "load_xacle", "load_xacle_ranking"]
 
@@ -60,9 +68,9 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     FileNotFoundError
         If the folder, its tables or any WAV file is missing; rows are named.
     ValueError
-        If columns are unknown, a WAV file is listed twice, a text is missing or is
-        another one among the ratings, or a score is missing or outside 0-10; rows are
-        named.
+        If a table cannot be read, columns are unknown, a WAV file is listed twice, a
+        text is missing or is another one among the ratings, a listener has no name, or
+        a score is missing or outside 0-10; lines are named.
 
     See Also
     --------
@@ -71,7 +79,8 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
 
     Notes
     -----
-    Columns are read by name, in either spelling in use: ``wav_file_name, text,
+    Cells are texts as they stand: a caption ``007`` stays one. Columns are read by
+    name, in either spelling in use: ``wav_file_name, text,
     average_score`` and, per rating, ``score``; or ``wave_file_name, text,
     average_semantic_alignement_score`` and ``11-point semantic-alignment score``.
     Where there are ratings alone, as in the test data of 2026, their means are taken.
@@ -96,12 +105,11 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     if average_file.exists():
         pairs = _read(average_file, _AVERAGE_SCHEMAS, "average_score", scored=True)
     elif ratings is not None:
-        pairs = ratings.drop_duplicates([_KEY, "text"])
+        keys = [_clips(ratings), ratings["text"].map(text_identity)]
+        pairs = ratings[~pd.concat(keys, axis=1).duplicated()]
         if "score" in ratings:
-            keys = [ratings[_KEY], ratings["text"]]
             means = ratings["score"].groupby(keys).transform("mean")
             pairs = pairs.assign(average_score=means[pairs.index])
-        pairs = pairs.reset_index(drop=True)
     else:
         msg = (
             f"load_xacle found neither {average_file.name!r} nor {rating_file.name!r} "
@@ -111,8 +119,8 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
         raise FileNotFoundError(msg)
     source = str(average_file if average_file.exists() else rating_file)
     what = "the WAV file is listed more than once|Keep one row per clip."
-    refuse_rows(pairs[_KEY].duplicated(), pairs, _KEY, source, what)
-    paths = [root / "wav" / split / name for name in pairs[_KEY]]
+    refuse_rows(_clips(pairs).duplicated(), pairs, _KEY, source, what)
+    paths = [clip_file(root / "wav" / split, name) for name in pairs[_KEY]]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         msg = (
@@ -229,22 +237,16 @@ def _read(
     path: Path, schemas: tuple[tuple[str, ...], ...], score: str, *, scored: bool
 ) -> pd.DataFrame:
     """Read a table in one of its schemas, with our names, checked row by row."""
-    table = pd.read_csv(path, dtype={"listener_id": str}, keep_default_na=False)
-    for names in schemas:
-        needed = names if scored else names[:2]
-        if set(needed) <= set(table.columns):
-            break
-    else:
-        expected = " or ".join(str(list(names)) for names in schemas)
-        msg = (
-            f"{str(path)!r} must have the columns {expected}; it has "
-            f"{list(table.columns)}. Rename them, or export the table again."
-        )
-        raise ValueError(msg)
-    table = table.rename(columns=dict(zip(names, (_KEY, "text", score), strict=True)))
-    kept = [name for name in (_KEY, "text", score, "listener_id") if name in table]
-    table = table[kept].astype({_KEY: str, "text": str})
-    return refuse_texts_and_scores(table, _KEY, score, str(path))
+    ours = (_KEY, "text", score)
+    columns = dict(zip(ours, zip(*schemas, strict=True), strict=True))
+    optional = ["listener_id"] if scored else ["listener_id", score]
+    if schemas is _RATING_SCHEMAS:
+        columns["listener_id"] = ("listener_id",)
+    table = read_frame(path, columns, optional)
+    source = str(path)
+    if "listener_id" in table:
+        refuse_nameless_listeners(table, _KEY, source)
+    return refuse_texts_and_scores(table, _KEY, score, source)
 
 
 def _of_pairs(
@@ -253,15 +255,21 @@ def _of_pairs(
     """Return the ratings with the row of their pair, or None if there are none."""
     if ratings is None or "score" not in ratings:
         return None
-    row_of = {name: row for row, name in enumerate(pairs[_KEY])}
-    pair = ratings[_KEY].map(row_of)
+    row_of = {name: row for row, name in enumerate(_clips(pairs))}
+    pair = _clips(ratings).map(row_of)
     table = Path(source).name
     what = f"the WAV file is not in {table!r}|Remove the row, or add the pair."
     refuse_rows(pair.isna(), ratings, _KEY, str(path), what)
     pair = pair.astype(int)
-    text = pairs["text"].to_numpy()[pair]
+    text = pairs["text"].map(text_identity).to_numpy()[pair]
     what = f"the text is another one than in {table!r}|Correct one of them."
-    refuse_rows(ratings["text"] != text, ratings, _KEY, str(path), what)
+    other = ratings["text"].map(text_identity) != text
+    refuse_rows(other, ratings, _KEY, str(path), what)
     ratings = ratings.drop(columns=[_KEY, "text"])
     ratings.insert(0, "pair", pair)
-    return ratings
+    return ratings.reset_index(drop=True)
+
+
+def _clips(table: pd.DataFrame) -> pd.Series[str]:
+    """Return what tells the clips of a table apart."""
+    return table[_KEY].map(clip_name_identity)

@@ -1,0 +1,505 @@
+"""Tables in files: CSV, JSON Lines and Parquet, read with their cells as they stand."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import itertools
+import json
+import math
+import os
+import re
+import sys
+import zlib
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from clapstack._optional import import_optional
+from clapstack.exceptions import BadRowsError, TableError
+
+__all__ = [
+    "SUFFIXES",
+    "TableRow",
+    "find_column",
+    "format_of",
+    "read_frame",
+    "read_rows",
+    "refuse_rows",
+    "to_number",
+]
+
+SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+# What a reader of text would take for a damaged table, by its first bytes.
+_NOT_TEXT = {
+    b"PAR1": "is a Parquet file. Give it a name that ends in .parquet",
+    b"PK\x03\x04": "is an Excel workbook or a zip archive. Save the sheet as 'CSV UTF-8'",
+    b"\xd0\xcf\x11\xe0": "is an Excel workbook. Save the sheet as 'CSV UTF-8'",
+    b"BZh": "is compressed with bzip2. Decompress it, or compress it with gzip",
+    b"\xfd7zXZ": "is compressed with xz. Decompress it, or compress it with gzip",
+    b"(\xb5/\xfd": "is compressed with zstd. Decompress it, or compress it with gzip",
+}
+# UTF-32 before UTF-16, whose mark its own begins with.
+_MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_PARQUET_ROWS = 1024
+# A line or a cell beyond 16 million characters is no pair but a stray quote, or a file
+# without line ends: an error there keeps memory flat.
+_LONGEST = 1 << 24
+_NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*", re.ASCII)
+_SHOWN = 10
+
+Choose = Callable[[Sequence[str]], Mapping[str, str]]
+_Records = Generator[tuple[int | None, dict[str, Any]], None, None]
+
+
+class TableRow(NamedTuple):
+    """One row of a table.
+
+    Attributes
+    ----------
+    number : int
+        From zero; the header and blank lines are not counted.
+    line : int or None
+        Line of the file where the row starts, from one; None in Parquet.
+    cells : dict of str to object
+        Cells by the names that were chosen. Texts in CSV; what JSON and Parquet hold.
+    """
+
+    number: int
+    line: int | None
+    cells: dict[str, Any]
+
+
+def read_rows(
+    source: str | Path, fmt: str | None, choose: Choose
+) -> Generator[TableRow, None, None]:
+    """Yield the rows of a table one by one, in memory that does not grow with it.
+
+    CSV is UTF-8, or UTF-16 and UTF-32 with a byte order mark, separated by commas,
+    semicolons or tabs, and its cells are texts as they stand: ``007``, ``NA`` and
+    ``1e5`` are no numbers. CSV and JSON Lines may be compressed with gzip.
+
+    Parameters
+    ----------
+    source : str or Path
+        A file, or ``"-"`` for standard input.
+    fmt : {"csv", "jsonl", "parquet"} or None
+        None goes by the suffix; standard input is CSV then.
+    choose : callable
+        Takes the names of the columns and returns, for every name that the caller
+        wants, the column that it stands for; it raises what is wrong with them.
+
+    Yields
+    ------
+    row : TableRow
+
+    Raises
+    ------
+    OSError
+        If the file is missing or cannot be read.
+    TableError
+        If the file is no such table, a column stands twice, there is no row, or a line
+        cannot be read; file, line and remedy are named.
+    """
+    name = "standard input" if str(source) == "-" else str(source)
+    fmt = fmt or ("csv" if str(source) == "-" else format_of(Path(source)))
+    readers = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
+    number = -1
+    with closing(readers[fmt](source, name, choose)) as records:
+        for number, (line, cells) in enumerate(records):
+            yield TableRow(number, line, cells)
+    if number < 0:
+        msg = f"{name} has no rows. Add at least one below the names of the columns."
+        raise TableError(msg)
+
+
+def read_frame(
+    path: Path, columns: Mapping[str, Sequence[str]], optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read some columns of a table at once.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    columns : mapping of str to sequence of str
+        For each name in the frame, the names that the column may have in the file.
+    optional : sequence of str, default=()
+        Names in the frame whose columns may be missing.
+
+    Returns
+    -------
+    frame : DataFrame of object
+        One row per row of the table; the index, named ``line``, holds the lines of the
+        file.
+
+    Raises
+    ------
+    OSError, TableError
+        As for `read_rows`.
+    """
+
+    def choose(header: Sequence[str]) -> dict[str, str]:
+        found = {name: find_column(header, names) for name, names in columns.items()}
+        for name, places in found.items():
+            if len(places) > 1 or not (places or name in optional):
+                usual, *others = map(repr, columns[name])
+                or_else = f" (or {' or '.join(others)})" if others else ""
+                msg = (
+                    f"{str(path)!r} must have one column {usual}{or_else}; it has "
+                    f"{list(header)}. Rename the one that is meant; the first line "
+                    "must name the columns."
+                )
+                raise TableError(msg)
+        return {name: places[0] for name, places in found.items() if places}
+
+    rows = list(read_rows(path, None, choose))
+    index = pd.Index([row.line or row.number + 1 for row in rows], name="line")
+    return pd.DataFrame([row.cells for row in rows], index=index, dtype=object)
+
+
+def find_column(header: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return which columns of a header have one of the names.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Names of columns as they stand.
+    names : sequence of str
+        Names to look for. Other case and stray blanks count as the same, unless a
+        column has the very name.
+
+    Returns
+    -------
+    found : list of str
+        Of `header`; one column if there is no doubt.
+    """
+    exact = [name for name in names if name in header]
+    wanted = {_folded(name) for name in names}
+    return exact or [name for name in header if _folded(name) in wanted]
+
+
+def refuse_rows(
+    bad: Sequence[bool], table: pd.DataFrame, key: str, source: str, what: str
+) -> None:
+    """Raise an error that names the bad rows of a frame of `read_frame`.
+
+    Parameters
+    ----------
+    bad : array-like of bool of shape (n_rows,)
+        Which rows.
+    table : DataFrame
+        The table; its index holds lines.
+    key : str
+        Column that names a row.
+    source : str
+        Path of the file.
+    what : str
+        What is wrong, and after ``|`` what to do about it.
+
+    Raises
+    ------
+    BadRowsError
+        If any row is bad.
+    """
+    marked = pd.Series(list(bad), dtype=bool).to_numpy().nonzero()[0]
+    if marked.size:
+        lines = table.index[marked[:_SHOWN]]
+        names = table[key].iloc[marked[:_SHOWN]]
+        rows = [f"line {n} ({name})" for n, name in zip(lines, names, strict=True)]
+        fault, _, remedy = what.partition("|")
+        more = f" and {marked.size - _SHOWN} more" if marked.size > _SHOWN else ""
+        msg = f"{source!r}: {fault} in {', '.join(rows)}{more}. {remedy}"
+        raise BadRowsError(msg)
+
+
+def to_number(cell: Any) -> float:
+    """Return the finite number that a cell stands for, or NaN.
+
+    Parameters
+    ----------
+    cell : object
+        A number, or a text such as ``7``, ``-0.5``, ``.5`` or ``1e-3`` with blanks
+        around it at most. ``7_5``, ``7,5``, ``٣``, ``0x7``, ``nan``, ``inf`` and
+        ``1e400`` stand for none: other programs read them otherwise or not at all.
+
+    Returns
+    -------
+    number : float
+    """
+    if isinstance(cell, str):
+        value = float(cell) if _NUMBER.fullmatch(cell) else math.nan
+    elif isinstance(cell, (int, float, Decimal)) and not isinstance(cell, bool):
+        try:
+            value = float(cell)
+        except OverflowError:
+            return math.nan
+    else:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def format_of(path: Path) -> str:
+    """Return the format of a table by the suffix of its name.
+
+    Parameters
+    ----------
+    path : Path
+        A name of a file; ``.gz`` at its end is passed over.
+
+    Returns
+    -------
+    fmt : {"csv", "jsonl", "parquet"}
+
+    Raises
+    ------
+    TableError
+        If the suffix is none of `SUFFIXES`.
+    """
+    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    fmt = SUFFIXES.get(plain.suffix.lower())
+    if fmt is None:
+        msg = (
+            f"{str(path)!r} must end in {', '.join(SUFFIXES)}, or its format be given "
+            "by an option."
+        )
+        raise TableError(msg)
+    return fmt
+
+
+def _folded(name: str) -> str:
+    return str(name).strip().casefold()
+
+
+def _check_header(header: Sequence[str], name: str) -> None:
+    names = [each for each in header if each.strip()]
+    twice = sorted({each for each in names if names.count(each) > 1})
+    if twice:
+        msg = f"{name} has more than one column {twice[0]!r}. Rename one."
+        raise TableError(msg)
+
+
+def _csv(source: str | Path, name: str, choose: Choose) -> _Records:
+    csv.field_size_limit(_LONGEST)
+    with _open_text(source, name) as file:
+        lines = _Lines(file, name)
+        first = next((line for line in lines if line.strip()), None)
+        if first is None:
+            msg = f"{name} is empty; a header and rows are needed."
+            raise TableError(msg)
+        separator, is_header = _separator(first)
+        start = lines.number - 1 if is_header else lines.number
+        given = itertools.chain([first], lines) if is_header else lines
+        cells = csv.reader(given, delimiter=separator, strict=True)
+        line = start + 1
+        try:
+            header = next(cells, [])
+            _check_header(header, name)
+            chosen = choose([each for each in header if each.strip()])
+            places = {wanted: header.index(each) for wanted, each in chosen.items()}
+            line = start + cells.line_num + 1
+            for row in cells:
+                if row:  # not a blank line
+                    _check_row(row, header, f"{name}, line {line}")
+                    yield line, {wanted: row[i] for wanted, i in places.items()}
+                line = start + cells.line_num + 1
+        except csv.Error as error:
+            msg = (
+                f"{name}, line {line}: {error}. Look for a quote there that is not "
+                'closed, or not doubled inside a quoted cell ("").'
+            )
+            raise TableError(msg) from error
+
+
+def _separator(first: str) -> tuple[str, bool]:
+    """Return what separates cells, and whether this line is the header.
+
+    Commas do unless they leave the header in one piece and either semicolons or tabs
+    do not. Excel may say ``sep=;`` in a line before the header.
+    """
+    if (said := first.strip().lower()).startswith("sep=") and len(said) <= 5:
+        return said[4:] or "\t", False
+    widths = {}
+    for separator in ",;\t":
+        try:
+            (cells,) = csv.reader([first], delimiter=separator, strict=True)
+        except csv.Error:  # a quote in it is closed with another separator, or later
+            cells = []
+        widths[separator] = len(cells)
+    others = [separator for separator in ";\t" if widths[separator] > 1]
+    return others[0] if widths[","] < 2 and len(others) == 1 else ",", True
+
+
+def _check_row(row: Sequence[str], header: Sequence[str], where: str) -> None:
+    if len(row) != len(header):
+        msg = (
+            f"{where}: {len(row)} cells, and the header has {len(header)}. A cell that "
+            "has the separator in it needs quotes."
+        )
+        raise TableError(msg)
+    # The first column may lack a name, as the index does that pandas writes. A cell in
+    # another is the rest of a text that was cut at a comma.
+    lost = [cell for name, cell in zip(header[1:], row[1:], strict=True) if not name.strip()]
+    if any(cell.strip() for cell in lost):
+        msg = (
+            f"{where}: there is {next(filter(str.strip, lost))!r} in a column without "
+            "a name. A cell that has the separator in it needs quotes; or name the "
+            "column."
+        )
+        raise TableError(msg)
+    if list(map(_folded, row)) == list(map(_folded, header)):
+        msg = f"{where}: the header stands there again. Remove the line."
+        raise TableError(msg)
+
+
+def _jsonl(source: str | Path, name: str, choose: Choose) -> _Records:
+    chosen: Mapping[str, str] = {}
+    is_first = True
+    with _open_text(source, name) as file:
+        lines = _Lines(file, name)
+        for line in lines:
+            if not line.strip():
+                continue
+            where = f"{name}, line {lines.number}"
+            record = _json_object(line, where)
+            if is_first:
+                chosen, is_first = choose(list(record)), False
+            yield (
+                lines.number,
+                {wanted: record.get(each) for wanted, each in chosen.items()},
+            )
+
+
+def _json_object(line: str, where: str) -> dict[str, Any]:
+    def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        record = dict(members)
+        if len(record) < len(members):
+            names = [each for each, _ in members]
+            twice = next(each for each in names if names.count(each) > 1)
+            msg = f"{where}: {twice!r} stands twice in an object. Remove one."
+            raise TableError(msg)
+        return record
+
+    try:
+        record = json.loads(line, object_pairs_hook=once)
+    except TableError:
+        raise
+    except (ValueError, RecursionError) as error:
+        msg = f"{where} is not JSON: {error}. Write one object per line."
+        raise TableError(msg) from error
+    if not isinstance(record, dict):
+        msg = (
+            f"{where} must be an object such as "
+            '{"audio": "dog.wav", "text": "a dog"}; write one per line.'
+        )
+        raise TableError(msg)
+    return record
+
+
+def _parquet(source: str | Path, name: str, choose: Choose) -> _Records:
+    if str(source) == "-":
+        msg = "Parquet cannot be read from standard input. Give the file's name."
+        raise TableError(msg)
+    parquet = import_optional(
+        "pyarrow.parquet", extra="parquet", caller=f"Reading {name}"
+    )
+    from pyarrow import ArrowException
+
+    if not os.path.getsize(source):
+        msg = f"{name} is empty; a table with rows is needed."
+        raise TableError(msg)
+    try:
+        with parquet.ParquetFile(source) as file:
+            header = file.schema_arrow.names
+            _check_header(header, name)
+            chosen = choose(header)
+            columns = list(dict.fromkeys(chosen.values()))
+            for batch in file.iter_batches(_PARQUET_ROWS, columns=columns):
+                for record in batch.to_pylist():
+                    yield None, {wanted: record[c] for wanted, c in chosen.items()}
+    except ArrowException as error:
+        msg = f"{name} cannot be read as Parquet ({error}). Write it again."
+        raise TableError(msg) from error
+
+
+@contextmanager
+def _open_text(source: str | Path, name: str) -> Iterator[io.TextIOBase]:
+    """Open a table of text, decompressed and decoded; name what is wrong with it."""
+    with ExitStack() as opened:
+        try:
+            if str(source) != "-":
+                raw = opened.enter_context(open(source, "rb"))
+            elif sys.stdin is None:
+                msg = "standard input is closed. Give the name of a file."
+                raise TableError(msg)
+            else:
+                raw = opened.enter_context(io.BufferedReader(sys.stdin.buffer))  # type: ignore[arg-type]
+            head = raw.peek(8)[:8]
+            if head.startswith(b"\x1f\x8b"):
+                unzipped = opened.enter_context(gzip.GzipFile(fileobj=raw))
+                raw = opened.enter_context(io.BufferedReader(unzipped))  # type: ignore[arg-type]
+                head = raw.peek(8)[:8]
+            for magic, words in _NOT_TEXT.items():
+                if head.startswith(magic):
+                    msg = f"{name} {words}."
+                    raise TableError(msg)
+            codec = next((c for mark, c in _MARKS if head.startswith(mark)), None)
+            # Bytes that are no UTF-8 stay what they are: they may name a file, and a
+            # text that has them is a fault of its own row, not of the table.
+            errors = "strict" if codec else "surrogateescape"
+            encoding = codec or "utf-8-sig"
+            text = io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline="")
+            yield opened.enter_context(text)
+        except UnicodeDecodeError as error:
+            msg = f"{name} is no whole {error.encoding} text. Save it as UTF-8."
+            raise TableError(msg) from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            msg = f"{name} cannot be decompressed ({error}). Compress it again."
+            raise TableError(msg) from error
+
+
+class _Lines:
+    """Lines of a text file, counted and of bounded length."""
+
+    def __init__(self, file: io.TextIOBase, name: str):
+        self._file = file
+        self._name = name
+        self.number = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(_LONGEST)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        if "\0" in line:
+            msg = (
+                f"{self._name}, line {self.number}: there is a NUL byte, so this is "
+                "no table, a damaged one, or UTF-16 without its mark. Save it as UTF-8."
+            )
+            raise TableError(msg)
+        if len(line) == _LONGEST and line[-1] not in "\r\n":
+            msg = (
+                f"{self._name}, line {self.number} has more than {_LONGEST:,} "
+                "characters. Check that this is a table with one row a line."
+            )
+            raise TableError(msg)
+        return line
