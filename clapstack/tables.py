@@ -190,7 +190,7 @@ def find_column(header: Sequence[str], names: Sequence[str]) -> list[str]:
     found : list of str
         Of `header`; one column if there is no doubt.
     """
-    exact = [name for name in names if name in header]
+    exact = [name for name in dict.fromkeys(names) if name in header]
     wanted = {_folded(name) for name in names}
     return exact or [name for name in header if _folded(name) in wanted]
 
