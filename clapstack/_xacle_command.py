@@ -150,12 +150,7 @@ def evaluate(
         if as_json:
             typer.echo(json.dumps({"n_pairs": len(y_score), **report}))
             return
-        for name in ("srcc", "lcc", "ktau", "mse"):
-            line = f"{name.upper():<5}{report[name]:.4f}"
-            if resamples:
-                low, high = report[f"{name}_low"], report[f"{name}_high"]
-                line += f"  [{low:.4f}, {high:.4f}]"
-            typer.echo(line)
+        typer.echo("\n".join(report_lines(report)))
         typer.echo(f"N    {len(y_score)}")
 
 

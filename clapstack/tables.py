@@ -284,7 +284,7 @@ def format_of(path: Path) -> str:
 
 
 def _folded(name: str) -> str:
-    return str(name).strip().casefold()
+    return str(name).strip().strip("\ufeff").casefold()  # a mark of byte order within
 
 
 def _check_header(header: Sequence[str], name: str) -> None:

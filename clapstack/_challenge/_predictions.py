@@ -6,9 +6,13 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from clapstack.exceptions import BadRowsError
+from clapstack.tables import read_frame, refuse_rows, to_number
 
 _NAMES = ("wav_file_name", "wave_file_name")
 _PREDICTIONS = ("pred_score", "prediction_score")
@@ -31,9 +35,11 @@ def read_predictions(path: Path) -> pd.Series:
 
     Raises
     ------
-    ValueError
-        If columns are missing, a name stands twice, or a score is no finite number;
-        rows are named.
+    TableError
+        If the table cannot be read or columns are missing.
+    BadRowsError
+        If a name is empty or stands twice, or a score is no finite number; lines are
+        named.
     """
     return _read_scores(path, _PREDICTIONS)
 
@@ -53,7 +59,7 @@ def read_truth(path: Path) -> pd.Series:
 
     Raises
     ------
-    ValueError
+    TableError, BadRowsError
         As for `read_predictions`.
     """
     return _read_scores(path, _TRUTHS)
@@ -79,7 +85,7 @@ def match_predictions(
 
     Raises
     ------
-    ValueError
+    BadRowsError
         With the names that lack a score, and those that have one for nothing.
     """
     wanted = pd.Index(names)
@@ -97,7 +103,7 @@ def match_predictions(
             f"{source} {' and '.join(told)}. Predict every pair of the split once, and "
             "nothing else."
         )
-        raise ValueError(msg)
+        raise BadRowsError(msg)
     return scores.loc[wanted].to_numpy(dtype=np.float64)
 
 
@@ -115,16 +121,30 @@ def write_predictions(path: Path, names: Sequence[str], scores: np.ndarray) -> N
     """
     lines = ["wav_file_name,pred_score"]
     lines += [
-        f"{name},{float(score)!r}" for name, score in zip(names, scores, strict=True)
+        f"{_quoted(name)},{float(score)!r}"
+        for name, score in zip(names, scores, strict=True)
     ]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _quoted(name: str) -> str:
+    """Return a cell of CSV; csv.writer does not quote a lone carriage return."""
+    if name == name.strip() and not set(name) & set(',;"\t\r\n'):
+        return name
+    return '"' + name.replace('"', '""') + '"'
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file by a text, whole or not at all, even if this process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+        "w",
+        dir=path.parent,
+        prefix=f".{path.name}.",
+        delete=False,
+        encoding="utf-8",
+        errors="surrogateescape",  # names of files may hold bytes that are no UTF-8
+        newline="",
     ) as file:
         try:
             file.write(text)
@@ -138,40 +158,20 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _read_scores(path: Path, spellings: tuple[str, str]) -> pd.Series:
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    columns = []
-    for known in (_NAMES, spellings):
-        found = [name for name in known if name in table]
-        if len(found) != 1:
-            msg = (
-                f"{str(path)!r} must have one column {known[0]!r} (or {known[1]!r}); "
-                f"it has {list(table.columns)}. Rename the one that is meant."
-            )
-            raise ValueError(msg)
-        columns += found
-    names = table[columns[0]]
-    scores = np.array([_number(text) for text in table[columns[1]]], dtype=np.float64)
-    for bad, what in (
-        (~np.isfinite(scores), "the score is not a finite number"),
-        (names.duplicated().to_numpy(), "the clip stands there before"),
-    ):
-        rows = np.flatnonzero(bad)
-        if rows.size:
-            told = [f"line {row + 2} ({names[row]})" for row in rows]
-            msg = f"{str(path)!r}: {what} in {_shorten(told)}. Correct the table."
-            raise ValueError(msg)
-    if not len(table):
-        msg = f"{str(path)!r} has no rows."
-        raise ValueError(msg)
-    return pd.Series(scores, index=pd.Index(names, dtype=object))
+    table = read_frame(path, {"name": _NAMES, "score": spellings})
+    source = str(path)
+    scores = table["score"].map(to_number).astype(float)
+    nameless = [not _is_name(name) for name in table["name"]]
+    refuse_rows(nameless, table, "name", source, "the name is empty|Fill it in.")
+    what = "the score is not a finite number|Write it like 7.5."
+    refuse_rows(scores.isna(), table, "name", source, what)
+    what = "the clip stands there before|Keep one row per clip."
+    refuse_rows(table["name"].duplicated(), table, "name", source, what)
+    return pd.Series(scores.to_numpy(), index=pd.Index(table["name"], dtype=object))
 
 
-def _number(text: str) -> float:
-    """Return the number that a text stands for, to the last bit, or NaN."""
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
+def _is_name(cell: Any) -> bool:
+    return isinstance(cell, str) and bool(cell.strip())
 
 
 def _shorten(names: Sequence[str]) -> str:

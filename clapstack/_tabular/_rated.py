@@ -244,7 +244,7 @@ def _text(row: Row) -> str:
 
 
 def _place(row: Row) -> str:
-    return f"row {row.number}" + (f", line {row.line}" if row.line else "")
+    return (f"line {row.line}, " if row.line else "") + f"row {row.number}"
 
 
 def _refuse_rows(rows: Sequence[tuple[Row, str]], words: str) -> None:

@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-from clapstack._tabular import PairTable, format_of
+from clapstack._tabular import PairTable, result_format
 
 
 def table_of(path, content, **settings):
@@ -110,7 +110,8 @@ def test_standard_input_is_relative_to_the_current_folder(monkeypatch):
     assert (row.path, row.text) == ("a.wav", "rain")
 
 
-def test_a_name_must_tell_the_format(tmp_path):
-    assert format_of(tmp_path / "a.CSV") == "csv"
-    with pytest.raises(ValueError, match=r"must end in \.csv, \.jsonl"):
-        format_of(tmp_path / "a.txt")
+def test_the_name_of_a_result_gives_its_format(tmp_path):
+    assert result_format(tmp_path / "a.CSV") == "csv"
+    for name in ("a.txt", "a.tsv", "a.csv.gz"):  # these would hold plain CSV
+        with pytest.raises(ValueError, match=r"must end in \.csv, \.jsonl"):
+            result_format(tmp_path / name)

@@ -1,0 +1,236 @@
+"""One reader for every table: cells as they stand, or what is wrong and where."""
+
+import gzip
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from clapstack.exceptions import BadRowsError, TableError
+from clapstack.tables import (
+    find_column,
+    format_of,
+    read_frame,
+    read_rows,
+    refuse_rows,
+    to_number,
+)
+
+COLUMNS = {"audio": ["audio"], "text": ["text"]}
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read the columns audio and text of a table of some content."""
+
+    def read(content, name="t.csv"):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return read_frame(path, COLUMNS)
+
+    return read
+
+
+def refusal(read, content, name="t.csv"):
+    with pytest.raises(TableError) as caught:
+        read(content, name)
+    assert name in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["007", "1.50", "NA", "null", "None", "TRUE", "1e5", "2026-11-27", "nan", "-", "٣"],
+)
+def test_text_stays_text(read, text):
+    assert read(f"audio,text\n00000,{text}\n").to_numpy().tolist() == [["00000", text]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "audio,text\na.wav,rain\n".encode("utf-8-sig"),
+        "audio,text\na.wav,rain\n".encode("utf-16"),
+        b"\xfe\xff" + "audio,text\na.wav,rain\n".encode("utf-16-be"),
+        "audio,text\na.wav,rain\n".encode("utf-32"),
+        "audio\ttext\r\na.wav\train\r\n".encode("utf-16"),
+        gzip.compress(b"audio,text\na.wav,rain\n"),
+        gzip.compress("audio;text\na.wav;rain\n".encode("utf-16")),
+        "audio;text\na.wav;rain\n",
+        '"audio";"text"\n"a.wav";"rain"\n',
+        "sep=;\naudio;text\na.wav;rain\n",
+        "audio\ttext\na.wav\train\n",
+        "audio,text\ra.wav,rain\r",
+        "audio,text\r\na.wav,rain",
+        "\n\naudio,text\n\na.wav,rain\n\n",
+        " Audio , TEXT\na.wav,rain\n",
+        "audio,text,\na.wav,rain,\n",
+        "audio,text,,\na.wav,rain,, \n",
+        ",audio,text\n0,a.wav,rain\n",
+        "audio,text,other\na.wav,rain,x\n",
+    ],
+)
+def test_a_table_that_is_certain_is_read(read, content):
+    assert read(content).to_numpy().tolist() == [["a.wav", "rain"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty; a header and rows are needed"),
+        ("\n \n", "is empty; a header and rows are needed"),
+        ("audio,text\n", "has no rows. Add at least one"),
+        ("audio,text\n\n\n", "has no rows"),
+        ("audio,text,text\na,b,c\n", "more than one column 'text'. Rename one"),
+        ("Text,audio,TEXT\na,b,c\n", "must have one column 'text'; it has"),
+        ("a.wav,rain\nb.wav,hail\n", "the first line must name the columns"),
+        ("audio|text\na.wav|rain\n", "it has ['audio|text']"),
+        ("audio;te\txt\na;b\tc\n", "must have one column 'audio'"),
+        ("audio,text\na.wav\n", "line 2: 1 cells, and the header has 2"),
+        ("audio,text\na.wav,rain,\n", "line 2: 3 cells, and the header has 2"),
+        ("audio,text,\na.wav,rain\n", "line 2: 2 cells, and the header has 3"),
+        ("audio,text,\na.wav,rain, hail\n", "line 2: there is ' hail' in a column"),
+        ("audio,,text\na,b.wav,rain\n", "line 2: there is 'b.wav' in a column"),
+        ('audio,text\na,"x\ny"\n\nb\n', "line 5: 1 cells"),
+        ('audio,text\na,"x\rz\r\ny"\n\n\nb\n', "line 7: 1 cells"),
+        ('audio,text\na,x\nb,"y\nc,z\n', "line 3: unexpected end of data. Look for a"),
+        ('audio,text\na,"x\nb,y\nc,"z"\n', "line 2: ',' expected after"),
+        ('audio,text\na,"a \\"dog\\""\n', "line 2: ',' expected after"),
+        ("audio,text\na,x\naudio,text\nb,y\n", "line 3: the header stands there again"),
+        ("audio,text\na,x\n\ufeffAudio, text\n", "line 3: the header stands"),
+        ("audio,text\na,x\0y\n", "line 2: there is a NUL byte"),
+        ("audio,text\na,x\n".encode("utf-16-le"), "line 1: there is a NUL byte"),
+        ("audio,text\na,x\n".encode("utf-16")[:-1], "no whole utf-16"),
+        (gzip.compress(b"audio,text\n" + b"a,x\n" * 999)[:-9], "cannot be decompressed"),
+        (b"\x1f\x8bno gzip", "cannot be decompressed"),
+        (b"PAR1...", "is a Parquet file"),
+        (b"PK\x03\x04...", "is an Excel workbook or a zip archive. Save the sheet"),
+        (b"\xfd7zXZ\0", "is compressed with xz. Decompress it"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_named_with_its_line(read, content, message):
+    assert message in refusal(read, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"audio": "a", "text": "b"}\n{"audio": \n', "line 2 is not JSON"),
+        ('\n{"audio": "a", "text": "b", "text": "c"}', "line 2: 'text' stands twice"),
+        ('[{"audio": "a", "text": "b"}]', "line 1 must be an object"),
+        ("[" * 100_000, "line 1 is not JSON"),
+        ('{"audio": "a", "n": ' + "1" * 5000 + "}", "line 1 is not JSON"),
+        ("", "has no rows"),
+        ('{"audio": "a"}', "must have one column 'text'; it has ['audio']"),
+    ],
+)
+def test_what_is_wrong_with_json_lines_is_named(read, content, message):
+    assert message in refusal(read, content, "t.jsonl")
+
+
+def test_json_lines_keep_their_types(read):
+    table = read('{"text": null, "audio": 7}\n\n{"audio": "None"}\n', "t.jsonl")
+    assert table.to_numpy().tolist() == [[7, None], ["None", None]]
+    assert table.index.tolist() == [1, 3]
+
+
+def test_json_lines_may_be_compressed(read):
+    line = json.dumps({"audio": "a.wav", "text": "rain"}).encode()
+    assert read(gzip.compress(line), "t.JSONL.gz")["text"].item() == "rain"
+
+
+def test_parquet_that_is_none_is_named(read):
+    pytest.importorskip("pyarrow")
+    assert "cannot be read as Parquet" in refusal(read, "audio,text\n", "t.parquet")
+    assert "is empty" in refusal(read, "", "t.parquet")
+
+
+def test_parquet_keeps_its_types(tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"text": ["007", None], "n": [1, 2], "audio": ["a", "b"]})
+    frame.to_parquet(tmp_path / "t.parquet")
+    table = read_frame(tmp_path / "t.parquet", {"text": ["Text"], "n": ["n"]})
+    assert table.to_numpy().tolist() == [["007", 1], [None, 2]]
+
+
+def test_bytes_that_are_no_utf8_stay_in_their_cell(read):
+    table = read(b"audio,text\na\xe9.wav,rain\nb.wav,hail\n")
+    assert table["audio"].iloc[0].encode("utf-8", "surrogateescape") == b"a\xe9.wav"
+    assert table["text"].tolist() == ["rain", "hail"]
+
+
+def test_a_line_without_end_does_not_fill_the_memory(read):
+    content = b"audio,text\na," + b"x" * ((1 << 24) + 1)
+    assert "line 2 has more than 16,777,216 characters" in refusal(read, content)
+
+
+def test_a_quote_that_swallows_the_file_does_not_fill_the_memory(read):
+    rows = b"b.wav,rain on a roof\n" * (1 << 20)
+    message = refusal(read, b'audio,text\na.wav,"rain\n' + rows)
+    assert "line 2: field larger than field limit" in message
+
+
+def test_rows_come_one_by_one(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("audio,text\na,x\nb,y\nc\n")
+    rows = read_rows(path, None, lambda header: {"a": "audio"})
+    assert next(rows) == (0, 2, {"a": "a"})
+    assert next(rows) == (1, 3, {"a": "b"})
+    with pytest.raises(TableError, match="line 4: 1 cells"):
+        next(rows)
+
+
+def test_a_missing_file_is_an_error_of_the_system(read, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.csv"):
+        read_frame(tmp_path / "gone.csv", COLUMNS)
+
+
+def test_the_very_name_of_a_column_is_preferred():
+    assert find_column(["Text", "text", " TEXT"], ["text"]) == ["text"]
+    assert find_column(["Text ", "audio"], ["text"]) == ["Text "]
+    assert find_column(["Text", "TEXT"], ["text"]) == ["Text", "TEXT"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        ("7", 7),
+        (" 7 ", 7),
+        ("-0.25", -0.25),
+        ("+.5", 0.5),
+        ("7.", 7),
+        ("1e-3", 0.001),
+        (7, 7),
+        (2.5, 2.5),
+    ],
+)
+def test_numbers_are_read(cell, number):
+    assert to_number(cell) == number
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["7_5", "٣", "\uff17", "7,5", "nan", "inf", "-Infinity", "0x7", "1e400", "", " ", "1 2"]
+    + ["7\n", "\u00a07", "7/10", "TRUE", "1e", ".", True, None, [7], 10**400, b"7"]
+    + [float("nan"), float("inf")],
+)
+def test_what_others_read_otherwise_is_no_number(cell):
+    value = to_number(cell)
+    assert value != value
+
+
+def test_bad_rows_are_named_by_their_line():
+    table = pd.DataFrame({"id": ["a", "b", "c"]}, index=[2, 5, 9])
+    message = re.escape("'t.csv': it is bad in line 5 (b), line 9 (c). Mend it.")
+    with pytest.raises(BadRowsError, match=message):
+        refuse_rows([False, True, True], table, "id", "t.csv", "it is bad|Mend it.")
+    refuse_rows([False] * 3, table, "id", "t.csv", "it is bad|Mend it.")
+
+
+def test_a_name_must_give_the_format(tmp_path):
+    formats = {"a.CSV": "csv", "a.tsv": "csv", "a.jsonl.gz": "jsonl"}
+    assert {name: format_of(tmp_path / name) for name in formats} == formats
+    for name in ("a.txt", "a.gz", "a"):
+        with pytest.raises(TableError, match=r"must end in \.csv"):
+            format_of(tmp_path / name)
