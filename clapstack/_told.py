@@ -10,9 +10,16 @@ from typing import Any
 
 import typer
 
+from clapstack.exceptions import BadRowsError, ModelFileError, TableError
+
 __all__ = ["show_tracebacks", "told"]
 
 _TRACEBACKS: ContextVar[bool] = ContextVar("tracebacks", default=False)
+# Exit codes, beside 0 for success and 2 for a wrong command, which is typer's. The
+# guide and clapstack --help list them.
+_REFUSED = 1
+_UNREADABLE = 3
+_FAILED = 70  # as sysexits.h has it
 _INTERRUPTED = 130  # as shells have it
 # What is wrong with the input, in words meant for its owner. Others are bugs, or a
 # machine that gives out, and are told with their type.
@@ -26,7 +33,11 @@ def show_tracebacks(wanted: bool) -> None:
 
 @contextmanager
 def told(command: str) -> Iterator[None]:
-    """Turn an error into a message on standard error and exit code 1.
+    """Turn an error into a message on standard error and an exit code.
+
+    The code is 1 for rows that cannot be used and for what the data or the settings do
+    not allow, 3 for a file or a package that is missing or cannot be read, 70 for
+    errors that no input should cause, and 130 for an interruption.
 
     Parameters
     ----------
@@ -47,7 +58,15 @@ def told(command: str) -> Iterator[None]:
             if _TRACEBACKS.get():
                 raise
             typer.echo(f"{command}: {_words(error)}", err=True)
-            raise typer.Exit(1) from error
+            raise typer.Exit(_code(error)) from error
+
+
+def _code(error: Exception) -> int:
+    if not isinstance(error, _PLAIN):
+        return _FAILED
+    unreadable = isinstance(error, (OSError, ImportError, ModelFileError, TableError))
+    is_of_rows = isinstance(error, BadRowsError)
+    return _UNREADABLE if unreadable and not is_of_rows else _REFUSED
 
 
 def _words(error: Exception) -> str:

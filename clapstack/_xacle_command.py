@@ -122,13 +122,8 @@ def run(
 
 @xacle_app.command()
 def evaluate(
-    predictions: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="CSV of predictions.")
-    ],
-    truth: Annotated[
-        Path,
-        typer.Argument(exists=True, dir_okay=False, help="CSV of mean scores."),
-    ],
+    predictions: Annotated[Path, typer.Argument(help="CSV of predictions.")],
+    truth: Annotated[Path, typer.Argument(help="CSV of mean scores.")],
     resamples: Annotated[
         int, typer.Option(min=0, help="Bootstrap resamples; 0 for no intervals.")
     ] = 1000,
@@ -138,6 +133,7 @@ def evaluate(
 ) -> None:
     """Evaluate predictions as the challenge does; refuse what it would drop."""
     from clapstack import _challenge
+    from clapstack._tabular import report_lines, suspicion
     from clapstack.metrics import score_report
 
     with told("clapstack xacle evaluate"):
@@ -146,6 +142,8 @@ def evaluate(
         y_score = _challenge.match_predictions(
             scores, list(y_true.index), repr(str(predictions))
         )
+        if words := suspicion(y_true.to_numpy(), y_score):
+            typer.echo(f"clapstack xacle evaluate: warning: {words}", err=True)
         report = score_report(y_true.to_numpy(), y_score, n_resamples=resamples)
         if as_json:
             typer.echo(json.dumps({"n_pairs": len(y_score), **report}))
@@ -159,8 +157,6 @@ def submit(
     source: Annotated[
         Path,
         typer.Argument(
-            exists=True,
-            dir_okay=False,
             help="A pipeline from clapstack.save_model, or a CSV of predictions.",
         ),
     ],
@@ -182,10 +178,11 @@ def submit(
     from clapstack import _challenge
     from clapstack.datasets import load_xacle
     from clapstack.sharing import load_model
+    from clapstack.tables import is_table
 
     with told("clapstack xacle submit"):
         loaded = load_xacle(data, split)
-        if source.suffix == ".csv":
+        if is_table(source):
             scores = _challenge.read_predictions(source)
             y_score = _challenge.match_predictions(
                 scores, list(loaded.ids), repr(str(source))

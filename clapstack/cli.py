@@ -18,7 +18,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Predict how well an audio clip satisfies a text prompt (0-10).",
-    epilog="clapstack COMMAND --help tells more of a command, with examples.",
+    epilog="clapstack COMMAND --help shows the options of a command, with examples. "
+    "Exit codes: 0 success; 1 rows that cannot be used, or data that do not allow what "
+    "was asked; 2 a wrong command; 3 a missing or unreadable file; 70 an error inside "
+    "clapstack; 130 interrupted.",
 )
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "TableRow",
     "find_column",
     "format_of",
+    "is_table",
     "read_frame",
     "read_rows",
     "refuse_rows",
@@ -281,6 +282,25 @@ def format_of(path: Path) -> str:
         )
         raise TableError(msg)
     return fmt
+
+
+def is_table(path: Path) -> bool:
+    """Return whether the name of a file ends as that of a table does.
+
+    Parameters
+    ----------
+    path : Path
+        A name of a file.
+
+    Returns
+    -------
+    is_table : bool
+    """
+    try:
+        format_of(path)
+    except TableError:
+        return False
+    return True
 
 
 def _folded(name: str) -> str:

@@ -21,8 +21,9 @@ Examples:
 
 A file that ends in .csv, .jsonl, .ndjson or .parquet is a table of predictions, with a
 column score (or pred_score, prediction_score); anything else is a model. Predictions
-are matched by the columns audio and text, as they stand there, or by --key; what has
-no partner is an error, never left out in silence.
+are matched by the columns audio and text, or by --key; what has no partner is an error,
+never left out in silence. Relative clips of both tables lie in the folder of TABLE, or
+in --audio-folder.
 """
 
 
@@ -30,10 +31,7 @@ def evaluate(
     predictor: Annotated[
         Path,
         typer.Argument(
-            exists=True,
-            dir_okay=False,
-            help="A model, or a table of predictions.",
-            show_default=False,
+            help="A model, or a table of predictions.", show_default=False
         ),
     ],
     table: Annotated[
@@ -72,6 +70,7 @@ def evaluate(
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
     with told("clapstack evaluate"):
         from clapstack._tabular import PairTable, report_lines
+        from clapstack.tables import is_table
 
         names = {
             "audio": audio_column,
@@ -90,7 +89,7 @@ def evaluate(
                 others=others,
             )
 
-        if _is_table(predictor):
+        if is_table(predictor):
             report, n_skipped = _of_predictions(
                 predictor, rated, names, key, resamples, skip_bad
             )
@@ -108,16 +107,6 @@ def evaluate(
         typer.echo("\n".join(report_lines(report)))
         left_out = f", {n_skipped:,} left out" if n_skipped else ""
         typer.echo(f"N    {report['n_pairs']}{left_out}")
-
-
-def _is_table(path: Path) -> bool:
-    from clapstack.tables import format_of
-
-    try:
-        format_of(path)
-    except ValueError:
-        return False
-    return True
 
 
 def _of_model(
@@ -166,7 +155,14 @@ def _of_predictions(
 ) -> tuple[dict[str, float], int]:
     import numpy as np
 
-    from clapstack._tabular import PairTable, join_by_key, judge, read_by_key
+    from clapstack._tabular import (
+        PairTable,
+        join_by_key,
+        judge,
+        read_by_key,
+        suspicion,
+    )
+    from clapstack.exceptions import BadRowsError
 
     roles = () if key else ("audio", "text")
     keys = tuple(key) if key else roles
@@ -174,16 +170,23 @@ def _of_predictions(
     predicted = PairTable(
         path, names=names, roles=(*roles, "prediction"), others=others
     )
-    truth = read_by_key(rated(*roles, others=others), "score", keys)
-    y, scores = join_by_key(truth, read_by_key(predicted, "prediction", keys))
+    table = rated(*roles, others=others)
+    truth = read_by_key(table, "score", keys, table.resolved)
+    found = read_by_key(predicted, "prediction", keys, table.resolved)
+    y, scores = join_by_key(truth, found)
     empty = np.isnan(scores)
     if empty.any() and not skip_bad:
         msg = (
             f"{path} has no score in {empty.sum():,} rows. Leave them out with "
             "--skip-bad, or score them again."
         )
-        raise ValueError(msg)
-    table = np.full((len(y), 3), np.nan)
-    table[:, 0] = scores
-    report = judge(y[~empty], table[~empty], coverage=np.nan, n_resamples=resamples)
+        raise BadRowsError(msg)
+    if empty.all():
+        msg = f"{path} has no score at all. Score its pairs first."
+        raise BadRowsError(msg)
+    if words := suspicion(y[~empty], scores[~empty]):
+        typer.echo(f"clapstack evaluate: warning: {words}", err=True)
+    points = np.full((len(y), 3), np.nan)
+    points[:, 0] = scores
+    report = judge(y[~empty], points[~empty], coverage=np.nan, n_resamples=resamples)
     return report, int(empty.sum())

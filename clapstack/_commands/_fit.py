@@ -92,6 +92,7 @@ def fit(
     with told("clapstack fit"):
         from clapstack._tabular import (
             PairTable,
+            doubt,
             fit_and_judge,
             read_rated,
             remarks,
@@ -130,6 +131,8 @@ def fit(
             verbose=not quiet,
         )
         options.name_bad(judged.bad, "fit")
+        if judged.report and (words := doubt(judged.report)) and not quiet:
+            typer.echo(f"clapstack fit: warning: {words}", err=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         set_up(model, verbose=False)
         save_model(model, out, card=_card(source.name, rated, judged, folds, groups))

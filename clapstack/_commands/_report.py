@@ -29,17 +29,12 @@ def report(
     model: Annotated[
         Path,
         typer.Argument(
-            exists=True,
-            dir_okay=False,
-            help="A model of clapstack fit, or of save_model.",
-            show_default=False,
+            help="A model of clapstack fit, or of save_model.", show_default=False
         ),
     ],
     data: Annotated[
         Path | None,
         typer.Option(
-            exists=True,
-            dir_okay=False,
             help="CSV, JSON Lines or Parquet of rated pairs that the model has not "
             "seen.",
         ),

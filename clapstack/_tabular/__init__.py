@@ -4,10 +4,12 @@ from clapstack._tabular._encoders import make_union
 from clapstack._tabular._extract import extract
 from clapstack._tabular._judge import (
     Judged,
+    doubt,
     fit_and_judge,
     judge,
     judge_model,
     report_lines,
+    suspicion,
 )
 from clapstack._tabular._models import (
     open_model,
@@ -27,6 +29,7 @@ __all__ = [
     "Judged",
     "ModelScorer",
     "PairTable",
+    "doubt",
     "extract",
     "fit_and_judge",
     "result_format",
@@ -44,5 +47,6 @@ __all__ = [
     "score_to_file",
     "score_to_stream",
     "set_up",
+    "suspicion",
     "was_fitted_on",
 ]

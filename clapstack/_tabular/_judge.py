@@ -16,12 +16,21 @@ from clapstack._optional import progress
 from clapstack._tabular._models import predict_with_interval
 from clapstack._tabular._rated import Rated
 from clapstack._tabular._usable import on_usable_files
-from clapstack.exceptions import BadPair, BadPairsError
+from clapstack.exceptions import BadPair, BadPairsError, BadRowsError
 from clapstack.metrics import score_report
 
-__all__ = ["Judged", "fit_and_judge", "judge", "judge_model", "report_lines"]
+__all__ = [
+    "Judged",
+    "doubt",
+    "fit_and_judge",
+    "judge",
+    "judge_model",
+    "report_lines",
+    "suspicion",
+]
 
 _CHUNK = 1024
+_SURE = 1.96  # standard deviations, for 95 %
 _METRICS = ("srcc", "lcc", "ktau", "mse")
 
 
@@ -93,6 +102,42 @@ def report_lines(report: dict[str, float]) -> list[str]:
             f"{report['mean_width']:.2f}."
         )
     return lines
+
+
+def suspicion(y: np.ndarray, scores: np.ndarray) -> str:
+    """Return a warning if predictions are their own ratings, else the empty string."""
+    if not np.array_equal(y, scores):
+        return ""
+    return (
+        "every prediction equals its rating, so the metrics are those of a table judged "
+        "by itself. Check that the predictions are predictions."
+    )
+
+
+def doubt(report: dict[str, float]) -> str:
+    """Return a warning if a held-out SRCC is not clearly above zero.
+
+    Without any relation its standard deviation is 1 / sqrt(n - 1).
+
+    Parameters
+    ----------
+    report : dict
+        As of `judge`, of predictions that were held out of the fit.
+
+    Returns
+    -------
+    words : str
+        Empty if there is nothing to warn of.
+    """
+    n_pairs = report["n_pairs"]
+    bound = min(1.0, _SURE / np.sqrt(max(n_pairs - 1, 1)))
+    if report["srcc"] > bound:
+        return ""
+    return (
+        f"the held-out SRCC of {report['srcc']:.2f} is not clearly above zero: with "
+        f"{n_pairs:,} pairs, chance alone gives up to {bound:.2f}. Either the pairs are "
+        "too few or the model predicts nothing; do not rely on its scores."
+    )
 
 
 def judge_model(
@@ -220,6 +265,14 @@ def fit_and_judge(
 def _splits(
     n_pairs: int, groups: np.ndarray | None, folds: int, random_state: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
+    n_groups = n_pairs if groups is None else len(np.unique(groups))
+    if n_groups < folds:
+        what = "pairs" if groups is None else "groups"
+        msg = (
+            f"{folds} folds need {folds} {what} or more, and there are {n_groups}. "
+            f"Pass --folds {n_groups}, 0 for no report, or more {what}."
+        )
+        raise BadRowsError(msg)
     if groups is None:
         splitter = KFold(folds, shuffle=True, random_state=random_state)
         return list(splitter.split(np.zeros(n_pairs)))

@@ -6,10 +6,15 @@ import copy
 import os
 import reprlib
 import warnings
+import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Hashable, Mapping
 
 import numpy as np
+import pandas as pd
 
+from clapstack._optional import import_optional
 from clapstack._pair import PAIR_BLOCKS, check_blocks
 from clapstack._sklearn import HasMethods, _fit_context
 from clapstack.exceptions import BadPair, BadPairsError
@@ -18,6 +23,11 @@ from clapstack.features._embed import one_bad_pair_per_row
 from clapstack.pairs import check_pairs
 
 __all__ = ["PairFeatures", "PrecomputedPairFeatures"]
+
+_FORMS = (
+    "Give a .npz with the arrays 'keys' and 'embeddings' or with one 1-D array per "
+    "key, or a table with the columns 'key' and 'embedding' or with keys as its index."
+)
 
 
 class PairFeatures(_BasePairFeatures):
@@ -129,12 +139,16 @@ class PrecomputedPairFeatures(_BasePairFeatures):
 
     Parameters
     ----------
-    audio_embeddings : mapping or path-like
-        From what stands in the column ``audio`` (a path or an id) to an embedding; or
-        a file of that: a ``.npz`` with one array per key, or with the two arrays
-        ``keys`` and ``embeddings``; or a ``.npy`` with the fields ``key`` and
-        ``embedding``. Files must not hold pickled objects.
-    text_embeddings : mapping or path-like
+    audio_embeddings : mapping, DataFrame, ndarray or path-like
+        From what is in the column ``audio`` (a path or an id) to an embedding; or a
+        DataFrame whose index holds the keys, or with the columns ``key`` and
+        ``embedding``; or an array with these fields; or a file of that: a ``.npz``
+        with one array per key, or with the two arrays ``keys`` and ``embeddings``, a
+        ``.npy`` or a Parquet file. Files must not hold pickled objects. A key is a
+        path as a text or a Path, and no key may come twice. What is not in a file is
+        part of the model: :func:`~clapstack.save_model` writes keys (texts!) and
+        embeddings with it.
+    text_embeddings : mapping, DataFrame, ndarray or path-like
         The same for the column ``text``. Embeddings need not be of unit norm; they
         are normalised.
     blocks : tuple or list of str, default=all
@@ -167,8 +181,8 @@ class PrecomputedPairFeatures(_BasePairFeatures):
     """
 
     _parameter_constraints: dict = {
-        "audio_embeddings": [Mapping, str, os.PathLike],
-        "text_embeddings": [Mapping, str, os.PathLike],
+        "audio_embeddings": [Mapping, pd.DataFrame, np.ndarray, str, os.PathLike],
+        "text_embeddings": [Mapping, pd.DataFrame, np.ndarray, str, os.PathLike],
         "blocks": [tuple, list],
     }
 
@@ -196,8 +210,8 @@ class PrecomputedPairFeatures(_BasePairFeatures):
         """
         check_pairs(self, X, reset=True)
         check_blocks(self.blocks)
-        audio_dim = _width(_table(self.audio_embeddings), "audio_embeddings")
-        text_dim = _width(_table(self.text_embeddings), "text_embeddings")
+        audio_dim = _width(self.audio_embeddings, "audio_embeddings")
+        text_dim = _width(self.text_embeddings, "text_embeddings")
         if audio_dim != text_dim:
             msg = (
                 "audio_embeddings and text_embeddings must be of one space; got "
@@ -263,32 +277,102 @@ def _unit(rows):
 
 
 def _table(source):
-    """Return embeddings by key, from a mapping or a file."""
-    if isinstance(source, Mapping):
-        return source
+    """Return embeddings by key, from a mapping, a frame, an array or a file."""
+    if not isinstance(source, (str, os.PathLike)):
+        if _is_mapping(source) and all(isinstance(key, str) for key in source):
+            return source  # as it is, because it may read its vectors when asked
+        name = f"this {type(source).__name__}"
+        return _by_key(*_keys_and_rows(source, name), name)
+    name = os.fspath(source)
     with open(source, "rb") as file:
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            if set(content.dtype.names or ()) != {"key", "embedding"}:
-                msg = (
-                    f"{os.fspath(source)} must be an array with the fields 'key' and "
-                    f"'embedding'; got {content.dtype}. Save a .npz of one array per "
-                    "key instead."
-                )
-                raise ValueError(msg)
-            return dict(zip(content["key"].tolist(), content["embedding"], strict=True))
-        if set(content.files) == {"keys", "embeddings"}:
-            keys, rows = content["keys"].tolist(), content["embeddings"]
-            return dict(zip(keys, rows, strict=True))
-        return {key: content[key] for key in content.files}
+        head = file.read(4)
+        file.seek(0)
+        if head == b"PAR1":
+            import_optional("pyarrow", extra="parquet", caller=f"Reading {name}")
+            return _by_key(*_keys_and_rows(pd.read_parquet(file), name), name)
+        if head[:2] != b"PK" and head != b"\x93NUM":
+            msg = f"{name} is no .npz, .npy or Parquet file. {_FORMS}"
+            raise ValueError(msg)
+        try:
+            content = np.load(file, allow_pickle=False)
+            return _by_key(*_keys_and_rows(content, name), name)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            msg = f"{name} is damaged ({error}). Write or copy it again."
+            raise ValueError(msg) from error
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            msg = f"{name} holds Python objects, which are never loaded. {_FORMS}"
+            raise ValueError(msg) from error
 
 
-def _width(table, name):
+def _keys_and_rows(content, name):
+    """Return the keys of embeddings and, in their order, the embeddings."""
+    if _is_mapping(content):
+        return list(content), list(content.values())
+    if isinstance(content, pd.DataFrame):
+        if {"key", "embedding"} <= set(content.columns):
+            return list(content["key"]), list(content["embedding"])
+        if isinstance(content.index, pd.RangeIndex):
+            msg = f"{name} has no keys: its index counts its rows. {_FORMS}"
+            raise ValueError(msg)
+        return list(content.index), list(content.to_numpy())
+    if isinstance(content, np.ndarray):
+        if set(content.dtype.names or ()) != {"key", "embedding"}:
+            msg = (
+                f"{name} must be an array with the fields 'key' and 'embedding'; "
+                f"got {content.dtype}. {_FORMS}"
+            )
+            raise ValueError(msg)
+        return content["key"].tolist(), list(content["embedding"])
+    if set(content.files) == {"keys", "embeddings"}:
+        return content["keys"].tolist(), list(content["embeddings"])
+    return content.files, [content[key] for key in content.files]
+
+
+def _is_mapping(content):
+    """Return whether this maps keys to vectors; an open .npz file maps names."""
+    return isinstance(content, Mapping) and not isinstance(
+        content, np.lib.npyio.NpzFile
+    )
+
+
+def _by_key(keys, rows, name):
+    """Return embeddings by key; refuse keys that stand twice."""
+    if len(keys) != len(rows):
+        msg = f"{name}: there are {len(keys)} keys and {len(rows)} embeddings."
+        raise ValueError(msg)
+    keys = [_plain_key(key) for key in keys]
+    table = dict(zip(keys, rows, strict=True))
+    if len(table) < len(keys):
+        twice = [key for key, count in Counter(keys).items() if count > 1]
+        msg = (
+            f"{name}: {len(twice)} keys stand there more than once, such as "
+            f"{twice[0]!r}. Keep one embedding per key."
+        )
+        raise ValueError(msg)
+    return table
+
+
+def _plain_key(key):
+    """Return the text that a path or bytes stand for; other keys as they are."""
+    if isinstance(key, os.PathLike):
+        key = os.fspath(key)
+    return os.fsdecode(key) if isinstance(key, bytes) else key
+
+
+def _width(source, name):
     """Return the length of the first vector."""
-    for vector in table.values():
+    table = _table(source)
+    if isinstance(source, (str, os.PathLike)):
+        name = f"{os.fspath(source)} ({name})"
+    for key, vector in table.items():
         if np.ndim(vector) == 1 and len(vector):
             return len(vector)
-        msg = f"{name} must hold 1-D vectors; got shape {np.shape(vector)}."
+        msg = (
+            f"{name} must hold 1-D vectors; {key!r} has the shape {np.shape(vector)}. "
+            f"{_FORMS}"
+        )
         raise ValueError(msg)
     msg = f"{name} is empty; it must hold one vector per key."
     raise ValueError(msg)
@@ -298,8 +382,7 @@ def _look_up(column, table, dim):
     """Return the vector of every usable row, and the rows that are not."""
     vectors, faults = [], []
     for position, (index, key) in enumerate(column.items()):
-        if isinstance(key, os.PathLike):
-            key = os.fspath(key)
+        key = _plain_key(key)
         if not isinstance(key, Hashable) or key not in table:
             reason = (
                 f"no embedding has this key; {len(table)} keys are there, such as "

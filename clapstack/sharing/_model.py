@@ -76,6 +76,9 @@ def save_model(
 
     Notes
     -----
+    Texts and clips are not in the file, unless the model has embeddings of them that
+    were not given as files (`PrecomputedPairFeatures`); a warning says so then.
+
     Folders of this machine do not travel: a ``cache`` folder is saved as ``"auto"``,
     a ``memory`` folder of a pipeline as None. The same model gives the same bytes.
 
@@ -93,6 +96,7 @@ def save_model(
     True
     """
     check_is_fitted(model)
+    _warn_of_embeddings(model)
     path = Path(path)
     fields = check_fields(card)
     encoder = Encoder()
@@ -113,6 +117,23 @@ def save_model(
         load_model(written, trusted=foreign)  # what cannot be read is not kept
         os.replace(written, path)
     return path
+
+
+def _warn_of_embeddings(model: Any) -> None:
+    """Warn of embeddings, and the texts that are their keys, which go into the file."""
+    held = [
+        name
+        for name, value in model.get_params(deep=True).items()
+        if name.rpartition("__")[2] in ("audio_embeddings", "text_embeddings")
+        and not isinstance(value, (str, os.PathLike))
+    ]
+    if held:
+        msg = (
+            f"the model file will hold the embeddings and their keys (paths, texts) of "
+            f"{', '.join(held)}, and whoever gets it can read them. Give the "
+            "embeddings as files to leave them out."
+        )
+        warnings.warn(msg, stacklevel=3)
 
 
 def load_model(

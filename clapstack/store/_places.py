@@ -20,7 +20,8 @@ def open_store(cache: str | os.PathLike[str] | None) -> EmbeddingStore | None:
     Parameters
     ----------
     cache : {"auto"}, path-like or None
-        ``"auto"`` is `default_cache_dir`; a path is a folder; None is no store.
+        ``"auto"`` is `default_cache_dir`; a path is a folder, ``~`` the user's home;
+        None is no store.
 
     Returns
     -------
@@ -31,7 +32,7 @@ def open_store(cache: str | os.PathLike[str] | None) -> EmbeddingStore | None:
     if cache is None:
         return None
     if cache != "auto":
-        return EmbeddingStore(cache)
+        return EmbeddingStore(Path(cache).expanduser())
     try:
         return EmbeddingStore(default_cache_dir())
     except RuntimeError as error:  # pathlib finds no home folder
@@ -54,14 +55,14 @@ def default_cache_dir() -> Path:
         If the user has no home folder.
     """
     if chosen := os.environ.get("CLAPSTACK_CACHE"):
-        return Path(chosen)
+        return Path(chosen).expanduser()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "clapstack"
+    return Path(base).expanduser() / "clapstack"
 
 
 @lru_cache(maxsize=1 << 16)  # one table after another, for every encoder

@@ -1,9 +1,13 @@
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
+import soundfile as sf
 
 from clapstack._tabular import PairTable, join_by_key, read_by_key, read_rated, remarks
+from clapstack.exceptions import BadRowsError
 
 ROLES = ("audio", "text", "score")
 
@@ -54,6 +58,56 @@ def test_groups_are_any_column(rated, groups, expected):
     assert read.groups.tolist() == expected
 
 
+@pytest.fixture
+def same_clip(tmp_path):
+    """Return names of one clip: as it is, from here, from the root, a link, a copy."""
+    sf.write(tmp_path / "a.wav", np.linspace(-0.5, 0.5, 800), 8_000)
+    (tmp_path / "link.wav").symlink_to(tmp_path / "a.wav")
+    shutil.copy(tmp_path / "a.wav", tmp_path / "copy.wav")
+    return ["a.wav", "./a.wav", tmp_path / "a.wav", "link.wav", "copy.wav"]
+
+
+def test_ratings_of_one_clip_by_other_names_are_of_one_pair(rated, same_clip):
+    read = rated(*(f"{name},x,{score}," for score, name in enumerate(same_clip)))
+    assert read.y.tolist() == [2]
+
+
+def test_texts_that_differ_in_white_space_or_unicode_form_are_one(rated):
+    read = rated("a,a caf\u00e9,1,", "a,a  cafe\u0301 ,3,", "a,A caf\u00e9,9,")
+    assert read.y.tolist() == [2, 9]
+    assert read.pairs["text"].tolist() == ["a caf\u00e9", "A caf\u00e9"]
+
+
+def test_a_clip_by_other_names_is_one_group(rated, same_clip):
+    lines = [f"{name},text {i},1," for i, name in enumerate(same_clip)]
+    read = rated(*lines, "other.wav,x,1,", groups="audio")
+    assert len(read.y) == 6
+    assert len(set(read.groups[:5])) == 1
+    assert read.groups[5] not in read.groups[:5]
+    assert "5 of 6 pairs share their audio with another" in remarks(rated(*lines, "o,x,1,"))[0]
+
+
+def test_null_is_not_the_text_none(tmp_path):
+    lines = [{"text": None}, {"text": "None"}, {"text": None}, {"audio": None}]
+    path = tmp_path / "t.jsonl"
+    rows = ({"audio": "a", "text": "x", "score": 1, **line} for line in lines)
+    path.write_text("\n".join(map(json.dumps, rows)))
+    read = read_rated(PairTable(path, roles=ROLES))
+    assert read.pairs["text"].tolist() == [None, "None", None, "x"]
+
+
+def test_rows_without_a_group_are_named(rated):
+    message = "no group in the column 'g' in row 1 (''), row 3 (' '). Correct the table "
+    with pytest.raises(BadRowsError, match=re.escape(message + "in line 3, 5.")):
+        rated("a,x,1,p", "b,x,1,", "c,x,1,p", "d,x,1, ", groups="g")
+
+
+@pytest.mark.parametrize("rating", ["7_5", "٣", '"7,5"', "0x7", "1e400", "inf", "TRUE"])
+def test_what_is_no_plain_number_is_no_rating(rated, rating):
+    with pytest.raises(BadRowsError, match="no finite number in row 1 .* in line 3"):
+        rated("a,x,1,", f"b,x,{rating},")
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -88,3 +142,26 @@ def test_what_has_no_partner_is_named(by_key, ids, message):
     lines = [f"{each},1" for each in ids]
     with pytest.raises(ValueError, match=message):
         join_by_key(truth, by_key("prediction", ["id"], "id,score", *lines))
+
+
+def test_keys_stay_as_they_are(by_key):
+    truth = by_key("score", ["id"], "id,score", "007,1", "7,2")
+    scores = by_key("prediction", ["id"], "id,score", "7,20", "007,10")
+    y, predicted = join_by_key(truth, scores)
+    assert list(zip(y, predicted, strict=True)) == [(1, 10), (2, 20)]
+
+
+def test_rows_without_a_key_are_named(by_key):
+    with pytest.raises(BadRowsError, match=r"key is empty in row 1 \(''\).* line 3"):
+        by_key("prediction", ["id"], "id,score", "p,1", ",2")
+
+
+def test_numbers_in_json_match_their_digits_in_csv(tmp_path, by_key):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"id": 7, "score": 1}\n{"id": 8.0, "score": 2}\n')
+    scores = read_by_key(
+        PairTable(path, roles=("prediction",), others=["id"]), "prediction", ["id"]
+    )
+    truth = by_key("score", ["id"], "id,score", "8,5", "7,6")
+    y, predicted = join_by_key(truth, scores)
+    assert list(zip(y, predicted, strict=True)) == [(5, 2), (6, 1)]

@@ -1,4 +1,5 @@
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,103 @@ def test_an_empty_table_is_refused(table):
         PrecomputedPairFeatures(audio, {}).fit(X)
 
 
+def save_parquet_by_index(path, table):
+    pd.DataFrame(table.values(), index=list(table), columns=["x", "y"]).to_parquet(path)
+
+
+def save_parquet_of_lists(path, table):
+    columns = {"key": list(table), "embedding": list(table.values())}
+    pd.DataFrame(columns).to_parquet(path)
+
+
+@pytest.mark.parametrize("save", [save_parquet_by_index, save_parquet_of_lists])
+def test_parquet_gives_what_a_mapping_gives(table, tmp_path, save):
+    pytest.importorskip("pyarrow")
+    audio, text, X, expected = table
+    save(tmp_path / "a", audio)
+    features = PrecomputedPairFeatures(tmp_path / "a", text, blocks=BLOCKS)
+    assert_allclose(features.fit_transform(X), expected, rtol=1e-6)
+
+
+def test_frames_and_arrays_give_what_a_mapping_gives(table):
+    audio, text, X, expected = table
+    frame = pd.DataFrame(audio.values(), index=list(audio))
+    fields = np.array(list(text.items()), [("key", "U9"), ("embedding", "f4", (2,))])
+    features = PrecomputedPairFeatures(frame, fields, blocks=BLOCKS)
+    assert_allclose(clone(features).fit_transform(X), expected, rtol=1e-6)
+
+
+def test_paths_are_found_by_paths(table):
+    audio, text, X, expected = table
+    audio = {Path(name): vector for name, vector in audio.items()}
+    for column in (X["audio"], [Path(name) for name in X["audio"]]):
+        features = PrecomputedPairFeatures(audio, text, blocks=BLOCKS)
+        found = features.fit_transform(X.assign(audio=column))
+        assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_keys_of_bytes_are_found_by_their_text(table, tmp_path):
+    audio, text, X, expected = table
+    keys = np.array(list(audio), dtype="S")
+    np.savez(tmp_path / "a.npz", keys=keys, embeddings=list(audio.values()))
+    features = PrecomputedPairFeatures(tmp_path / "a.npz", text, blocks=BLOCKS)
+    assert_allclose(features.fit_transform(X), expected, rtol=1e-6)
+
+
+def with_keys(path):
+    np.savez(path, keys=["b.wav", "a.wav", "a.wav"], embeddings=np.eye(3))
+
+
+def with_members(path):
+    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile warns, NumPy does not
+        for value in (1.0, 2.0):
+            with archive.open("a.wav.npy", "w") as file:
+                np.save(file, np.array([value, 0.0]))
+
+
+@pytest.mark.parametrize("save", [with_keys, with_members])
+def test_a_key_that_stands_twice_is_named_with_its_file(table, tmp_path, save):
+    save(tmp_path / "a.npz")
+    message = r"a\.npz: 1 keys stand there more than once, such as 'a\.wav'"
+    with pytest.raises(ValueError, match=message):
+        PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
+
+
+def test_a_key_that_stands_twice_in_memory_is_named(table):
+    _, text, X, _ = table
+    frame = pd.DataFrame(np.eye(2), index=["a.wav", "a.wav"])
+    for twice in (frame, {"a.wav": [1, 0], Path("a.wav"): [0, 1]}):
+        with pytest.raises(ValueError, match=r"more than once, such as 'a\.wav'"):
+            PrecomputedPairFeatures(twice, text).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"key,x\na.wav,1\n", r"a\.npz is no \.npz, \.npy or Parquet file\. Give a"),
+        (b"PK and no more", r"a\.npz is damaged \(File is not a zip file\)"),
+        (b"", r"a\.npz is no \.npz"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(table, tmp_path, content, message):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
+
+
+def test_arrays_of_other_programs_are_named_with_their_file(table, tmp_path):
+    np.savez(tmp_path / "a.npz", audio=np.eye(2), row=[0, 1])
+    message = r"a\.npz \(audio_embeddings\) must hold 1-D vectors; 'audio' has the shape"
+    with pytest.raises(ValueError, match=message):
+        PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
+
+
+def test_a_frame_without_keys_is_refused(table):
+    with pytest.raises(ValueError, match="its index counts its rows. Give a"):
+        PrecomputedPairFeatures(pd.DataFrame(np.eye(2)), table[1]).fit(table[2])
+
+
 def test_a_plain_array_does_not_tell_its_keys(table, tmp_path):
     _, text, X, _ = table
     np.save(tmp_path / "a.npy", np.ones((2, 2)))
@@ -241,7 +339,7 @@ def test_a_plain_array_does_not_tell_its_keys(table, tmp_path):
 def test_pickled_objects_are_not_loaded(table, tmp_path):
     audio, text, X, _ = table
     np.save(tmp_path / "a.npy", audio)
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(ValueError, match=r"a\.npy holds Python objects, which are never"):
         PrecomputedPairFeatures(tmp_path / "a.npy", text).fit(X)
 
 

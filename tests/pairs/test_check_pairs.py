@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile as sf
 from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.base import BaseEstimator
@@ -101,6 +102,57 @@ def test_array_of_another_shape(shape):
 def test_row_that_is_not_a_pair(row):
     with pytest.raises(ValueError, match="row 1 is"):
         checked([ROWS[0], row])
+
+
+@pytest.mark.parametrize("kind", ["Table", "RecordBatch"])
+def test_an_arrow_table_is_a_table(kind, frame):
+    arrow = pytest.importorskip("pyarrow")
+    X = getattr(arrow, kind).from_pydict(
+        {"score": [1, 2], "text": ["a dog", "rain"], "audio": ["a.wav", "b.wav"]}
+    )
+    assert_frame_equal(checked(X), frame.reset_index(drop=True))
+    with pytest.raises(ValueError, match=r"missing \['audio'\], got \['score', 'text'\]"):
+        checked(X.select(["score", "text"]))
+
+
+def test_cells_of_an_arrow_table_are_python_objects():
+    arrow = pytest.importorskip("pyarrow")
+    clip = {"array": [0.0, 0.5], "sampling_rate": 8_000}
+    pairs = checked(arrow.table({"audio": [clip], "text": [None]}))
+    assert pairs.to_numpy().tolist() == [[clip, None]]
+
+
+def test_a_column_that_stands_twice_in_an_arrow_table():
+    arrow = pytest.importorskip("pyarrow")
+    X = arrow.Table.from_arrays([["a"], ["b"], ["c"]], ["audio", "text", "text"])
+    with pytest.raises(ValueError, match="more than one column of the same name"):
+        checked(X)
+
+
+def test_a_dataset_is_a_table(frame):
+    datasets = pytest.importorskip("datasets")
+    X = datasets.Dataset.from_dict(
+        {"text": ["rain", "?", "a dog"], "n": [1, 2, 3], "audio": ["b", "?", "a"]}
+    )
+    pairs = checked(X.with_format("numpy").select([2, 0]))
+    assert pairs.to_numpy().tolist() == [["a", "a dog"], ["b", "rain"]]
+
+
+def test_audio_of_a_dataset_is_left_to_our_own_decoder(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    path = str(tmp_path / "a.wav")
+    sf.write(path, np.full(800, 0.5), 8_000)
+    X = datasets.Dataset.from_dict({"audio": [path], "text": ["a dog"]})
+    for feature in (datasets.Audio(), datasets.Audio(sampling_rate=16_000)):
+        (cell,) = checked(X.cast_column("audio", feature))["audio"]
+        assert cell == {"bytes": None, "path": path}
+
+
+def test_a_split_of_several_datasets_must_be_taken():
+    datasets = pytest.importorskip("datasets")
+    X = datasets.Dataset.from_dict({"audio": ["a"], "text": ["b"]})
+    with pytest.raises(TypeError, match="of a DatasetDict take one split"):
+        checked(datasets.DatasetDict(train=X))
 
 
 @pytest.mark.parametrize("X", [{"audio": ["a"], "text": ["b"]}, "ab", None, 5])
