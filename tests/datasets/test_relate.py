@@ -94,6 +94,30 @@ def test_unknown_score_is_refused(relate):
         load_relate(*relate, score="MOS")
 
 
+def test_every_pair_names_the_system_of_its_clip(relate):
+    audio, scores = relate
+    (audio / "tango").rename(audio / "tango2")  # "audio type" still says tango
+    rewrite(scores, lambda t: t.assign(wavname=t["wavname"].str.replace("tango", "tango2")))
+    assert load_relate(audio, scores).system.tolist() == ["tango2", "audiocaps"]
+
+
+def test_a_clip_without_a_folder_is_named(relate):
+    rewrite(relate[1], lambda t: t.assign(wavname=["/2.wav", *t["wavname"][1:]]))
+    with pytest.raises(ValueError, match=r"in no folder.* in line 2 \(/2\.wav\)"):
+        load_relate(*relate)
+
+
+def test_a_listener_without_a_name_is_named(relate):
+    rewrite(relate[1], lambda t: t.assign(listener_id=["7", " ", *t["listener_id"][2:]]))
+    with pytest.raises(ValueError, match=r"listener_id is empty in line 3"):
+        load_relate(*relate)
+
+
+def test_ratings_of_texts_that_look_alike_are_of_one_pair(relate):
+    rewrite(relate[1], lambda t: t.assign(text=["rain ", *t["text"][1:]]))
+    assert_allclose(load_relate(*relate).y, [6.5, 2.0])
+
+
 def test_missing_clips_are_named(relate):
     audio, scores = relate
     (audio / "tango" / "train" / "2.wav").unlink()

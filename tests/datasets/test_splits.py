@@ -32,6 +32,13 @@ def test_clip_that_stands_in_two_splits_is_named(splits, tmp_path):
     ]
 
 
+def test_a_text_with_other_blanks_is_the_same(splits):
+    train, test = splits["train"], splits["test"]
+    test.X.loc[2, "audio"] = train.X.loc[7, "audio"]
+    test.X.loc[2, "text"] = f" {train.X.loc[7, 'text']} "
+    assert find_overlaps(splits)["same_text"].tolist() == [True]
+
+
 def test_probe_draws_two_parts_that_share_no_pair(splits):
     train, held_out = probe_split(splits["train"], n_train=8, n_validation=4)
     assert len(train.X) == 8

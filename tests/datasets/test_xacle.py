@@ -5,6 +5,7 @@ import soundfile as sf
 from numpy.testing import assert_allclose
 
 from clapstack.datasets import load_xacle, load_xacle_ranking
+from clapstack.exceptions import BadRowsError
 
 
 @pytest.fixture
@@ -116,6 +117,87 @@ def test_empty_text_is_named(folder):
 def test_text_that_reads_as_missing_is_kept(folder):
     rewrite(folder, lambda table: table.assign(text=["c", "None", "b"]))
     assert load_xacle(folder).X["text"][1] == "None"
+
+
+@pytest.mark.parametrize("texts", [["007", "1.50", "1e5"], ["NA", "null", "TRUE"]])
+def test_text_stays_text(folder, texts):
+    rewrite(folder, lambda table: table.assign(text=texts))
+    assert list(load_xacle(folder).X["text"]) == texts
+
+
+def test_names_stay_names(folder):
+    wav = folder / "wav" / "train"
+    for path in wav.iterdir():
+        path.rename(wav / path.stem)
+    rewrite(folder, lambda t: t.assign(wav_file_name=t["wav_file_name"].str[:-4]))
+    assert list(load_xacle(folder).ids) == ["00002", "00000", "00001"]
+
+
+@pytest.mark.parametrize("score", ["7_5", "٣", "7,5", "0x7", "1e400", "nan"])
+def test_score_that_is_no_plain_number_is_named(folder, score):
+    table = folder / "meta_data" / "train_average.csv"
+    rows = f'00002.wav,a,1\n00000.wav,b,"{score}"\n'
+    table.write_text(f"wav_file_name,text,average_score\n{rows}")
+    with pytest.raises(BadRowsError, match=r"0 to 10 in line 3 \(00000\.wav\)"):
+        load_xacle(folder)
+
+
+def test_lines_are_right_after_line_breaks_in_texts(folder):
+    rewrite(folder, lambda table: table.assign(text=["c\nd\ne", "", "b"]))
+    with pytest.raises(BadRowsError, match=r"text is empty in line 5 \(00000\.wav\)"):
+        load_xacle(folder)
+
+
+def test_a_table_from_excel_is_read(folder):
+    before = load_xacle(folder)
+    path = folder / "meta_data" / "train_average.csv"
+    lines = [line.replace(",", ";") + ";" for line in path.read_text().splitlines()]
+    path.write_bytes("\r\n".join([*lines, ""]).encode("utf-8-sig"))
+    assert_allclose(load_xacle(folder).y, before.y)
+
+
+def test_text_that_is_not_utf8_is_named(folder):
+    rewrite(folder, lambda table: table.assign(text=["c", "café", "b"]))
+    path = folder / "meta_data" / "train_average.csv"
+    path.write_bytes(path.read_text().encode("latin-1"))
+    with pytest.raises(BadRowsError, match="not UTF-8 in line 3 .* Save the table as"):
+        load_xacle(folder)
+
+
+def test_a_name_is_found_in_the_unicode_form_of_the_disk(folder):
+    wav = folder / "wav" / "train"
+    (wav / "00000.wav").rename(wav / "cafe\u0301.wav")
+    rewrite(folder, lambda t: t.replace({"wav_file_name": {"00000.wav": "caf\u00e9.wav"}}))
+    assert load_xacle(folder).X["audio"][1] == str(wav / "cafe\u0301.wav")
+
+
+def test_a_listener_without_a_name_is_named(folder):
+    pairs = pd.read_csv(folder / "meta_data" / "train_average.csv", dtype=str)
+    ratings = pairs.assign(score="4", listener_id=["007", "", "008"])
+    ratings.to_csv(folder / "meta_data" / "train.csv", index=False)
+    message = r"listener_id is empty in line 3 \(00000\.wav\)\. Fill it in"
+    with pytest.raises(BadRowsError, match=message):
+        load_xacle(folder)
+    rewrite(folder, lambda t: t.drop(columns="listener_id"), "train.csv")
+    assert "listener_id" not in load_xacle(folder).ratings
+
+
+def test_ratings_of_one_clip_by_two_names_are_of_one_pair(folder):
+    path = folder / "meta_data" / "train_average.csv"
+    path.unlink()
+    (folder / "meta_data" / "train.csv").write_text(
+        "wav_file_name,text,score\n00000.wav,a dog,4\n./00000.wav,a  dog,8\n"
+    )
+    data = load_xacle(folder)
+    assert_allclose(data.y, [6])
+    assert data.ratings["pair"].to_list() == [0, 0]
+
+
+def test_clip_listed_twice_by_two_names_is_named(folder):
+    names = ["00002.wav", "00000.wav", "./00000.wav"]
+    rewrite(folder, lambda table: table.assign(wav_file_name=names))
+    with pytest.raises(BadRowsError, match=r"more than once in line 4 \(\./00000"):
+        load_xacle(folder)
 
 
 def test_clip_listed_twice_is_named(folder):

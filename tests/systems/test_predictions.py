@@ -29,6 +29,34 @@ def test_submission_keeps_every_digit(tmp_path):
     assert list(again.index) == NAMES
 
 
+NAMES_TO_QUOTE = ["a,b.wav", 'say "hi".wav', "two\nlines", "cr\rhere", " blank ", "a;b"]
+NAMES_TO_QUOTE += ["caf\udce9.wav", "'x'", "=1+1.wav", "\u2028.wav", '"', "00000", "tab\tname"]
+
+
+def test_any_name_comes_back(tmp_path):
+    scores = np.arange(len(NAMES_TO_QUOTE)) / 7
+    write_predictions(tmp_path / "out.csv", NAMES_TO_QUOTE, scores)
+    again = read_predictions(tmp_path / "out.csv")
+    assert list(again.index) == NAMES_TO_QUOTE
+    assert_array_equal(again.to_numpy(), scores)
+
+
+def test_predictions_from_excel_are_read(tmp_path):
+    path = tmp_path / "p.csv"
+    text = "sep=;\r\nwav_file_name;pred_score;\r\n00000;7.5;\r\n"
+    path.write_bytes(text.encode("utf-16"))
+    assert read_predictions(path).to_dict() == {"00000": 7.5}
+    path.write_text("wav_file_name;pred_score\n00000;7,5\n")
+    with pytest.raises(ValueError, match=r"in line 2 \(00000\)\. Write it like 7\.5"):
+        read_predictions(path)
+
+
+def test_prediction_without_a_name_is_named(tmp_path):
+    path = written(tmp_path, "wav_file_name,pred_score\n1.wav,2\n ,3\n")
+    with pytest.raises(ValueError, match="name is empty in line 3"):
+        read_predictions(path)
+
+
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = written(tmp_path, "precious")
     with pytest.raises(TypeError):
