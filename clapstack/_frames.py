@@ -1,4 +1,4 @@
-"""Tables of pandas, polars, Arrow and Hugging Face datasets, with pandas alone imported."""
+"""Tables of pandas, polars, Arrow and datasets; pandas alone is imported."""
 
 from __future__ import annotations
 

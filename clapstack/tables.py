@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -45,8 +45,8 @@ SUFFIXES = {
 # What a reader of text would take for a damaged table, by its first bytes.
 _NOT_TEXT = {
     b"PAR1": "is a Parquet file. Give it a name that ends in .parquet",
-    b"PK\x03\x04": "is an Excel workbook or a zip archive. Save the sheet as 'CSV UTF-8'",
-    b"\xd0\xcf\x11\xe0": "is an Excel workbook. Save the sheet as 'CSV UTF-8'",
+    b"PK\x03\x04": "is an Excel workbook or a zip archive. Save the sheet as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "is an Excel workbook. Save the sheet as CSV UTF-8",
     b"BZh": "is compressed with bzip2. Decompress it, or compress it with gzip",
     b"\xfd7zXZ": "is compressed with xz. Decompress it, or compress it with gzip",
     b"(\xb5/\xfd": "is compressed with zstd. Decompress it, or compress it with gzip",
@@ -197,7 +197,7 @@ def find_column(header: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def refuse_rows(
-    bad: Sequence[bool], table: pd.DataFrame, key: str, source: str, what: str
+    bad: Iterable[bool], table: pd.DataFrame, key: str, source: str, what: str
 ) -> None:
     """Raise an error that names the bad rows of a frame of `read_frame`.
 
@@ -375,7 +375,9 @@ def _check_row(row: Sequence[str], header: Sequence[str], where: str) -> None:
         raise TableError(msg)
     # The first column may lack a name, as the index does that pandas writes. A cell in
     # another is the rest of a text that was cut at a comma.
-    lost = [cell for name, cell in zip(header[1:], row[1:], strict=True) if not name.strip()]
+    lost = [
+        cell for name, cell in zip(header[1:], row[1:], strict=True) if not name.strip()
+    ]
     if any(cell.strip() for cell in lost):
         msg = (
             f"{where}: there is {next(filter(str.strip, lost))!r} in a column without "

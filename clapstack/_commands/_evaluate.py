@@ -30,9 +30,7 @@ in --audio-folder.
 def evaluate(
     predictor: Annotated[
         Path,
-        typer.Argument(
-            help="A model, or a table of predictions.", show_default=False
-        ),
+        typer.Argument(help="A model, or a table of predictions.", show_default=False),
     ],
     table: Annotated[
         str,

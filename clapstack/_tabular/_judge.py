@@ -109,8 +109,8 @@ def suspicion(y: np.ndarray, scores: np.ndarray) -> str:
     if not np.array_equal(y, scores):
         return ""
     return (
-        "every prediction equals its rating, so the metrics are those of a table judged "
-        "by itself. Check that the predictions are predictions."
+        "every prediction equals its rating, so a table is judged by itself. Check that "
+        "the predictions are predictions."
     )
 
 
@@ -135,8 +135,8 @@ def doubt(report: dict[str, float]) -> str:
         return ""
     return (
         f"the held-out SRCC of {report['srcc']:.2f} is not clearly above zero: with "
-        f"{n_pairs:,} pairs, chance alone gives up to {bound:.2f}. Either the pairs are "
-        "too few or the model predicts nothing; do not rely on its scores."
+        f"{n_pairs:,} pairs, chance alone gives up to {bound:.2f}. Either the pairs "
+        "are too few or the model predicts nothing; do not rely on its scores."
     )
 
 

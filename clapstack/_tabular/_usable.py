@@ -17,7 +17,9 @@ __all__ = ["on_usable_files", "pairs_of"]
 def pairs_of(rows: Sequence[Row]) -> pd.DataFrame:
     """Return rows as a frame of pairs; its index holds the numbers of the rows."""
     columns = {"audio": [row.path for row in rows], "text": [row.text for row in rows]}
-    return pd.DataFrame(columns, index=[row.number for row in rows], dtype=object)
+    # Of objects: NumPy's integers would show as np.int64(0) in messages.
+    numbers = pd.Index([row.number for row in rows], dtype=object)
+    return pd.DataFrame(columns, index=numbers, dtype=object)
 
 
 def on_usable_files(

@@ -282,20 +282,20 @@ def _table(source):
         if _is_mapping(source) and all(isinstance(key, str) for key in source):
             return source  # as it is, because it may read its vectors when asked
         name = f"this {type(source).__name__}"
-        return _by_key(*_keys_and_rows(source, name), name)
+        return _by_key(_keys_and_rows(source, name), name)
     name = os.fspath(source)
     with open(source, "rb") as file:
         head = file.read(4)
         file.seek(0)
         if head == b"PAR1":
             import_optional("pyarrow", extra="parquet", caller=f"Reading {name}")
-            return _by_key(*_keys_and_rows(pd.read_parquet(file), name), name)
+            return _by_key(_keys_and_rows(pd.read_parquet(file), name), name)
         if head[:2] != b"PK" and head != b"\x93NUM":
             msg = f"{name} is no .npz, .npy or Parquet file. {_FORMS}"
             raise ValueError(msg)
         try:
             content = np.load(file, allow_pickle=False)
-            return _by_key(*_keys_and_rows(content, name), name)
+            return _by_key(_keys_and_rows(content, name), name)
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             msg = f"{name} is damaged ({error}). Write or copy it again."
             raise ValueError(msg) from error
@@ -337,8 +337,9 @@ def _is_mapping(content):
     )
 
 
-def _by_key(keys, rows, name):
+def _by_key(found, name):
     """Return embeddings by key; refuse keys that stand twice."""
+    keys, rows = found
     if len(keys) != len(rows):
         msg = f"{name}: there are {len(keys)} keys and {len(rows)} embeddings."
         raise ValueError(msg)

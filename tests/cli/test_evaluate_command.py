@@ -79,3 +79,34 @@ def test_the_pairs_of_the_fit_are_told_and_no_others(run, model_file, pairs, wri
         done = run("evaluate", model_file, write_csv(rows, f"{told}.csv"))
         assert done.exit_code == 0, done.output
         assert ("was fitted on, so the metrics are too good" in done.stderr) == told
+
+
+def test_predictions_may_name_the_clips_otherwise(
+    run, table, predictions, clips, read_csv, tmp_path
+):
+    expected = report_of(run("evaluate", predictions, table, "--json"))
+    rows = read_csv(predictions)
+    spell = ["{}", "./{}", f"{clips}/{{}}", f"../{clips.name}/{{}}"]
+    other = tmp_path / "elsewhere" / "other.csv"
+    other.parent.mkdir()
+    lines = [
+        f"{spell[i % 4].format(row['audio'])};{row['text']} ;{row['score']}"
+        for i, row in enumerate(rows)
+    ]
+    other.write_text("\n".join(["Audio; Text;Score", *lines]))
+    assert report_of(run("evaluate", other, table, "--json")) == expected
+
+
+def test_a_table_judged_by_itself_is_remarked_on(run, table, predictions):
+    for arguments, is_odd in (([table, table], True), ([predictions, table], False)):
+        done = run("evaluate", *arguments, "--resamples", 0)
+        assert done.exit_code == 0, done.output
+        assert ("every prediction equals its rating" in done.stderr) == is_odd
+
+
+def test_a_table_without_any_score_is_refused(run, table, tmp_path):
+    empty = tmp_path / "empty.csv"
+    empty.write_text("id,score\n" + "".join(f"pair {i},\n" for i in range(24)))
+    done = run("evaluate", empty, table, "--key", "id", "--skip-bad")
+    assert done.exit_code == 1
+    assert "has no score at all. Score its pairs first." in done.stderr

@@ -101,3 +101,19 @@ def test_the_preset_reaches_the_stack(run, command):
     done = run(*command[:-4], "--preset", "best", "--folds", 0)
     assert done.exit_code == 0, done.output
     assert len(load_model(command[3])[-1].base_estimators) == 2
+
+
+def test_too_few_pairs_are_warned_of(run, command):
+    done = run(*command, "--folds", 2)
+    words = "is not clearly above zero: with 24 pairs, chance alone gives up to 0.41"
+    assert "clapstack fit: warning: the held-out SRCC of " in done.stderr
+    assert words in done.stderr
+    assert "the pairs are too few" in done.stderr
+
+
+def test_more_folds_than_groups_are_refused(run, command):
+    done = run(*command, "--groups", "text", "--folds", 5)
+    assert done.exit_code == 1
+    assert (
+        "5 folds need 5 groups or more, and there are 4. Pass --folds 4" in done.stderr
+    )

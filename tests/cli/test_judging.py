@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 
 from clapstack import ClapStackingRegressor
-from clapstack._tabular import fit_and_judge, judge, judge_model, report_lines
+from clapstack._tabular import doubt, fit_and_judge, judge, judge_model, report_lines
 from clapstack._tabular._rated import Rated
 from clapstack.exceptions import BadPair, BadPairsError
 
@@ -159,3 +159,14 @@ def test_a_report_reads_as_lines():
     assert lines[4] == (
         "Intervals of 90 % held 100.0 % of the ratings; their mean width is 1.50."
     )
+
+
+@pytest.mark.parametrize(
+    ("srcc", "n_pairs", "is_doubted"),
+    [(-0.58, 10, True), (0.6, 10, True), (0.7, 10, False), (0.05, 7500, False)],
+)
+def test_a_held_out_srcc_that_chance_gives_is_doubted(srcc, n_pairs, is_doubted):
+    words = doubt({"srcc": srcc, "n_pairs": n_pairs})
+    assert bool(words) == is_doubted
+    if is_doubted:
+        assert "with 10 pairs, chance alone gives up to 0.65" in words

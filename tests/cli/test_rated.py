@@ -84,7 +84,10 @@ def test_a_clip_by_other_names_is_one_group(rated, same_clip):
     assert len(read.y) == 6
     assert len(set(read.groups[:5])) == 1
     assert read.groups[5] not in read.groups[:5]
-    assert "5 of 6 pairs share their audio with another" in remarks(rated(*lines, "o,x,1,"))[0]
+    assert (
+        "5 of 6 pairs share their audio with another"
+        in remarks(rated(*lines, "o,x,1,"))[0]
+    )
 
 
 def test_null_is_not_the_text_none(tmp_path):
@@ -97,14 +100,16 @@ def test_null_is_not_the_text_none(tmp_path):
 
 
 def test_rows_without_a_group_are_named(rated):
-    message = "no group in the column 'g' in row 1 (''), row 3 (' '). Correct the table "
+    message = (
+        "no group in the column 'g' in row 1 (''), row 3 (' '). Correct the table "
+    )
     with pytest.raises(BadRowsError, match=re.escape(message + "in line 3, 5.")):
         rated("a,x,1,p", "b,x,1,", "c,x,1,p", "d,x,1, ", groups="g")
 
 
 @pytest.mark.parametrize("rating", ["7_5", "٣", '"7,5"', "0x7", "1e400", "inf", "TRUE"])
 def test_what_is_no_plain_number_is_no_rating(rated, rating):
-    with pytest.raises(BadRowsError, match="no finite number in row 1 .* in line 3"):
+    with pytest.raises(BadRowsError, match=r"no finite number in row 1 .* in line 3"):
         rated("a,x,1,", f"b,x,{rating},")
 
 

@@ -175,7 +175,7 @@ def test_without_ratings_an_interrupted_run_ends_in_the_same_scores(
     with monkeypatch.context() as patch:
         patch.setattr(CosineScorer, "values", fail)
         done = run(*command, tmp_path / "out.csv")
-        assert done.exit_code == 1
+        assert done.exit_code == 70
         assert "MemoryError: out of memory" in done.stderr
     done = run(*command, tmp_path / "out.csv", "--json")
     assert json.loads(done.stdout)["resumed"] == 12
@@ -215,11 +215,11 @@ def test_a_missing_model_or_table_is_one_line(
     run, model_file, tmp_path, write_csv, pairs
 ):
     done = run("score", tmp_path / "m.clapstack", write_csv(pairs))
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert done.stderr.startswith("clapstack score: No such file or directory: ")
     assert done.stderr.count("\n") == 1
     done = run("score", model_file, tmp_path / "t.csv")
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert f"No such file or directory: {tmp_path / 't.csv'}" in done.stderr
 
 

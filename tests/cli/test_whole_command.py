@@ -27,7 +27,51 @@ def test_shells_can_complete(run):
 def test_errors_of_other_commands_show_their_traceback_too(run, tmp_path):
     command = ["cache", "merge", tmp_path / "none", "--folder", tmp_path / "store"]
     done = run(*command)
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert done.stderr.startswith("clapstack cache merge: ")
     done = run("--debug", *command)
     assert isinstance(done.exception, (OSError, ValueError))
+
+
+def test_help_lists_the_exit_codes(run):
+    text = " ".join(run("--help").stdout.split())
+    assert "Exit codes: 0 success; 1 rows that cannot be used" in text
+    assert "3 a missing or unreadable file; 70 an error inside clapstack" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        (None, 3, "No such file or directory: "),
+        ("", 3, "is empty; a header and rows are needed"),
+        ("audio,text\na.wav,x\n", 3, "no column of score"),
+        ("audio,text,score\na.wav,x\n", 3, "line 2: 2 cells, and the header has 3"),
+        ("audio,text,score\na.wav,x,7_5\n", 1, "no finite number in row 0 ('7_5')"),
+    ],
+)
+@pytest.mark.parametrize("command", ["evaluate", "fit", "report"])
+def test_a_table_that_cannot_be_read_and_a_bad_row_have_codes_of_their_own(
+    run, model_file, tmp_path, command, content, code, message
+):
+    table = tmp_path / "t.csv"
+    if content is not None:
+        table.write_text(content)
+    arguments = {
+        "evaluate": [model_file, table],
+        "fit": [table, "--out", tmp_path / "m.clapstack"],
+        "report": [model_file, "--data", table],
+    }
+    done = run(command, *arguments[command])
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_error_inside_clapstack_has_its_own_code(run, model_file, monkeypatch):
+    def fail(*arguments):
+        raise KeyError("score")  # noqa: EM101
+
+    monkeypatch.setattr("clapstack._tabular.PairTable.check", fail)
+    done = run("score", model_file, "-")
+    assert done.exit_code == 70
+    assert "KeyError: 'score' (clapstack --debug … shows where" in done.stderr

@@ -97,7 +97,9 @@ def test_unknown_score_is_refused(relate):
 def test_every_pair_names_the_system_of_its_clip(relate):
     audio, scores = relate
     (audio / "tango").rename(audio / "tango2")  # "audio type" still says tango
-    rewrite(scores, lambda t: t.assign(wavname=t["wavname"].str.replace("tango", "tango2")))
+    rewrite(
+        scores, lambda t: t.assign(wavname=t["wavname"].str.replace("tango", "tango2"))
+    )
     assert load_relate(audio, scores).system.tolist() == ["tango2", "audiocaps"]
 
 
@@ -108,7 +110,9 @@ def test_a_clip_without_a_folder_is_named(relate):
 
 
 def test_a_listener_without_a_name_is_named(relate):
-    rewrite(relate[1], lambda t: t.assign(listener_id=["7", " ", *t["listener_id"][2:]]))
+    rewrite(
+        relate[1], lambda t: t.assign(listener_id=["7", " ", *t["listener_id"][2:]])
+    )
     with pytest.raises(ValueError, match=r"listener_id is empty in line 3"):
         load_relate(*relate)
 

@@ -160,14 +160,16 @@ def test_text_that_is_not_utf8_is_named(folder):
     rewrite(folder, lambda table: table.assign(text=["c", "café", "b"]))
     path = folder / "meta_data" / "train_average.csv"
     path.write_bytes(path.read_text().encode("latin-1"))
-    with pytest.raises(BadRowsError, match="not UTF-8 in line 3 .* Save the table as"):
+    with pytest.raises(BadRowsError, match=r"not UTF-8 in line 3 .* Save the table as"):
         load_xacle(folder)
 
 
 def test_a_name_is_found_in_the_unicode_form_of_the_disk(folder):
     wav = folder / "wav" / "train"
     (wav / "00000.wav").rename(wav / "cafe\u0301.wav")
-    rewrite(folder, lambda t: t.replace({"wav_file_name": {"00000.wav": "caf\u00e9.wav"}}))
+    rewrite(
+        folder, lambda t: t.replace({"wav_file_name": {"00000.wav": "caf\u00e9.wav"}})
+    )
     assert load_xacle(folder).X["audio"][1] == str(wav / "cafe\u0301.wav")
 
 

@@ -319,13 +319,15 @@ def test_a_file_of_another_kind_is_named(table, tmp_path, content, message):
 
 def test_arrays_of_other_programs_are_named_with_their_file(table, tmp_path):
     np.savez(tmp_path / "a.npz", audio=np.eye(2), row=[0, 1])
-    message = r"a\.npz \(audio_embeddings\) must hold 1-D vectors; 'audio' has the shape"
+    message = (
+        r"a\.npz \(audio_embeddings\) must hold 1-D vectors; 'audio' has the shape"
+    )
     with pytest.raises(ValueError, match=message):
         PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
 
 
 def test_a_frame_without_keys_is_refused(table):
-    with pytest.raises(ValueError, match="its index counts its rows. Give a"):
+    with pytest.raises(ValueError, match=r"its index counts its rows\. Give a"):
         PrecomputedPairFeatures(pd.DataFrame(np.eye(2)), table[1]).fit(table[2])
 
 
@@ -339,7 +341,9 @@ def test_a_plain_array_does_not_tell_its_keys(table, tmp_path):
 def test_pickled_objects_are_not_loaded(table, tmp_path):
     audio, text, X, _ = table
     np.save(tmp_path / "a.npy", audio)
-    with pytest.raises(ValueError, match=r"a\.npy holds Python objects, which are never"):
+    with pytest.raises(
+        ValueError, match=r"a\.npy holds Python objects, which are never"
+    ):
         PrecomputedPairFeatures(tmp_path / "a.npy", text).fit(X)
 
 

@@ -247,7 +247,7 @@ def test_file_of_joblib_takes_trust(model, tmp_path):
     joblib.dump(model, tmp_path / "model.joblib")
     out = tmp_path / "report.html"
     refused = report(tmp_path / "model.joblib", "--out", out)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 3
     assert "is not a model file of clapstack" in refused.output
     assert not out.exists()
     trusted = report(tmp_path / "model.joblib", "--trust", "--resamples", 0, "-o", out)
@@ -259,7 +259,7 @@ def test_file_of_joblib_takes_trust(model, tmp_path):
     ("table", "message"),
     [
         ("audio,text\na.wav,x\n", "has no column of score"),
-        ("audio,text,score\n", "has no rows; pairs with ratings"),
+        ("audio,text,score\n", "has no rows. Add at least one"),
         (
             "audio,text,score\na,x,1\nb,y,five\nc,z,\n",
             r"row 1 \('five'\), row 2 \(''\)",

@@ -111,7 +111,9 @@ def test_an_arrow_table_is_a_table(kind, frame):
         {"score": [1, 2], "text": ["a dog", "rain"], "audio": ["a.wav", "b.wav"]}
     )
     assert_frame_equal(checked(X), frame.reset_index(drop=True))
-    with pytest.raises(ValueError, match=r"missing \['audio'\], got \['score', 'text'\]"):
+    with pytest.raises(
+        ValueError, match=r"missing \['audio'\], got \['score', 'text'\]"
+    ):
         checked(X.select(["score", "text"]))
 
 

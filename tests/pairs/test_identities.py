@@ -54,7 +54,9 @@ def test_other_texts_are_others(other):
     assert text_identity("a dog") != text_identity(other)
 
 
-@pytest.mark.parametrize("cells", [[1, 1.0, "1"], ["a", "a "], ["None"], [True, "True"]])
+@pytest.mark.parametrize(
+    "cells", [[1, 1.0, "1"], ["a", "a "], ["None"], [True, "True"]]
+)
 def test_groups_of_one_name_are_one(cells):
     assert len({group_identity(cell) for cell in cells}) == 1
     assert None not in {group_identity(cell) for cell in cells}

@@ -295,7 +295,7 @@ def test_score_refuses_a_joblib_file_without_the_flag(model, tmp_path):
     path = tmp_path / "model.joblib"
     joblib.dump(model, path)
     result = CliRunner().invoke(app, ["score", str(path), "dog.wav", "a dog"])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "is not a model file" in result.stderr
 
 

@@ -137,7 +137,7 @@ def test_merge_with_damage_in_the_other_store_fails(tmp_path):
 
 def test_merge_with_a_folder_without_a_store_is_an_error(tmp_path):
     done = run("merge", tmp_path / "nothing")
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "clapstack cache merge: there is no embedding store in" in done.stderr
 
 
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_database_is_an_error(root):
     root.mkdir()
     (root / "embeddings.sqlite3").write_bytes(b"not a database " * 100)
     done = run("info")
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "clapstack cache info: the embedding store" in done.stderr
 
 

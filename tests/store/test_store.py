@@ -355,6 +355,12 @@ def test_auto_is_the_folder_of_the_variable(monkeypatch, tmp_path):
     assert open_store("auto").root == tmp_path / "chosen"
 
 
+def test_a_tilde_is_the_home_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLAPSTACK_CACHE", "~/x")
+    assert open_store("auto").root == open_store("~/x").root == tmp_path / "x"
+
+
 @pytest.mark.parametrize(
     ("platform", "variables", "expected"),
     [

@@ -30,7 +30,15 @@ def test_submission_keeps_every_digit(tmp_path):
 
 
 NAMES_TO_QUOTE = ["a,b.wav", 'say "hi".wav', "two\nlines", "cr\rhere", " blank ", "a;b"]
-NAMES_TO_QUOTE += ["caf\udce9.wav", "'x'", "=1+1.wav", "\u2028.wav", '"', "00000", "tab\tname"]
+NAMES_TO_QUOTE += [
+    "caf\udce9.wav",
+    "'x'",
+    "=1+1.wav",
+    "\u2028.wav",
+    '"',
+    "00000",
+    "tab\tname",
+]
 
 
 def test_any_name_comes_back(tmp_path):
