@@ -1,4 +1,4 @@
-"""Tables in files: CSV, JSON Lines and Parquet, read with their cells as they stand."""
+"""Tables in files: CSV, JSON Lines and Parquet, without guessing the types of cells."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def read_rows(
     """Yield the rows of a table one by one, in memory that does not grow with it.
 
     CSV is UTF-8, or UTF-16 and UTF-32 with a byte order mark, separated by commas,
-    semicolons or tabs, and its cells are texts as they stand: ``007``, ``NA`` and
-    ``1e5`` are no numbers. CSV and JSON Lines may be compressed with gzip.
+    semicolons or tabs, and its cells stay texts, such as ``007``, ``NA`` and ``1e5``.
+    CSV and JSON Lines may be compressed with gzip.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def read_rows(
     OSError
         If the file is missing or cannot be read.
     TableError
-        If the file is no such table, a column stands twice, there is no row, or a line
+        If the file is no such table, a column occurs twice, there is no row, or a line
         cannot be read; file, line and remedy are named.
     """
     name = "standard input" if str(source) == "-" else str(source)
@@ -181,7 +181,7 @@ def find_column(header: Sequence[str], names: Sequence[str]) -> list[str]:
     Parameters
     ----------
     header : sequence of str
-        Names of columns as they stand.
+        Names of columns.
     names : sequence of str
         Names to look for. Other case and stray blanks count as the same, unless a
         column has the very name.
@@ -386,7 +386,7 @@ def _check_row(row: Sequence[str], header: Sequence[str], where: str) -> None:
         )
         raise TableError(msg)
     if list(map(_folded, row)) == list(map(_folded, header)):
-        msg = f"{where}: the header stands there again. Remove the line."
+        msg = f"{where}: this repeats the header. Remove the line."
         raise TableError(msg)
 
 
@@ -414,7 +414,7 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
         if len(record) < len(members):
             names = [each for each, _ in members]
             twice = next(each for each in names if names.count(each) > 1)
-            msg = f"{where}: {twice!r} stands twice in an object. Remove one."
+            msg = f"{where}: {twice!r} occurs twice in an object. Remove one."
             raise TableError(msg)
         return record
 

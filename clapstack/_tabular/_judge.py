@@ -109,8 +109,8 @@ def suspicion(y: np.ndarray, scores: np.ndarray) -> str:
     if not np.array_equal(y, scores):
         return ""
     return (
-        "every prediction equals its rating, so a table is judged by itself. Check that "
-        "the predictions are predictions."
+        "every prediction equals its rating, as if a table were judged by itself. "
+        "Check that the predictions are predictions."
     )
 
 

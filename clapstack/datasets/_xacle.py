@@ -79,8 +79,8 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
 
     Notes
     -----
-    Cells are texts as they stand: a caption ``007`` stays one. Columns are read by
-    name, in either spelling in use: ``wav_file_name, text,
+    The types of cells are not guessed: a caption ``007`` stays one. Columns are read
+    by name, in either spelling in use: ``wav_file_name, text,
     average_score`` and, per rating, ``score``; or ``wave_file_name, text,
     average_semantic_alignement_score`` and ``11-point semantic-alignment score``.
     Where there are ratings alone, as in the test data of 2026, their means are taken.

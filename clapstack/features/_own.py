@@ -338,7 +338,7 @@ def _is_mapping(content):
 
 
 def _by_key(found, name):
-    """Return embeddings by key; refuse keys that stand twice."""
+    """Return embeddings by key; refuse keys that occur twice."""
     keys, rows = found
     if len(keys) != len(rows):
         msg = f"{name}: there are {len(keys)} keys and {len(rows)} embeddings."
@@ -348,7 +348,7 @@ def _by_key(found, name):
     if len(table) < len(keys):
         twice = [key for key, count in Counter(keys).items() if count > 1]
         msg = (
-            f"{name}: {len(twice)} keys stand there more than once, such as "
+            f"{name}: {len(twice)} keys occur more than once, such as "
             f"{twice[0]!r}. Keep one embedding per key."
         )
         raise ValueError(msg)

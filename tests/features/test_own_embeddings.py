@@ -290,7 +290,7 @@ def with_members(path):
 @pytest.mark.parametrize("save", [with_keys, with_members])
 def test_a_key_that_stands_twice_is_named_with_its_file(table, tmp_path, save):
     save(tmp_path / "a.npz")
-    message = r"a\.npz: 1 keys stand there more than once, such as 'a\.wav'"
+    message = r"a\.npz: 1 keys occur more than once, such as 'a\.wav'"
     with pytest.raises(ValueError, match=message):
         PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
 

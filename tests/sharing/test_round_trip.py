@@ -1,6 +1,7 @@
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from clapstack import (
     ClapStackingRegressor,
     LaionClapPairFeatures,
+    PrecomputedPairFeatures,
     load_model,
     save_model,
 )
@@ -258,6 +260,29 @@ def as_if_by(monkeypatch, **versions):
 def test_older_file_that_predicts_the_same_loads_without_a_word(saved, monkeypatch):
     as_if_by(monkeypatch, **{"scikit-learn": "9.9.9"})
     load_model(saved)
+
+
+def test_embeddings_that_go_into_the_file_are_warned_of(tmp_path):
+    audio, text = {"a.wav": [1.0, 0.0]}, {"a secret prompt": [0.6, 0.8]}
+    X = pd.DataFrame({"audio": ["a.wav"], "text": ["a secret prompt"]})
+    frame = pd.DataFrame(audio.values(), index=list(audio))
+    for source in (audio, frame):
+        features = PrecomputedPairFeatures(source, text).fit(X)
+        words = r"will hold the embeddings and their keys \(paths, texts\) of audio_emb"
+        with pytest.warns(UserWarning, match=words):
+            again = load_model(save_model(features, tmp_path / "m.clapstack"))
+        assert_array_equal(again.transform(X), features.transform(X))
+
+
+def test_embeddings_in_files_are_not_warned_of(tmp_path):
+    paths = [tmp_path / "audio.npz", tmp_path / "text.npz"]
+    for path in paths:
+        np.savez(path, key=[1.0, 0.0])
+    X = pd.DataFrame({"audio": ["key"], "text": ["key"]})
+    features = PrecomputedPairFeatures(*map(str, paths)).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_model(features, tmp_path / "m.clapstack")
 
 
 def test_older_file_without_recorded_scores_warns(tmp_path, monkeypatch):
