@@ -22,6 +22,7 @@ __all__ = [
     "check_pairs",
     "clip_identity",
     "group_identity",
+    "resolved_path",
     "text_identity",
 ]
 
@@ -147,8 +148,27 @@ def clip_identity(audio: Any) -> str:
         return audio_key(audio)
     except AudioError:
         if isinstance(audio, (str, os.PathLike)) and os.fspath(audio):
-            return os.path.realpath(audio)
+            return resolved_path(os.fspath(audio))
         raise
+
+
+def resolved_path(path: str) -> str:
+    """Return the place of a file, which need not exist.
+
+    Parameters
+    ----------
+    path : str
+        Any path.
+
+    Returns
+    -------
+    resolved : str
+        Absolute, with links and ``..`` resolved.
+    """
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a NUL in it: no file system has such a file
+        return os.path.abspath(path)
 
 
 def group_identity(cell: Any) -> str | None:

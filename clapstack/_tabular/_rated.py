@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +12,12 @@ import pandas as pd
 from clapstack._tabular._read import PairTable, Row
 from clapstack._tabular._usable import pairs_of
 from clapstack.exceptions import BadRowsError
-from clapstack.pairs import clip_identity, group_identity, text_identity
+from clapstack.pairs import (
+    clip_identity,
+    group_identity,
+    resolved_path,
+    text_identity,
+)
 from clapstack.tables import to_number
 
 __all__ = ["Rated", "join_by_key", "read_by_key", "read_rated", "remarks"]
@@ -198,7 +202,7 @@ def _key(name: str, cell: Any, resolved: Callable[[Any], Any]) -> str | None:
     if identity is None or not isinstance(cell, str):
         return identity
     if name == "audio":
-        return os.path.realpath(resolved(cell))
+        return resolved_path(resolved(cell))
     return identity if name == "text" else cell
 
 

@@ -145,9 +145,9 @@ class PrecomputedPairFeatures(_BasePairFeatures):
         ``embedding``; or an array with these fields; or a file of that: a ``.npz``
         with one array per key, or with the two arrays ``keys`` and ``embeddings``, a
         ``.npy`` or a Parquet file. Files must not hold pickled objects. A key is a
-        path as a text or a Path, and no key may come twice. What is not in a file is
-        part of the model: :func:`~clapstack.save_model` writes keys (texts!) and
-        embeddings with it.
+        path as a text or a Path, and no key may come twice. Mappings and arrays
+        are part of the model: :func:`~clapstack.save_model` writes keys (texts!) and
+        embeddings with it. Of a DataFrame it cannot.
     text_embeddings : mapping, DataFrame, ndarray or path-like
         The same for the column ``text``. Embeddings need not be of unit norm; they
         are normalised.

@@ -31,6 +31,7 @@ def test_a_clip_is_its_content_wherever_it_lies(clip, tmp_path, monkeypatch):
 def test_a_clip_that_cannot_be_read_is_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert clip_identity("./no.wav") == os.path.join(os.path.realpath("."), "no.wav")
+    assert clip_identity("a\0.wav").endswith("a\0.wav")
     with pytest.raises(AudioError):
         clip_identity(None)
 
