@@ -15,6 +15,7 @@ from sklearn.base import (
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
+from clapstack._checks import check_weight
 from clapstack._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from clapstack._tables import LazyTable
 from clapstack.families import check_features
@@ -22,7 +23,6 @@ from clapstack.stacking._checks import (
     check_families_vary,
     check_groups,
     check_varies,
-    check_weight,
     check_y,
 )
 from clapstack.stacking._explain import column_means, explain_predictions
@@ -39,7 +39,11 @@ from clapstack.stacking._models import (
     regressors_of,
 )
 from clapstack.stacking._trees import BoostedTrees
-from clapstack.stacking._weighted import asking_for_weights, check_weights_reach
+from clapstack.stacking._weighted import (
+    asking_for_weights,
+    check_weights_reach,
+    count_pairs,
+)
 
 _TARGETS = ("score", "rank")
 
@@ -297,7 +301,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         if self.passthrough:
             _check_is_array(X)
         y = check_y(self, X, y)
-        weight = check_weight(X, sample_weight)
+        weight = count_pairs(check_weight(sample_weight, X.shape[0]))
         groups = check_groups(X, groups)
         targets = _check_targets(self.targets)
         booster = self.boosting or None

@@ -148,6 +148,6 @@ class RankEnsembleRegressor(RegressorMixin, BaseEstimator):
 
 
 def _ranked(values):
-    """Return distinct values, ascending, and their ranks in (0, 1]."""
+    """Return distinct values, ascending, and their ranks in (0, 1)."""
     distinct, first = np.unique(values, return_index=True)
     return distinct, rank_target(values)[first]
