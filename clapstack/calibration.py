@@ -164,7 +164,8 @@ def _knots(shape, x, y, weight):
         rise = np.average((x - x_mean) / step * (y - y_mean), weights=weight)
         if rise <= _ROUNDING * spread:
             return constant
-        return np.array([x_mean - step, x_mean + step]), y_mean + [-rise, rise]
+        ends = np.array([-1.0, 1.0])
+        return x_mean + step * ends, y_mean + rise * ends
     # Values of float32 are binned: what differs by rounding alone is one value.
     bins = np.ceil(shares[1:] * _N_BINS - _ROUNDING).astype(int)
     _, bins = np.unique(bins[inverse], return_inverse=True)

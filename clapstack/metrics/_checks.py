@@ -31,6 +31,7 @@ def check_finite(name: str, values: Floats) -> None:
     if rows.size:
         msg = (
             f"{name} has NaN or infinity in {rows.size} of {values.size} rows "
-            f"({first_rows(rows)}). Give these rows a number, or leave them out on purpose."
+            f"({first_rows(rows)}). Give these rows a number, or leave them out on "
+            "purpose."
         )
         raise ValueError(msg)

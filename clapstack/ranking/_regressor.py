@@ -67,7 +67,7 @@ class RankingRegressor(RegressorMixin, BaseEstimator):
 
     See Also
     --------
-    clapstack.calibration.CalibratedRegressor : Brings any regressor to the scale.
+    clapstack.calibration.IncreasingMap : The map to the scale of `y`.
     clapstack.stacking.StandardizedRidge : Learns scores or ranks by least squares.
 
     Notes

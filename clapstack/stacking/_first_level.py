@@ -93,7 +93,9 @@ class FirstLevel:
         out = np.zeros((len(taken), len(by_target)))
         for column, (target, members) in enumerate(named.items()):
             for k in folds:
-                where = f"the member of {model!r} for the target {target!r} and fold {k}"
+                where = (
+                    f"the member of {model!r} for the target {target!r} and fold {k}"
+                )
                 # A copy, since a regressor may work in place, and the next one and the
                 # caller want the same rows.
                 own = inputs[k].copy()

@@ -12,7 +12,6 @@ from sklearn.utils.metadata_routing import get_routing_for_object, process_routi
 
 from clapstack._checks import as_numbers, first_rows
 
-
 # Whole weights above this are no counts of repetitions.
 _MOST_REPETITIONS = 10**6
 
