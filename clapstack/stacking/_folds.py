@@ -194,14 +194,11 @@ def _check_groups_stay_together(splits, groups):
     for number, (train, test) in enumerate(splits):
         shared = np.intersect1d(groups[train], groups[test])
         if shared.size:
+            torn = [rows[groups[rows] == shared[0]][0] for rows in (train, test)]
             msg = (
                 f"cv split {number} has pairs of {shared.size} groups both in training "
-                f"and in test (the first is that of rows {_first(train, shared, groups)}"
-                f" and {_first(test, shared, groups)}). Use a splitter that keeps "
-                "groups together, such as GroupKFold or an int, or leave groups out."
+                f"and in test (the first is that of rows {torn[0]} and {torn[1]}). Use "
+                "a splitter that keeps groups together, such as GroupKFold or an int, "
+                "or leave groups out."
             )
             raise ValueError(msg)
-
-
-def _first(rows, shared, groups):
-    return rows[np.flatnonzero(groups[rows] == shared[0])[0]]

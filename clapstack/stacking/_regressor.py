@@ -169,11 +169,11 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     Whole sample weights, less a common divisor, count a pair as often as they say. Of
     all other weights only the ratios matter: penalties take them with a mean of 1 over
     the pairs of positive weight. Weights reach every regressor that takes them, through
-    the steps of a pipeline too; one that takes none is refused. With scikit-learn's metadata routing enabled, regressors that are passed in
-    say for themselves whether they take weights
-    (``set_fit_request(sample_weight=True)``). The stack itself asks for `groups` then
-    unless told otherwise, so that groups which split the outer folds of a search split
-    the inner ones too.
+    the steps of a pipeline too; one that takes none is refused. With scikit-learn's
+    metadata routing enabled, regressors that are passed in say for themselves whether
+    they take weights (``set_fit_request(sample_weight=True)``). The stack itself asks
+    for `groups` then unless told otherwise, so that groups which split the outer folds
+    of a search split the inner ones too.
 
     With several `alphas` the choice among them looks at the scores of all pairs, so a
     row of `oof_predictions_` may move with its own score when the choice does.

@@ -79,7 +79,7 @@ def test_masked_features_are_missing(table):
 
 def test_text_is_no_feature(table):
     text = table.astype(str)
-    with pytest.raises(ValueError, match="column 'a__x' of X .* row 0 has '1.0'"):
+    with pytest.raises(ValueError, match=r"column 'a__x' of X .* row 0 has '1\.0'"):
         check(text)
     for values in (text.to_numpy(), text.to_numpy().tolist()):
         with pytest.raises(ValueError, match="X passed to BaseEstimator must be num"):
