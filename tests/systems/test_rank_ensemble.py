@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy.stats import rankdata
@@ -41,3 +42,10 @@ def test_features_that_say_nothing_do_not_reverse_the_order(features):
     X, _ = features
     y = np.tile([0.0, 10.0, 5.0], 30)
     assert RankEnsembleRegressor().fit(X, y).line_.coef_[0] >= 0
+
+
+def test_scores_of_a_nullable_dtype_are_scores(features):
+    X, y = features
+    expected = RankEnsembleRegressor().fit(X, np.round(y)).predict(X)
+    found = RankEnsembleRegressor().fit(X, pd.Series(np.round(y), dtype="Int64"))
+    assert_allclose(found.predict(X), expected)
