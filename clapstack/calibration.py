@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator
 from sklearn.isotonic import isotonic_regression
-from sklearn.model_selection import check_cv
-from sklearn.utils import get_tags
-from sklearn.utils.validation import (
-    check_is_fitted,
-    column_or_1d,
-    has_fit_parameter,
-    indexable,
-)
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from clapstack._ranks import rank_target
-from clapstack._sklearn import HasMethods, StrOptions, _fit_context, _safe_indexing
+from clapstack._checks import as_numbers, check_weight, first_rows
+from clapstack._ranks import clearly_positive, folds_by_rank, weight_up_to
+from clapstack._sklearn import StrOptions, _fit_context
 
-__all__ = ["CalibratedRegressor", "IncreasingMap"]
+__all__ = ["IncreasingMap"]
 
 _N_BINS = 10
 _N_FOLDS = 5
+# Relative differences below this are rounding: which of two sums is larger must not
+# depend on the scale of the weights or on the order of the rows.
+_ROUNDING = 1e-9
 _SHAPES = ("identity", "line", "pieces")
 
 
@@ -41,7 +37,8 @@ class IncreasingMap(BaseEstimator):
         are pooled until they rise from bin to bin; each pool is a knot at its own mean,
         so that knots rise on both axes without a smoothing constant, and outside them
         the end pieces go on. "auto" takes the plainest whose squared error, under
-        five-fold cross-validation, is within one standard error of the next one's.
+        five-fold cross-validation, is within one standard error of the next one's;
+        predictions that are equal are held out together.
 
     Attributes
     ----------
@@ -86,16 +83,32 @@ class IncreasingMap(BaseEstimator):
         y : array-like of shape (n_pairs,)
             True scores.
         sample_weight : array-like of shape (n_pairs,), default=None
-            Positive weights; a weight counts a pair as often as it says.
+            Weights, zero or more, on any scale: they say how often a pair counts
+            compared with the others. Pairs of weight zero are left out.
 
         Returns
         -------
         self : IncreasingMap
             The fitted map.
+
+        Raises
+        ------
+        ValueError
+            If `x` and `y` are empty, differ in length or have NaN or infinity, or if
+            weights are negative, not finite or all zero; the rows are named.
         """
-        x = column_or_1d(x).astype(np.float64)
-        y = column_or_1d(y).astype(np.float64)
-        weight = np.ones(len(x)) if sample_weight is None else np.asarray(sample_weight)
+        x, y = _check_column("x", x), _check_column("y", y)
+        if len(x) != len(y):
+            msg = (
+                f"x and y must be of one length; got {len(x)} predictions and {len(y)} "
+                "scores. Pass one of each per pair, in the same order."
+            )
+            raise ValueError(msg)
+        weight = check_weight(sample_weight, len(x))
+        if weight is None:
+            weight = np.ones(len(x))
+        used = weight > 0
+        x, y, weight = x[used], y[used], weight[used] / weight.max()
         self.shape_ = self.shape
         if self.shape == "auto":
             self.shape_ = _choose_shape(x, y, weight)
@@ -136,182 +149,40 @@ class IncreasingMap(BaseEstimator):
         return self.y_knots_[piece] + slope[piece] * (x - self.x_knots_[piece])
 
 
-class CalibratedRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
-    """Any regressor, followed by an increasing map that was fitted out of fold.
-
-    Parameters
-    ----------
-    estimator : regressor
-        What to calibrate, such as one that learned ranks or a ranking loss.
-    cv : int, splitter or iterable, default=5
-        Splits that make the predictions on which the map is fitted.
-    shape : {"auto", "identity", "line", "pieces"}, default="auto"
-        As for :class:`IncreasingMap`.
-
-    Attributes
-    ----------
-    estimator_ : regressor
-        Fitted on all pairs.
-    map_ : IncreasingMap
-        Fitted on out-of-fold predictions.
-    n_features_in_ : int
-        Number of features seen during :term:`fit`, if `estimator_` has it.
-
-    See Also
-    --------
-    clapstack.ClapStackingRegressor : Has ``calibration=True``, at no extra fit.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.linear_model import Ridge
-    >>> from clapstack.calibration import CalibratedRegressor
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(200, 3))
-    >>> y = 5 + X.sum(axis=1)
-    >>> shrunk = Ridge(alpha=300.0)
-    >>> calibrated = CalibratedRegressor(shrunk).fit(X, y)
-    >>> bool(calibrated.score(X, y) > shrunk.fit(X, y).score(X, y))
-    True
-    """
-
-    _parameter_constraints: dict = {
-        "estimator": [HasMethods(["fit", "predict"])],
-        "cv": ["cv_object"],
-        "shape": [StrOptions({"auto", *_SHAPES})],
-    }
-
-    def __init__(self, estimator, *, cv=5, shape="auto"):
-        self.estimator = estimator
-        self.cv = cv
-        self.shape = shape
-
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, *, sample_weight=None, groups=None):
-        """Fit the map on out-of-fold predictions and the estimator on all pairs.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_pairs, n_features)
-            What `estimator` takes.
-        y : array-like of shape (n_pairs,)
-            Scores.
-        sample_weight : array-like of shape (n_pairs,), default=None
-            Positive weights, for the estimator and for the map.
-        groups : array-like of shape (n_pairs,), default=None
-            Handed to the splitter.
-
-        Returns
-        -------
-        self : CalibratedRegressor
-            The fitted regressor.
-
-        Raises
-        ------
-        ValueError
-            If `sample_weight` is given and the estimator takes none.
-
-        Warns
-        -----
-        UserWarning
-            If `y` does not rise with the predictions out of fold, so that no increasing
-            map exists; they are left as they are.
-        """
-        X, y, sample_weight = indexable(X, y, sample_weight)
-        y = column_or_1d(y, warn=True)
-        if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight, dtype=np.float64)
-            if not has_fit_parameter(self.estimator, "sample_weight"):
-                msg = (
-                    f"sample_weight was given, but {type(self.estimator).__name__}.fit "
-                    "takes none. Leave it out or choose an estimator that accepts it."
-                )
-                raise ValueError(msg)
-        held_out = np.full(len(y), np.nan)
-        for train, test in check_cv(self.cv).split(X, y, groups):
-            member = self._fit_one(X, y, sample_weight, train)
-            held_out[test] = member.predict(_safe_indexing(X, test))
-        seen = np.flatnonzero(~np.isnan(held_out))
-        weight = None if sample_weight is None else sample_weight[seen]
-        self.map_ = IncreasingMap(self.shape).fit(held_out[seen], y[seen], weight)
-        if not self.map_.exists_:
-            msg = (
-                f"The predictions of {type(self.estimator).__name__} are left as they "
-                "are: out of fold, y does not rise with them, so no increasing map to "
-                "y exists. Check X and y."
-            )
-            warnings.warn(msg, stacklevel=2)
-            self.map_ = IncreasingMap("identity").fit(held_out[seen], y[seen], weight)
-        self.estimator_ = self._fit_one(X, y, sample_weight, slice(None))
-        if hasattr(self.estimator_, "n_features_in_"):
-            self.n_features_in_ = self.estimator_.n_features_in_
-        return self
-
-    def predict(self, X):
-        """Predict calibrated scores.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_pairs, n_features)
-            What `estimator` takes.
-
-        Returns
-        -------
-        y_score : ndarray of shape (n_pairs,), float64
-            In the order of the estimator's own predictions.
-        """
-        check_is_fitted(self)
-        return self.map_.predict(self.estimator_.predict(X))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags = get_tags(self.estimator).input_tags
-        return tags
-
-    def _fit_one(self, X, y, sample_weight, rows):
-        extra = {} if sample_weight is None else {"sample_weight": sample_weight[rows]}
-        some = X if isinstance(rows, slice) else _safe_indexing(X, rows)
-        return clone(self.estimator).fit(some, y[rows], **extra)
-
-
 def _knots(shape, x, y, weight):
     """Return the knots of the best map of a shape; fewer than two if none rises."""
     if shape == "identity":
         return np.empty(0), np.empty(0)
+    distinct, shares, inverse = weight_up_to(x.astype(np.float32), weight)
     if shape == "line":
         x_mean, y_mean = np.average(x, weights=weight), np.average(y, weights=weight)
-        around = x - x_mean
-        variance = np.average(around**2, weights=weight)
-        if variance == 0:
-            return np.array([x_mean]), np.array([y_mean])
-        slope = np.average(around * (y - y_mean), weights=weight) / variance
-        if slope <= 0:
-            return np.array([x_mean]), np.array([y_mean])
-        step = np.sqrt(variance)
-        ends = np.array([x_mean - step, x_mean + step])
-        return ends, y_mean + slope * (ends - x_mean)
-    # Ranks of float32 values: what differs by rounding alone is one value.
-    ranks = rank_target(x.astype(np.float32), weight)
-    bins = np.clip(np.ceil(ranks * _N_BINS), 1, _N_BINS).astype(int)
-    _, bins = np.unique(bins, return_inverse=True)
+        constant = np.array([x_mean]), np.array([y_mean])
+        if len(distinct) == 1:
+            return constant
+        step = np.sqrt(np.average((x - x_mean) ** 2, weights=weight))
+        spread = np.sqrt(np.average((y - y_mean) ** 2, weights=weight))
+        rise = np.average((x - x_mean) / step * (y - y_mean), weights=weight)
+        if rise <= _ROUNDING * spread:
+            return constant
+        ends = np.array([-1.0, 1.0])
+        return x_mean + step * ends, y_mean + rise * ends
+    # Values of float32 are binned: what differs by rounding alone is one value.
+    bins = np.ceil(shares[1:] * _N_BINS - _ROUNDING).astype(int)
+    _, bins = np.unique(bins[inverse], return_inverse=True)
     total, x_mean, y_mean = _pool(bins, weight, x, y)
     fitted = isotonic_regression(y_mean, sample_weight=total)
-    pools = np.concatenate([[0], np.cumsum(np.diff(fitted) > 0)])
+    rises = np.diff(fitted) > _ROUNDING * np.ptp(y)
+    pools = np.concatenate([[0], np.cumsum(rises)])
     _, x_knots, y_knots = _pool(pools, total, x_mean, y_mean)
     return x_knots, y_knots
 
 
 def _choose_shape(x, y, weight):
     """Return the plainest shape that the next one does not clearly beat."""
-    if len(x) < 2 * _N_FOLDS:
+    if len(np.unique(x.astype(np.float32))) < 2 * _N_FOLDS:
         return "line"
-    # Neighbours in x fall into different folds, whatever the order of the rows.
-    fold = np.empty(len(x), dtype=int)
-    fold[np.argsort(x, kind="stable")] = np.arange(len(x)) % _N_FOLDS
     errors = {shape: np.empty(len(x)) for shape in _SHAPES}
-    for number in range(_N_FOLDS):
-        test = fold == number
-        train = ~test
+    for train, test in folds_by_rank(x, _N_FOLDS):
         for shape in _SHAPES:
             one = IncreasingMap(shape).fit(x[train], y[train], weight[train])
             if one.exists_:
@@ -321,12 +192,22 @@ def _choose_shape(x, y, weight):
             errors[shape][test] = (y[test] - score) ** 2
     best = "identity"
     for shape in _SHAPES[1:]:
-        gain = errors[best] - errors[shape]
-        mean = np.average(gain, weights=weight)
-        spread = np.sqrt(np.sum((weight * (gain - mean)) ** 2)) / weight.sum()
-        if mean > spread:
+        if clearly_positive(errors[best] - errors[shape], weight, x):
             best = shape
     return best
+
+
+def _check_column(name, values):
+    values = column_or_1d(as_numbers(values, name))
+    rows = np.flatnonzero(~np.isfinite(values))
+    if rows.size or not len(values):
+        found = f"NaN or infinity in {first_rows(rows)}" if rows.size else "no values"
+        msg = (
+            f"{name} passed to IncreasingMap has {found}. Pass a finite number for "
+            "each of one pair or more."
+        )
+        raise ValueError(msg)
+    return values
 
 
 def _pool(groups, weight, x, y):

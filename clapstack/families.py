@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
+from clapstack._checks import as_numbers
 from clapstack._frames import is_polars
 from clapstack._tables import LazyTable
 
@@ -127,6 +129,9 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         return X
     if is_polars(X):  # scikit-learn before 1.9 does not see the names of polars 2
         X = pd.DataFrame(X.to_numpy(), columns=X.columns)
+    owner = type(estimator).__name__
+    _check_names(X, owner)
+    X = _without_text(X, owner)
     X = validate_data(
         estimator,
         X,
@@ -157,3 +162,45 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         "rows or encode them again."
     )
     raise ValueError(msg)
+
+
+def _check_names(X: Any, owner: str) -> None:
+    """Refuse column names in which no family can be read, such as several levels."""
+    names = getattr(X, "columns", ())
+    for name in names:
+        # Whole numbers are what pandas calls columns without names.
+        if not isinstance(name, str | Integral):
+            msg = (
+                f"X passed to {owner} has a column named {name!r}; families are read "
+                "from text such as 'msclap__cosine'. Rename the columns; several "
+                "levels are joined by X.columns = ['__'.join(map(str, name)) for name "
+                "in X.columns]."
+            )
+            raise ValueError(msg)
+
+
+def _without_text(X: Any, owner: str) -> Any:
+    """Return `X` with NaN where a value is missing, or refuse text among its values.
+
+    NumPy would take the hidden values of a masked array for data and read the text
+    "7_5" as 75.
+    """
+    if isinstance(X, list):
+        X = np.asarray(X)
+    if isinstance(X, np.ma.MaskedArray):
+        return as_numbers(X, f"X passed to {owner}")
+    if isinstance(X, pd.DataFrame):
+        if all(pd.api.types.is_numeric_dtype(dtype) for dtype in X.dtypes):
+            return X
+        columns = [
+            as_numbers(X.iloc[:, number], f"column {name!r} of X passed to {owner}")
+            for number, name in enumerate(X.columns)
+        ]
+        return pd.DataFrame(np.column_stack(columns), X.index, X.columns)
+    if isinstance(X, np.ndarray) and X.dtype.kind in "USMm":
+        return as_numbers(X, f"X passed to {owner}")
+    if isinstance(X, np.ndarray) and X.dtype == object:
+        if any(isinstance(value, str | bytes) for value in X.flat):
+            return as_numbers(X, f"X passed to {owner}")
+        return np.where(pd.isna(X), np.nan, X)
+    return X

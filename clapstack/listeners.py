@@ -16,6 +16,7 @@ __all__ = ["ListenerModel"]
 
 _COLUMNS = ("pair", "score", "listener_id")
 _SHOWN = 5
+_MOST_PAIRS = 2**53  # up to here float64 counts in ones
 
 
 class ListenerModel(BaseEstimator):
@@ -255,12 +256,17 @@ def _check_ratings(ratings: Any, scale: tuple[float, float]) -> pd.DataFrame:
         raise ValueError(msg)
     low, high = scale
     table = to_pandas(ratings, _COLUMNS).reset_index(drop=True)
-    score = pd.to_numeric(table["score"], errors="coerce")
-    pair = pd.to_numeric(table["pair"], errors="coerce")
+    score, pair = _as_floats(table["score"]), _as_floats(table["pair"])
     for bad, what in (
-        (~score.between(low, high), f"a score that is not a number in [{low}, {high}]"),
+        (
+            ~((score >= low) & (score <= high)),
+            f"a score that is not a number in [{low}, {high}]",
+        ),
         (table["listener_id"].isna(), "no listener_id"),
-        ((pair % 1 != 0) | (pair < 0), "a pair that is not a row number"),
+        (
+            ~((pair % 1 == 0) & (pair >= 0) & (pair < _MOST_PAIRS)),
+            "a pair that is not a row number",
+        ),
     ):
         rows = np.flatnonzero(bad)
         if rows.size:
@@ -270,32 +276,42 @@ def _check_ratings(ratings: Any, scale: tuple[float, float]) -> pd.DataFrame:
                 f"{', …' if rows.size > _SHOWN else ''}). Correct or remove them."
             )
             raise ValueError(msg)
-    return table.assign(score=score, pair=pair.astype(int))
+    return table.assign(score=score, pair=pair.astype(np.int64))
 
 
 def _check_pairs_rated(
     pair: np.ndarray, n_pairs: int | None = None, screen: float | None = None
 ) -> int:
     """Return the number of pairs; refuse pairs without ratings."""
-    count = np.bincount(pair, minlength=n_pairs or 0)
-    bare = np.flatnonzero(count == 0)
-    if bare.size:
+    rated, count = np.unique(pair, return_counts=True)
+    if n_pairs is None:
+        n_pairs = int(rated[-1]) + 1 if rated.size else 0
+    # Not by an array of all pairs, which one mistaken number could make very long.
+    n_bare = n_pairs - rated.size
+    if n_bare:
+        few = np.arange(min(n_pairs, rated.size + _SHOWN))
+        bare = np.setdiff1d(few, rated)[:_SHOWN]
         cause = (
             "Number the pairs from 0 without gaps, or leave those without ratings out."
             if screen is None
             else f"Lower screen={screen!r}, or set it to None."
         )
         msg = (
-            f"{bare.size} of {count.size} pairs have no rating (pairs "
-            f"{', '.join(map(str, bare[:_SHOWN]))}"
-            f"{', …' if bare.size > _SHOWN else ''}). {cause}"
+            f"{n_bare} of {n_pairs} pairs have no rating (pairs "
+            f"{', '.join(map(str, bare))}{', …' if n_bare > _SHOWN else ''}). {cause}"
         )
         raise ValueError(msg)
     if count.max(initial=0) < 2:
         msg = (
-            f"no pair has two ratings ({len(pair)} ratings of {count.size} pairs), so "
+            f"no pair has two ratings ({len(pair)} ratings of {n_pairs} pairs), so "
             "noise cannot be told from the pairs' differences. Use the ratings as "
             "scores."
         )
         raise ValueError(msg)
-    return count.size
+    return n_pairs
+
+
+def _as_floats(column: pd.Series) -> np.ndarray:
+    """Return numbers as float64, and NaN for what is missing or no number."""
+    numeric = pd.to_numeric(column, errors="coerce")
+    return numeric.to_numpy(np.float64, na_value=np.nan)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 
+from clapstack._checks import as_numbers, check_labels
 from clapstack.metrics._checks import check_finite
 
 
@@ -77,9 +78,9 @@ def noise_ceiling(
     >>> round(ceiling.reliability, 4), ceiling.mse
     (0.9592, 1.0)
     """
-    rating = np.asarray(ratings, dtype=np.float64)
-    pairs = np.asarray(pair_ids)
-    if pairs.ndim != 1 or rating.shape != pairs.shape:
+    rating = as_numbers(ratings, "ratings")
+    pairs = check_labels(pair_ids, "pair_ids", "Name the pair of every rating.")
+    if rating.shape != pairs.shape:
         msg = (
             f"pair_ids and ratings must be of one length; got shapes {pairs.shape} and "
             f"{rating.shape}. Pass one row per rating."

@@ -140,7 +140,7 @@ class SpearmanLoss:
     def __init__(self, y, weight):
         self.weight = weight
         self._total = weight.sum()
-        self._true = rank_target(y, weight) - 0.5 / self._total
+        self._true = rank_target(y, weight)
 
     def __call__(self, f: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the loss and its gradient at predictions of shape (n_rows,)."""

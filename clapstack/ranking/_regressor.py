@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from clapstack._checks import check_weight
 from clapstack._linalg import matmul
 from clapstack._ranks import folds_by_rank
 from clapstack._sklearn import Interval, StrOptions, _fit_context
@@ -17,7 +18,7 @@ from clapstack.calibration import IncreasingMap
 from clapstack.families import check_features
 from clapstack.ranking._losses import LOSSES
 from clapstack.ranking._solver import LinearProblem
-from clapstack.stacking._checks import check_varies, check_weight, check_y
+from clapstack.stacking._checks import check_varies, check_y
 
 
 class RankingRegressor(RegressorMixin, BaseEstimator):
@@ -66,7 +67,7 @@ class RankingRegressor(RegressorMixin, BaseEstimator):
 
     See Also
     --------
-    clapstack.calibration.CalibratedRegressor : Brings any regressor to the scale.
+    clapstack.calibration.IncreasingMap : The map to the scale of `y`.
     clapstack.stacking.StandardizedRidge : Learns scores or ranks by least squares.
 
     Notes
@@ -162,7 +163,7 @@ class RankingRegressor(RegressorMixin, BaseEstimator):
         """
         X = check_features(self, X, reset=True)
         y = check_y(self, X, y)
-        weight = check_weight(X, sample_weight)
+        weight = check_weight(sample_weight, X.shape[0])
         self._check_enough(y, weight)
         check_varies(y, weight)
         if weight is None:

@@ -21,7 +21,7 @@ from clapstack.exceptions import ModelFileError, UntrustedTypesError
 from clapstack.sharing._archive import BROKEN, open_archive, write_archive
 from clapstack.sharing._card import check_fields, facts_of, versions, write_card
 from clapstack.sharing._state import Encoder, decode
-from clapstack.sharing._trust import is_known, trusted_names
+from clapstack.sharing._trust import RETIRED, is_known, trusted_names
 
 _N_CHECKED = 5
 # Other processors round otherwise (1e-12), and one row in a thousand may fall to the
@@ -189,6 +189,7 @@ def load_model(
         untrusted = _untrusted(objects, names)
         if untrusted:
             raise UntrustedTypesError(os.fspath(path), sorted(untrusted))
+        _refuse_retired(path, objects, archive.manifest)
         manifest = archive.manifest
         try:
             model = decode(objects, archive.state["root"], archive.array)
@@ -204,6 +205,24 @@ def load_model(
 def _untrusted(objects: Iterable[Mapping[str, Any]], names: frozenset[str]) -> set[str]:
     found = {str(entry["class"]) for entry in objects}
     return {name for name in found if name not in names and not is_known(name)}
+
+
+def _refuse_retired(
+    path: str | os.PathLike[str],
+    objects: Iterable[Mapping[str, Any]],
+    manifest: Mapping[str, Any],
+) -> None:
+    """Refuse a file that names a class which this release has no longer."""
+    for entry in objects:
+        name = str(entry["class"])
+        if name in RETIRED:
+            wrote = manifest.get("versions", {}).get("clapstack")
+            msg = (
+                f"{os.fspath(path)!r} was written by clapstack {wrote} and holds a "
+                f"{name.rpartition('.')[2]}, which this release does not have. "
+                f"{RETIRED[name]}."
+            )
+            raise ModelFileError(msg)
 
 
 def _scores(model: Any) -> list[float] | None:

@@ -81,6 +81,15 @@ STATELESS = frozenset(
 _TRUE_HOMES = {"_loss": "sklearn._loss._loss"}
 
 
+# Classes that earlier releases had, and what does their work now.
+RETIRED = {
+    "clapstack.calibration.CalibratedRegressor": (
+        "Fit the model again with ClapStackingRegressor(calibration=True), or load the "
+        "file with the release that wrote it"
+    ),
+}
+
+
 def class_name(cls: type) -> str:
     """Name a class by its public home, so that a private module may be renamed."""
     home = _TRUE_HOMES.get(cls.__module__, cls.__module__)

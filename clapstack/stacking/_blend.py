@@ -8,7 +8,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from clapstack._sklearn import Interval, _check_sample_weight, _fit_context
+from clapstack._checks import check_weight
+from clapstack._sklearn import Interval, _fit_context
+from clapstack.stacking._checks import check_y
 
 
 class BlendRidge(RegressorMixin, BaseEstimator):
@@ -69,15 +71,17 @@ class BlendRidge(RegressorMixin, BaseEstimator):
         y : array-like of shape (n_pairs,)
             Target.
         sample_weight : array-like of shape (n_pairs,), default=None
-            Weights; a weight counts a pair as often as it says.
+            Weights, zero or more; a weight counts a pair as often as it says.
 
         Returns
         -------
         self : BlendRidge
             The fitted regressor.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        X = validate_data(self, X, dtype=np.float64)
+        y = check_y(self, X, y)
+        weight = check_weight(sample_weight, len(X))
+        weight = np.ones(len(X)) if weight is None else weight
         x_mean = np.average(X, axis=0, weights=weight)
         y_mean = np.average(y, weights=weight)
         around = X - x_mean

@@ -1,14 +1,13 @@
-"""Checks of scores, weights and groups."""
+"""Checks of scores, groups and families."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from sklearn.utils.validation import column_or_1d
 
+from clapstack._checks import as_numbers, check_labels, first_rows
 from clapstack._tables import read_table, row_slices
 
-_SHOWN = 5
 _ROWS = 256
 
 
@@ -20,6 +19,7 @@ def check_y(estimator, X, y):
             "None. Pass one score per pair."
         )
         raise ValueError(msg)
+    y = as_numbers(y, f"y passed to {type(estimator).__name__}")
     y = column_or_1d(y, warn=True)
     if len(y) != X.shape[0]:
         msg = (
@@ -28,14 +28,6 @@ def check_y(estimator, X, y):
             "order of X."
         )
         raise ValueError(msg)
-    try:
-        y = y.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        msg = (
-            f"y passed to {type(estimator).__name__} must be numbers; its dtype is "
-            f"{y.dtype}: {error}. Pass one score per pair."
-        )
-        raise ValueError(msg) from error
     rows = np.flatnonzero(~np.isfinite(y))
     if rows.size:
         msg = (
@@ -84,45 +76,9 @@ def check_groups(X, groups):
     """Return groups as an array of shape (n_pairs,), or None if there are none."""
     if groups is None:
         return None
-    groups = column_or_1d(groups)
+    remedy = "Give every pair a group; its own if it has no other."
+    groups = check_labels(groups, "groups", remedy)
     if len(groups) != X.shape[0]:
         msg = f"groups must have shape ({X.shape[0]},), one a pair; got {groups.shape}."
         raise ValueError(msg)
-    rows = np.flatnonzero(pd.isna(groups))
-    if rows.size:
-        msg = (
-            f"groups has missing values in {rows.size} of {len(groups)} rows "
-            f"({first_rows(rows)}). Give every pair a group; its own if it has no "
-            "other."
-        )
-        raise ValueError(msg)
     return groups
-
-
-def check_weight(X, sample_weight):
-    """Return weights as float64 of shape (n_pairs,), or None if there are none."""
-    if sample_weight is None:
-        return None
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (X.shape[0],):
-        msg = (
-            f"sample_weight must have shape ({X.shape[0]},), one weight a pair; got "
-            f"{weight.shape}."
-        )
-        raise ValueError(msg)
-    rows = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
-    if rows.size:
-        msg = (
-            f"sample_weight must be finite and not negative; {rows.size} of "
-            f"{len(weight)} rows are not ({first_rows(rows)})."
-        )
-        raise ValueError(msg)
-    if not weight.any():
-        msg = "sample_weight is zero for all pairs. Give some pairs a positive weight."
-        raise ValueError(msg)
-    return weight
-
-
-def first_rows(rows):
-    """Name the first of some rows, for an error."""
-    return f"rows {', '.join(map(str, rows[:_SHOWN]))}{', …' * (rows.size > _SHOWN)}"

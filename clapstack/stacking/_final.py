@@ -10,7 +10,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clapstack.calibration import IncreasingMap
 from clapstack.stacking._targets import rank_target, weighted_srcc
-from clapstack.stacking._weighted import asking_for_weights, fit_estimator
+from clapstack.stacking._weighted import (
+    asking_for_weights,
+    checked_predictions,
+    fit_estimator,
+)
 
 # Noise over signal at R² = 0.4, times the number of inputs: see StandardizedRidge.
 _PENALTY_PER_COLUMN = 1.5
@@ -175,7 +179,7 @@ class FinalLevel:
 
     def predict(self, inputs):
         """Return scores of shape (n_pairs,)."""
-        return self._mapped(self.estimator_.predict(self.scaler_.transform(inputs)))
+        return self._mapped(_predict_one(self.scaler_, self.estimator_, inputs))
 
     def predict_by_split(self, inputs):
         """Return what the members predict, each from its own inputs.
@@ -191,7 +195,7 @@ class FinalLevel:
         """
         return np.array(
             [
-                self._mapped(estimator.predict(scaler.transform(part)))
+                self._mapped(_predict_one(scaler, estimator, part))
                 for (scaler, estimator), part in zip(self.members_, inputs, strict=True)
             ]
         )
@@ -229,6 +233,10 @@ class FinalLevel:
         for train, test in splits:
             rows = train if weight is None else train[weight[train] > 0]
             scaler, estimator = self._fit_one(name, inputs, y, weight, rows)
-            out[test] = estimator.predict(scaler.transform(inputs[test]))
+            out[test] = _predict_one(scaler, estimator, inputs[test])
             members.append((scaler, estimator))
         return out, members
+
+
+def _predict_one(scaler, estimator, inputs):
+    return checked_predictions(estimator, scaler.transform(inputs), "the final level")

@@ -16,7 +16,7 @@ from clapstack.stacking._compression import fit_compressors
 from clapstack.stacking._family import fit_family_ridges
 from clapstack.stacking._models import BOOSTING
 from clapstack.stacking._ridge import StandardizedRidge
-from clapstack.stacking._weighted import fit_per_target
+from clapstack.stacking._weighted import checked_predictions, fit_per_target
 
 # Rows that are predicted at once: 90 MB at the paper's width.
 _PREDICTED_ROWS = 2048
@@ -73,13 +73,16 @@ class FirstLevel:
         for cut in row_slices(len(rows), _PREDICTED_ROWS):
             # Read once for all models.
             taken = read_table(X, as_slice(rows[cut]))
-            parts = [self._predict_one(m, taken, folds) for m in self.estimators]
+            parts = [
+                self._predict_one(m, taken, folds, rows[cut]) for m in self.estimators
+            ]
             out[cut] = np.hstack(parts)
         return out
 
-    def _predict_one(self, model, taken, folds):
+    def _predict_one(self, model, taken, folds, rows):
         """Return the mean predictions of one model, a column per target."""
-        by_target = self.estimators[model].values()
+        named = self.estimators[model]
+        by_target = named.values()
         if model == BOOSTING:
             inputs = {k: self.compressors[k].transform(taken) for k in folds}
         else:
@@ -88,11 +91,15 @@ class FirstLevel:
                 return _predict_ridges(by_target, own, folds)
             inputs = dict.fromkeys(folds, own)
         out = np.zeros((len(taken), len(by_target)))
-        for column, members in enumerate(by_target):
+        for column, (target, members) in enumerate(named.items()):
             for k in folds:
+                where = (
+                    f"the member of {model!r} for the target {target!r} and fold {k}"
+                )
                 # A copy, since a regressor may work in place, and the next one and the
                 # caller want the same rows.
-                out[:, column] += members[k].predict(inputs[k].copy())
+                own = inputs[k].copy()
+                out[:, column] += checked_predictions(members[k], own, where, rows)
         return out / len(folds)
 
 

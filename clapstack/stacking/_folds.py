@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, check_cv
 
-from clapstack.stacking._checks import first_rows
+from clapstack._checks import first_rows
 from clapstack.stacking._targets import rank_among, rank_target
 
 
@@ -194,10 +194,11 @@ def _check_groups_stay_together(splits, groups):
     for number, (train, test) in enumerate(splits):
         shared = np.intersect1d(groups[train], groups[test])
         if shared.size:
+            torn = [rows[groups[rows] == shared[0]][0] for rows in (train, test)]
             msg = (
                 f"cv split {number} has pairs of {shared.size} groups both in training "
-                f"and in test (the first is group {shared[0]!r}). Use a splitter that "
-                "keeps groups together, such as GroupKFold or an int, or leave groups "
-                "out."
+                f"and in test (the first is that of rows {torn[0]} and {torn[1]}). Use "
+                "a splitter that keeps groups together, such as GroupKFold or an int, "
+                "or leave groups out."
             )
             raise ValueError(msg)

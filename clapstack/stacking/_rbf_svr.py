@@ -10,12 +10,13 @@ from sklearn.svm import SVR
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from clapstack._checks import check_weight
 from clapstack._linalg import StandardizedTable, matmul
 from clapstack._ranks import rank_target
 from clapstack._sklearn import Interval, _fit_context
 from clapstack._tables import row_slices
 from clapstack.families import check_features
-from clapstack.stacking._checks import check_weight, check_y
+from clapstack.stacking._checks import check_y
 
 # Each pass brings the drawn subspace nearer to that of the leading singular vectors.
 _N_PASSES = 2
@@ -147,7 +148,7 @@ class RbfSvr(RegressorMixin, BaseEstimator):
         """
         X = check_features(self, X, reset=True)
         y = check_y(self, X, y)
-        weight = check_weight(X, sample_weight)
+        weight = check_weight(sample_weight, X.shape[0])
         rows = self._compress(X, rank_target(y, weight), weight)
         self._solve([self], rows, y[:, np.newaxis], weight)
         return self
@@ -174,7 +175,7 @@ class RbfSvr(RegressorMixin, BaseEstimator):
         self._validate_params()
         first = clone(self)
         X = check_features(first, X, reset=True)
-        weight = check_weight(X, sample_weight)
+        weight = check_weight(sample_weight, X.shape[0])
         columns = [check_y(first, X, target) for target in np.transpose(targets)]
         rows = first._compress(X, rank_target(columns[0], weight), weight)
         fitted = [first, *(clone(self)._share(first) for _ in columns[1:])]

@@ -15,6 +15,7 @@ from sklearn.base import (
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
+from clapstack._checks import check_weight
 from clapstack._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from clapstack._tables import LazyTable
 from clapstack.families import check_features
@@ -22,7 +23,6 @@ from clapstack.stacking._checks import (
     check_families_vary,
     check_groups,
     check_varies,
-    check_weight,
     check_y,
 )
 from clapstack.stacking._explain import column_means, explain_predictions
@@ -39,7 +39,11 @@ from clapstack.stacking._models import (
     regressors_of,
 )
 from clapstack.stacking._trees import BoostedTrees
-from clapstack.stacking._weighted import asking_for_weights, check_weights_reach
+from clapstack.stacking._weighted import (
+    asking_for_weights,
+    check_weights_reach,
+    count_pairs,
+)
 
 _TARGETS = ("score", "rank")
 
@@ -162,13 +166,14 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     scale of `y`, fitted on cross-validated predictions of the final level, so
     :meth:`predict` is always on the scale of `y`.
 
-    A sample weight counts a pair as often as it says. Weights reach every regressor
-    that takes them, through the steps of a pipeline too; one that takes none is
-    refused. With scikit-learn's metadata routing enabled, regressors that are passed in
-    say for themselves whether they take weights
-    (``set_fit_request(sample_weight=True)``). The stack itself asks for `groups` then
-    unless told otherwise, so that groups which split the outer folds of a search split
-    the inner ones too.
+    Whole sample weights, less a common divisor, count a pair as often as they say. Of
+    all other weights only the ratios matter: penalties take them with a mean of 1 over
+    the pairs of positive weight. Weights reach every regressor that takes them, through
+    the steps of a pipeline too; one that takes none is refused. With scikit-learn's
+    metadata routing enabled, regressors that are passed in say for themselves whether
+    they take weights (``set_fit_request(sample_weight=True)``). The stack itself asks
+    for `groups` then unless told otherwise, so that groups which split the outer folds
+    of a search split the inner ones too.
 
     With several `alphas` the choice among them looks at the scores of all pairs, so a
     row of `oof_predictions_` may move with its own score when the choice does.
@@ -275,29 +280,33 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         y : array-like of shape (n_pairs,)
             Scores.
         sample_weight : array-like of shape (n_pairs,), default=None
-            Weights, zero or more; a weight counts a pair as often as it says.
+            Weights, zero or more. Whole numbers count repetitions; of others only the
+            ratios matter: see Notes.
         groups : array-like of shape (n_pairs,), default=None
-            Pairs of one group are never split between training and test parts.
+            Pairs of one group are never split between training and test parts. Labels
+            may be text, numbers, tuples or a mixture; none may be missing.
 
         Returns
         -------
         self : object
-            The fitted stack.
+            The fitted stack. A fit that fails leaves it as it was.
 
         Raises
         ------
         ValueError
-            If `X` has NaN or infinity (columns are named) or a family without any
-            varying column (named), if `y` has NaN or infinity (rows are named), another
-            length or no variance, also in a training part alone, if there are too few
-            rows or groups for `cv` or its splits tear a group apart, or if weights are
-            given and a regressor takes none.
+            If `X` has NaN or infinity (columns are named), text, names of several
+            levels or a family without any varying column (named), if `y` has NaN or
+            infinity (rows are named), another length or no variance, also in a training
+            part alone, if there are too few rows or groups for `cv` or its splits tear
+            a group apart, if weights are given and a regressor takes none, or if a
+            regressor predicts NaN, infinity or other than one number a pair (it is
+            named, with its family, target and fold).
         """
         X = check_features(self, X, reset=True)
         if self.passthrough:
             _check_is_array(X)
         y = check_y(self, X, y)
-        weight = check_weight(X, sample_weight)
+        weight = count_pairs(check_weight(sample_weight, X.shape[0]))
         groups = check_groups(X, groups)
         targets = _check_targets(self.targets)
         booster = self.boosting or None

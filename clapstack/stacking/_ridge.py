@@ -9,10 +9,11 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from clapstack._checks import check_weight
 from clapstack._linalg import StandardizedTable, matmul
 from clapstack._sklearn import Interval, _fit_context
 from clapstack.families import check_features
-from clapstack.stacking._checks import check_weight, check_y
+from clapstack.stacking._checks import check_y
 
 
 class StandardizedRidge(RegressorMixin, BaseEstimator):
@@ -88,7 +89,7 @@ class StandardizedRidge(RegressorMixin, BaseEstimator):
         """
         X = check_features(self, X, reset=True)
         y = check_y(self, X, y)
-        weight = check_weight(X, sample_weight)
+        weight = check_weight(sample_weight, X.shape[0])
         rows = None
         if weight is not None:
             rows = np.flatnonzero(weight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clapstack._ranks import rank_target
+from clapstack._ranks import rank_target, weight_up_to
 
 __all__ = ["rank_target", "weighted_srcc"]
 
@@ -12,14 +12,11 @@ __all__ = ["rank_target", "weighted_srcc"]
 def rank_among(y_new, y, sample_weight=None) -> np.ndarray:
     """Return the ranks that new values would have among `y`, as `rank_target` counts.
 
-    A value of `y` gets its own rank, another the mean of its neighbours'.
+    A value of `y` gets its own rank, another the share of `y` below it.
     """
-    weight = np.ones(len(y)) if sample_weight is None else sample_weight
-    values, inverse = np.unique(y, return_inverse=True)
-    below = np.concatenate([[0.0], np.cumsum(np.bincount(inverse, weights=weight))])
-    less = below[np.searchsorted(values, y_new, side="left")]
-    up_to = below[np.searchsorted(values, y_new, side="right")]
-    return (less + up_to + 1.0) / 2.0 / below[-1]
+    values, shares, _ = weight_up_to(y, sample_weight)
+    below = shares[np.searchsorted(values, y_new, side="left")]
+    return (below + shares[np.searchsorted(values, y_new, side="right")]) / 2.0
 
 
 def weighted_srcc(y_true, y_score, sample_weight=None) -> float:

@@ -119,7 +119,8 @@ class RankEnsembleRegressor(RegressorMixin, BaseEstimator):
         predictions = self.stack_.oof_predictions_
         self.knots_ = [_ranked(column) for column in predictions.T]
         mean_rank = self._mean_rank(predictions)
-        self.line_ = LinearRegression(positive=True).fit(mean_rank, np.asarray(y))
+        line = LinearRegression(positive=True)
+        self.line_ = line.fit(mean_rank, self.stack_.y_train_)
         return self
 
     def predict(self, X):
@@ -148,6 +149,6 @@ class RankEnsembleRegressor(RegressorMixin, BaseEstimator):
 
 
 def _ranked(values):
-    """Return distinct values, ascending, and their ranks in (0, 1]."""
+    """Return distinct values, ascending, and their ranks in (0, 1)."""
     distinct, first = np.unique(values, return_index=True)
     return distinct, rank_target(values)[first]

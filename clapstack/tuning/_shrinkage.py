@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from clapstack._ranks import clearly_positive
 from clapstack.tuning._maps import apply_map
 
 __all__ = ["check_shrinkages", "choose_shrinkage"]
@@ -55,14 +56,12 @@ def choose_shrinkage(a, b, y, weight, splits, shrinkages, fit) -> float:
             mapped = apply_map(audio, a[test]), apply_map(text, b[test])
             cosine[test] = np.einsum("ij,ij->i", *mapped)
     rows = np.concatenate([test for _, test in splits])
-    total = weight[rows].sum()
-    weight = weight[rows] / total
+    weight = weight[rows] / weight[rows].sum()
+    untuned = np.einsum("ij,ij->i", a[rows], b[rows])
     errors = [_line_errors(cosine[rows], y[rows], weight) for cosine in cosines]
     best = 0
     for number in range(1, len(shrinkages)):
-        gain = errors[best] - errors[number]
-        mean = weight @ gain
-        if mean > np.sqrt(weight @ (gain - mean) ** 2 / total):
+        if clearly_positive(errors[best] - errors[number], weight, untuned):
             best = number
     return shrinkages[best]
 

@@ -8,12 +8,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from clapstack._checks import check_weight
 from clapstack._pair import pair_features
 from clapstack._ranks import folds_by_rank
 from clapstack._sklearn import Interval, StrOptions, _fit_context
 from clapstack._tables import read_table
 from clapstack.families import check_features
-from clapstack.stacking._checks import check_weight, check_y
+from clapstack.stacking._checks import check_y
 from clapstack.tuning._layout import check_unit, column_names, find_layouts
 from clapstack.tuning._maps import CosineProblem, apply_map
 from clapstack.tuning._shrinkage import check_shrinkages, choose_shrinkage
@@ -247,7 +248,7 @@ class ProjectionTuning(TransformerMixin, BaseEstimator):
     def _checked(self, X, y, sample_weight):
         X = check_features(self, X, reset=True)
         y = check_y(self, X, y)
-        weight = check_weight(X, sample_weight)
+        weight = check_weight(sample_weight, X.shape[0])
         X = read_table(X, slice(None))
         self._names = column_names(X, getattr(self, "feature_names_in_", None))
         check_unit(X, self._layouts())

@@ -1,4 +1,4 @@
-"""Increasing maps and the regressors that they calibrate."""
+"""Increasing maps from predictions to scores."""
 
 import numpy as np
 import pytest
@@ -6,32 +6,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GroupKFold
-from sklearn.neighbors import KNeighborsRegressor
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.model_selection import cross_val_predict
 
-from clapstack.calibration import CalibratedRegressor, IncreasingMap
+from clapstack.calibration import IncreasingMap
 from clapstack.metrics import ktau, mse, srcc
 
 steady = settings(derandomize=True, deadline=None)
 shapes = st.sampled_from(["auto", "line", "pieces"])
-
-
-def expected_failures(estimator):
-    reason = "repeated rows fall into other folds"
-    return {
-        "check_sample_weight_equivalence_on_dense_data": reason,
-        "check_sample_weight_equivalence_on_sparse_data": reason,
-    }
-
-
-# Some checks draw y at random, with which no prediction rises.
-@pytest.mark.filterwarnings("ignore:The predictions of Ridge are left:UserWarning")
-@parametrize_with_checks(
-    [CalibratedRegressor(Ridge())], expected_failed_checks=expected_failures
-)
-def test_sklearn_check(estimator, check):
-    check(estimator)
 
 
 @steady
@@ -59,16 +40,106 @@ def test_pieces_keep_the_mean():
     assert back.predict(x).mean() == pytest.approx(y.mean(), abs=0.1)
 
 
-@pytest.mark.parametrize("shape", ["line", "pieces"])
-def test_map_with_weights_is_that_of_repeated_pairs(shape):
-    rng = np.random.default_rng(0)
-    x = rng.uniform(size=60)
-    y = x + rng.normal(scale=0.2, size=60)
-    weight = rng.integers(1, 4, size=60)
-    grid = np.linspace(-0.5, 1.5, 50)
+rows = st.lists(
+    st.tuples(st.integers(-12, 12), st.integers(-3, 3), st.integers(0, 3)),
+    min_size=12,
+    max_size=40,
+)
+
+
+def make_data(drawn):
+    """Return predictions with ties, scores and whole weights, one of them positive."""
+    x, noise, weight = np.array(drawn, dtype=float).T
+    weight[0] = max(weight[0], 1.0)
+    return x / 4, x / 4 + noise, weight.astype(int)
+
+
+def assert_same_map(one, other):
+    assert (one.shape_, one.exists_) == (other.shape_, other.exists_)
+    if one.exists_:
+        grid = np.linspace(-4, 4, 30)
+        assert_allclose(one.predict(grid), other.predict(grid), rtol=1e-7, atol=1e-7)
+
+
+@steady
+@given(rows, shapes)
+def test_a_weight_of_the_map_is_a_repetition(drawn, shape):
+    x, y, weight = make_data(drawn)
     repeated = IncreasingMap(shape).fit(np.repeat(x, weight), np.repeat(y, weight))
-    weighted_map = IncreasingMap(shape).fit(x, y, weight)
-    assert_allclose(weighted_map.predict(grid), repeated.predict(grid))
+    assert_same_map(IncreasingMap(shape).fit(x, y, weight), repeated)
+
+
+@steady
+@given(rows, shapes, st.floats(-12, 12))
+def test_the_scale_of_weights_does_not_move_the_map(drawn, shape, power):
+    x, y, weight = make_data(drawn)
+    scaled = IncreasingMap(shape).fit(x, y, weight * 10.0**power)
+    assert_same_map(scaled, IncreasingMap(shape).fit(x, y, weight))
+
+
+@steady
+@given(rows, shapes)
+def test_a_weight_of_zero_leaves_a_pair_out_of_the_map(drawn, shape):
+    x, y, weight = make_data(drawn)
+    spoilt = np.where(weight == 0, 1e6, y)
+    used = weight > 0
+    without = IncreasingMap(shape).fit(x[used], y[used], weight[used])
+    assert_same_map(IncreasingMap(shape).fit(x, spoilt, weight), without)
+
+
+@steady
+@given(rows, shapes, st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_move_the_map(drawn, shape, random):
+    x, y, weight = make_data(drawn)
+    order = random.sample(range(len(x)), len(x))
+    shuffled = IncreasingMap(shape).fit(x[order], y[order], weight[order])
+    assert_same_map(IncreasingMap(shape).fit(x, y, weight), shuffled)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.1, 0.01, 0.001, 1e-12, 1e12])
+def test_equal_weights_of_any_size_give_ten_knots(scale):
+    x = np.arange(100.0)
+    weighted = IncreasingMap("pieces").fit(x, x, np.full(100, scale))
+    plain = IncreasingMap("pieces").fit(x, x)
+    assert_allclose(weighted.x_knots_, plain.x_knots_)
+    assert len(plain.x_knots_) == 10
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1, np.nan, 1], r"finite and not negative; 1 of 3 .*\(rows 1\)"),
+        ([1, 1, np.inf], r"\(rows 2\)"),
+        ([-1, 1, -1], r"2 of 3 rows are not \(rows 0, 2\)"),
+        ([0, 0, 0], "sample_weight is zero for all pairs"),
+        ([1, 1], r"must have shape \(3,\)"),
+    ],
+)
+def test_weights_that_the_map_cannot_use_are_named(weight, message):
+    with pytest.raises(ValueError, match=message):
+        IncreasingMap("line").fit([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], weight)
+
+
+@pytest.mark.parametrize("shape", ["auto", "identity", "line", "pieces"])
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        ([], [], "x passed to IncreasingMap has no values"),
+        ([1.0, np.nan], [1.0, 2.0], "x passed .* NaN or infinity in rows 1"),
+        ([1.0, 2.0], [np.inf, 2.0], "y passed .* NaN or infinity in rows 0"),
+        ([1.0, 2.0], [1.0], "got 2 predictions and 1 scores"),
+        (["1", "2"], [1.0, 2.0], "x must be numbers; its dtype is <U1"),
+    ],
+)
+def test_pairs_that_the_map_cannot_use_are_named(shape, x, y, message):
+    with pytest.raises(ValueError, match=message):
+        IncreasingMap(shape).fit(x, y)
+
+
+@pytest.mark.parametrize("shape", ["auto", "line", "pieces"])
+def test_predictions_that_differ_by_rounding_alone_have_no_map(shape):
+    x = 0.1 + 1e-17 * np.arange(50)
+    assert not IncreasingMap(shape).fit(x, np.arange(50.0)).exists_
 
 
 @pytest.mark.parametrize("shape", ["line", "pieces"])
@@ -132,8 +203,9 @@ class Ranker(Ridge):
 
 def test_calibration_repairs_the_scale_and_keeps_the_ranking(data):
     X, y = data
+    held_out = cross_val_predict(Ranker(), X[:300], y[:300])
     plain = Ranker().fit(X[:300], y[:300]).predict(X[300:])
-    calibrated = CalibratedRegressor(Ranker()).fit(X[:300], y[:300]).predict(X[300:])
+    calibrated = IncreasingMap().fit(held_out, y[:300]).predict(plain)
     assert srcc(y[300:], calibrated) == pytest.approx(srcc(y[300:], plain), abs=1e-12)
     assert ktau(y[300:], calibrated) == pytest.approx(ktau(y[300:], plain), abs=1e-12)
     assert mse(y[300:], plain) > 9000
@@ -149,34 +221,7 @@ def test_calibration_does_not_cost_error_on_average():
         y = X.sum(axis=1) + 2 * rng.normal(size=600)
         train, test = slice(0, 150), slice(150, None)
         plain = Ridge().fit(X[train], y[train]).predict(X[test])
-        model = CalibratedRegressor(Ridge()).fit(X[train], y[train])
-        change.append(mse(y[test], model.predict(X[test])) - mse(y[test], plain))
+        held_out = cross_val_predict(Ridge(), X[train], y[train])
+        calibrated = IncreasingMap().fit(held_out, y[train]).predict(plain)
+        change.append(mse(y[test], calibrated) - mse(y[test], plain))
     assert np.mean(change) < 0.01 * 4  # one percent of the noise
-
-
-def test_groups_reach_the_splitter(data):
-    X, y = data
-    groups = np.arange(len(y)) % 10
-    model = CalibratedRegressor(Ridge(), cv=GroupKFold(5))
-    assert model.fit(X, y, groups=groups).map_.exists_
-    with pytest.raises(ValueError, match="groups"):
-        model.fit(X, y)
-
-
-def test_weights_that_the_estimator_cannot_take_are_refused(data):
-    X, y = data
-    model = CalibratedRegressor(KNeighborsRegressor())
-    with pytest.raises(ValueError, match=r"KNeighborsRegressor\.fit takes none"):
-        model.fit(X, y, sample_weight=np.ones(len(y)))
-
-
-class Backwards(Ridge):
-    def predict(self, X):
-        return -super().predict(X)
-
-
-def test_an_estimator_that_ranks_backwards_is_left_alone_with_a_warning(data):
-    X, y = data
-    with pytest.warns(UserWarning, match="y does not rise with them"):
-        model = CalibratedRegressor(Backwards()).fit(X, y)
-    assert_array_equal(model.predict(X), Backwards().fit(X, y).predict(X))

@@ -141,6 +141,29 @@ def test_ratings_outside_the_scale_are_named(ratings):
         ListenerModel().fit(ratings)
 
 
+@pytest.mark.parametrize("dtype", ["Int64", "Float64"])
+def test_missing_numbers_of_nullable_columns_are_named(ratings, dtype):
+    whole = ratings.round()
+    expected = ListenerModel().fit(whole).scores_
+    nullable = whole.astype({"score": dtype, "pair": dtype})
+    assert_allclose(ListenerModel().fit(nullable).scores_, expected)
+    for column, message in (("score", "a score that is"), ("pair", "a pair that is")):
+        spoilt = nullable.copy()
+        spoilt.loc[4, column] = pd.NA
+        with pytest.raises(ValueError, match=rf"1 of 1200 .*{message}.*\(rows 4\)"):
+            ListenerModel().fit(spoilt)
+
+
+def test_a_mistaken_pair_number_takes_no_memory(ratings):
+    ratings.loc[7, "pair"] = 10**12
+    with pytest.raises(ValueError, match="of 1000000000001 pairs have no rating"):
+        ListenerModel().fit(ratings)
+    ratings["pair"] = ratings["pair"].astype(float)
+    ratings.loc[7, "pair"] = 1e300
+    with pytest.raises(ValueError, match=r"not a row number \(rows 7\)"):
+        ListenerModel().fit(ratings)
+
+
 def test_missing_listener_is_named(ratings):
     ratings.loc[4, "listener_id"] = None
     with pytest.raises(ValueError, match=r"no listener_id \(rows 4\)"):

@@ -2,6 +2,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -340,3 +341,26 @@ def test_scorer_serves_cross_val_score(scores):
     X, y = scores[1][:, np.newaxis], scores[0]
     values = cross_val_score(Ridge(), X, y, scoring=metrics.srcc_scorer, cv=3)
     assert (values > 0.3).all()
+
+
+@pytest.mark.parametrize(
+    ("y_true", "message"),
+    [
+        (["1", "7_5", "3"], "y_true must be numbers; its dtype is <U3"),
+        (np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0]), r"y_true has NaN .*rows 1\)"),
+        (pd.Series([1, 2, None], dtype="Int64"), r"y_true has NaN .*rows 2\)"),
+        (np.array([1, 2, 3], dtype="datetime64[s]"), "its dtype is datetime64"),
+    ],
+)
+def test_scores_that_are_no_numbers_are_named(y_true, message):
+    with pytest.raises(ValueError, match=message):
+        srcc(y_true, [1.0, 2.0, 3.0])
+
+
+def test_pair_ids_of_several_types_stay_apart():
+    mixed = noise_ceiling([1, 1, "1", "1"], [1.0, 2.0, 8.0, 9.0])
+    assert mixed == noise_ceiling(["a", "a", "b", "b"], [1.0, 2.0, 8.0, 9.0])
+    with pytest.raises(ValueError, match=r"pair_ids has missing values .*rows 1\)"):
+        noise_ceiling(["a", None, "b", "b"], [1.0, 2.0, 8.0, 9.0])
+    with pytest.raises(ValueError, match="needs two pairs or more"):
+        noise_ceiling([], [])

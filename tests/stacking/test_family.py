@@ -247,7 +247,7 @@ def test_rank_among_is_the_own_rank_of_training_values():
 
 
 def test_rank_among_lies_between_the_neighbours():
-    assert_allclose(rank_among(np.array([4.0]), np.array([3.0, 5.0])), [0.75])
+    assert_allclose(rank_among(np.array([4.0]), np.array([3.0, 5.0])), [0.5])
 
 
 @pytest.mark.parametrize("alphas", [0.0, [], [1.0, -1.0], [np.nan], [[1.0]]])

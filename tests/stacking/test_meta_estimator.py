@@ -9,7 +9,7 @@ import pytest
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import UnsetMetadataPassedError
@@ -326,6 +326,149 @@ def test_splits_without_test_rows_are_refused(ridges, pairs):
 def test_bad_groups_are_named(ridges, pairs, groups, message):
     with pytest.raises(ValueError, match=message):
         ridges.fit(*pairs, groups=groups)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [lambda i: (i, "clip"), lambda i: i if i % 2 else str(i), lambda i: f"{i:02d}"],
+    ids=["tuples", "mixed", "text"],
+)
+def test_groups_of_any_labels_keep_their_pairs_together(ridges, pairs, label):
+    numbers = (np.arange(90) % 10).tolist()
+    ridges.set_params(base_estimators=Recorder(), targets=["score"])
+    Recorder.seen = []
+    ridges.fit(*pairs, groups=[label(number) for number in numbers])
+    y = pairs[1]
+    for seen in Recorder.seen:
+        trained = np.isin(y, seen)
+        for number in range(10):
+            assert len(set(trained[np.equal(numbers, number)])) == 1
+
+
+def test_groups_of_one_and_of_text_one_are_two_groups(ridges, pairs):
+    splits = [(np.arange(45, 90), np.arange(45)), (np.arange(45), np.arange(45, 90))]
+    groups = [1] * 45 + ["1"] * 45
+    ridges.set_params(cv=splits).fit(*pairs, groups=groups)
+    with pytest.raises(ValueError, match=r"the first is that of rows 45 and 3\)"):
+        ridges.fit(*pairs, groups=[2, 2, 2, *groups[45:], *groups[3:45]])
+
+
+class Recorder(LinearRegression):
+    """Record the scores that each fit was given."""
+
+    seen: list = []
+
+    def fit(self, X, y, sample_weight=None):
+        Recorder.seen.append(y.copy())
+        return super().fit(X, y, sample_weight)
+
+
+# Regressors that work in place, or predict what cannot be used
+
+
+class InPlace(RegressorMixin, BaseEstimator):
+    """Change everything that it is given."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.mean_ = y.mean()
+        y -= self.mean_
+        X *= 0
+        if sample_weight is not None:
+            sample_weight /= sample_weight.sum()
+        return self
+
+    def predict(self, X):
+        X *= 0
+        return np.full(len(X), self.mean_)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_regressors_that_work_in_place_change_no_other(pairs, weighted):
+    X, y = pairs
+    weight = np.linspace(0.5, 1.5, 90) if weighted else None
+    kept = X.copy(), y.copy(), np.linspace(0.5, 1.5, 90)
+    others = [LinearRegression(), make_pipeline(StandardScaler(), Ridge())]
+    alone = ClapStackingRegressor(boosting=False, base_estimators=others)
+    stack = ClapStackingRegressor(
+        boosting=InPlace(),
+        base_estimators=[InPlace(), *others, make_pipeline(InPlaceScaler(), Ridge())],
+        final_estimator=InPlace(),
+        final_target="score",
+        passthrough=True,
+    )
+    expected = alone.fit(X, y, sample_weight=weight)
+    stack.fit(X, y, sample_weight=weight)
+    for name in expected.first_level_names_:
+        column = expected.oof_predictions_[:, expected.first_level_names_.index(name)]
+        where = stack.first_level_names_.index(name.replace("__ridge", "__ridge-1"))
+        assert_array_equal(stack.oof_predictions_[:, where], column)
+    assert_array_equal(X, kept[0])
+    assert_array_equal(y, kept[1])
+    assert weight is None or np.array_equal(weight, kept[2])
+    assert_allclose(stack.predict(X), np.average(y), atol=0.3)
+    assert_array_equal(X, kept[0])
+
+
+class InPlaceScaler(StandardScaler):
+    """Scale, then change the weights that later steps take too."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        super().fit(X, y, sample_weight)
+        if sample_weight is not None:
+            sample_weight[:] = 0
+        return self
+
+
+class Predicting(LinearRegression):
+    """Predict what a function makes of the predictions."""
+
+    def __init__(self, change=None):
+        super().__init__()
+        self.change = change
+
+    def predict(self, X):
+        return self.change(super().predict(X))
+
+
+def spoil_second(predicted):
+    predicted[1] = np.nan
+    return predicted
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (spoil_second, "predicted NaN or infinity for 1 of 30 pairs"),
+        (lambda p: p / 0.0, "predicted NaN or infinity for 30 of 30 pairs"),
+        (lambda p: p[:1], r"predicted an array of shape \(1,\) for 30 pairs"),
+        (lambda p: np.c_[p, p], r"predicted an array of shape \(30, 2\)"),
+        (lambda p: p.mean(), r"predicted an array of shape \(\)"),
+        (lambda p: p.astype(str), "must be numbers; its dtype is <U"),
+        (lambda p: p + 0j, "must be numbers; its dtype is complex"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("place", "where"),
+    [
+        ("base_estimators", "the member of 'msclap' for the target 'score' and fold 0"),
+        ("boosting", "the member of 'boosting' for the target 'score' and fold 0"),
+        ("final_estimator", "the final level"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+def test_a_regressor_whose_predictions_cannot_be_used_is_named(
+    ridges, pairs, place, where, change, message
+):
+    ridges.set_params(**{place: Predicting(change)})
+    with pytest.raises(ValueError, match=f"Predicting, {where}.*{message}"):
+        ridges.fit(*pairs)
+
+
+def test_predictions_of_one_column_are_taken(ridges, pairs):
+    column = Predicting(lambda p: p[:, np.newaxis])
+    expected = clone(ridges).set_params(base_estimators=LinearRegression()).fit(*pairs)
+    ridges.set_params(base_estimators=column).fit(*pairs)
+    assert_array_equal(ridges.oof_predictions_, expected.oof_predictions_)
 
 
 def test_scores_constant_in_one_training_part_are_refused(ridges, pairs):

@@ -177,7 +177,7 @@ def test_member_is_the_ridge_of_sklearn_on_the_training_rows(ridges, pairs):
         ridge = make_pipeline(
             StandardScaler(), Ridge(stack.alphas_["cross"]["rank"][k])
         )
-        ridge.fit(cross[train], rankdata(y[train]) / len(train))
+        ridge.fit(cross[train], (rankdata(y[train]) - 0.5) / len(train))
         column = stack.first_level_names_.index("cross__rank")
         assert_allclose(
             stack.oof_predictions_[test, column], ridge.predict(cross[test]), rtol=1e-9
