@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -30,7 +31,7 @@ from clapstack.stacking._family import check_alphas
 from clapstack.stacking._final import FinalLevel
 from clapstack.stacking._first_level import fit_first_level
 from clapstack.stacking._folds import make_fold, make_splits
-from clapstack.stacking._intervals import HeldOutErrors
+from clapstack.stacking._intervals import DisagreementScale, HeldOutErrors
 from clapstack.stacking._models import (
     BOOSTING,
     auxiliary_families,
@@ -38,6 +39,7 @@ from clapstack.stacking._models import (
     read_families,
     regressors_of,
 )
+from clapstack.stacking._nested import fit_nested_levels, nesting_pays
 from clapstack.stacking._trees import BoostedTrees
 from clapstack.stacking._weighted import asking_for_weights, check_weights_reach
 
@@ -313,12 +315,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         ]
         columns = self._set_families(X, weight)
         models = name_models(self.base_estimators, self.families_, self.auxiliary_)
-        self._first_level = fit_first_level(
+        fit_members = partial(
+            fit_first_level,
             X,
             models,
             columns,
             targets,
-            folds,
             alphas=check_alphas(self.alphas),
             criterion=self.alpha_criterion,
             booster=booster,
@@ -326,6 +328,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             n_jobs=self.n_jobs,
             verbose=self.verbose,
         )
+        self._first_level = fit_members(folds)
         self.estimators_ = self._first_level.estimators
         self.compressors_ = self._first_level.compressors
         self.first_level_names_ = self._first_level.names
@@ -347,14 +350,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.final_estimator_ = self._final_level.estimator_
         self.final_scaler_ = self._final_level.scaler_
         self.final_target_ = self._final_level.target_
-        self.oof_scores_ = self._final_level.held_out_
         self.y_train_ = y
-        self._errors = HeldOutErrors(
-            y,
-            self.oof_scores_,
-            self._final_level.disagreement(inputs, len(self.first_level_names_)),
-            [test if weight is None else test[weight[test] > 0] for _, test in splits],
-        )
+        self._set_held_out(fit_members, X, inputs, y, weight, groups, targets, splits)
         return self
 
     def transform(self, X):
@@ -432,18 +429,15 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.9 is usual."
             raise ValueError(msg)
         X = check_features(self, X, reset=False)
-        by_fold = [
-            self._with_features(part, X)
-            for part in self._first_level.predict_by_fold(X)
-        ]
-        mean = self._with_features(
-            np.mean([part[:, : len(self.first_level_names_)] for part in by_fold], 0), X
-        )
+        scores, disagreement = [], []
+        members = self._final_level.members_
+        predicted = self._first_level.predict_by_fold(X)
+        for member, part in zip(members, predicted, strict=True):
+            inputs = self._with_features(part, X)
+            scores.append(member.predict(inputs))
+            disagreement.append(member.disagreement(inputs, part.shape[1]))
         return self._errors.interval(
-            self._final_level.predict_by_split(by_fold),
-            self._final_level.disagreement(mean, len(self.first_level_names_)),
-            coverage,
-            scaled=scaled,
+            np.array(scores), np.array(disagreement), coverage, scaled=scaled
         )
 
     def explain(self, X):
@@ -564,12 +558,51 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         every = np.concatenate([columns[name] for name in sorted(columns)])
         return {**self.columns_, BOOSTING: every}
 
-    def _with_features(self, predictions, X):
+    def _set_held_out(
+        self, fit_members, X, inputs, y, weight, groups, targets, splits
+    ):
+        """Set what predicts each fold without having learned from it, and its errors."""
+        n_first_level = len(self.first_level_names_)
+        units = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
+        used = slice(None) if weight is None else weight > 0
+        final = self._final_level
+        scales = None
+        if nesting_pays(len(np.unique(units[used])), n_first_level):
+            nested = fit_nested_levels(
+                final,
+                fit_members,
+                X,
+                y,
+                weight,
+                units=units,
+                targets=targets,
+                splits=splits,
+                n_first_level=n_first_level,
+                with_features=self._with_features,
+            )
+            if nested is not None:
+                final.members_, scales = nested
+        scores, disagreement = np.empty(len(y)), np.empty(len(y))
+        for member, (_, test) in zip(final.members_, splits, strict=True):
+            scores[test] = member.predict(inputs[test])
+            disagreement[test] = member.disagreement(inputs[test], n_first_level)
+        if scales is None:
+            counts = None if weight is None else weight[used]
+            errors = np.abs(y - scores)
+            scale = DisagreementScale(errors[used], disagreement[used], counts)
+            scales = [scale] * len(splits)
+        final.held_out_ = self.oof_scores_ = scores
+        tests = [test for _, test in splits]
+        self._errors = HeldOutErrors(
+            y, scores, disagreement, weight, units, tests, scales
+        )
+
+    def _with_features(self, predictions, X, rows=slice(None)):
         """Return what the final level takes: predictions, and X where it passes."""
         if not self.passthrough:
             return predictions
         _check_is_array(X)
-        return np.hstack([predictions, X])
+        return np.hstack([predictions, X[rows]])
 
 
 def _check_is_array(X):
