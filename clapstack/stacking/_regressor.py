@@ -124,10 +124,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     oof_predictions_ : ndarray of shape (n_pairs, n_first_level)
         Out-of-fold first-level predictions of the training pairs.
     oof_scores_ : ndarray of shape (n_pairs,)
-        Out-of-fold predictions of the final level, on the scale of `y`. The final level
-        that predicts a pair was fitted on others, whose first-level predictions may
-        come from members that learned from the pair: its own score moves this a
-        little, unlike `oof_predictions_`.
+        Out-of-fold predictions of the final level, on the scale of `y`. With fewer than
+        100 pairs (or groups) for each first-level prediction, nothing that predicts a
+        pair learned from its fold. With more, the final level that predicts a pair was
+        fitted on others, whose first-level predictions may come from members that
+        learned from the pair: its own score moves this a little, unlike
+        `oof_predictions_`.
     y_train_ : ndarray of shape (n_pairs,), dtype float64
         The scores of the fit, which the out-of-fold predictions are judged by. A saved
         stack holds them.
@@ -174,6 +176,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
     With several `alphas` the choice among them looks at the scores of all pairs, so a
     row of `oof_predictions_` may move with its own score when the choice does.
+
+    For the intervals and `oof_scores_` of few pairs (see there), the first level is
+    fitted again without each two folds, or blocks of folds if there are more than five:
+    three times with ``cv=3``, ten with five or more folds.
 
     With `passthrough` the final level takes float64 copies of all features, once per
     target and fold. At 7,500 pairs and 10,770 columns, the default final level with
@@ -395,24 +401,27 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         )
 
     def predict_interval(self, X, coverage=0.9, *, scaled=True):
-        """Predict an interval that holds the true score with a given probability.
+        """Predict an interval that contains the true score with a given probability.
+
+        Read more in the :ref:`User Guide <intervals>`.
 
         Parameters
         ----------
         X : array-like of shape (n_pairs, n_features)
             Features, with the columns of `fit`.
         coverage : float, default=0.9
-            Share of pairs whose score is to lie in its interval, between 0 and 1.
+            Share of pairs whose score lies in its interval, between 0 and 1.
         scaled : bool, default=True
-            Whether intervals are wider where the first-level predictions disagree, as
-            far as they told the size of errors out of fold. If not, all are of nearly
-            one width.
+            Whether intervals are wider where the first-level predictions disagree, if
+            errors out of fold grew with disagreement. If not, all are of nearly one
+            width.
 
         Returns
         -------
         interval : ndarray of shape (n_pairs, 2), dtype float64
-            Low and high ends, clipped to 0-10 if all scores of `fit` lay there.
-            Infinite where there are too few training pairs for `coverage`.
+            Low and high ends, clipped to 0-10 if all scores of `fit` of positive weight
+            lay there. Before that, infinite where there are too few pairs or groups for
+            `coverage`: 90 % needs nine of equal weight, 95 % 19 and 99 % 99.
 
         Raises
         ------
@@ -421,8 +430,13 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
         Notes
         -----
-        Conformal (CV+): holds for pairs that are exchangeable with those of `fit`. New
-        prompts, generators or listeners are not.
+        Conformal (CV+): on average over fits, it holds for pairs that are exchangeable
+        with those of `fit`. New prompts, generators or listeners are not. Where `groups`
+        were given to `fit`, it holds for pairs of new groups that are exchangeable with
+        those, and few groups give wide intervals. Where weights were given, it holds
+        for pairs that occur as often as the weights say; pairs of weight zero are
+        absent, and the number of pairs that a coverage needs is the effective one,
+        ``sum(w)² / sum(w²)``.
         """
         check_is_fitted(self)
         if not 0 < coverage < 1:
