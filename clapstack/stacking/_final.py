@@ -171,7 +171,9 @@ class FinalLevel:
         held_out = {name: predicted[used] for name, (predicted, _) in crossed.items()}
         self.target_, self.map_ = self._choose(held_out, y[used], counts)
         predicted, members = crossed[self.target_]
-        self.members_ = [HeldOutLevel(*member, self.map_) for member in members]
+        self.members_ = [
+            HeldOutLevel(scaler, estimator, self.map_) for scaler, estimator in members
+        ]
         self.held_out_ = self._mapped(predicted)
         self.scaler_, self.estimator_ = self._fit_one(
             self.target_, inputs, y, weight, used
@@ -181,7 +183,9 @@ class FinalLevel:
     def __setstate__(self, state):
         # Files of before have pairs of scaler and regressor, which share the map.
         members = [
-            HeldOutLevel(*member, state["map_"]) if isinstance(member, tuple) else member
+            HeldOutLevel(*member, state["map_"])
+            if isinstance(member, tuple)
+            else member
             for member in state.get("members_", ())
         ]
         self.__dict__.update(state, members_=members)

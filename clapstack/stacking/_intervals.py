@@ -96,9 +96,7 @@ def cross_conformal_interval(
     if weights is None:
         weights = [np.ones(len(part)) for part in residuals]
     scale = np.broadcast_to(scale, predictions.shape)
-    folds = [
-        _SortedResiduals(*both) for both in zip(residuals, weights, strict=True)
-    ]
+    folds = [_SortedResiduals(*both) for both in zip(residuals, weights, strict=True)]
     total = sum(part.sum() for part in weights)
     # Less what sums of weights may be rounded by, lest a rank be missed.
     wanted = coverage * (total + new_weight) * (1 - _ROUNDING)

@@ -153,7 +153,37 @@ def make_nests(fit_members, X, y, weight, units, targets, splits, n_first_level)
         One per block; none if there is too little to learn from without two blocks.
     block_of_fold : ndarray of int of shape (n_folds,)
     """
-    used = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
+    block_of_fold, train, test = _make_blocks(splits, weight, len(y))
+    pieces = [_pieces(block, train[block], test, units) for block in range(len(test))]
+    if any(len(listed) < 2 for listed in pieces):
+        return [], block_of_fold
+    learned, predicted = _rows_of_parts(train, pieces)
+    fitted = [k for k, rows in learned.items() if len(rows) > 1 and np.ptp(y[rows]) > 0]
+    folds = [
+        make_fold(number, (learned[key], predicted[key]), y, weight, targets)
+        for number, key in enumerate(fitted)
+    ]
+    members = fit_members(folds) if folds else None
+    number_of = {key: number for number, key in enumerate(fitted)}
+    nests = []
+    for rows, listed in zip(train, pieces, strict=True):
+        inputs = np.empty((len(rows), n_first_level))
+        splits_of_rows = []
+        for key, piece in listed:
+            places = np.searchsorted(rows, piece)
+            rest = np.setdiff1d(np.arange(len(rows)), places)
+            splits_of_rows.append((rest, places))
+            if members is not None and key in number_of:
+                inputs[places] = members.predict_rows(X, piece, number_of[key])
+            else:
+                inputs[places] = _means(y, weight, rows[rest], targets, n_first_level)
+        nests.append(Nest(rows, inputs, splits_of_rows))
+    return nests, block_of_fold
+
+
+def _make_blocks(splits, weight, n_pairs):
+    """Return the block of each fold, and training and test rows of each block."""
+    used = np.arange(n_pairs) if weight is None else np.flatnonzero(weight)
     counted = [k for k, (_, test) in enumerate(splits) if np.isin(test, used).any()]
     n_blocks = min(len(counted), _MOST_BLOCKS)
     # A fold of weight zero has no error that counts, so any block serves.
@@ -164,36 +194,7 @@ def make_nests(fit_members, X, y, weight, units, targets, splits, n_first_level)
         own = [splits[k] for k in counted if block_of_fold[k] == block]
         train.append(reduce(np.intersect1d, [rows for rows, _ in own], used))
         test.append(np.intersect1d(np.concatenate([rows for _, rows in own]), used))
-    pieces = [_pieces(block, train[block], test, units) for block in range(n_blocks)]
-    if any(len(listed) < 2 for listed in pieces):
-        return [], block_of_fold
-    learned, predicted = {}, {}
-    for block, listed in enumerate(pieces):
-        for key, rows in listed:
-            # Of two whole blocks, what both may learn from, so that they share members.
-            rest = learned.get(key, np.setdiff1d(train[block], rows))
-            learned[key] = np.intersect1d(rest, train[block])
-            predicted[key] = np.union1d(predicted.get(key, rows), rows)
-    fitted = [k for k, rows in learned.items() if len(rows) > 1 and np.ptp(y[rows]) > 0]
-    folds = [
-        make_fold(number, (learned[key], predicted[key]), y, weight, targets)
-        for number, key in enumerate(fitted)
-    ]
-    members = fit_members(folds) if folds else None
-    nests = []
-    for rows, listed in zip(train, pieces, strict=True):
-        inputs = np.empty((len(rows), n_first_level))
-        splits_of_rows = []
-        for key, piece in listed:
-            places = np.searchsorted(rows, piece)
-            rest = np.setdiff1d(np.arange(len(rows)), places)
-            splits_of_rows.append((rest, places))
-            if key in fitted:
-                inputs[places] = members.predict_rows(X, piece, fitted.index(key))
-            else:
-                inputs[places] = _means(y, weight, rows[rest], targets, n_first_level)
-        nests.append(Nest(rows, inputs, splits_of_rows))
-    return nests, block_of_fold
+    return block_of_fold, train, test
 
 
 def _pieces(block, train, test, units):
@@ -202,16 +203,30 @@ def _pieces(block, train, test, units):
     Pieces of one key are predicted by the same members.
     """
     others = [number for number in range(len(test)) if number != block]
-    if len(test) > 2:
-        pieces = [(frozenset({block, other}), test[other]) for other in others]
-    else:
-        pieces = [
-            ((block, other, half), rows)
-            for other in others
-            for half, rows in enumerate(_halves(test[other], units))
-        ]
+    pieces: list[tuple[tuple, np.ndarray]] = []
+    for other in others:
+        if len(test) > 2:
+            pieces.append(((min(block, other), max(block, other)), test[other]))
+        else:
+            first, second = _halves(test[other], units)
+            pieces += [((block, other, 0), first), ((block, other, 1), second)]
     within = [(key, np.intersect1d(rows, train)) for key, rows in pieces]
     return [(key, rows) for key, rows in within if len(rows)]
+
+
+def _rows_of_parts(train, pieces):
+    """Return the rows that the members of each key learn from, and those they predict.
+
+    Members of two whole blocks learn from what both blocks may learn from.
+    """
+    learned: dict[tuple, np.ndarray] = {}
+    predicted: dict[tuple, np.ndarray] = {}
+    for rows_of_block, listed in zip(train, pieces, strict=True):
+        for key, rows in listed:
+            rest = np.setdiff1d(rows_of_block, rows)
+            learned[key] = np.intersect1d(learned.get(key, rest), rest)
+            predicted[key] = np.union1d(predicted.get(key, rows), rows)
+    return learned, predicted
 
 
 def _halves(rows, units):

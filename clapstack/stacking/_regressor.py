@@ -431,12 +431,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Notes
         -----
         Conformal (CV+): on average over fits, it holds for pairs that are exchangeable
-        with those of `fit`. New prompts, generators or listeners are not. Where `groups`
-        were given to `fit`, it holds for pairs of new groups that are exchangeable with
-        those, and few groups give wide intervals. Where weights were given, it holds
-        for pairs that occur as often as the weights say; pairs of weight zero are
-        absent, and the number of pairs that a coverage needs is the effective one,
-        ``sum(w)² / sum(w²)``.
+        with those of `fit`. New prompts, generators or listeners are not. Where
+        `groups` were given to `fit`, it holds for pairs of new groups that are
+        exchangeable with those, and few groups give wide intervals. Where weights were
+        given, it holds for pairs that occur as often as the weights say; pairs of
+        weight zero are absent, and the number of pairs that a coverage needs is the
+        effective one, ``sum(w)² / sum(w²)``.
         """
         check_is_fitted(self)
         if not 0 < coverage < 1:
@@ -572,10 +572,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         every = np.concatenate([columns[name] for name in sorted(columns)])
         return {**self.columns_, BOOSTING: every}
 
-    def _set_held_out(
-        self, fit_members, X, inputs, y, weight, groups, targets, splits
-    ):
-        """Set what predicts each fold without having learned from it, and its errors."""
+    def _set_held_out(self, fit_members, X, inputs, y, weight, groups, targets, splits):
+        """Set what predicts each fold without learning from it, and its errors."""
         n_first_level = len(self.first_level_names_)
         units = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
         used = slice(None) if weight is None else weight > 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import chain
 from unittest.mock import patch
 
 import numpy as np
@@ -63,7 +64,7 @@ def main() -> None:
                     )
                     for seed in range(options.seeds)
                 )
-                show(n_pairs, cv, signal, pd.DataFrame(sum(drawn, [])))
+                show(n_pairs, cv, signal, pd.DataFrame(list(chain(*drawn))))
 
 
 def draw(seed: int, n_pairs: int, signal: bool) -> tuple[pd.DataFrame, np.ndarray]:
@@ -108,7 +109,7 @@ def refitted_interval(stack, X, y, new, coverage) -> np.ndarray:
     predictions, residuals = [], []
     for train, test in KFold(stack.cv, shuffle=True, random_state=0).split(X):
         fitted = clone(stack)
-        # Only scores are asked of the refits: what their own intervals need is left out.
+        # The refits give scores alone: what their own intervals need is left out.
         with patch("clapstack.stacking._regressor.nesting_pays", return_value=False):
             try:
                 fitted.fit(X.iloc[train], y[train])
