@@ -182,12 +182,10 @@ class FinalLevel:
 
     def __setstate__(self, state):
         # Files of before have pairs of scaler and regressor, which share the map.
-        members = [
-            HeldOutLevel(*member, state["map_"])
-            if isinstance(member, tuple)
-            else member
-            for member in state.get("members_", ())
-        ]
+        members = state.get("members_", [])
+        if any(isinstance(member, tuple) for member in members):
+            back = state["map_"]
+            members = [HeldOutLevel(scaler, one, back) for scaler, one in members]
         self.__dict__.update(state, members_=members)
 
     def _choose(self, held_out, y, weight):
