@@ -82,6 +82,40 @@ class EqualWeights(RegressorMixin, BaseEstimator):
         return tags
 
 
+class NoOrderError(ValueError):
+    """y does not rise with the predicted ranks, so no map brings them to its scale."""
+
+
+class HeldOutLevel:
+    """A fitted final level that did not learn from some pairs, to predict those.
+
+    Parameters
+    ----------
+    scaler : StandardScaler
+        Brings inputs to unit variance.
+    estimator : regressor
+        Fitted on standardised inputs.
+    increasing_map : IncreasingMap or None
+        To the scale of y.
+    """
+
+    def __init__(self, scaler, estimator, increasing_map):
+        self.scaler = scaler
+        self.estimator = estimator
+        self.increasing_map = increasing_map
+
+    def predict(self, inputs):
+        """Return scores of shape (n_pairs,)."""
+        score = _predict_one(self.scaler, self.estimator, inputs)
+        if self.increasing_map is None:
+            return score
+        return self.increasing_map.predict(score)
+
+    def disagreement(self, inputs, n_first_level):
+        """Return how far the standardised first-level predictions of a pair spread."""
+        return self.scaler.transform(inputs)[:, :n_first_level].std(axis=1)
+
+
 class FinalLevel:
     """A regressor on standardised inputs of the final level, on the scale of y.
 
@@ -102,7 +136,7 @@ class FinalLevel:
         What it learned.
     held_out_ : ndarray of shape (n_pairs,)
         What the regressors that did not learn from a pair predict for it.
-    members_ : list of (StandardScaler, regressor)
+    members_ : list of HeldOutLevel
         Those regressors, one per split.
     scaler_ : StandardScaler
         Brings inputs of whatever scale to unit variance.
@@ -140,12 +174,23 @@ class FinalLevel:
         }
         held_out = {name: predicted[used] for name, (predicted, _) in crossed.items()}
         self.target_, self.map_ = self._choose(held_out, y[used], counts)
-        predicted, self.members_ = crossed[self.target_]
+        predicted, members = crossed[self.target_]
+        self.members_ = [
+            HeldOutLevel(scaler, estimator, self.map_) for scaler, estimator in members
+        ]
         self.held_out_ = self._mapped(predicted)
         self.scaler_, self.estimator_ = self._fit_one(
             self.target_, inputs, y, weight, used
         )
         return self
+
+    def __setstate__(self, state):
+        # Files of before have pairs of scaler and regressor, which share the map.
+        members = state.get("members_", [])
+        if any(isinstance(member, tuple) for member in members):
+            back = state["map_"]
+            members = [HeldOutLevel(scaler, one, back) for scaler, one in members]
+        self.__dict__.update(state, members_=members)
 
     def _choose(self, held_out, y, weight):
         """Return the target, and the map back to the scale of y that it needs."""
@@ -167,7 +212,7 @@ class FinalLevel:
                 "nothing about the order of y; check X and y, or set "
                 "final_target='score'."
             )
-            raise ValueError(msg)
+            raise NoOrderError(msg)
         return "rank", back
 
     def _calibrate(self, score, y, weight):
@@ -181,28 +226,29 @@ class FinalLevel:
         """Return scores of shape (n_pairs,)."""
         return self._mapped(_predict_one(self.scaler_, self.estimator_, inputs))
 
-    def predict_by_split(self, inputs):
-        """Return what the members predict, each from its own inputs.
+    def fit_apart(self, inputs, y, weight, splits):
+        """Fit another one of the same kind, on pairs that leave some others out.
 
         Parameters
         ----------
-        inputs : list of ndarray of shape (n_pairs, n_inputs)
-            One per split.
+        inputs, y, weight, splits
+            As :meth:`fit` takes them.
 
         Returns
         -------
-        scores : ndarray of shape (n_splits, n_pairs)
+        level : HeldOutLevel
+            Learns scores where ranks cannot be mapped back to the scale of y.
+        held_out : ndarray of shape (n_pairs,)
+            What it predicts for these pairs, out of fold.
         """
-        return np.array(
-            [
-                self._mapped(_predict_one(scaler, estimator, part))
-                for (scaler, estimator), part in zip(self.members_, inputs, strict=True)
-            ]
-        )
-
-    def disagreement(self, inputs, n_first_level):
-        """Return how far the standardised first-level predictions of a pair spread."""
-        return self.scaler_.transform(inputs)[:, :n_first_level].std(axis=1)
+        other = FinalLevel(self.estimator, self.target, self.calibration)
+        try:
+            other.fit(inputs, y, weight, splits)
+        except NoOrderError:
+            other.target = "score"
+            other.fit(inputs, y, weight, splits)
+        level = HeldOutLevel(other.scaler_, other.estimator_, other.map_)
+        return level, other.held_out_
 
     def _mapped(self, score):
         return score if self.map_ is None else self.map_.predict(score)

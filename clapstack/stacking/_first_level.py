@@ -59,13 +59,17 @@ class FirstLevel:
     def predict_by_fold(self, X):
         """Yield the predictions of each fold's members, a column per name."""
         for number in range(self.n_folds):
-            yield self._predict(X, np.arange(X.shape[0]), [number])
+            yield self.predict_rows(X, np.arange(X.shape[0]), number)
+
+    def predict_rows(self, X, rows, fold):
+        """Return the predictions of some rows by the members of one fold."""
+        return self._predict(X, rows, [fold])
 
     def predict_held_out(self, X, splits):
         """Return predictions of each row by the members that did not train on it."""
         out = np.empty((X.shape[0], len(self.names)))
         for number, (_, test) in enumerate(splits):
-            out[test] = self._predict(X, test, [number])
+            out[test] = self.predict_rows(X, test, number)
         return out
 
     def _predict(self, X, rows, folds):

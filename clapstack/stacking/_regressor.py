@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -30,7 +31,7 @@ from clapstack.stacking._family import check_alphas
 from clapstack.stacking._final import FinalLevel
 from clapstack.stacking._first_level import fit_first_level
 from clapstack.stacking._folds import make_fold, make_splits
-from clapstack.stacking._intervals import HeldOutErrors
+from clapstack.stacking._intervals import DisagreementScale, HeldOutErrors
 from clapstack.stacking._models import (
     BOOSTING,
     auxiliary_families,
@@ -38,6 +39,7 @@ from clapstack.stacking._models import (
     read_families,
     regressors_of,
 )
+from clapstack.stacking._nested import fit_nested_levels, nesting_pays
 from clapstack.stacking._trees import BoostedTrees
 from clapstack.stacking._weighted import (
     asking_for_weights,
@@ -126,10 +128,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     oof_predictions_ : ndarray of shape (n_pairs, n_first_level)
         Out-of-fold first-level predictions of the training pairs.
     oof_scores_ : ndarray of shape (n_pairs,)
-        Out-of-fold predictions of the final level, on the scale of `y`. The final level
-        that predicts a pair was fitted on others, whose first-level predictions may
-        come from members that learned from the pair: its own score moves this a
-        little, unlike `oof_predictions_`.
+        Out-of-fold predictions of the final level, on the scale of `y`. With fewer than
+        100 pairs (or groups) for each first-level prediction, nothing that predicts a
+        pair learned from its fold. With more, the final level that predicts a pair was
+        fitted on others, whose first-level predictions may come from members that
+        learned from the pair: its own score moves this a little, unlike
+        `oof_predictions_`.
     y_train_ : ndarray of shape (n_pairs,), dtype float64
         The scores of the fit, which the out-of-fold predictions are judged by. A saved
         stack holds them.
@@ -177,6 +181,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
     With several `alphas` the choice among them looks at the scores of all pairs, so a
     row of `oof_predictions_` may move with its own score when the choice does.
+
+    For the intervals and `oof_scores_` of few pairs (see there), the first level is
+    fitted again without each two folds, or blocks of folds if there are more than five:
+    three times with ``cv=3``, ten with five or more folds.
 
     With `passthrough` the final level takes float64 copies of all features, once per
     target and fold. At 7,500 pairs and 10,770 columns, the default final level with
@@ -322,12 +330,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         ]
         columns = self._set_families(X, weight)
         models = name_models(self.base_estimators, self.families_, self.auxiliary_)
-        self._first_level = fit_first_level(
+        fit_members = partial(
+            fit_first_level,
             X,
             models,
             columns,
             targets,
-            folds,
             alphas=check_alphas(self.alphas),
             criterion=self.alpha_criterion,
             booster=booster,
@@ -335,6 +343,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             n_jobs=self.n_jobs,
             verbose=self.verbose,
         )
+        self._first_level = fit_members(folds)
         self.estimators_ = self._first_level.estimators
         self.compressors_ = self._first_level.compressors
         self.first_level_names_ = self._first_level.names
@@ -356,14 +365,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.final_estimator_ = self._final_level.estimator_
         self.final_scaler_ = self._final_level.scaler_
         self.final_target_ = self._final_level.target_
-        self.oof_scores_ = self._final_level.held_out_
         self.y_train_ = y
-        self._errors = HeldOutErrors(
-            y,
-            self.oof_scores_,
-            self._final_level.disagreement(inputs, len(self.first_level_names_)),
-            [test if weight is None else test[weight[test] > 0] for _, test in splits],
-        )
+        self._set_held_out(fit_members, X, inputs, y, weight, groups, targets, splits)
         return self
 
     def transform(self, X):
@@ -407,24 +410,27 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         )
 
     def predict_interval(self, X, coverage=0.9, *, scaled=True):
-        """Predict an interval that holds the true score with a given probability.
+        """Predict an interval that contains the true score with a given probability.
+
+        Read more in the :ref:`User Guide <intervals>`.
 
         Parameters
         ----------
         X : array-like of shape (n_pairs, n_features)
             Features, with the columns of `fit`.
         coverage : float, default=0.9
-            Share of pairs whose score is to lie in its interval, between 0 and 1.
+            Share of pairs whose score lies in its interval, between 0 and 1.
         scaled : bool, default=True
-            Whether intervals are wider where the first-level predictions disagree, as
-            far as they told the size of errors out of fold. If not, all are of nearly
-            one width.
+            Whether intervals are wider where the first-level predictions disagree, if
+            errors out of fold grew with disagreement. If not, all are of nearly one
+            width.
 
         Returns
         -------
         interval : ndarray of shape (n_pairs, 2), dtype float64
-            Low and high ends, clipped to 0-10 if all scores of `fit` lay there.
-            Infinite where there are too few training pairs for `coverage`.
+            Low and high ends, clipped to 0-10 if all scores of `fit` of positive weight
+            lay there. Before that, infinite where there are too few pairs or groups for
+            `coverage`: 90 % needs nine of equal weight, 95 % 19 and 99 % 99.
 
         Raises
         ------
@@ -433,26 +439,28 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
         Notes
         -----
-        Conformal (CV+): holds for pairs that are exchangeable with those of `fit`. New
-        prompts, generators or listeners are not.
+        Conformal (CV+): on average over fits, it holds for pairs that are exchangeable
+        with those of `fit`. New prompts, generators or listeners are not. Where
+        `groups` were given to `fit`, it holds for pairs of new groups that are
+        exchangeable with those, and few groups give wide intervals. Where weights were
+        given, it holds for pairs that occur as often as the weights say; pairs of
+        weight zero are absent, and the number of pairs that a coverage needs is the
+        effective one, ``sum(w)² / sum(w²)``.
         """
         check_is_fitted(self)
         if not 0 < coverage < 1:
             msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.9 is usual."
             raise ValueError(msg)
         X = check_features(self, X, reset=False)
-        by_fold = [
-            self._with_features(part, X)
-            for part in self._first_level.predict_by_fold(X)
-        ]
-        mean = self._with_features(
-            np.mean([part[:, : len(self.first_level_names_)] for part in by_fold], 0), X
-        )
+        scores, disagreement = [], []
+        members = self._final_level.members_
+        predicted = self._first_level.predict_by_fold(X)
+        for member, part in zip(members, predicted, strict=True):
+            inputs = self._with_features(part, X)
+            scores.append(member.predict(inputs))
+            disagreement.append(member.disagreement(inputs, part.shape[1]))
         return self._errors.interval(
-            self._final_level.predict_by_split(by_fold),
-            self._final_level.disagreement(mean, len(self.first_level_names_)),
-            coverage,
-            scaled=scaled,
+            np.array(scores), np.array(disagreement), coverage, scaled=scaled
         )
 
     def explain(self, X):
@@ -573,12 +581,49 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         every = np.concatenate([columns[name] for name in sorted(columns)])
         return {**self.columns_, BOOSTING: every}
 
-    def _with_features(self, predictions, X):
+    def _set_held_out(self, fit_members, X, inputs, y, weight, groups, targets, splits):
+        """Set what predicts each fold without learning from it, and its errors."""
+        n_first_level = len(self.first_level_names_)
+        units = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
+        used = slice(None) if weight is None else weight > 0
+        final = self._final_level
+        scales = None
+        if nesting_pays(len(np.unique(units[used])), n_first_level):
+            nested = fit_nested_levels(
+                final,
+                fit_members,
+                X,
+                y,
+                weight,
+                units=units,
+                targets=targets,
+                splits=splits,
+                n_first_level=n_first_level,
+                with_features=self._with_features,
+            )
+            if nested is not None:
+                final.members_, scales = nested
+        scores, disagreement = np.empty(len(y)), np.empty(len(y))
+        for member, (_, test) in zip(final.members_, splits, strict=True):
+            scores[test] = member.predict(inputs[test])
+            disagreement[test] = member.disagreement(inputs[test], n_first_level)
+        if scales is None:
+            counts = None if weight is None else weight[used]
+            errors = np.abs(y - scores)
+            scale = DisagreementScale(errors[used], disagreement[used], counts)
+            scales = [scale] * len(splits)
+        final.held_out_ = self.oof_scores_ = scores
+        tests = [test for _, test in splits]
+        self._errors = HeldOutErrors(
+            y, scores, disagreement, weight, units, tests, scales
+        )
+
+    def _with_features(self, predictions, X, rows=slice(None)):
         """Return what the final level takes: predictions, and X where it passes."""
         if not self.passthrough:
             return predictions
         _check_is_array(X)
-        return np.hstack([predictions, X])
+        return np.hstack([predictions, X[rows]])
 
 
 def _check_is_array(X):
