@@ -1,0 +1,242 @@
+"""Ogg: walking its pages, and counting the samples of its packets.
+
+libsndfile reads the first of several streams that follow one another, and of each no
+more samples than its last page states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from clapstack.audio._streams import Stream, damaged, skip_tags, truncated
+from clapstack.exceptions import AudioError
+
+_CONTINUED, _FIRST, _LAST = 1, 2, 4  # flags of a page
+# Milliseconds times 8 of a frame of Opus, by its configuration
+_OPUS = (80, 160, 320, 480) * 3 + (80, 160) * 2 + (20, 40, 80, 160) * 4
+
+
+class _Page(NamedTuple):
+    flags: int
+    position: int  # samples at the end of its last packet; -1 if none ends on it
+    stream: int
+    number: int
+    segments: bytes
+    body: int
+    end: int
+
+
+class _Link(NamedTuple):
+    """Pages of one stream, and where they lie in the file."""
+
+    start: int
+    end: int
+    pages: list[_Page]
+
+
+def ogg_streams(content: bytes) -> list[Stream] | None:
+    """Return the streams of an Ogg file, one for each that follows another.
+
+    Parameters
+    ----------
+    content : bytes
+        A whole file.
+
+    Returns
+    -------
+    streams : list of Stream, or None
+        None for files of other kinds.
+
+    Raises
+    ------
+    AudioError
+        If a page is cut or missing, a stream has no end, or several run at once.
+    """
+    at = skip_tags(content, 0)
+    if content[at : at + 4] != b"OggS":
+        return None
+    return [_stream(content, link) for link in _links(content, at)]
+
+
+def _pages(content: bytes, at: int) -> Iterator[_Page]:
+    while at < len(content):
+        head = content[at : at + 27]
+        if head[:4] != b"OggS"[: len(head)]:
+            if content.find(b"OggS", at) >= 0:
+                raise damaged("Ogg", f"byte {at} begins no page, and others follow")
+            return  # tags, padding, or what else is no audio
+        body = at + 27 + head[26] if len(head) == 27 else len(content) + 1
+        segments = content[at + 27 : body]
+        end = body + sum(segments)
+        if end > len(content):
+            raise truncated("Ogg", "its last page is cut")
+        yield _Page(
+            head[5],
+            int.from_bytes(head[6:14], "little", signed=True),
+            int.from_bytes(head[14:18], "little"),
+            int.from_bytes(head[18:22], "little"),
+            segments,
+            body,
+            end,
+        )
+        at = end
+
+
+def _links(content: bytes, at: int) -> list[_Link]:
+    """Split pages where all streams have ended and others begin."""
+    links: list[_Link] = []
+    running: dict[int, int] = {}  # the number of the next page of each stream
+    ended: set[int] = set()
+    audio: set[int] = set()
+    start = end = at
+    pages: list[_Page] = []
+    for page in _pages(content, at):
+        if page.flags & _FIRST:
+            if running and pages and set(running) == ended:
+                links.append(_Link(start, end, pages))
+                running, ended, pages, audio = {}, set(), [], set()
+                start = page.body - 27 - len(page.segments)
+            if page.stream in running:
+                raise truncated("Ogg", "a stream begins before the last has ended")
+            running[page.stream] = page.number
+            if content[page.body : page.body + 8] != b"fishead\0":
+                audio.add(page.stream)
+            if len(audio) > 1:
+                msg = (
+                    "the Ogg file holds several streams that run at once, such as a "
+                    "film. Extract its sound as WAV or FLAC."
+                )
+                raise AudioError(msg)
+        if running.get(page.stream) != page.number or page.stream in ended:
+            raise damaged("Ogg", "pages are missing or out of order")
+        running[page.stream] = page.number + 1 & 0xFFFFFFFF
+        if page.flags & _LAST:
+            ended.add(page.stream)
+        if page.stream in audio:
+            pages.append(page)
+        end = page.end
+    if set(running) != ended:
+        raise truncated("Ogg", "its last page does not end the stream")
+    links.append(_Link(start, end, pages))
+    return links
+
+
+def _stream(content: bytes, link: _Link) -> Stream:
+    whole = content[link.start : link.end]
+    packets = list(_packets(content, link.pages))
+    head = packets[0][0] if packets else b""
+    if head[:7] == b"\1vorbis":
+        name, rate, skipped = "Vorbis", int.from_bytes(head[12:16], "little"), 0
+        durations = _vorbis_durations([packet for packet, _ in packets])
+    elif head[:8] == b"OpusHead":
+        name, rate = "Opus", 48_000
+        skipped = int.from_bytes(head[10:12], "little")
+        durations = [0, 0] + [_opus_duration(packet) for packet, _ in packets[2:]]
+    elif head[:5] == b"\x7fFLAC":
+        last = link.pages[-1].position
+        return Stream("FLAC in Ogg", whole, last, int.from_bytes(head[27:30], "big") >> 4, demuxer="ogg")
+    elif head[:8] == b"Speex   ":
+        return Stream("Speex", whole, demuxer="ogg")
+    else:
+        msg = "the Ogg file holds no Vorbis, Opus, FLAC or Speex. Convert it to FLAC."
+        raise AudioError(msg)
+    return Stream(name, whole, _n_samples(name, link, packets, durations) - skipped, rate)
+
+
+def _n_samples(
+    name: str, link: _Link, packets: list[tuple[bytes, int]], durations: list[int]
+) -> int:
+    """Compare what the pages state with what the packets hold."""
+    held = [0] * len(link.pages)
+    for (_, page), duration in zip(packets, durations, strict=True):
+        held[page] += duration
+    total = sum(held)
+    begin = 0
+    at = next((i for i, n in enumerate(held) if n), len(held) - 1)
+    if at < len(held) - 1:
+        begin = link.pages[at].position - held[at]
+    # A stream that was cut out of a longer one begins later than 0. One that begins
+    # before 0 has samples to drop.
+    total += min(begin, 0)
+    stated = max(page.position for page in link.pages) - max(begin, 0)
+    last = next((n for n in reversed(durations) if n), 0)
+    if stated > total:
+        raise truncated(name, f"it promises {stated} frames, {total} are there")
+    # The last packet is filled up, and the last page states where the clip ends in it.
+    if total - stated >= max(last, 1):
+        what = f"it states {stated} frames, and its packets hold {total}"
+        raise damaged(name, what)
+    return stated
+
+
+def _packets(content: bytes, pages: list[_Page]) -> Iterator[tuple[bytes, int]]:
+    """Yield the packets, and the page on which each ends."""
+    packet = bytearray()
+    for number, page in enumerate(pages):
+        if bool(page.flags & _CONTINUED) != bool(packet):
+            raise damaged("Ogg", "a packet continues on no page, or is cut")
+        at = page.body
+        for size in page.segments:
+            packet += content[at : at + size]
+            at += size
+            if size < 255:
+                yield bytes(packet), number
+                packet.clear()
+    if packet:
+        raise truncated("Ogg", "its last packet is cut")
+
+
+def _opus_duration(packet: bytes) -> int:
+    """Return the samples of a packet of Opus, at 48 kHz."""
+    if not packet:
+        return 0
+    code = packet[0] & 3
+    n_frames = (1, 2, 2, packet[1] & 63 if len(packet) > 1 else 0)[code]
+    return n_frames * _OPUS[packet[0] >> 3] * 6
+
+
+def _vorbis_durations(packets: list[bytes]) -> list[int]:
+    """Return the samples that each packet of Vorbis completes.
+
+    A packet is a block of one of two sizes, which its mode selects; half of it overlaps
+    the block before, so that a block completes a quarter of both.
+    """
+    if len(packets) < 3 or len(packets[0]) < 30:
+        raise truncated("Vorbis", "it ends within its header")
+    sizes = 1 << (packets[0][28] & 15), 1 << (packets[0][28] >> 4)
+    long_modes = _vorbis_modes(packets[2])
+    mask = (1 << (len(long_modes) - 1).bit_length()) - 1
+    durations = [0, 0, 0]
+    before = 0
+    for packet in packets[3:]:
+        if not packet or packet[0] & 1:  # not of audio
+            durations.append(0)
+            continue
+        mode = packet[0] >> 1 & mask
+        size = sizes[long_modes[mode] if mode < len(long_modes) else 0]
+        durations.append((before + size) // 4 if before else 0)
+        before = size
+    return durations
+
+
+def _vorbis_modes(setup: bytes) -> list[int]:
+    """Return for each mode whether its blocks are long, from the end of the setup.
+
+    What comes before the modes (codebooks) can be skipped only by reading all of it,
+    while each mode is 41 bits of which 32 are zero, and a count of them is before the
+    first. So the modes are read from the back, as far as they look like modes and a count
+    fits.
+    """
+    bits = int.from_bytes(setup, "little")
+    end = bits.bit_length() - 1  # the framing bit is the last that is set
+    modes: list[int] = []
+    found: list[int] = []
+    while end >= 41 + 6 and not bits >> (end - 40) & 0xFFFFFFFF and len(modes) < 64:
+        end -= 41
+        modes.insert(0, bits >> end & 1)
+        if (bits >> (end - 6) & 0x3F) + 1 == len(modes):
+            found = list(modes)
+    if not found:
+        raise damaged("Vorbis", "its setup has no modes")
+    return found
