@@ -31,6 +31,7 @@ _UNKNOWN = (
 )
 _NO_LENGTH = 1 << 62  # of 64 bits
 _MOST_PADDING = 1 << 16  # zeros behind the samples; more of them may be a silence
+_MOST_CHUNKS = 1 << 16
 _NAMED = re.compile(rb"[ -~]{4}")
 # Metadata that may be cut without harm; chunks of other names must fit into the file.
 _METADATA = {b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"JUNK", b"free", b"info"}
@@ -196,13 +197,15 @@ def _chunks(
 ) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, start and stated size of every chunk from a position on."""
     n_head = struct.calcsize(kind.head)
+    n_chunks = 0
     while at + n_head <= len(content):
         name, size = struct.unpack_from(kind.head, content, at)
         at += n_head
         if kind.alignment == 8:  # W64 counts the head
             name, size = name[:4], size - n_head
         yield name, at, size
-        if size < 0:
+        n_chunks += 1
+        if size < 0 or n_chunks > _MOST_CHUNKS:
             return
         at += size
         # Some writers forget the byte that pads an odd chunk.

@@ -13,7 +13,13 @@ from clapstack.audio._flac import flac_streams
 from clapstack.audio._mpeg import mpeg_streams
 from clapstack.audio._ogg import ogg_streams
 from clapstack.audio._pyav import av_stream, open_av
-from clapstack.audio._samples import BLOCK, MAX_CHANNELS, checked_rate, mono
+from clapstack.audio._samples import (
+    BLOCK,
+    MAX_CHANNELS,
+    check_length,
+    checked_rate,
+    mono,
+)
 from clapstack.audio._streams import Stream, damaged, truncated
 from clapstack.exceptions import AudioError
 
@@ -179,6 +185,7 @@ def _expected(stream: Stream, file: soundfile.SoundFile) -> int:
     if file.frames != expected and (stream.name != "MP2" or file.frames < expected):
         what = f"it holds {expected} frames, and libsndfile finds {file.frames}"
         raise damaged(stream.name, what)
+    check_length(expected, file.samplerate)
     return expected
 
 

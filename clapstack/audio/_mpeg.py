@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from clapstack.audio._samples import check_length
 from clapstack.audio._streams import (
     Stream,
     damaged,
@@ -36,6 +37,7 @@ _ADTS_RATES = (
 # libsndfile knows MP3 by a tag. Without one it first looks for a file "._" in the
 # current folder, a resource fork, and takes that for the format.
 _TAG = b"ID3\4\0\0\0\0\0\12" + bytes(10)
+_MOST_JUNK = 1 << 20
 _ENCODER = re.compile(rb"LAME|Lav[cf]|L3\.99|GOGO")
 
 
@@ -104,7 +106,8 @@ def _parts(content: bytes, at: int) -> list[_Part]:
     while at < end:
         part = _part(content, at, end)
         if part is None:
-            if parts and parts[-1].info is not None and not _frames_in(content, at):
+            whole = bool(parts) and parts[-1].info is not None
+            if whole and end - at < _MOST_JUNK and not _frames_in(content, at):
                 break  # the file states its length and is whole: this is no audio
             what = f"byte {at} begins neither a frame nor a tag"
             raise damaged("MP3", what)
@@ -133,6 +136,7 @@ def _part(content: bytes, start: int, end: int) -> _Part | None:
             raise truncated(name, f"its frame {n_frames} is cut")
         at += frame.n_bytes
         n_frames += 1
+        check_length(n_frames * first.n_samples, first.rate)
     if info:
         stated = info.n_frames or 0
         # Some encoders count the frame that states the number.

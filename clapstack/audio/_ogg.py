@@ -13,6 +13,7 @@ from clapstack.audio._streams import Stream, damaged, skip_tags, truncated
 from clapstack.exceptions import AudioError
 
 _CONTINUED, _FIRST, _LAST = 1, 2, 4  # flags of a page
+_MOST_PAGES = 1 << 21  # as many as packets of 20 ms in 11 hours
 # Milliseconds times 8 of a frame of Opus, by its configuration
 _OPUS = (80, 160, 320, 480) * 3 + (80, 160) * 2 + (20, 40, 80, 160) * 4
 
@@ -91,7 +92,9 @@ def _links(content: bytes, at: int) -> list[_Link]:
     audio: set[int] = set()
     start = end = at
     pages: list[_Page] = []
-    for page in _pages(content, at):
+    for n_pages, page in enumerate(_pages(content, at)):
+        if n_pages == _MOST_PAGES:
+            raise damaged("Ogg", f"it has more than {_MOST_PAGES} pages")
         if page.flags & _FIRST:
             if running and pages and set(running) == ended:
                 links.append(_Link(start, end, pages))
@@ -124,33 +127,38 @@ def _links(content: bytes, at: int) -> list[_Link]:
 
 def _stream(content: bytes, link: _Link) -> Stream:
     whole = content[link.start : link.end]
-    packets = list(_packets(content, link.pages))
-    head = packets[0][0] if packets else b""
-    if head[:7] == b"\1vorbis":
-        name, rate, skipped = "Vorbis", int.from_bytes(head[12:16], "little"), 0
-        durations = _vorbis_durations([packet for packet, _ in packets])
-    elif head[:8] == b"OpusHead":
-        name, rate = "Opus", 48_000
+    packets = _packets(content, link.pages)
+    head, _ = next(packets, (b"", 0))
+    if head[:7] == b"\1vorbis" and len(head) >= 30:
+        rate = int.from_bytes(head[12:16], "little")
+        durations = _vorbis_durations(head, packets)
+        return Stream("Vorbis", whole, _n_samples("Vorbis", link, durations), rate)
+    if head[:8] == b"OpusHead" and len(head) >= 19:
+        next(packets, None)  # its tags
+        durations = ((_opus_duration(packet), page) for packet, page in packets)
+        n_samples = _n_samples("Opus", link, durations)
         skipped = int.from_bytes(head[10:12], "little")
-        durations = [0, 0] + [_opus_duration(packet) for packet, _ in packets[2:]]
-    elif head[:5] == b"\x7fFLAC":
-        last = link.pages[-1].position
-        return Stream("FLAC in Ogg", whole, last, int.from_bytes(head[27:30], "big") >> 4, demuxer="ogg")
-    elif head[:8] == b"Speex   ":
+        return Stream("Opus", whole, n_samples - skipped, 48_000)
+    if head[:5] == b"\x7fFLAC":
+        rate = int.from_bytes(head[27:30], "big") >> 4
+        n_samples = link.pages[-1].position
+        return Stream("FLAC in Ogg", whole, n_samples, rate, demuxer="ogg")
+    if head[:8] == b"Speex   ":
         return Stream("Speex", whole, demuxer="ogg")
-    else:
-        msg = "the Ogg file holds no Vorbis, Opus, FLAC or Speex. Convert it to FLAC."
-        raise AudioError(msg)
-    return Stream(name, whole, _n_samples(name, link, packets, durations) - skipped, rate)
+    msg = "the Ogg file holds no Vorbis, Opus, FLAC or Speex. Convert it to WAV or FLAC."
+    raise AudioError(msg)
 
 
-def _n_samples(
-    name: str, link: _Link, packets: list[tuple[bytes, int]], durations: list[int]
-) -> int:
-    """Compare what the pages state with what the packets hold."""
+def _n_samples(name: str, link: _Link, durations: Iterator[tuple[int, int]]) -> int:
+    """Return how many samples the pages state, compared with what the packets hold.
+
+    Each duration comes with the number of the page on which its packet ends.
+    """
     held = [0] * len(link.pages)
-    for (_, page), duration in zip(packets, durations, strict=True):
+    last = 0
+    for duration, page in durations:
         held[page] += duration
+        last = duration or last
     total = sum(held)
     begin = 0
     at = next((i for i, n in enumerate(held) if n), len(held) - 1)
@@ -160,7 +168,6 @@ def _n_samples(
     # before 0 has samples to drop.
     total += min(begin, 0)
     stated = max(page.position for page in link.pages) - max(begin, 0)
-    last = next((n for n in reversed(durations) if n), 0)
     if stated > total:
         raise truncated(name, f"it promises {stated} frames, {total} are there")
     # The last packet is filled up, and the last page states where the clip ends in it.
@@ -196,28 +203,27 @@ def _opus_duration(packet: bytes) -> int:
     return n_frames * _OPUS[packet[0] >> 3] * 6
 
 
-def _vorbis_durations(packets: list[bytes]) -> list[int]:
-    """Return the samples that each packet of Vorbis completes.
+def _vorbis_durations(
+    head: bytes, packets: Iterator[tuple[bytes, int]]
+) -> Iterator[tuple[int, int]]:
+    """Yield the samples that each packet of Vorbis completes, and its page.
 
     A packet is a block of one of two sizes, which its mode selects; half of it overlaps
     the block before, so that a block completes a quarter of both.
     """
-    if len(packets) < 3 or len(packets[0]) < 30:
-        raise truncated("Vorbis", "it ends within its header")
-    sizes = 1 << (packets[0][28] & 15), 1 << (packets[0][28] >> 4)
-    long_modes = _vorbis_modes(packets[2])
+    next(packets, None)  # its comments
+    setup, _ = next(packets, (b"", 0))
+    sizes = 1 << (head[28] & 15), 1 << (head[28] >> 4)
+    long_modes = _vorbis_modes(setup)
     mask = (1 << (len(long_modes) - 1).bit_length()) - 1
-    durations = [0, 0, 0]
     before = 0
-    for packet in packets[3:]:
+    for packet, page in packets:
         if not packet or packet[0] & 1:  # not of audio
-            durations.append(0)
             continue
         mode = packet[0] >> 1 & mask
         size = sizes[long_modes[mode] if mode < len(long_modes) else 0]
-        durations.append((before + size) // 4 if before else 0)
+        yield (before + size) // 4 if before else 0, page
         before = size
-    return durations
 
 
 def _vorbis_modes(setup: bytes) -> list[int]:

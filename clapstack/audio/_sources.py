@@ -185,7 +185,8 @@ def describe_audio(source: Any) -> str:
         return f"{type(source).__name__} of {memoryview(source).nbytes} bytes"
     if isinstance(source, Mapping):
         if "array" not in source and ("bytes" in source or "path" in source):
-            return f"{describe_audio(source.get('path') or source.get('bytes'))}"
+            path = source.get("path")
+            return describe_audio(source.get("bytes") if path is None else path)
         source = (source.get("array"), source.get("sampling_rate"))
     if isinstance(source, (tuple, list)) and len(source) == 2:
         samples, rate = source
@@ -199,9 +200,12 @@ def describe_audio(source: Any) -> str:
     encoded = _encoded(source)
     if encoded is not None:
         return f"{type(source).__name__} of {describe_audio(encoded)}"
-    if hasattr(source, "read"):
-        return f"{type(source).__name__} {reprlib.repr(getattr(source, 'name', ''))}"
-    return f"{type(source).__name__} {reprlib.repr(source)}"
+    name = type(source).__name__
+    if hasattr(source, "sample_rate") and hasattr(source, "data"):
+        return f"{name} of {describe_audio((source.data, source.sample_rate))}"
+    if hasattr(source, "read") or hasattr(source, "get_all_samples"):
+        return f"{name} {reprlib.repr(getattr(source, 'name', ''))}"
+    return f"{name} {reprlib.repr(source)}"
 
 
 def _local_path(source: str | os.PathLike[Any]) -> Path:
