@@ -160,7 +160,8 @@ def _w64(content: bytes) -> Stream:
     _, start, stated = _find_samples(content, "W64", kind, 40)
     patches = [(start - 8, "<q", 24), (16, "<q", start)]
     n_bytes, content = _true_length(content, "W64", kind, start, stated, patches)
-    return Stream("W64", content, n_bytes=n_bytes)
+    # libsndfile takes all that follows for samples.
+    return Stream("W64", content[: start + n_bytes], n_bytes=n_bytes)
 
 
 def _caf(content: bytes) -> Stream:

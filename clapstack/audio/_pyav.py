@@ -16,7 +16,14 @@ import numpy as np
 
 from clapstack._optional import import_optional
 from clapstack.audio._samples import full_scale_one
-from clapstack.audio._streams import Stream, damaged, truncated
+from clapstack.audio._streams import (
+    Stream,
+    damaged,
+    end_of_audio,
+    more_behind,
+    skip_tags,
+    truncated,
+)
 from clapstack.exceptions import AudioError
 
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -26,7 +33,9 @@ _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 # FFmpeg would drop the first two frames of WMA, of which one is audio in its own files.
 _SKIP_NOTHING = 1 << 29  # AV_CODEC_FLAG2_SKIP_MANUAL
-_SHORTFALL = 0.05  # seconds: what containers promise is rounded, and counts priming
+# Seconds by which what is decoded may fall short: lengths are rounded, and Matroska
+# counts the encoder's delay.
+_SHORTFALL = {"mov": 0.05, "matroska": 0.25}
 
 
 def av_stream(content: bytes) -> Stream | None:
@@ -129,9 +138,10 @@ def _blocks(
                 yield full_scale_one(samples)
         except av.FFmpegError as error:
             raise _cannot_decode(stream, error) from error
-        # The length of ASF includes a pause before it plays.
-        promised = 0.0 if stream.demuxer == "asf" else _promised(container, audio)
-        if promised - n_frames / rate > _SHORTFALL:
+        promised = _promised(container, audio)
+        # ASF counts a pause before it plays; packets of Ogg and AAC are counted below.
+        shortfall = _SHORTFALL.get(str(stream.demuxer), float("inf"))
+        if promised - n_frames / rate > shortfall:
             what = f"it promises {promised:.2f} s, {n_frames / rate:.2f} s are there"
             raise truncated(stream.name, what)
         expected = round((stream.n_frames or 0) * rate / (stream.rate or rate))
@@ -156,38 +166,47 @@ def _cannot_decode(stream: Stream, error: Exception) -> AudioError:
 
 
 def _check_boxes(content: bytes) -> None:
-    """Check that the boxes of an MP4 file fill it."""
-    at, names = 0, set()
-    while at < len(content):
+    """Check that the boxes of an MP4 file fill it, and are of one file."""
+    at, end = 0, end_of_audio(content)
+    names = []
+    while at < end:
         head = content[at : at + 16]
         size = int.from_bytes(head[:4], "big")
         if size == 1:
             size = int.from_bytes(head[8:16], "big")
-        elif size == 0:  # to the end of the file
-            size = len(content) - at
-        if size < 8 or at + size > len(content):
-            if not content[at:].strip(b"\0"):
+        elif size == 0 and head[4:8].strip(b"\0"):  # to the end of the file
+            size = end - at
+        if size < 8 or at + size > end:
+            if skip_tags(content, at) >= end:
                 break
             raise truncated("MP4", f"its box at byte {at} is cut")
-        names.add(head[4:8])
+        names.append(head[4:8])
         at += size
     if b"moov" not in names:
         raise truncated("MP4", "it has no table of its samples")
+    if names.count(b"moov") > 1:
+        raise more_behind("MP4")
 
 
 def _check_matroska(content: bytes) -> None:
     """Check that the elements of a Matroska file are whole, down to its blocks."""
-    at = 0
-    while at < len(content):
+    at, end = 0, end_of_audio(content)
+    while (at := _behind_padding(content, at, end)) < end:
         name, at = _vint(content, at, marked=True)
         size, at = _vint(content, at, marked=False)
         if name in (_SEGMENT, _CLUSTER):
-            if size is not None and at + size > len(content):
+            if size is not None and at + size > end:
                 raise truncated("WebM", f"an element of {size} bytes is cut")
             continue  # look at what it contains
-        if size is None or at + size > len(content):
+        if size is None or at + size > end:
             raise truncated("WebM", "an element is cut")
         at += size
+
+
+def _behind_padding(content: bytes, at: int, end: int) -> int:
+    """Return the end of the file if only tags and padding are left, or the position."""
+    begins_tag = content[at : at + 1] in (b"\0", b"I", b"A", b"L", b"T")
+    return end if begins_tag and skip_tags(content, at) >= end else at
 
 
 def _vint(content: bytes, at: int, *, marked: bool) -> tuple[int | None, int]:
@@ -222,3 +241,5 @@ def _check_asf(content: bytes) -> None:
             f"it promises {n_packets} packets of {packet} bytes, {n_bytes} bytes are "
             "there",
         )
+    if content.find(_ASF, 16) >= 0:
+        raise more_behind("WMA")
