@@ -21,8 +21,12 @@ from clapstack.audio._streams import (
     skip_tags,
     truncated,
 )
-# Lengths that stand for "unknown": 2**31 or 2**32, less a header or rounded down to whole
-# frames (sox writes at most 0x7F000000 or 0x7FFFF000, arecord 0x80000000, FFmpeg
+
+_CAF = "CAF"
+_AU = "AU"
+_ANY = "audio"
+# Lengths that stand for "unknown": 2**31 or 2**32, less a header or rounded down to
+# whole frames (sox writes at most 0x7F000000 or 0x7FFFF000, arecord 0x80000000, FFmpeg
 # 0xFFFFFFFF). They count only in a file that is shorter.
 _UNKNOWN = (
     range(0x7EFFF000, 0x7F001000),
@@ -94,7 +98,7 @@ def chunk_stream(content: bytes) -> Stream | None:
         return _chunk_stream(content)
     except struct.error as error:
         what = f"a number in its header is cut or out of range ({error})"
-        raise damaged("audio", what) from error
+        raise damaged(_ANY, what) from error
 
 
 def _chunk_stream(content: bytes) -> Stream | None:
@@ -179,23 +183,21 @@ def _caf(content: bytes) -> Stream:
     )
     at = {**before, **packets}.get(b"pakt")
     if at is None or at + 16 > len(content):
-        raise truncated("CAF", "its table of packets is missing")
+        raise truncated(_CAF, "its table of packets is missing")
     return Stream("CAF", content, n_frames=struct.unpack_from(">q", content, at + 8)[0])
 
 
 def _au(content: bytes) -> Stream:
     order = ">" if content[:1] == b"." else "<"
     if len(content) < 24:
-        raise truncated("AU", "it ends within its header")
+        raise truncated(_AU, "it ends within its header")
     start, stated = struct.unpack_from(f"{order}II", content, 4)
     patches = [(8, f"{order}I", 0)]
     n_bytes, content = _true_length(content, "AU", None, start, stated, patches)
     return Stream("AU", content, n_bytes=n_bytes)
 
 
-def _chunks(
-    content: bytes, kind: _Kind, at: int
-) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(content: bytes, kind: _Kind, at: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, start and stated size of every chunk from a position on."""
     n_head = struct.calcsize(kind.head)
     n_chunks = 0
@@ -243,7 +245,9 @@ def _true_length(
     unknown = not 0 <= stated < _NO_LENGTH or (
         stated > left and any(stated in some for some in _UNKNOWN)
     )
-    if stated == 0 and left > 0:  # nothing was recorded, or the header was never written
+    if (
+        stated == 0 and left > 0
+    ):  # nothing was recorded, or the header was never written
         unknown = not _ends(content, kind, start)
     if not unknown:
         if stated > left:

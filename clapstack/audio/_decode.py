@@ -193,6 +193,6 @@ def _expected(stream: Stream, file: soundfile.SoundFile) -> int:
 def _cannot_decode(stream: Stream, error: soundfile.LibsndfileError) -> AudioError:
     return AudioError(
         f"the {stream.name} file cannot be decoded ({len(stream.content)} bytes; "
-        f"libsndfile: {error.error_string}). It is truncated or damaged, or its codec is "
-        "not read: copy or export it again as WAV, FLAC, OGG or MP3."
+        f"libsndfile: {error.error_string}). It is truncated or damaged, or its codec "
+        "is not read: copy or export it again as WAV, FLAC, OGG or MP3."
     )

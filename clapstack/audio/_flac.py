@@ -11,6 +11,7 @@ import re
 
 from clapstack.audio._streams import Stream, damaged, skip_tags, truncated
 
+_NAME = "FLAC"
 _MARK = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # and the head of a STREAMINFO block
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _MOST_FALSE = 1000
@@ -43,11 +44,12 @@ def flac_streams(content: bytes) -> list[Stream] | None:
     if content[at : at + 4] != b"fLaC":
         return None
     streams = []
-    while at is not None:
-        start, first = at, _first_frame(content, at)
+    while at < len(content):
+        first = _first_frame(content, at)
         following = _MARK.search(content, first)
-        at = following.start() if following else None
-        streams.append(_stream(content[start:at], first - start))
+        end = following.start() if following else len(content)
+        streams.append(_stream(content[at:end], first - at))
+        at = end
     return streams
 
 
@@ -57,7 +59,7 @@ def _first_frame(content: bytes, at: int) -> int:
     last = False
     while not last:
         if at + 4 > len(content):
-            raise truncated("FLAC", "it ends within its header")
+            raise truncated(_NAME, "it ends within its header")
         last = bool(content[at] & 0x80)
         at += 4 + int.from_bytes(content[at + 1 : at + 4], "big")
     return at
@@ -65,11 +67,11 @@ def _first_frame(content: bytes, at: int) -> int:
 
 def _stream(content: bytes, first: int) -> Stream:
     if content[4] & 0x7F or len(content) < 42:
-        raise damaged("FLAC", "it does not begin with a STREAMINFO block")
+        raise damaged(_NAME, "it does not begin with a STREAMINFO block")
     stated = int.from_bytes(content[18:26], "big") & (1 << 36) - 1
     held = _n_samples(content, first, int.from_bytes(content[8:10], "big"))
     if stated > held:
-        raise truncated("FLAC", f"it promises {stated} frames, {held} are there")
+        raise truncated(_NAME, f"it promises {stated} frames, {held} are there")
     if stated != held:  # a stream states none
         patched = bytearray(content)
         patched[21] = patched[21] & 0xF0 | held >> 32
@@ -91,7 +93,7 @@ def _n_samples(content: bytes, at: int, block_size: int) -> int:
         else:  # chance gives two in 65,536 bytes
             n_false += 1
             if n_false > _MOST_FALSE + len(content) // 4096:
-                raise damaged("FLAC", "its frames are not numbered one after another")
+                raise damaged(_NAME, "its frames are not numbered one after another")
         at += 2
     return n_samples
 

@@ -20,6 +20,7 @@ from clapstack.audio._streams import (
     truncated,
 )
 
+_MP3 = "MP3"
 # kbit/s by version (MPEG 1, or 2 and 2.5) and layer
 _BIT_RATES = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -29,7 +30,11 @@ _BIT_RATES = {
     (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+_RATES = {
+    3: (44_100, 48_000, 32_000),
+    2: (22_050, 24_000, 16_000),
+    0: (11_025, 12_000, 8_000),
+}
 _ADTS_RATES = (
     96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000,
     11_025, 8_000, 7_350,
@@ -93,8 +98,7 @@ def mpeg_streams(content: bytes) -> list[Stream] | None:
     at = skip_tags(content, 0)
     first = _frame(content, at)
     if first is None or (
-        at + first.n_bytes < len(content)
-        and not _follows(content, at + first.n_bytes)
+        at + first.n_bytes < len(content) and not _follows(content, at + first.n_bytes)
     ):
         return None
     return [_stream(content, part) for part in _parts(content, at)]
@@ -110,7 +114,7 @@ def _parts(content: bytes, at: int) -> list[_Part]:
             if whole and end - at < _MOST_JUNK and not _frames_in(content, at):
                 break  # the file states its length and is whole: this is no audio
             what = f"byte {at} begins neither a frame nor a tag"
-            raise damaged("MP3", what)
+            raise damaged(_MP3, what)
         parts.append(part)
         at = skip_tags(content, part.end)
     return parts
@@ -128,7 +132,11 @@ def _part(content: bytes, start: int, end: int) -> _Part | None:
     n_frames = 0
     while at < end:
         frame = _frame(content, at)
-        if frame is None or frame[2:] != first[2:] or (n_frames and _info(content, at, frame)):
+        if (
+            frame is None
+            or frame[2:] != first[2:]
+            or (n_frames and _info(content, at, frame))
+        ):
             break
         if info and info.n_frames == n_frames and info.n_bytes == at - start:
             break  # what it states is true, so that this is another file
@@ -215,7 +223,9 @@ def _info(content: bytes, at: int, frame: _Frame) -> _Info | None:
     fields = []
     field = tag + 8
     for bit in (1, 2):
-        fields.append(int.from_bytes(body[field : field + 4], "big") if flags & bit else None)
+        fields.append(
+            int.from_bytes(body[field : field + 4], "big") if flags & bit else None
+        )
         field += 4 if flags & bit else 0
     found = _ENCODER.search(body, tag + 8)
     delay = padding = 0
@@ -263,8 +273,10 @@ def _adts_frame(header: bytes) -> _Frame | None:
 
 def _follows(content: bytes, at: int) -> bool:
     """Return whether a frame or a tag begins at a position, or the file ends there."""
-    return _frame(content, at) is not None or skip_tags(content, at) > at or (
-        at >= end_of_audio(content)
+    return (
+        _frame(content, at) is not None
+        or skip_tags(content, at) > at
+        or (at >= end_of_audio(content))
     )
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from clapstack.audio._streams import Stream, damaged, skip_tags, truncated
 from clapstack.exceptions import AudioError
 
+_OGG = "Ogg"
+_VORBIS = "Vorbis"
 _CONTINUED, _FIRST, _LAST = 1, 2, 4  # flags of a page
 _MOST_PAGES = 1 << 21  # as many as packets of 20 ms in 11 hours
 # Milliseconds times 8 of a frame of Opus, by its configuration
@@ -65,13 +67,13 @@ def _pages(content: bytes, at: int) -> Iterator[_Page]:
         head = content[at : at + 27]
         if head[:4] != b"OggS"[: len(head)]:
             if content.find(b"OggS", at) >= 0:
-                raise damaged("Ogg", f"byte {at} begins no page, and others follow")
+                raise damaged(_OGG, f"byte {at} begins no page, and others follow")
             return  # tags, padding, or what else is no audio
         body = at + 27 + head[26] if len(head) == 27 else len(content) + 1
         segments = content[at + 27 : body]
         end = body + sum(segments)
         if end > len(content):
-            raise truncated("Ogg", "its last page is cut")
+            raise truncated(_OGG, "its last page is cut")
         yield _Page(
             head[5],
             int.from_bytes(head[6:14], "little", signed=True),
@@ -94,14 +96,14 @@ def _links(content: bytes, at: int) -> list[_Link]:
     pages: list[_Page] = []
     for n_pages, page in enumerate(_pages(content, at)):
         if n_pages == _MOST_PAGES:
-            raise damaged("Ogg", f"it has more than {_MOST_PAGES} pages")
+            raise damaged(_OGG, f"it has more than {_MOST_PAGES} pages")
         if page.flags & _FIRST:
             if running and pages and set(running) == ended:
                 links.append(_Link(start, end, pages))
                 running, ended, pages, audio = {}, set(), [], set()
                 start = page.body - 27 - len(page.segments)
             if page.stream in running:
-                raise truncated("Ogg", "a stream begins before the last has ended")
+                raise truncated(_OGG, "a stream begins before the last has ended")
             running[page.stream] = page.number
             if content[page.body : page.body + 8] != b"fishead\0":
                 audio.add(page.stream)
@@ -112,7 +114,7 @@ def _links(content: bytes, at: int) -> list[_Link]:
                 )
                 raise AudioError(msg)
         if running.get(page.stream) != page.number or page.stream in ended:
-            raise damaged("Ogg", "pages are missing or out of order")
+            raise damaged(_OGG, "pages are missing or out of order")
         running[page.stream] = page.number + 1 & 0xFFFFFFFF
         if page.flags & _LAST:
             ended.add(page.stream)
@@ -120,7 +122,7 @@ def _links(content: bytes, at: int) -> list[_Link]:
             pages.append(page)
         end = page.end
     if set(running) != ended:
-        raise truncated("Ogg", "its last page does not end the stream")
+        raise truncated(_OGG, "its last page does not end the stream")
     links.append(_Link(start, end, pages))
     return links
 
@@ -139,7 +141,7 @@ def _stream(content: bytes, link: _Link) -> Stream:
         n_samples = _n_samples("Opus", link, durations)
         n_samples -= (skipped := int.from_bytes(head[10:12], "little"))
         positions = [page.position for page in link.pages if page.position > 0]
-        # A single page that states more than its packets is one that libsndfile refuses.
+        # libsndfile refuses a single page that states more than its packets.
         refused = len(positions) == 1 and n_samples + skipped < positions[0]
         demuxer = "ogg" if refused else None
         return Stream("Opus", whole, n_samples, 48_000, demuxer=demuxer)
@@ -149,7 +151,9 @@ def _stream(content: bytes, link: _Link) -> Stream:
         return Stream("FLAC in Ogg", whole, n_samples, rate, demuxer="ogg")
     if head[:8] == b"Speex   ":
         return Stream("Speex", whole, demuxer="ogg")
-    msg = "the Ogg file holds no Vorbis, Opus, FLAC or Speex. Convert it to WAV or FLAC."
+    msg = (
+        "the Ogg file holds no Vorbis, Opus, FLAC or Speex. Convert it to WAV or FLAC."
+    )
     raise AudioError(msg)
 
 
@@ -187,7 +191,7 @@ def _packets(content: bytes, pages: list[_Page]) -> Iterator[tuple[bytes, int]]:
     packet = bytearray()
     for number, page in enumerate(pages):
         if bool(page.flags & _CONTINUED) != bool(packet):
-            raise damaged("Ogg", "a packet continues on no page, or is cut")
+            raise damaged(_OGG, "a packet continues on no page, or is cut")
         at = page.body
         for size in page.segments:
             packet += content[at : at + size]
@@ -196,7 +200,7 @@ def _packets(content: bytes, pages: list[_Page]) -> Iterator[tuple[bytes, int]]:
                 yield bytes(packet), number
                 packet.clear()
     if packet:
-        raise truncated("Ogg", "its last packet is cut")
+        raise truncated(_OGG, "its last packet is cut")
 
 
 def _opus_duration(packet: bytes) -> int:
@@ -236,8 +240,8 @@ def _vorbis_modes(setup: bytes) -> list[int]:
 
     What comes before the modes (codebooks) can be skipped only by reading all of it,
     while each mode is 41 bits of which 32 are zero, and a count of them is before the
-    first. So the modes are read from the back, as far as they look like modes and a count
-    fits.
+    first. So the modes are read from the back, as far as they look like modes and a
+    count fits.
     """
     bits = int.from_bytes(setup, "little")
     end = bits.bit_length() - 1  # the framing bit is the last that is set
@@ -249,5 +253,5 @@ def _vorbis_modes(setup: bytes) -> list[int]:
         if (bits >> (end - 6) & 0x3F) + 1 == len(modes):
             found = list(modes)
     if not found:
-        raise damaged("Vorbis", "its setup has no modes")
+        raise damaged(_VORBIS, "its setup has no modes")
     return found

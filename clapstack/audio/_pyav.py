@@ -1,9 +1,9 @@
 """Formats that libsndfile does not read, by PyAV: MP4, WebM, WMA, AAC, FLAC in Ogg.
 
 FFmpeg decodes what it finds and is silent about what is missing. So the container's
-own sizes are checked first, the number of samples is compared with what it promises, and
-an error of the decoder refuses the file. Only these containers are opened, by name and
-from memory, so that no playlist or reference leads to another file or to a network.
+own sizes are checked first, the number of samples is compared with what it promises,
+and an error of the decoder refuses the file. Only these containers are opened, by name
+and from memory, so that no playlist or reference leads to another file or to a network.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from clapstack.audio._streams import (
 )
 from clapstack.exceptions import AudioError
 
+_MP4 = "MP4"
+_WEBM = "WebM"
+_WMA = "WMA"
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _EBML = b"\x1a\x45\xdf\xa3"
@@ -159,8 +162,8 @@ def _promised(container: Any, audio: Any) -> float:
 
 def _cannot_decode(stream: Stream, error: Exception) -> AudioError:
     return AudioError(
-        f"the {stream.name} file cannot be decoded ({len(stream.content)} bytes; FFmpeg: "
-        f"{error}). It is truncated, damaged or not audio: copy or export it again as "
+        f"the {stream.name} file cannot be decoded ({len(stream.content)} bytes; "
+        f"FFmpeg: {error}). It is truncated, damaged or not audio: copy or export it again as "
         "WAV or FLAC."
     )
 
@@ -179,13 +182,13 @@ def _check_boxes(content: bytes) -> None:
         if size < 8 or at + size > end:
             if skip_tags(content, at) >= end:
                 break
-            raise truncated("MP4", f"its box at byte {at} is cut")
+            raise truncated(_MP4, f"its box at byte {at} is cut")
         names.append(head[4:8])
         at += size
     if b"moov" not in names:
-        raise truncated("MP4", "it has no table of its samples")
+        raise truncated(_MP4, "it has no table of its samples")
     if names.count(b"moov") > 1:
-        raise more_behind("MP4")
+        raise more_behind(_MP4)
 
 
 def _check_matroska(content: bytes) -> None:
@@ -196,10 +199,10 @@ def _check_matroska(content: bytes) -> None:
         size, at = _vint(content, at, marked=False)
         if name in (_SEGMENT, _CLUSTER):
             if size is not None and at + size > end:
-                raise truncated("WebM", f"an element of {size} bytes is cut")
+                raise truncated(_WEBM, f"an element of {size} bytes is cut")
             continue  # look at what it contains
         if size is None or at + size > end:
-            raise truncated("WebM", "an element is cut")
+            raise truncated(_WEBM, "an element is cut")
         at += size
 
 
@@ -214,7 +217,7 @@ def _vint(content: bytes, at: int, *, marked: bool) -> tuple[int | None, int]:
     first = content[at] if at < len(content) else 0
     width = 9 - first.bit_length()
     if width > 8 or at + width > len(content):
-        raise truncated("WebM", "an element is cut")
+        raise truncated(_WEBM, "an element is cut")
     number = int.from_bytes(content[at : at + width], "big")
     if marked:
         return number, at + width
@@ -227,7 +230,7 @@ def _check_asf(content: bytes) -> None:
     at = content.find(_ASF_FILE)
     data = int.from_bytes(content[16:24], "little")
     if at < 0 or at + 100 > len(content) or data + 50 > len(content):
-        raise truncated("WMA", "it ends within its header")
+        raise truncated(_WMA, "it ends within its header")
     n_packets = int.from_bytes(content[at + 56 : at + 64], "little")
     packet = int.from_bytes(content[at + 92 : at + 96], "little")
     n_bytes = len(content) - data - 50
@@ -237,9 +240,9 @@ def _check_asf(content: bytes) -> None:
         broadcast and packet and n_bytes % packet not in (0, 12)
     ):
         raise truncated(
-            "WMA",
+            _WMA,
             f"it promises {n_packets} packets of {packet} bytes, {n_bytes} bytes are "
             "there",
         )
     if content.find(_ASF, 16) >= 0:
-        raise more_behind("WMA")
+        raise more_behind(_WMA)

@@ -29,17 +29,24 @@ def read_audio(source: Any, sample_rate: int) -> np.ndarray:
 
     Parameters
     ----------
-    source : path-like, tuple or mapping
+    source : path-like, bytes, file object, tuple, mapping or AudioDecoder
         One of:
 
-        - the path of a WAV, AIFF, FLAC, OGG or MP3 file;
+        - the path of an audio file; ``~`` is the home folder;
+        - the bytes of an audio file, or a binary file object, which is read from its
+          beginning;
         - ``(samples, rate)``;
-        - a mapping with ``"array"`` and ``"sampling_rate"``.
+        - a mapping with ``"array"`` and ``"sampling_rate"``; with
+          ``"channels_first": True``, samples have shape ``(n_channels, n_frames)``;
+        - a mapping with ``"bytes"`` or ``"path"``, as from Hugging Face datasets with
+          ``Audio(decode=False)``;
+        - an ``AudioDecoder`` of datasets or torchcodec, or its ``AudioSamples``. The
+          file of a decoder of datasets is read at its own rate.
 
         Samples have shape ``(n_frames,)`` or ``(n_frames, n_channels)``, as soundfile
-        returns them, with at most 8 channels. Floats are on [-1, 1]. Integer arrays
-        are divided by the full scale of their type (unsigned ones are centred first).
-        Lists hold floats.
+        returns them, with at most 8 channels; tensors of torch are samples too. Floats
+        are on [-1, 1]. Integer arrays are divided by the full scale of their type
+        (unsigned ones are centred first). Lists hold floats.
     sample_rate : int
         Rate of the result, in Hz.
 
@@ -52,15 +59,22 @@ def read_audio(source: Any, sample_rate: int) -> np.ndarray:
     Raises
     ------
     AudioError
-        If the clip is missing, empty, truncated, silent, not audio, holds NaN or
-        infinite samples, or has a sample rate outside 1 kHz to 768 kHz. A clip is
-        read whole or not at all.
+        If the clip is missing, empty, truncated, damaged, silent, not audio, longer
+        than 2**29 samples, in a format that is not read, or on a network; or if it
+        holds NaN or infinite samples, integers of a narrower type than that of their
+        array, or a sample rate outside 1 kHz to 768 kHz. A clip is read whole or not at
+        all.
 
     Notes
     -----
-    libsndfile shortens a truncated WAV, OGG or MP3 file without a word, and reads
-    only part of an MP3 file of variable bit rate that does not state its length.
-    Both are errors here.
+    libsndfile believes the lengths that a file states of itself, and reads the first of
+    several streams. Here the frames, pages or chunks of a file are counted first, and
+    what is decoded must be as much. libsndfile decodes WAV, RF64, W64, AIFF, CAF, AU,
+    FLAC, Ogg Vorbis, Ogg Opus and MP3; PyAV, in the extra ``av``, decodes MP4 (AAC,
+    ALAC), WebM and Matroska, WMA, AAC, and FLAC and Speex in Ogg.
+
+    Samples take 4 bytes each, of the clip and of the result: three hours at 16 kHz,
+    resampled to 48 kHz, take 2.8 GB.
 
     Examples
     --------
@@ -81,7 +95,7 @@ def read_keyed_audio(source: Any, sample_rate: int) -> tuple[np.ndarray, str]:
 
     Parameters
     ----------
-    source : path-like, tuple or mapping
+    source : object
         As for `read_audio`.
     sample_rate : int
         Rate of the result, in Hz.
@@ -123,14 +137,15 @@ def audio_key(source: Any) -> str:
 
     Parameters
     ----------
-    source : path-like, tuple or mapping
+    source : object
         As for `read_audio`.
 
     Returns
     -------
     key : str
-        SHA-256, in hexadecimal, of the bytes of the file, or of the type, shape, rate
-        and bytes of the array. The two cannot be equal: what is hashed for an array
+        SHA-256, in hexadecimal, of the bytes of the file, wherever they are held, or of
+        the type, shape, rate and bytes of the array. The two cannot be equal: what is
+        hashed for an array
         begins with words that begin no audio file.
 
     Raises

@@ -165,17 +165,19 @@ def _check_width(samples: np.ndarray) -> None:
     """Refuse integers of a narrower type than that of their array.
 
     Some readers return 16 or 24-bit samples in the low bits of wider integers (wavio
-    does so for 24 bits in int32), which would be read 48 dB or more too quiet. Wide
-    integers that are not made so have a peak over 1/256 of full scale, unless the clip
-    is quieter than -48 dB. Then their lowest bits decide, where they can: 16-bit samples
-    that soundfile returns as int32 are multiples of 2**16, which 24-bit ones in the low
-    bits would be only if they were 8-bit audio. What is left is refused.
+    does so for 24 bits in int32), which would be read 48 dB or more too quiet. Other
+    clips in int32 have a peak over 1/256 of full scale, unless they are quieter than
+    -48 dB. Of these, 16-bit samples that soundfile returns as int32 are multiples of
+    2**16, which 24-bit samples in the low bits would be only if they were 8-bit audio.
+    The others cannot be told apart and are refused.
     """
     n_bits = 8 * samples.dtype.itemsize
     if n_bits < 32:
         return
     peak = max(abs(int(samples.min())), abs(int(samples.max())))
-    bound = {"i": 1 << 23, "u": 1 << 24}[samples.dtype.kind] if n_bits == 32 else 1 << 32
+    bound = (
+        {"i": 1 << 23, "u": 1 << 24}[samples.dtype.kind] if n_bits == 32 else 1 << 32
+    )
     if not 0 < peak < bound:
         return
     signed = samples.dtype.kind == "i"
@@ -192,7 +194,8 @@ def _check_width(samples: np.ndarray) -> None:
             f": samples / 2.0**{held - 1} if these are {held}-bit samples, "
             f"samples / 2.0**{n_bits - 1} if the clip is so quiet"
         )
-    raise AudioError(f"{msg}.")
+    msg += "."
+    raise AudioError(msg)
 
 
 def full_scale_one(samples: np.ndarray) -> np.ndarray:

@@ -136,7 +136,7 @@ def file_state(source: Any) -> FileState | None:
 
     Parameters
     ----------
-    source : path-like, tuple or mapping
+    source : object
         As for `read_audio`.
 
     Returns
@@ -279,8 +279,8 @@ def _parse_tuple(samples: Any, rate: Any) -> Samples:
 def _parse_decoder(source: Any) -> Path | bytes | Samples:
     """Return what an AudioDecoder of torchcodec decodes, undecoded where possible.
 
-    `datasets` keeps the file beside its decoders. It is read here, so that its key and
-    embedding are those of the file and a cut is found, unless the decoder resamples.
+    `datasets` keeps the file beside its decoders. It is read here, at its own rate, so
+    that its key and embedding are those of the file and a cut is found.
     """
     encoded = _encoded(source)
     if encoded is not None:
@@ -290,19 +290,21 @@ def _parse_decoder(source: Any) -> Path | bytes | Samples:
     except (RuntimeError, ValueError, OSError) as error:
         msg = f"the AudioDecoder cannot decode its file ({error}). Export it again."
         raise AudioError(msg) from error
+    own_rate = source.metadata.sample_rate
+    if samples.sample_rate != own_rate:
+        # torchcodec 0.12 returns other samples at each call where it resamples.
+        msg = (
+            f"the AudioDecoder resamples from {own_rate} to {samples.sample_rate} Hz. "
+            "Create it without sample_rate, or pass the file: encoders resample."
+        )
+        raise AudioError(msg)
     return Samples(_channels_last(_as_array(samples.data)), samples.sample_rate)
 
 
 def _encoded(source: Any) -> str | bytes | None:
-    """Return the local path or the bytes that a decoder of `datasets` reads.
-
-    None where it resamples, and for other objects.
-    """
+    """Return the local path or the bytes that a decoder of `datasets` reads."""
     file = getattr(source, "_hf_encoded", None)
-    own_rate = getattr(getattr(source, "metadata", None), "sample_rate", None)
-    if not isinstance(file, Mapping) or own_rate is None:
-        return None
-    if getattr(source, "_desired_sample_rate", None) != own_rate:
+    if not isinstance(file, Mapping):
         return None
     content, path = file.get("bytes"), file.get("path")
     if content is not None:

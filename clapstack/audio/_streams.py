@@ -39,9 +39,7 @@ class Stream(NamedTuple):
 
 def truncated(name: str, what: str) -> AudioError:
     """Return the error for a file that lacks some of its audio."""
-    return AudioError(
-        f"the {name} file is truncated: {what}. Copy or export it again."
-    )
+    return AudioError(f"the {name} file is truncated: {what}. Copy or export it again.")
 
 
 def more_behind(name: str) -> AudioError:
@@ -54,9 +52,7 @@ def more_behind(name: str) -> AudioError:
 
 def damaged(name: str, what: str) -> AudioError:
     """Return the error for a file whose parts do not fit together."""
-    return AudioError(
-        f"the {name} file is damaged: {what}. Copy or export it again."
-    )
+    return AudioError(f"the {name} file is damaged: {what}. Copy or export it again.")
 
 
 def skip_tags(content: bytes, at: int) -> int:
@@ -95,7 +91,10 @@ def end_of_audio(content: bytes, start: int = 0) -> int:
             end -= int.from_bytes(content[end - 20 : end - 16], "little")
             if end >= 32 and content[end - 32 : end - 24] == b"APETAGEX":
                 end -= 32
-        elif content[end - 9 : end] == b"LYRICS200" and content[end - 15 : end - 9].isdigit():
+        elif (
+            content[end - 9 : end] == b"LYRICS200"
+            and content[end - 15 : end - 9].isdigit()
+        ):
             end -= int(content[end - 15 : end - 9]) + 15
         elif content[end - 9 : end] == b"LYRICSEND":
             end = max(0, content.rfind(b"LYRICSBEGIN", 0, end))

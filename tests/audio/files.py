@@ -1,7 +1,7 @@
 """Audio files of many formats, whole, joined, cut and with wrong counts.
 
-Each is made with a known number of samples, at RATE. Lossy codecs may give somewhat more
-(a filled last block, the encoder's delay), never fewer.
+Each is made with a known number of samples, at RATE. Lossy codecs may give somewhat
+more (a filled last block, the encoder's delay), never fewer.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def by_pyav(name: str, samples: np.ndarray, rate: int = RATE) -> bytes:
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(samples.T), format="fltp", layout=layout
         )
-        frame.sample_rate = rate
+        frame.sample_rate, frame.pts = rate, 0
         for ready in [*resampler.resample(frame), *resampler.resample(None), None]:
             packets = stream.encode(ready)
             output.mux([packet for packet in packets if packet.size])
@@ -116,7 +116,9 @@ def make(name: str, rng: np.random.Generator, n_frames: int, n_channels: int) ->
     """Return a whole file."""
     samples = noise(rng, n_frames, n_channels)
     if name in SOUNDFILE:
-        return Made(by_soundfile(name, samples), n_frames, n_frames + SOUNDFILE[name][2])
+        return Made(
+            by_soundfile(name, samples), n_frames, n_frames + SOUNDFILE[name][2]
+        )
     # FFmpeg's encoder of Opus does not encode the last 6.5 ms of a clip.
     lost = 104 if PYAV[name][1] == "libopus" else 0
     return Made(by_pyav(name, samples), n_frames - lost, n_frames + PYAV[name][2])
@@ -159,7 +161,7 @@ UNKNOWN = (0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
 def with_length(made: Made, length: int) -> Made | None:
-    """Return a WAV, AIFF or AU file that states a number of bytes, or None for others."""
+    """Return a file that states another number of bytes, or None where none is."""
     content = bytearray(made.content)
     magic = bytes(content[:4])
     if magic == b"RIFF":
@@ -176,7 +178,7 @@ def with_length(made: Made, length: int) -> Made | None:
 
 
 def with_count(made: Made, name: str, factor: float) -> Made | None:
-    """Return a file that states another number of frames, or None where none is stated."""
+    """Return a file that states another number of frames, or None where none is."""
     content = bytearray(made.content)
     n_samples = int(made.least * factor)
     if name == "mp3":

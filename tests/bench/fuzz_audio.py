@@ -2,8 +2,8 @@
 
 Whole files, files written one after the other, wrong counts, cut ends, tags behind the
 end and the lengths of pipes are mixed, each with a known number of samples. Prints a
-table by format and damage. Fails if a file is read in part, or if one that holds all its
-samples in a way that is read is refused. From the folder of the repository:
+table by format and damage. Fails if a file is read in part, or if a whole one is
+refused. From the folder of the repository:
 
     python -m tests.bench.fuzz_audio
     python -m tests.bench.fuzz_audio --n-files 5000 --seed 7
@@ -24,6 +24,7 @@ from tests.audio import files
 FORMATS = [*files.SOUNDFILE, *files.PYAV]
 DAMAGES = ("whole", "joined", "count", "cut", "tag", "pipe")
 # Files of one chunk of samples: a second one behind them is refused, not read.
+MONO = ("wav-gsm", "aifc-gsm", "wav-g721", "wav-nms")
 CHUNKS = ("wav", "rf64", "w64", "aif", "au-", "caf", "m4a", "mkv", "webm", "wma")
 
 
@@ -32,12 +33,14 @@ def draw(
 ) -> tuple[files.Made, bool] | None:
     """Return a file and whether it must be read; None where the damage cannot be."""
     n_frames = int(rng.integers(8_000, 24_000))
-    n_channels = 1 if name in ("wav-gsm", "aifc-gsm", "wav-g721", "wav-nms") else int(rng.integers(1, 3))
+    n_channels = 1 if name in MONO else int(rng.integers(1, 3))
     made = files.make(name, rng, n_frames, n_channels)
     chunked = name.startswith(CHUNKS)
     if damage == "joined":
         other = files.make(name, rng, int(rng.integers(8_000, 24_000)), n_channels)
-        return files.joined(made, other), not chunked
+        # Of two files of Opus, libsndfile may decode one and FFmpeg the other, at
+        # another rate; these are refused.
+        return files.joined(made, other), not chunked and name != "ogg-opus"
     if damage == "count":
         counted = files.with_count(made, name, float(rng.choice([0, 0.5, 0.8, 1.3])))
         return counted and (counted, False)
@@ -88,14 +91,10 @@ def main() -> int:
         n_files += 1
     print(f"{'':12}" + "".join(f"{damage:>16}" for damage in DAMAGES))
     for name in FORMATS:
-        cells = (table[name, damage] for damage in DAMAGES)
-        print(
-            f"{name:12}"
-            + "".join(
-                f"{cell['whole']:>8}/{cell['refused']}/{cell['in part'] + cell['too much']}".rjust(16)
-                for cell in cells
-            )
-        )
+        ends = (table[name, damage] for damage in DAMAGES)
+        cells = (f"{n['whole']}/{n['refused']}/{n['in part']}" for n in ends)
+        print(f"{name:12}" + "".join(f"{cell:>16}" for cell in cells))
+    print("Cells: read whole / refused / read in part")
     total = sum(table.values(), Counter())
     print(f"{n_files} files: " + ", ".join(f"{n} {end}" for end, n in total.items()))
     print("\n".join(wrong) or "None was read in part, and no whole one refused.")
