@@ -163,8 +163,8 @@ def _promised(container: Any, audio: Any) -> float:
 def _cannot_decode(stream: Stream, error: Exception) -> AudioError:
     return AudioError(
         f"the {stream.name} file cannot be decoded ({len(stream.content)} bytes; "
-        f"FFmpeg: {error}). It is truncated, damaged or not audio: copy or export it again as "
-        "WAV or FLAC."
+        f"FFmpeg: {error}). It is truncated, damaged or not audio: copy or export it "
+        "again as WAV or FLAC."
     )
 
 

@@ -88,7 +88,7 @@ def by_soundfile(name: str, samples: np.ndarray, rate: int = RATE) -> bytes:
     return buffer.getvalue()
 
 
-def by_pyav(name: str, samples: np.ndarray, rate: int = RATE) -> bytes:
+def by_pyav(name: str, samples: np.ndarray, *, bit_rate: int = 64_000) -> bytes:
     import av
 
     container, codec, _ = PYAV[name]
@@ -96,16 +96,16 @@ def by_pyav(name: str, samples: np.ndarray, rate: int = RATE) -> bytes:
     buffer = io.BytesIO()
     layout = "mono" if samples.shape[1] == 1 else "stereo"
     with av.open(buffer, "w", format=container, options=options) as output:
-        stream = output.add_stream(codec, rate=rate, layout=layout)
-        stream.bit_rate = 64_000
+        stream = output.add_stream(codec, rate=RATE, layout=layout)
+        stream.bit_rate = bit_rate
         stream.codec_context.open()
         resampler = av.AudioResampler(
-            stream.format, layout, rate, frame_size=stream.frame_size
+            stream.format, layout, RATE, frame_size=stream.frame_size
         )
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(samples.T), format="fltp", layout=layout
         )
-        frame.sample_rate, frame.pts = rate, 0
+        frame.sample_rate, frame.pts = RATE, 0
         for ready in [*resampler.resample(frame), *resampler.resample(None), None]:
             packets = stream.encode(ready)
             output.mux([packet for packet in packets if packet.size])

@@ -86,9 +86,7 @@ def test_joined_files_of_two_rates_are_refused(rng, name):
 @pytest.mark.parametrize("name", CHUNKED)
 def test_a_second_file_behind_the_samples_is_refused(made, name):
     content = files.joined(made(name), made(name)).content
-    assert_refused(
-        content, "more behind the end of its samples. .*Split it|more behind"
-    )
+    assert_refused(content, r"holds more behind the end of its samples, .*Split it")
 
 
 @pytest.mark.parametrize("name", PIPED)
@@ -135,20 +133,13 @@ def test_an_mp3_without_a_count_is_read_whole(made):
 
 
 def test_an_mp3_of_variable_bit_rate_without_a_count_is_read_whole(rng):
-    soft, loud = (files.noise(rng, 40_000) * level for level in (1e-4, 1.0))
-    buffer = io.BytesIO()
-    soundfile.write(
-        buffer,
-        np.concatenate([loud, soft]),
-        RATE,
-        format="MP3",
-        subtype="MPEG_LAYER_III",
-        bitrate_mode="VARIABLE",
-        compression_level=0.3,
+    pytest.importorskip("av")
+    rich, poor = (
+        files.by_pyav("mp3-bare", files.noise(rng, 40_000), bit_rate=bit_rate)
+        for bit_rate in (128_000, 16_000)
     )
-    content = buffer.getvalue()
-    bare = content[content.index(content[:2], 10) :]  # without the frame that counts
-    assert len(read_audio(bare, RATE)) >= 80_000
+    assert len(rich) > 6 * len(poor)
+    assert len(read_audio(rich + poor, RATE)) >= 80_000
 
 
 def test_mp3_in_wav_and_with_two_tags(made):
