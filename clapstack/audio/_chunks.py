@@ -176,13 +176,13 @@ def _caf(content: bytes) -> Stream:
     n_bytes, content = _true_length(
         content, "CAF", kind, start, max(stated - 4, -1), patches
     )
-    if content[before[b"desc"] + 8 : before[b"desc"] + 12] not in (b"alac", b"ima4"):
+    coding = before.get(b"desc", 0) + 8
+    if content[coding : coding + 4] not in (b"alac", b"ima4"):
         return Stream("CAF", content, n_bytes=n_bytes)
-    packets = dict(
-        (name, at) for name, at, _ in _chunks(content, kind, start + n_bytes)
-    )
-    at = {**before, **packets}.get(b"pakt")
-    if at is None or at + 16 > len(content):
+    for chunk, at, _ in _chunks(content, kind, start + n_bytes):
+        before[chunk] = at
+    at = before.get(b"pakt", len(content))
+    if at + 16 > len(content):
         raise truncated(_CAF, "its table of packets is missing")
     return Stream("CAF", content, n_frames=struct.unpack_from(">q", content, at + 8)[0])
 
@@ -245,9 +245,7 @@ def _true_length(
     unknown = not 0 <= stated < _NO_LENGTH or (
         stated > left and any(stated in some for some in _UNKNOWN)
     )
-    if (
-        stated == 0 and left > 0
-    ):  # nothing was recorded, or the header was never written
+    if stated == 0 and left > 0:  # empty, or the header was never finished
         unknown = not _ends(content, kind, start)
     if not unknown:
         if stated > left:

@@ -153,6 +153,9 @@ def _part(content: bytes, start: int, end: int) -> _Part | None:
             raise truncated(name, f"it promises {stated} frames, {n_frames} are there")
         if info.n_frames is None and (info.n_bytes or 0) > len(content):
             raise truncated(name, f"it promises {info.n_bytes} bytes")
+        if n_frames > stated and info.n_bytes is None:
+            # Perhaps another file follows, whose end is not to be dropped.
+            info = info._replace(padding=0)
     if n_frames == 0:
         raise truncated(name, "it ends before its first frame")
     if first.layer != 4 and at < end and end - at < 4 and content[at] == 0xFF:
@@ -180,7 +183,10 @@ def _with_count(body: bytes, part: _Part) -> bytes:
     libsndfile reads no more than that, or than it guesses where there is none.
     """
     info, n_frames = part.info, part.n_frames
-    encoder = info.encoder if info else b""
+    encoder = b""
+    if info and info.encoder:
+        delays = (info.delay << 12 | info.padding).to_bytes(3, "big")
+        encoder = info.encoder[:21] + delays + info.encoder[24:]
     header = bytearray(body[:4])
     header[1] |= 1  # no checksum
     header[2] = header[2] & 0x0C | 0x90  # a bit rate at which there is room

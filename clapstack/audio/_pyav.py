@@ -9,6 +9,7 @@ and from memory, so that no playlist or reference leads to another file or to a 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -139,7 +140,9 @@ def _blocks(
                 samples = samples.T if planar else samples.reshape(-1, n_channels)
                 n_frames += len(samples)
                 yield full_scale_one(samples)
-        except av.FFmpegError as error:
+        except AudioError:
+            raise
+        except (av.FFmpegError, ValueError) as error:
             raise _cannot_decode(stream, error) from error
         promised = _promised(container, audio)
         # ASF counts a pause before it plays; packets of Ogg and AAC are counted below.
@@ -185,6 +188,12 @@ def _check_boxes(content: bytes) -> None:
             raise truncated(_MP4, f"its box at byte {at} is cut")
         names.append(head[4:8])
         at += size
+    # FFmpeg makes a list of as many packets as this table states.
+    for table in re.finditer(b"stsz", content):
+        head = content[table.end() : table.end() + 12].ljust(12, b"\1")
+        size, count = (int.from_bytes(head[at : at + 4], "big") for at in (4, 8))
+        if head[:4] == bytes(4) and count * (size or 4) > end:
+            raise truncated(_MP4, f"it promises {count} packets")
     if b"moov" not in names:
         raise truncated(_MP4, "it has no table of its samples")
     if names.count(b"moov") > 1:

@@ -237,6 +237,12 @@ def test_what_pyav_decodes_sounds_right(rng):
         assert_allclose(spectrum[220], 0.5 * 4_000, rtol=0.05)
 
 
+def test_a_table_of_packets_that_would_fill_the_memory_is_refused(made):
+    content = bytearray(made("m4a-alac").content)
+    struct.pack_into(">II", content, content.index(b"stsz") + 8, 1, 0xFFFFFFF)
+    assert_refused(content, "promises 268435455 packets")
+
+
 def test_without_pyav_the_format_and_the_remedy_are_named(made, monkeypatch):
     content = made("m4a-aac").content
     monkeypatch.setitem(sys.modules, "av", None)
