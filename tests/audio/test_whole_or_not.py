@@ -243,6 +243,11 @@ def test_a_table_of_packets_that_would_fill_the_memory_is_refused(made):
     assert_refused(content, "promises 268435455 packets")
 
 
+def test_a_codec_that_is_not_known_is_refused(made):
+    content = made("mkv-aac").content
+    assert_refused(content.replace(b"A_AAC", b"A_XYZ"), "codec that FFmpeg does not")
+
+
 def test_without_pyav_the_format_and_the_remedy_are_named(made, monkeypatch):
     content = made("m4a-aac").content
     monkeypatch.setitem(sys.modules, "av", None)
