@@ -117,8 +117,8 @@ def open_av(stream: Stream) -> tuple[int, int, Iterator[np.ndarray]]:
     if audio.codec_context is None:
         container.close()
         msg = (
-            f"the {stream.name} file holds a codec that FFmpeg does not decode. Convert "
-            "it to WAV or FLAC."
+            f"the {stream.name} file holds a codec that FFmpeg does not decode. "
+            "Convert it to WAV or FLAC."
         )
         raise AudioError(msg)
     return audio.rate, audio.channels, _blocks(stream, container, audio, av)
