@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,6 +104,7 @@ class ClapEncoder(ABC):
         if self.device.type == "cpu":
             self._at_once = max(_FEWEST_WINDOWS_AT_ONCE, torch.get_num_threads())
         self._collapsed: set[str] = set()
+        self._warned_of_cut = False
         # Apple's devices have no float64.
         self._log_mel = log_mel.to("cpu" if self.device.type == "mps" else device)
 
@@ -203,6 +205,8 @@ class ClapEncoder(ABC):
         -----
         CollapsedTowerWarning
             Once, if eight or more distinct inputs get all but the same embedding.
+        UserWarning
+            Once, with their number, if texts are cut.
         """
         unique = list(dict.fromkeys(texts))
         tokens = self._tokens(unique)
@@ -286,11 +290,20 @@ class ClapEncoder(ABC):
             return []
         # Cut here, not in the tokenizer: its truncation is state, unsafe in threads.
         suffixed = [text + self._settings["suffix"] for text in texts]
-        keep = self.max_tokens - 1
-        return [
-            ids if len(ids) <= self.max_tokens else [*ids[:keep], ids[-1]]
-            for ids in self._tokenizer(suffixed, verbose=False)["input_ids"]
-        ]
+        tokens = self._tokenizer(suffixed, verbose=False)["input_ids"]
+        long = [row for row, ids in enumerate(tokens) if len(ids) > self.max_tokens]
+        for row in long:
+            tokens[row] = [*tokens[row][: self.max_tokens - 1], tokens[row][-1]]
+        if long and not self._warned_of_cut:
+            self._warned_of_cut = True
+            msg = (
+                f"{len(long)} of {len(texts)} texts encoded together have more than "
+                f"{self.max_tokens} tokens, the limit of {self.source}: only their "
+                f"beginning is used. The first is {reprlib.repr(texts[long[0]])}. "
+                "Shorten such texts; later ones are cut without another warning."
+            )
+            warnings.warn(msg, stacklevel=3)
+        return tokens
 
     def _unit(
         self, embeddings: NDArray[np.floating], what: str, labels: Sequence[Any]

@@ -1,12 +1,12 @@
 import hashlib
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from clapstack import audio
 from clapstack.audio import audio_key, read_keyed_audio
 from clapstack.exceptions import AudioError
 
@@ -33,7 +33,7 @@ def clip(tmp_path, samples):
 def settle(monkeypatch):
     """Let files count as settled: an hour has passed since they were written."""
     later = time.time_ns() + 3600 * 10**9
-    monkeypatch.setattr(audio.time, "time_ns", lambda: later)
+    monkeypatch.setattr(time, "time_ns", lambda: later)
 
 
 def test_key_of_a_file_is_the_hash_of_its_bytes(clip):
@@ -74,7 +74,7 @@ def test_read_and_key_come_from_the_same_content(clip, samples):
 def test_a_settled_file_is_hashed_once(clip, monkeypatch):
     settle(monkeypatch)
     expected = audio_key(clip)
-    monkeypatch.setattr(audio, "_file_bytes", pytest.fail)
+    monkeypatch.setattr(Path, "open", pytest.fail)
     assert audio_key(clip) == expected
 
 

@@ -139,7 +139,7 @@ def test_empty_file(tmp_path):
 def test_file_that_is_not_audio(tmp_path):
     path = tmp_path / "notes.wav"
     path.write_text("this is a shopping list, not a recording")
-    refused(path, r"cannot be decoded as audio \(40 bytes; libsndfile: ")
+    refused(path, r"cannot be decoded as audio \(40 bytes, beginning with b'this is")
 
 
 def test_file_without_frames(write):
@@ -161,32 +161,7 @@ def test_truncated_float_wav_after_a_chunk_of_notes(write):
     notes = b"LIST" + struct.pack("<I", 5_000) + bytes(5_000)
     path = write("noted.wav", noise())
     path.write_bytes(content[:at] + notes + content[at:-4])
-    refused(path, "truncated: only 7999 frames")
-
-
-def test_wav_of_a_stream_states_no_size_and_is_read(write):
-    path = write("stream.wav", noise())
-    content = bytearray(path.read_bytes())
-    at = content.index(b"data") + 4
-    content[at : at + 4] = content[4:8] = b"\xff\xff\xff\xff"
-    path.write_bytes(bytes(content))
-    assert len(read_audio(path, RATE)) == 8_000
-
-
-def test_flac_that_does_not_state_its_length(write):
-    path = write("pipe.flac", noise())
-    content = bytearray(path.read_bytes())
-    content[21] &= 0xF0  # the 36 bits of STREAMINFO's total
-    content[22:26] = bytes(4)
-    path.write_bytes(bytes(content))
-    refused(path, "FLAC file does not state its length")
-
-
-def test_mp3_that_does_not_state_its_length(write):
-    path = write("clip.mp3", noise())
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b"Xing", b"Zing").replace(b"Info", b"Zing"))
-    refused(path, "MP3 file does not state its length")
+    refused(path, "truncated: it promises 32000 bytes of samples, 31996 are there")
 
 
 def test_mp3_with_a_picture_before_the_sound(write):
@@ -196,10 +171,10 @@ def test_mp3_with_a_picture_before_the_sound(write):
     assert len(read_audio(path, RATE)) == 8_000
 
 
-def test_container_whose_truncation_cannot_be_told(tmp_path):
-    path = tmp_path / "clip.au"
+def test_format_that_is_not_read_is_named(tmp_path):
+    path = tmp_path / "clip.voc"
     soundfile.write(path, noise(), RATE)
-    refused(path, "AU files are not supported. Convert it to WAV or FLAC")
+    refused(path, "VOC files are not supported. Convert it to WAV or FLAC")
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25])
@@ -282,12 +257,16 @@ def test_samples_without_rate():
     refused(noise(), r"Samples alone do not tell their rate")
 
 
-def test_mapping_without_samples():
-    source = {"bytes": b"", "path": "a.wav"}
-    refused(source, r"missing \['array', 'sampling_rate'\]")
+def test_mapping_of_other_keys():
+    source = {"waveform": noise(), "sample_rate": RATE}
+    refused(source, r"missing \['array', 'sampling_rate'\], got \['sample_rate'")
 
 
-@pytest.mark.parametrize("source", [None, np.nan, 3, b"a.wav"])
+def test_mapping_without_a_value():
+    refused({"bytes": None, "path": None}, "neither 'bytes' nor 'path' has a value")
+
+
+@pytest.mark.parametrize("source", [None, np.nan, 3])
 def test_source_of_another_kind(source):
     refused(source, f"must be a path, .* got {type(source).__name__}")
 

@@ -72,6 +72,17 @@ def test_less_than_eight_distinct_clips_tell_nothing(collapsed, clips):
         collapsed.encode_audio(clips[:7] * 3)
 
 
+def test_texts_that_are_cut_are_counted_once(laion_folders, copy_of):
+    encoder = load_encoder("laion", str(copy_of(laion_folders[False])), device="cpu")
+    long = [f"{text} " * 100 for text in TEXTS[:2]]
+    told = rf"2 of 3 texts .* more than {encoder.max_tokens} tokens, .*sound number"
+    with pytest.warns(UserWarning, match=told):
+        encoder.encode_text([*long, "rain"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.encode_text([*long, "rain"])
+
+
 def test_one_clip_many_times_is_no_collapse(laion_folders, clips):
     encoder = load_encoder("laion", str(laion_folders[False]), device="cpu")
     units = np.eye(8)[[0] * 4000 + [*range(8)]]

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,8 +30,9 @@ def old_clip(tmp_path):
 
 @pytest.fixture
 def table(old_clip, monkeypatch):
-    # File systems tick in seconds at worst; here the clip counts as settled at once.
-    monkeypatch.setattr("clapstack.audio._SETTLED_NS", 0)
+    # The clip counts as settled: an hour has passed since it was written.
+    later = time.time_ns() + 3600 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)
     return pd.DataFrame({"audio": [str(old_clip)], "text": ["a ramp"]})
 
 

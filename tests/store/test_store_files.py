@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from clapstack import audio
 from clapstack.audio import audio_key, file_state
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no time of change there")
@@ -22,7 +21,7 @@ def clip(tmp_path):
 def settled(monkeypatch):
     """Let files count as settled: an hour has passed since they were written."""
     later = time.time_ns() + 3600 * 10**9
-    monkeypatch.setattr(audio.time, "time_ns", lambda: later)
+    monkeypatch.setattr(time, "time_ns", lambda: later)
 
 
 def rewrite(path, content):

@@ -1,0 +1,29 @@
+"""Reading clips: decoding, mixing to mono, resampling, and placing windows.
+
+Every encoder reads clips through this package, so that a path, its bytes and an array
+of the same samples give the same embedding on any device.
+"""
+
+from clapstack.audio._reading import (
+    READING_VERSION,
+    audio_key,
+    read_audio,
+    read_keyed_audio,
+)
+from clapstack.audio._samples import MAX_CHANNELS, MAX_RATE, MIN_RATE
+from clapstack.audio._sources import FileState, describe_audio, file_state
+from clapstack.audio._windows import window_starts
+
+__all__ = [
+    "MAX_CHANNELS",
+    "MAX_RATE",
+    "MIN_RATE",
+    "READING_VERSION",
+    "FileState",
+    "audio_key",
+    "describe_audio",
+    "file_state",
+    "read_audio",
+    "read_keyed_audio",
+    "window_starts",
+]
