@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clapstack._batched import batched
 from clapstack.audio import window_starts
 from clapstack.encoders._frontends import FRONT_END_VERSION, LogMel, fill_window
-from clapstack.encoders._weights import is_derived
+from clapstack.encoders._reading import guarded, is_derived
 from clapstack.exceptions import AudioError, CheckpointError, CollapsedTowerWarning
 
 # More would cost a CPU memory and save no time. More cores want more windows.
@@ -105,6 +105,20 @@ class ClapEncoder(ABC):
         self._collapsed: set[str] = set()
         # Apple's devices have no float64.
         self._log_mel = log_mel.to("cpu" if self.device.type == "mps" else device)
+
+    @classmethod
+    def load(
+        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
+    ) -> ClapEncoder:
+        """Load a checkpoint."""
+        with guarded(checkpoint):
+            parts = cls._read(checkpoint, revision)
+        return cls(**parts, device=device, dtype=dtype)
+
+    @classmethod
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a checkpoint: what `__init__` takes, but device and dtype."""
+        raise NotImplementedError
 
     @property
     def identity(self) -> str:
