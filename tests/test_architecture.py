@@ -16,6 +16,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path
 # Who may import whom; a part may always import itself and the foundations.
 FOUNDATIONS = {
     "_batched",
+    "_collapse",
     "_frames",
     "_optional",
     "_pair",

@@ -178,7 +178,9 @@ def _read(checkpoint: str, revision: str | None) -> tuple[EatModel, int, Path]:
             own,
             unused=_UNUSED,
         )
-        return model, _DEFAULTS["img_size"][0], own
+        n_frames = _DEFAULTS["img_size"][0]
+        _check_frames(model, n_frames, own)
+        return model, n_frames, own
     folder, weights = find_pretrained(checkpoint, revision, ["config.json"])
     path = folder / "config.json"
     settings = {**_DEFAULTS, **read_json(path)}
@@ -199,12 +201,16 @@ def _read(checkpoint: str, revision: str | None) -> tuple[EatModel, int, Path]:
         unused=_UNUSED,
     )
     n_frames = settings["img_size"][0]
-    n_positions = model.fixed_positional_encoder["positions"].shape[1]
-    # A patch has a position; each takes as many frames as bands.
-    patch = model.local_encoder.proj.kernel_size[0]
-    most = n_positions // (N_MELS // patch) * patch
-    check_number(n_frames, patch, most, f"img_size in {path}")
+    _check_frames(model, n_frames, path)
     return model, n_frames, weights
+
+
+def _check_frames(model: EatModel, n_frames: Any, source: Path) -> None:
+    """Refuse more frames than the model has positions for, or none."""
+    n_positions = model.fixed_positional_encoder["positions"].shape[1]
+    patch = model.local_encoder.get_parameter("proj.weight").shape[2]
+    most = n_positions // (N_MELS // patch) * patch
+    check_number(n_frames, patch, most, f"frames (img_size) of {source}")
 
 
 def _build(
