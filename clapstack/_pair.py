@@ -94,9 +94,7 @@ def pair_features(
             f"{a.shape} and {b.shape}."
         )
         raise ValueError(msg)
-    a, b = (
-        _of_unit_norm(rows, name, normalize) for name, rows in (("a", a), ("b", b))
-    )
+    a, b = (_of_unit_norm(rows, name, normalize) for name, rows in (("a", a), ("b", b)))
     n_pairs, dim = a.shape
     widths = [1 if block == "cosine" else dim for block in blocks]
     features = np.empty((n_pairs, sum(widths)), dtype=np.float32)

@@ -29,7 +29,6 @@ _WINDOWS_AT_ONCE_ON_GPU = 64
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-
 class ClapEncoder(ABC):
     """A frozen CLAP model that maps waveforms and texts to unit-norm arrays.
 

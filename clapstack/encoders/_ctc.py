@@ -14,9 +14,9 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from clapstack.encoders._audio_base import POOLED, AudioEncoder, pool
 from clapstack.encoders._pretrained import load_model, read_config
+from clapstack.encoders._reading import check_number, read_json
 from clapstack.encoders._speech import speech_settings, standardized
 from clapstack.encoders._wavlm import UNUSED
-from clapstack.encoders._reading import check_number, read_json
 from clapstack.encoders._weights import find_pretrained
 from clapstack.exceptions import CheckpointError
 
@@ -64,7 +64,9 @@ class CtcEncoder(AudioEncoder):
         settings = speech_settings(folder, config)
         settings["symbols"] = read_symbols(folder, config.vocab_size)
         settings["blank"] = config.pad_token_id
-        check_number(config.pad_token_id, 0, config.vocab_size - 1, f"pad_token_id in {folder}")
+        check_number(
+            config.pad_token_id, 0, config.vocab_size - 1, f"pad_token_id in {folder}"
+        )
         model = load_model(lambda _: Wav2Vec2ForCTC(config), weights, unused=UNUSED)
         numbers = ("confidence_mean", "confidence_variance", "blank_ratio")
         return {

@@ -22,13 +22,13 @@ from clapstack.encoders._audio_base import POOLED, AudioEncoder, pool
 from clapstack.encoders._htsat import count_modules
 from clapstack.encoders._kaldi import kaldi_fbank
 from clapstack.encoders._pretrained import fill_model, load_model
-from clapstack.encoders._vit import VitBlock
 from clapstack.encoders._reading import (
     check_number,
     read_content,
     read_json,
     tensors_in,
 )
+from clapstack.encoders._vit import VitBlock
 from clapstack.encoders._weights import find_pretrained
 from clapstack.exceptions import CheckpointError
 

@@ -179,7 +179,7 @@ def check_image(config: Any, n_frames: int, source: Any) -> None:
     places = patches * config.window_size**2 * max(config.num_attention_heads)
     if size > _LARGEST_IMAGE or places > _MOST_PLACES:
         msg = (
-            f"The audio tower of {source} has an image of {size} pixels (spec_size) and "
+            f"The audio tower of {source} has an image of {size} pixels (spec_size), "
             f"{patches} patches in windows of {config.window_size}: that takes more "
             f"memory than any published model. Compare it with the publisher's."
         )

@@ -14,8 +14,8 @@ from transformers import ClapConfig, ClapModel
 from clapstack.encoders._audio_tower import AudioTower
 from clapstack.encoders._base import ClapEncoder, pad_tokens
 from clapstack.encoders._frontends import LogMel, fuse, mel_bank
-from clapstack.encoders._laion_official import build_laion, front_end_settings
 from clapstack.encoders._htsat import check_image
+from clapstack.encoders._laion_official import build_laion, front_end_settings
 from clapstack.encoders._pretrained import build_checked, read_config
 from clapstack.encoders._projections import warn_if_untrained
 from clapstack.encoders._reading import (
@@ -153,6 +153,13 @@ def _read_transformers(folder: Path, weights: Path) -> tuple[Any, dict[str, Any]
     config = read_config(folder, ClapConfig)
     audio = config.audio_config
     settings = _extractor_settings(folder, fused=audio.enable_fusion)
+    if settings["n_mels"] != audio.num_mel_bins:
+        msg = (
+            f"The extractor in {folder} makes {settings['n_mels']} mel bands "
+            f"(feature_size); the audio tower takes {audio.num_mel_bins} "
+            f"(num_mel_bins). Compare both with the publisher's."
+        )
+        raise CheckpointError(msg)
     tensors = read_tensors(weights)
     for said in (config.text_config.num_hidden_layers, sum(audio.depths)):
         check_number(said, 0, MOST_LAYERS, f"layers of a tower by {folder}")

@@ -22,8 +22,8 @@ from clapstack.encoders._brought import find_bert_tokenizer, find_file
 from clapstack.encoders._frontends import LogMel, mel_bank
 from clapstack.encoders._htsat import count_modules
 from clapstack.encoders._pretrained import fill_model
-from clapstack.encoders._vit import VitBlock
 from clapstack.encoders._reading import read_tensors
+from clapstack.encoders._vit import VitBlock
 from clapstack.exceptions import CheckpointError
 
 SAMPLE_RATE = 16_000

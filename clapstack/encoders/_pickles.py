@@ -1,8 +1,8 @@
-"""What a pickle of weights would build, weighed before anything is built.
+"""Limits on pickles of weights, checked before anything is built.
 
-``torch.load(weights_only=True)`` runs no foreign code, but it does what the pickle says:
-``bytearray(10 ** 11)`` takes 100 GB, and one list copied a thousand times by a kilobyte
-of instructions takes as much. So its instructions are followed here first, with sizes in
+``torch.load(weights_only=True)`` runs no foreign code, but it does what the pickle
+says: ``bytearray(10 ** 11)`` takes 100 GB, and a kilobyte of instructions that copy one
+long list takes as much. So its instructions are followed here first, with sizes in
 place of objects.
 """
 
@@ -18,16 +18,17 @@ from typing import Any, BinaryIO, NoReturn
 from clapstack.exceptions import CheckpointError
 
 # A tensor takes 90 bytes of a pickle, those of a published file and its optimizer less
-# than 0.3 MB. Python needs up to 64 bytes for one byte of a pickle, and to follow and
-# to read the worst 1 MB takes 8 s.
+# than 0.3 MB and 100,000 instructions. Python needs up to 64 bytes for one byte of a
+# pickle, and some 2 s to follow and to read the worst.
 _MOST_BYTES = 1 << 20
+_MOST_INSTRUCTIONS = 250_000
 # A training checkpoint is nested six deep. Hashing nested tuples recurses without a
 # limit: 100,000 of them crash the interpreter.
 _DEEPEST = 64
 # Characters and objects that calls are handed in all. Each may copy what it is given.
 _MOST_HANDED = 4 << 20
 
-_STORES = ("PUT", "BINPUT", "LONG_BINPUT")
+_STORES = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
 _RECALLS = ("GET", "BINGET", "LONG_BINGET")
 _GROWS = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS")
 _CALLS = ("REDUCE", "NEWOBJ", "NEWOBJ_EX", "BUILD", "OBJ", "INST")
@@ -113,44 +114,52 @@ def _weigh(stream: BinaryIO) -> None:
     stack: list[Any] = []
     memo: dict[Any, _Weighed] = {}
     handed = 0
-    start = stream.tell()
-    for opcode, argument, position in _instructions(stream):
-        if position is not None and position - start > _MOST_BYTES:
-            _refuse(f"its description of tensors takes over {_MOST_BYTES} bytes")
+    for number, (opcode, argument, _) in enumerate(_instructions(stream)):
+        if number > _MOST_INSTRUCTIONS:
+            _refuse(f"its pickle has more than {_MOST_INSTRUCTIONS} instructions")
         name = opcode.name
-        if name in _STORES:
-            memo[argument] = stack[-1]
+        if name in _STORES or name in _RECALLS:
+            _remember(name, argument, memo, stack)
             continue
-        if name == "MEMOIZE":
-            memo[len(memo)] = stack[-1]
-            continue
-        if name in _RECALLS:
-            stack.append(memo[argument])
-            continue
-        if opcode.stack_after == [_MARK]:
+        if name == "MARK":
             stack.append(_MARK)
             continue
         if argument in _ALLOCATES:
             _refuse("it would allocate a bytearray of any size")
         taken = _pop(stack, opcode)
-        length = len(argument) if isinstance(argument, str | bytes) else 0
-        weighed = _Weighed(
-            1 + length + sum(item.size for item in taken),
-            1 + max((item.depth for item in taken), default=0),
-        )
-        if weighed.depth > _DEEPEST:
+        size, depth = 1, 1
+        if isinstance(argument, str | bytes):
+            size += len(argument)
+        for item in taken:
+            size += item.size
+            depth = max(depth, item.depth + 1)
+        if depth > _DEEPEST:
             _refuse(f"its objects are nested more than {_DEEPEST} deep, or recursive")
+        size = min(size, _MOST_HANDED + 1)
         if name in _CALLS:
-            handed += taken[-1].size if taken else 0
+            handed += taken[-1].size
             if handed > _MOST_HANDED:
                 _refuse("its calls would copy the same objects again and again")
         if name in _GROWS:  # the same object, which the memo may know
-            taken[0].size = min(weighed.size, _MOST_HANDED)
-            taken[0].depth = max(taken[0].depth, weighed.depth - 1)
+            taken[0].size = size
+            taken[0].depth = max(taken[0].depth, depth - 1)
             stack.append(taken[0])
         else:
-            weighed.size = min(weighed.size, _MOST_HANDED + 1)
-            stack.extend([weighed] * len(opcode.stack_after))
+            stack.extend(_Weighed(size, depth) for _ in opcode.stack_after)
+
+
+def _remember(
+    name: str, place: Any, memo: dict[Any, _Weighed], stack: list[Any]
+) -> None:
+    """Put the top of the stack into the memo, or take it from there."""
+    if name in _RECALLS:
+        if place not in memo:
+            _refuse("it is damaged: its pickle recalls what it never stored")
+        stack.append(memo[place])
+    elif not stack or stack[-1] is _MARK:
+        _refuse("it is damaged: an instruction of its pickle lacks its operands")
+    else:
+        memo[len(memo) if place is None else place] = stack[-1]
 
 
 def _instructions(stream: BinaryIO) -> Iterator[Any]:
@@ -162,20 +171,23 @@ def _instructions(stream: BinaryIO) -> Iterator[Any]:
 
 def _pop(stack: list[Any], opcode: Any) -> list[_Weighed]:
     """Take off the stack what an instruction consumes, the deepest first."""
-    taken: list[_Weighed] = []
     wanted = opcode.stack_before
-    if _MARK in wanted:
-        while stack and stack[-1] is not _MARK:
-            taken.append(stack.pop())
-        if not stack:
+    if not wanted:
+        return []
+    first = len(stack)
+    if wanted[-1] is _SLICE:
+        while first and stack[first - 1] is not _MARK:
+            first -= 1
+        if not first:
             _refuse("it is damaged: an instruction of its pickle lacks its mark")
-        stack.pop()
-        wanted = wanted[: wanted.index(_MARK)]
-    if len(stack) < len(wanted) or _MARK in stack[len(stack) - len(wanted) :]:
+        del stack[first - 1]
+        wanted, first = wanted[:-2], first - 1
+    first -= len(wanted)
+    taken: list[Any] = stack[max(first, 0) :]
+    if first < 0 or _MARK in taken:
         _refuse("it is damaged: an instruction of its pickle lacks its operands")
-    for _ in wanted:
-        taken.append(stack.pop())
-    return taken[::-1]
+    del stack[first:]
+    return taken
 
 
 def _refuse(reason: str, cause: Exception | None = None) -> NoReturn:

@@ -31,7 +31,8 @@ _RENAMED = {
 # What every configuration of transformers has says how to run and save a model, and may
 # name code or kernels to fetch. Only these of it are about the model itself.
 _OF_MODELS = {"pad_token_id", "bos_token_id", "eos_token_id", "vocab_size"}
-_MOST_SIZE = 1 << 31
+# The largest size of a published model is a vocabulary of 250,000 tokens.
+_MOST_SIZE = 10_000_000
 
 
 def read_config(folder: Path, config_class: Any) -> Any:
@@ -91,8 +92,8 @@ def _check_like(value: Any, default: Any, what: str) -> None:
         kind = type(default)
         if not isinstance(value, kind):
             msg = (
-                f"{what} must be a {kind.__name__}; got {short_repr(value)}. Compare it "
-                f"with the publisher's."
+                f"{what} must be a {kind.__name__}; got {short_repr(value)}. Compare "
+                f"it with the publisher's."
             )
             raise CheckpointError(msg)
     elif isinstance(default, int):
@@ -157,7 +158,8 @@ def fill_model(
     CheckpointError
         If a tensor is missing, unexpected or of wrong shape.
     """
-    tensors = {_renamed(name, prefix): tensor for name, tensor in found.items()}
+    tensors = _Tensors(weights)
+    tensors.update((_renamed(name, prefix), tensor) for name, tensor in found.items())
     model = build_checked(lambda: build(tensors), tensors, weights, unused=unused)
     for name, tensor in model.state_dict().items():
         if unused.search(name):
@@ -199,17 +201,21 @@ def build_checked(
         If a tensor is missing, unexpected or of wrong shape.
     """
     with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"):
-                state = build().state_dict()
-        except KeyError as error:  # a tensor that gives the model's size
-            msg = (
-                f"{weights} does not match its model. Tensors missing: "
-                f"{error.args[0]}."
-            )
-            raise CheckpointError(msg) from error
+        with torch.device("meta"):
+            state = build().state_dict()
         check_tensors(tensors, named(state), source=weights, unused=unused)
         return build()
+
+
+class _Tensors(dict[str, torch.Tensor]):
+    """Tensors of a file, which say the sizes of its model; one may be missing."""
+
+    def __init__(self, weights: Path):
+        self._weights = weights
+
+    def __missing__(self, name: str) -> torch.Tensor:
+        msg = f"{self._weights} does not match its model. Tensors missing: {name}."
+        raise CheckpointError(msg)
 
 
 def _renamed(name: str, prefix: re.Pattern[str]) -> str:

@@ -52,9 +52,9 @@ _INSERTED = re.compile(
 _CONTENTS = ("model", "state_dict", "model_state_dict", "module", "model_state")
 _DEEPEST_CONTENT = 4
 
-# What parsers and constructors raise when sizes, names or values make no sense: those of
-# transformers and torch document nothing narrower. Out of memory, a missing package and
-# a missing name are not among them.
+# What parsers and constructors raise when sizes, names or values make no sense: those
+# of transformers and torch document nothing narrower. Out of memory, a missing package
+# and a missing name are not among them.
 _SENSELESS = (
     ArithmeticError,
     AssertionError,
@@ -82,7 +82,10 @@ def _empty_array(kind: type, shape: Any, dtype: Any) -> np.ndarray:
 # let through, under the names of NumPy 1 and 2 and of every Python.
 _rebuild_scalar = np.float64().__reduce__()[0]
 _PLAIN_VALUES: list[Any] = [
-    *((_rebuild_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *(
+        (_rebuild_scalar, f"numpy.{core}.multiarray.scalar")
+        for core in ("core", "_core")
+    ),
     *(
         (_empty_array, f"numpy.{core}.multiarray._reconstruct")
         for core in ("core", "_core")
@@ -371,7 +374,11 @@ def check_number(
         If it is no number, or out of bounds.
     """
     kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, kinds)
+        or not least <= value <= most
+    ):
         msg = (
             f"{what} must be {'an integer' if whole else 'a number'} from {least} to "
             f"{most}; got {short_repr(value)}. Compare it with the publisher's."
@@ -454,11 +461,15 @@ def _read_shards(index: Path) -> dict[str, Any]:
         # No way out of the folder: the name of a file, in every system's terms.
         names = {PurePosixPath(shard).name, PureWindowsPath(shard).name}
         if names != {shard} or not shard.endswith((".safetensors", ".bin")):
-            msg = f"{index} names {shard[:200]!r}, which is no file of weights beside it."
+            msg = (
+                f"{index} names {shard[:200]!r}, which is no file of weights beside it."
+            )
             raise CheckpointError(msg)
         path = index.parent / shard
         if not path.is_file():
-            msg = f"{index} names {shard}, which is not in {index.parent}: fetch it too."
+            msg = (
+                f"{index} names {shard}, which is not in {index.parent}: fetch it too."
+            )
             raise CheckpointError(msg)
         content = _mapping_of_tensors(read_content(path)) or {}
         found.update({n: t for n, t in content.items() if places.get(n) == shard})
@@ -487,8 +498,8 @@ def _check_header(path: Path) -> None:
         size = int.from_bytes(file.read(8), "little")
     if size > min(_MOST_HEADER, path.stat().st_size):
         msg = (
-            f"{path} cannot be read: its header claims {size} bytes of {path.stat().st_size}"
-            f". Fetch it again from its publisher."
+            f"{path} cannot be read: its header claims {size} bytes of "
+            f"{path.stat().st_size}. Fetch it again from its publisher."
         )
         raise CheckpointError(msg)
 
@@ -497,7 +508,9 @@ def _check_stored(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     """Refuse tensors that stand for more than the file holds."""
     files = [path]
     if path.suffix == ".json":
-        files = [path.parent / name for name in set(read_json(path)["weight_map"].values())]
+        files = [
+            path.parent / name for name in set(read_json(path)["weight_map"].values())
+        ]
     room = _MOST_SHARED * sum(file.stat().st_size for file in files)
     if len(tensors) > _MOST_TENSORS:
         msg = (

@@ -82,7 +82,7 @@ class LaionReferenceEncoder(LaionClapEncoder):
     @classmethod
     def load(
         cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> LaionClapEncoder:
+    ) -> ClapEncoder:
         """Load a checkpoint, as :class:`LaionClapEncoder` does."""
         _prepare(_LAION, "clap_module.model", dtype)
         return super().load(checkpoint, revision=revision, device=device, dtype=dtype)

@@ -66,7 +66,9 @@ _OLD_IDS = {
     _MSCLAP_TOKENIZER: "gpt2",
     _BERT_TOKENIZER: "bert-base-uncased",
 }
+_TRIAL = "a sound, \N{SNOWMAN}"
 _BERT_TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"]
+
 
 def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
     """Locate a LAION CLAP checkpoint, in transformers' format or the authors'.
@@ -238,7 +240,6 @@ def find_msclap_tokenizer(weights: Path, *, bert: bool = False) -> Path:
 
 def bert_tokenizer_beside(weights: Path) -> Path | None:
     """Return the folder with BERT's tokenizer: that of a file, or tokenizer/ there."""
-
     return _folder_of(weights, _has_bert_tokenizer)
 
 
@@ -276,6 +277,8 @@ def read_tokenizer(
         tokenizer = reader.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
+        # A vocabulary without a token for the unknown fails at the first such text.
+        tokenizer([_TRIAL], verbose=False)
     # A damaged file makes the tokenizers library raise Exception itself.
     except Exception as error:
         msg = (
@@ -307,7 +310,8 @@ def check_vocabulary(tokenizer: Any, folder: Path, n_tokens: int) -> None:
     if len(tokenizer) > n_tokens or largest >= n_tokens:
         msg = (
             f"The tokenizer in {folder} is not the text tower's: it has "
-            f"{len(tokenizer)} tokens, the tower {n_tokens}; its largest id is {largest}."
+            f"{len(tokenizer)} tokens, the tower {n_tokens}; its largest id is "
+            f"{largest}."
         )
         raise CheckpointError(msg)
 
@@ -422,9 +426,7 @@ def _download_tokenizer(repository: str, files: list[str], remedy: str) -> Path:
     for known_as in (repository, _OLD_IDS[repository]):
         try:
             folder = Path(
-                snapshot_download(
-                    known_as, allow_patterns=files, local_files_only=True
-                )
+                snapshot_download(known_as, allow_patterns=files, local_files_only=True)
             )
         except (LocalEntryNotFoundError, OSError, ValueError):
             continue

@@ -291,7 +291,9 @@ def _as_array(made):
         If it is ragged.
     """
     if isinstance(made, Mapping) or hasattr(made, "to_tuple"):
-        fields = [name for name in made if np.ndim(getattr(made, name, None)) == 2]
+        fields = [
+            name for name in made if getattr(getattr(made, name, None), "ndim", 0) == 2
+        ]
         remedy = " or ".join(f".{name}" for name in fields) or "of its tensors one"
         msg = f"got {type(made).__name__}; return {remedy} of it"
         raise TypeError(msg)

@@ -63,9 +63,9 @@ def main() -> int:
 
 def report(rows: list[dict]) -> int:
     """Print counts; return 1 if any checkpoint did what none may."""
-    for (way, outcome), count in sorted(Counter(
-        (row["way"], row["outcome"]) for row in rows
-    ).items()):
+    for (way, outcome), count in sorted(
+        Counter((row["way"], row["outcome"]) for row in rows).items()
+    ):
         print(f"{count:5}  {way:22} {outcome}")
     slowest = max(rows, key=lambda row: row["seconds"])
     print(f"{len(rows)} checkpoints; {dict(Counter(row['outcome'] for row in rows))}")
