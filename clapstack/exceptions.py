@@ -28,7 +28,7 @@ class CheckpointError(ValueError):
 
 
 class CollapsedTowerWarning(UserWarning):
-    """A tower gives distinct inputs all but the same embedding."""
+    """A tower gives distinct inputs one embedding, or its projection is untrained."""
 
 
 class FingerprintMismatchError(ValueError):

@@ -17,6 +17,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path
 FOUNDATIONS = {
     "_batched",
     "_checks",
+    "_collapse",
     "_frames",
     "_optional",
     "_pair",

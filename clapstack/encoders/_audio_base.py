@@ -16,6 +16,7 @@ from clapstack._batched import batched
 from clapstack.audio import window_starts
 from clapstack.encoders._base import DTYPES, checked_waveform, fingerprint_of
 from clapstack.encoders._frontends import fill_window
+from clapstack.encoders._reading import guarded
 from clapstack.exceptions import CheckpointError
 
 # The statistics of `pool`, in the order in which it joins them.
@@ -30,7 +31,7 @@ class AudioEncoder(ABC):
     Nothing is padded for the sake of what shares its batch; on a CPU each piece goes
     through the model alone, so that the bits of a row depend on its clip only.
 
-    A subclass sets `version` and `fixed_length`, and has `load`, `_prepare` and
+    A subclass sets `version` and `fixed_length`, and has `_read`, `_prepare` and
     `_embed`.
 
     Parameters
@@ -105,11 +106,18 @@ class AudioEncoder(ABC):
         self._at_once = 1 if self.device.type == "cpu" else sys.maxsize
 
     @classmethod
-    @abstractmethod
     def load(
         cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
     ) -> AudioEncoder:
         """Load a checkpoint."""
+        with guarded(checkpoint):
+            parts = cls._read(checkpoint, revision)
+        return cls(**parts, device=device, dtype=dtype)
+
+    @classmethod
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a checkpoint: what `__init__` takes, but device and dtype."""
+        raise NotImplementedError
 
     def encode_audio(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,26 +104,22 @@ class AudioMaeEncoder(AudioEncoder):
     """
 
     @classmethod
-    def load(
-        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> AudioMaeEncoder:
-        """Load a checkpoint in timm's format."""
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a checkpoint in timm's format."""
         _, weights = find_pretrained(checkpoint, revision, ["config.json"])
         model = load_model(_build, weights, unused=_UNUSED)
-        return cls(
-            model=model,
-            settings={
+        return {
+            "model": model,
+            "settings": {
                 "sample_rate": SAMPLE_RATE,
                 "window": _FIRST_FRAME + (model.n_frames - 1) * _HOP,
                 "shortest": _FIRST_FRAME,
                 "mean": MEAN,
                 "std": STD,
             },
-            blocks=dict.fromkeys(POOLED, model.pos_embed.shape[2]),
-            source=str(weights),
-            device=device,
-            dtype=dtype,
-        )
+            "blocks": dict.fromkeys(POOLED, model.pos_embed.shape[2]),
+            "source": str(weights),
+        }
 
     def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
         samples = torch.from_numpy(waveform)[None].to(self._front_end_device)
@@ -137,10 +134,14 @@ class AudioMaeEncoder(AudioEncoder):
 def _build(tensors: Mapping[str, torch.Tensor]) -> AudioVit:
     """Build the model that fits the tensors."""
     width, _, patch, _ = tensors["patch_embed.proj.weight"].shape
+    n_tokens = tensors["pos_embed"].shape[1] - 1
+    if patch > N_MELS or n_tokens % (N_MELS // patch) or not n_tokens:
+        msg = f"{n_tokens} patches of {patch} fill no spectrogram of {N_MELS} bands"
+        raise ValueError(msg)
     return AudioVit(
         width=width,
         depth=count_modules(tensors, r"blocks\.(\d+)\."),
-        n_tokens=tensors["pos_embed"].shape[1] - 1,
+        n_tokens=n_tokens,
         patch=patch,
         mlp_width=len(tensors["blocks.0.mlp.fc1.weight"]),
         final_norm="fc_norm.weight" not in tensors,

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from clapstack._batched import batched
+from clapstack._collapse import warn_if_collapsed
 from clapstack.audio import window_starts
 from clapstack.encoders._frontends import FRONT_END_VERSION, LogMel, fill_window
-from clapstack.encoders._weights import is_derived
-from clapstack.exceptions import AudioError, CheckpointError, CollapsedTowerWarning
+from clapstack.encoders._reading import guarded, is_derived
+from clapstack.exceptions import AudioError, CheckpointError
 
 # More would cost a CPU memory and save no time. More cores want more windows.
 _FEWEST_WINDOWS_AT_ONCE = 8
@@ -27,11 +28,6 @@ _FEWEST_WINDOWS_AT_ONCE = 8
 _WINDOWS_AT_ONCE_ON_GPU = 64
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-# A tower that is known to have collapsed gives unrelated texts a mean pairwise cosine
-# of 0.9993; its sound sisters give 0.2 to 0.3.
-_COLLAPSED_COSINE = 0.99
-_FEWEST_INPUTS = 8
 
 
 class ClapEncoder(ABC):
@@ -73,6 +69,8 @@ class ClapEncoder(ABC):
     fingerprint : str
         SHA-256 of weights, vocabulary and front-end settings, in hex. Equal on every
         machine, and for a file in half precision and its copy in single precision.
+    collapsed : set of str
+        The towers, "audio" and "text", that a warning has called collapsed.
     """
 
     def __init__(
@@ -103,10 +101,24 @@ class ClapEncoder(ABC):
         self._at_once = _WINDOWS_AT_ONCE_ON_GPU
         if self.device.type == "cpu":
             self._at_once = max(_FEWEST_WINDOWS_AT_ONCE, torch.get_num_threads())
-        self._collapsed: set[str] = set()
+        self.collapsed: set[str] = set()
         self._warned_of_cut = False
         # Apple's devices have no float64.
         self._log_mel = log_mel.to("cpu" if self.device.type == "mps" else device)
+
+    @classmethod
+    def load(
+        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
+    ) -> ClapEncoder:
+        """Load a checkpoint."""
+        with guarded(checkpoint):
+            parts = cls._read(checkpoint, revision)
+        return cls(**parts, device=device, dtype=dtype)
+
+    @classmethod
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a checkpoint: what `__init__` takes, but device and dtype."""
+        raise NotImplementedError
 
     @property
     def identity(self) -> str:
@@ -323,24 +335,10 @@ class ClapEncoder(ABC):
     def _warn_if_collapsed(
         self, tower: str, units: NDArray[np.float64], inputs: Sequence[Any]
     ) -> None:
-        if tower in self._collapsed or not _all_but_the_same(units):
-            return
-        # Only now is it worth finding inputs that came more than once.
-        contents = [
-            x if isinstance(x, str) else np.asarray(x).tobytes() for x in inputs
-        ]
-        units = units[list({c: row for row, c in enumerate(contents)}.values())]
-        if not _all_but_the_same(units):
-            return
-        self._collapsed.add(tower)
-        msg = (
-            f"The {tower} tower of {self.source} gives {len(units)} distinct inputs "
-            f"all but the same embedding: their mean pairwise cosine is "
-            f"{_mean_cosine(units):.4f}, where 0.2 to 0.3 is usual. Unless the inputs "
-            f"are alike (silence, say), the tower has collapsed and its features tell "
-            f"nothing: fetch the weights again, or use another checkpoint."
-        )
-        warnings.warn(msg, CollapsedTowerWarning, stacklevel=3)
+        if tower not in self.collapsed and warn_if_collapsed(
+            tower, self.source, units, inputs
+        ):
+            self.collapsed.add(tower)
 
 
 def pad_tokens(
@@ -371,17 +369,6 @@ def _convolutions_like_products() -> AbstractContextManager[None]:
         deterministic=cudnn.deterministic,
         allow_tf32=torch.get_float32_matmul_precision() != "highest",
     )
-
-
-def _mean_cosine(units: NDArray[np.float64]) -> float:
-    """Return the mean cosine of all pairs of two different rows."""
-    n = len(units)
-    total = units.sum(axis=0)
-    return float((total @ total - n) / (n * (n - 1)))
-
-
-def _all_but_the_same(units: NDArray[np.float64]) -> bool:
-    return len(units) >= _FEWEST_INPUTS and _mean_cosine(units) > _COLLAPSED_COSINE
 
 
 def _to_numpy(embeddings: torch.Tensor) -> NDArray[np.float32]:

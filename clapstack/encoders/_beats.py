@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from clapstack.encoders._brought import find_file
 from clapstack.encoders._htsat import count_modules
 from clapstack.encoders._kaldi import kaldi_fbank
 from clapstack.encoders._pretrained import fill_model
-from clapstack.encoders._weights import read_content, tensors_in
+from clapstack.encoders._reading import check_number, read_content, tensors_in
 from clapstack.exceptions import CheckpointError
 
 SAMPLE_RATE = 16_000
@@ -64,16 +65,14 @@ class BeatsEncoder(AudioEncoder):
     fixed_length: ClassVar[bool] = False
 
     @classmethod
-    def load(
-        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> BeatsEncoder:
-        """Load a file of the authors; `revision` has no meaning for it."""
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a file of the authors; `revision` has no meaning for it."""
         weights = find_file(checkpoint, _ORIGIN)
         model = _read_model(weights)
         shortest = _FIRST_FRAME + (model.patch - 1) * _HOP
-        return cls(
-            model=model,
-            settings={
+        return {
+            "model": model,
+            "settings": {
                 "sample_rate": SAMPLE_RATE,
                 "window": WINDOW_SECONDS * SAMPLE_RATE,
                 "shortest": shortest,
@@ -81,11 +80,9 @@ class BeatsEncoder(AudioEncoder):
                 "mean": MEAN,
                 "std": STD,
             },
-            blocks=cls._blocks(model, weights),
-            source=str(weights),
-            device=device,
-            dtype=dtype,
-        )
+            "blocks": cls._blocks(model, weights),
+            "source": str(weights),
+        }
 
     @classmethod
     def _blocks(cls, model: BeatsModel, weights: Path) -> dict[str, int]:
@@ -132,12 +129,19 @@ def _read_model(weights: Path) -> BeatsModel:
 
 def _builder(config: Mapping[str, Any], weights: Path) -> Callable[..., BeatsModel]:
     for name, needed in _SUPPORTED.items():
-        if config[name] != needed:
+        # By type first: what a file holds may have no truth value, or no end.
+        if not isinstance(config[name], bool | int | str) or config[name] != needed:
             msg = (
-                f"The 'cfg' of {weights} has {name}={config[name]!r}; only "
+                f"The 'cfg' of {weights} has {name}={short_repr(config[name])}; only "
                 f"{needed!r}, as in the published files, is supported."
             )
             raise CheckpointError(msg)
+
+    for name in ("max_distance", "conv_pos_groups"):
+        check_number(config[name], 1, 1 << 20, f"{name} in the 'cfg' of {weights}")
+    if not isinstance(config["deep_norm"], bool | int):
+        msg = f"deep_norm in the 'cfg' of {weights} must be true or false."
+        raise CheckpointError(msg)
 
     def build(tensors: Mapping[str, torch.Tensor]) -> BeatsModel:
         depth = count_modules(tensors, r"encoder\.layers\.(\d+)\.")

@@ -90,6 +90,12 @@ class _Encoder(nn.Module):
         width = len(tensors["encoder.layer_norm.weight"])
         kernel = tensors[_POSITIONS].shape[2]
         n_buckets, n_heads = tensors[_BIAS].shape
+        if width % n_heads or not 4 <= n_buckets < 4 * max_distance:
+            msg = (
+                f"{n_heads} heads and {n_buckets} buckets of distances, the last for "
+                f"{max_distance} patches, make no attention of {width} channels"
+            )
+            raise ValueError(msg)
         convolution = nn.Conv1d(
             width, width, kernel, padding=kernel // 2, groups=conv_groups
         )

@@ -11,8 +11,7 @@ import torch
 from transformers import BertConfig
 
 from clapstack.encoders._htsat import count_modules
-from clapstack.encoders._weights import read_tokenizer
-from clapstack.exceptions import CheckpointError
+from clapstack.encoders._weights import check_vocabulary, read_tokenizer
 
 _HEAD_WIDTH = 64  # in all published sizes
 
@@ -61,10 +60,5 @@ def read_bert_tokenizer(folder: Path, config: BertConfig) -> Any:
         If its files are damaged, or it has more tokens than the tower.
     """
     tokenizer = read_tokenizer(folder, bert=True)
-    if len(tokenizer) > config.vocab_size:
-        msg = (
-            f"The tokenizer in {folder} is not the text tower's: it has "
-            f"{len(tokenizer)} tokens, the tower {config.vocab_size}."
-        )
-        raise CheckpointError(msg)
+    check_vocabulary(tokenizer, folder, config.vocab_size)
     return tokenizer

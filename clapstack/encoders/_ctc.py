@@ -14,9 +14,10 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from clapstack.encoders._audio_base import POOLED, AudioEncoder, pool
 from clapstack.encoders._pretrained import load_model, read_config
+from clapstack.encoders._reading import check_number, read_json
 from clapstack.encoders._speech import speech_settings, standardized
 from clapstack.encoders._wavlm import UNUSED
-from clapstack.encoders._weights import find_pretrained, read_json
+from clapstack.encoders._weights import find_pretrained
 from clapstack.exceptions import CheckpointError
 
 #: Characters of a transcript that a row holds: a minute of fast speech.
@@ -51,10 +52,8 @@ class CtcEncoder(AudioEncoder):
     fixed_length = False
 
     @classmethod
-    def load(
-        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> CtcEncoder:
-        """Load a checkpoint in transformers' format."""
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a checkpoint in transformers' format."""
         folder, weights = find_pretrained(
             checkpoint,
             revision,
@@ -65,21 +64,22 @@ class CtcEncoder(AudioEncoder):
         settings = speech_settings(folder, config)
         settings["symbols"] = read_symbols(folder, config.vocab_size)
         settings["blank"] = config.pad_token_id
+        check_number(
+            config.pad_token_id, 0, config.vocab_size - 1, f"pad_token_id in {folder}"
+        )
         model = load_model(lambda _: Wav2Vec2ForCTC(config), weights, unused=UNUSED)
         numbers = ("confidence_mean", "confidence_variance", "blank_ratio")
-        return cls(
-            model=model,
-            settings=settings,
-            blocks={
+        return {
+            "model": model,
+            "settings": settings,
+            "blocks": {
                 **dict.fromkeys(POOLED, config.hidden_size),
                 **dict.fromkeys(numbers, 1),
                 "transcript_length": 1,
                 "transcript": TRANSCRIPT_LENGTH,
             },
-            source=str(weights),
-            device=device,
-            dtype=dtype,
-        )
+            "source": str(weights),
+        }
 
     def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
         if self._settings["normalize"]:
@@ -136,7 +136,9 @@ def read_symbols(folder: Path, vocab_size: int) -> list[str]:
     """
     vocabulary = read_json(folder / "vocab.json")
     config = read_json(folder / "tokenizer_config.json")
-    if sorted(map(str, vocabulary.values())) != sorted(map(str, range(vocab_size))):
+    ids = list(vocabulary.values())
+    whole = all(type(i) is int for i in ids) and len(ids) == vocab_size
+    if not whole or set(ids) != set(range(vocab_size)):
         msg = (
             f"{folder / 'vocab.json'} must give each of the model's {vocab_size} "
             f"tokens its id; it has {len(vocabulary)} entries. Of a vocabulary of "

@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,14 @@ from clapstack.encoders._audio_base import POOLED, AudioEncoder, pool
 from clapstack.encoders._htsat import count_modules
 from clapstack.encoders._kaldi import kaldi_fbank
 from clapstack.encoders._pretrained import fill_model, load_model
-from clapstack.encoders._vit import VitBlock
-from clapstack.encoders._weights import (
-    find_pretrained,
+from clapstack.encoders._reading import (
+    check_number,
     read_content,
     read_json,
     tensors_in,
 )
+from clapstack.encoders._vit import VitBlock
+from clapstack.encoders._weights import find_pretrained
 from clapstack.exceptions import CheckpointError
 
 SAMPLE_RATE = 16_000
@@ -137,15 +139,13 @@ class EatEncoder(AudioEncoder):
     """
 
     @classmethod
-    def load(
-        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> EatEncoder:
-        """Load a folder in the hub's format, or a ``.pt`` file of the authors."""
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a folder in the hub's format, or a ``.pt`` file of the authors."""
         model, n_frames, source = _read(checkpoint, revision)
         width = model.extra_tokens.shape[2]
-        return cls(
-            model=model,
-            settings={
+        return {
+            "model": model,
+            "settings": {
                 "sample_rate": SAMPLE_RATE,
                 "window": _FIRST_FRAME + (n_frames - 1) * _HOP,
                 "shortest": _FIRST_FRAME,
@@ -153,11 +153,9 @@ class EatEncoder(AudioEncoder):
                 "mean": MEAN,
                 "std": STD,
             },
-            blocks={"cls": width, **dict.fromkeys(POOLED, width)},
-            source=str(source),
-            device=device,
-            dtype=dtype,
-        )
+            "blocks": {"cls": width, **dict.fromkeys(POOLED, width)},
+            "source": str(source),
+        }
 
     def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
         samples = torch.from_numpy(waveform)[None].to(self._front_end_device)
@@ -180,23 +178,39 @@ def _read(checkpoint: str, revision: str | None) -> tuple[EatModel, int, Path]:
             own,
             unused=_UNUSED,
         )
-        return model, _DEFAULTS["img_size"][0], own
+        n_frames = _DEFAULTS["img_size"][0]
+        _check_frames(model, n_frames, own)
+        return model, n_frames, own
     folder, weights = find_pretrained(checkpoint, revision, ["config.json"])
-    settings = {**_DEFAULTS, **read_json(folder / "config.json")}
+    path = folder / "config.json"
+    settings = {**_DEFAULTS, **read_json(path)}
     for name, needed in _SUPPORTED.items():
         if settings[name] != needed:
             msg = (
-                f"{folder / 'config.json'} has {name}={settings[name]!r}; only "
+                f"{path} has {name}={short_repr(settings[name])}; only "
                 f"{needed!r}, as in the published models, is supported."
             )
             raise CheckpointError(msg)
+    if settings.get("num_heads") is not None:
+        check_number(settings["num_heads"], 1, 1024, f"num_heads in {path}")
+    check_number(settings["norm_eps"], 0, 1, f"norm_eps in {path}", whole=False)
     model = load_model(
         lambda tensors: _build(tensors, settings),
         weights,
         prefix=_PREFIX,
         unused=_UNUSED,
     )
-    return model, settings["img_size"][0], weights
+    n_frames = settings["img_size"][0]
+    _check_frames(model, n_frames, path)
+    return model, n_frames, weights
+
+
+def _check_frames(model: EatModel, n_frames: Any, source: Path) -> None:
+    """Refuse more frames than the model has positions for, or none."""
+    n_positions = model.fixed_positional_encoder["positions"].shape[1]
+    patch = model.local_encoder.get_parameter("proj.weight").shape[2]
+    most = n_positions // (N_MELS // patch) * patch
+    check_number(n_frames, patch, most, f"frames (img_size) of {source}")
 
 
 def _build(

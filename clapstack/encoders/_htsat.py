@@ -14,7 +14,14 @@ from typing import Any
 import torch
 from transformers import ClapAudioConfig
 
+from clapstack.encoders._reading import MOST_LAYERS, check_number
+from clapstack.exceptions import CheckpointError
+
 _IMAGE_SIZE = 256
+# Of published models the image has 256 x 256 pixels, and the attention of one block
+# adds 4 MB for the places of its patches.
+_LARGEST_IMAGE = 1024
+_MOST_PLACES = 1 << 26
 _BLOCK = ".blocks."
 # Inside a block, authors' name → transformers' name.
 _IN_BLOCKS = {
@@ -122,7 +129,7 @@ def infer_htsat(
     ]
     width, _, patch, _ = official[f"{prefix}patch_embed.proj.weight"].shape
     hidden = official[f"{prefix}layers.0.blocks.0.mlp.fc1.weight"]
-    window = (math.isqrt(len(tables[0])) + 1) // 2
+    window = (math.isqrt(len(tables[0])) + 1) // 2 if tables else 0
     mask = official.get(f"{prefix}layers.0.blocks.1.attn_mask")
     image = _IMAGE_SIZE if mask is None else math.isqrt(len(mask)) * window * patch
     return ClapAudioConfig(
@@ -142,10 +149,57 @@ def infer_htsat(
     )
 
 
+def check_image(config: Any, n_frames: int, source: Any) -> None:
+    """Refuse a tower whose image cannot take the spectrogram of a window.
+
+    Parameters
+    ----------
+    config : ClapAudioConfig
+        Of the tower.
+    n_frames : int
+        Of a window.
+    source : Path
+        Where the configuration came from, for the message.
+
+    Raises
+    ------
+    CheckpointError
+        If the spectrogram is larger than the image, or the image than any supported.
+    """
+    size, n_mels = config.spec_size, config.num_mel_bins
+    parts = size // n_mels  # in so many pieces time is folded into the image
+    if not parts or n_frames > size * parts:
+        msg = (
+            f"The audio tower of {source} takes {size * parts} frames of {n_mels} mel "
+            f"bands (spec_size={size}); a window has {n_frames}. The length of the "
+            f"window (max_length_s) or the tower's sizes are not the publisher's."
+        )
+        raise CheckpointError(msg)
+    patches = (size // min(config.patch_stride)) ** 2
+    places = patches * config.window_size**2 * max(config.num_attention_heads)
+    if size > _LARGEST_IMAGE or places > _MOST_PLACES:
+        msg = (
+            f"The audio tower of {source} has an image of {size} pixels (spec_size), "
+            f"{patches} patches in windows of {config.window_size}: that takes more "
+            f"memory than any published model. Compare it with the publisher's."
+        )
+        raise CheckpointError(msg)
+
+
 def count_modules(names: Iterable[str], pattern: str) -> int:
-    """Count numbered modules; the group of `pattern` is the number."""
+    """Count numbered modules; the group of `pattern` is the number.
+
+    Numbers that are there are counted, since one forged name would claim a billion.
+
+    Raises
+    ------
+    CheckpointError
+        If there are more than any model has.
+    """
     found = (re.match(pattern, name) for name in names)
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
+    n_modules = len({match[1] for match in found if match})
+    check_number(n_modules, 0, MOST_LAYERS, f"Modules of the names {pattern!r}")
+    return n_modules
 
 
 def _rename(name: str, table: Mapping[str, str]) -> str:

@@ -14,16 +14,19 @@ from transformers import ClapConfig, ClapModel
 from clapstack.encoders._audio_tower import AudioTower
 from clapstack.encoders._base import ClapEncoder, pad_tokens
 from clapstack.encoders._frontends import LogMel, fuse, mel_bank
+from clapstack.encoders._htsat import check_image
 from clapstack.encoders._laion_official import build_laion, front_end_settings
-from clapstack.encoders._weights import (
-    check_tensors,
-    find_laion,
+from clapstack.encoders._pretrained import build_checked, read_config
+from clapstack.encoders._projections import warn_if_untrained
+from clapstack.encoders._reading import (
+    DERIVED,
+    MOST_LAYERS,
+    check_number,
     is_derived,
     read_extractor,
-    read_json,
     read_tensors,
-    read_tokenizer,
 )
+from clapstack.encoders._weights import check_vocabulary, find_laion, read_tokenizer
 from clapstack.exceptions import CheckpointError
 
 
@@ -51,23 +54,22 @@ class LaionClapEncoder(ClapEncoder):
         self._audio_tower = AudioTower(self._model.audio_model, source=self.source)
 
     @classmethod
-    def load(
-        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> LaionClapEncoder:
-        """Load a checkpoint; see :func:`find_laion` for what it may be."""
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a checkpoint; see :func:`find_laion` for what it may be."""
         folder, weights = find_laion(checkpoint, revision)
         read = _read_official if weights.suffix == ".pt" else _read_transformers
         model, settings, tokenizer = read(folder, weights)
         text = model.config.text_config
-        if len(tokenizer) > text.vocab_size:
-            msg = (
-                f"The tokenizer in {folder} is not the text tower's: it has "
-                f"{len(tokenizer)} tokens, the tower {text.vocab_size}."
-            )
-            raise CheckpointError(msg)
+        check_vocabulary(tokenizer, folder, text.vocab_size)
+        frames = settings["window"] // settings["hop_length"] + 1
+        check_image(model.config.audio_config, frames, weights)
+        for tower in ("audio", "text"):
+            head = getattr(model, f"{tower}_projection")
+            warn_if_untrained([head.linear1, head.linear2], tower, weights, model)
         # RoBERTa's positions start behind the padding's.
         n_positions = text.max_position_embeddings - text.pad_token_id - 1
         settings["max_tokens"] = min(settings["max_tokens"], n_positions)
+        check_number(settings["max_tokens"], 2, n_positions, f"tokens of {weights}")
         bank = mel_bank(
             settings["n_fft"],
             settings["n_mels"],
@@ -76,16 +78,14 @@ class LaionClapEncoder(ClapEncoder):
             f_max=settings["f_max"],
             scale=settings["mel_scale"],
         )
-        return cls(
-            model=model,
-            tokenizer=tokenizer,
-            log_mel=LogMel(bank, hop_length=settings["hop_length"]),
-            projection_dim=model.config.projection_dim,
-            settings=settings,
-            source=str(weights),
-            device=device,
-            dtype=dtype,
-        )
+        return {
+            "model": model,
+            "tokenizer": tokenizer,
+            "log_mel": LogMel(bank, hop_length=settings["hop_length"]),
+            "projection_dim": model.config.projection_dim,
+            "settings": settings,
+            "source": str(weights),
+        }
 
     def _pieces(
         self, waveform: NDArray[np.float32], crop: str
@@ -150,14 +150,22 @@ def _read_official(folder: Path, weights: Path) -> tuple[Any, dict[str, Any], An
 
 def _read_transformers(folder: Path, weights: Path) -> tuple[Any, dict[str, Any], Any]:
     """Return model, settings and tokenizer of a folder in transformers' format."""
-    config: Any = ClapConfig.from_dict(read_json(folder / "config.json"))
-    settings = _extractor_settings(folder, fused=config.audio_config.enable_fusion)
+    config = read_config(folder, ClapConfig)
+    audio = config.audio_config
+    settings = _extractor_settings(folder, fused=audio.enable_fusion)
+    if settings["n_mels"] != audio.num_mel_bins:
+        msg = (
+            f"The extractor in {folder} makes {settings['n_mels']} mel bands "
+            f"(feature_size); the audio tower takes {audio.num_mel_bins} "
+            f"(num_mel_bins). Compare both with the publisher's."
+        )
+        raise CheckpointError(msg)
+    tensors = read_tensors(weights)
+    for said in (config.text_config.num_hidden_layers, sum(audio.depths)):
+        check_number(said, 0, MOST_LAYERS, f"layers of a tower by {folder}")
+    model = build_checked(lambda: ClapModel(config), tensors, weights, unused=DERIVED)
     tokenizer = read_tokenizer(folder)
     settings["max_tokens"] = tokenizer.model_max_length
-    with torch.random.fork_rng(devices=[]):
-        model = ClapModel(config)
-    tensors = read_tensors(weights)
-    check_tensors(tensors, model.state_dict(), source=weights)
     # The buffers that the constructor derives stay as they are.
     weights_alone = {k: v for k, v in tensors.items() if not is_derived(k)}
     model.load_state_dict(weights_alone, strict=False)

@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,8 +22,8 @@ from clapstack.encoders._brought import find_bert_tokenizer, find_file
 from clapstack.encoders._frontends import LogMel, mel_bank
 from clapstack.encoders._htsat import count_modules
 from clapstack.encoders._pretrained import fill_model
+from clapstack.encoders._reading import read_tensors
 from clapstack.encoders._vit import VitBlock
-from clapstack.encoders._weights import read_tensors
 from clapstack.exceptions import CheckpointError
 
 SAMPLE_RATE = 16_000
@@ -155,10 +156,8 @@ class M2dClapEncoder(ClapEncoder):
     """
 
     @classmethod
-    def load(
-        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> M2dClapEncoder:
-        """Load a file of the authors; `revision` has no meaning for it."""
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a file of the authors; `revision` has no meaning for it."""
         weights = find_file(checkpoint, _ORIGIN)
         tokenizer_folder = find_bert_tokenizer(weights)
         model = _read_model(weights)
@@ -177,16 +176,14 @@ class M2dClapEncoder(ClapEncoder):
             "max_tokens": config.max_position_embeddings,
             "suffix": "",
         }
-        return cls(
-            model=model,
-            tokenizer=tokenizer,
-            log_mel=_LogMel(mean, std),
-            projection_dim=model.cls_token.shape[2],
-            settings=settings,
-            source=str(weights),
-            device=device,
-            dtype=dtype,
-        )
+        return {
+            "model": model,
+            "tokenizer": tokenizer,
+            "log_mel": _LogMel(mean, std),
+            "projection_dim": model.cls_token.shape[2],
+            "settings": settings,
+            "source": str(weights),
+        }
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         return self._model.embed_audio(mels)

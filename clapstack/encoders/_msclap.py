@@ -22,16 +22,19 @@ from clapstack.encoders._base import ClapEncoder, pad_tokens
 from clapstack.encoders._frontends import LogMel
 from clapstack.encoders._htsat import (
     UNUSED_IN_HTSAT,
+    check_image,
     count_modules,
     infer_htsat,
     rename_tensors,
     restore_names,
 )
+from clapstack.encoders._pretrained import build_checked
+from clapstack.encoders._projections import warn_if_untrained
+from clapstack.encoders._reading import guarded, read_tensors
 from clapstack.encoders._weights import (
-    check_tensors,
+    check_vocabulary,
     find_msclap,
     find_msclap_tokenizer,
-    read_tensors,
     read_tokenizer,
 )
 from clapstack.exceptions import CheckpointError
@@ -243,12 +246,14 @@ def build_msclap(official: Mapping[str, torch.Tensor], source: Path) -> MsClapMo
     except KeyError as error:
         msg = f"{source} does not match its model. Tensors missing: {error.args[0]}."
         raise CheckpointError(msg) from error
-    with torch.random.fork_rng(devices=[]):
-        model = MsClapModel(
+    model = build_checked(
+        lambda: MsClapModel(
             audio_config, text_config, projection_dim=projection_dim, n_fft=n_fft
-        )
-    check_tensors(
-        official, to_official(model.state_dict()), source=source, unused=_UNUSED
+        ),
+        official,
+        source,
+        unused=_UNUSED,
+        named=to_official,
     )
     model.load_state_dict(from_official(official), strict=False)
     return model
@@ -266,35 +271,46 @@ class MsClapEncoder(ClapEncoder):
         cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
     ) -> ClapEncoder:
         """Load a checkpoint; see :func:`find_msclap` for what it may be."""
-        weights = find_msclap(checkpoint, revision)
-        tensors = read_tensors(weights)
-        if _CNN14 in tensors:
-            older = cls._version_2022()
-            return older.of_tensors(tensors, weights, device=device, dtype=dtype)
+        with guarded(checkpoint):
+            weights = find_msclap(checkpoint, revision)
+            tensors = read_tensors(weights)
+            kind = cls._version_2022() if _CNN14 in tensors else cls
+            parts = kind.parts_of(tensors, weights)
+        return kind(**parts, device=device, dtype=dtype)
+
+    @classmethod
+    def parts_of(
+        cls, tensors: Mapping[str, torch.Tensor], weights: Path
+    ) -> dict[str, Any]:
+        """Return what an encoder is made of, given what a file holds as "model"."""
         folder = find_msclap_tokenizer(weights)
         tokenizer = read_tokenizer(folder, gpt2=True)
         # As the authors do: "!" becomes a token of its own wherever it stands.
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
         model = build_msclap(tensors, weights)
         _check_tokenizer(tokenizer, folder, model.text_model.config.vocab_size)
+        window = SAMPLE_RATE * WINDOW_SECONDS
+        n_frames = window // HOP_LENGTH + 1
+        check_image(model.audio_model.config, n_frames, weights)
+        for tower in ("audio", "text"):
+            head = getattr(model, f"{tower}_projection")
+            warn_if_untrained([head.linear1, head.linear2], tower, weights)
         settings = {
             "sample_rate": SAMPLE_RATE,
-            "window": SAMPLE_RATE * WINDOW_SECONDS,
+            "window": window,
             "padding": "repeat",
             "hop_length": HOP_LENGTH,
             "max_tokens": MAX_TOKENS,
             "suffix": SUFFIX,
         }
-        return cls(
-            model=model,
-            tokenizer=tokenizer,
-            log_mel=LogMel(model.mel_bank, hop_length=HOP_LENGTH),
-            projection_dim=len(model.audio_projection.linear1.weight),
-            settings=settings,
-            source=str(weights),
-            device=device,
-            dtype=dtype,
-        )
+        return {
+            "model": model,
+            "tokenizer": tokenizer,
+            "log_mel": LogMel(model.mel_bank, hop_length=HOP_LENGTH),
+            "projection_dim": len(model.audio_projection.linear1.weight),
+            "settings": settings,
+            "source": str(weights),
+        }
 
     @staticmethod
     def _version_2022() -> Any:
@@ -335,10 +351,11 @@ def _text_config(official: Mapping[str, torch.Tensor]) -> GPT2Config:
 
 def _check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int) -> None:
     """Refuse a tokenizer whose ids are not those of the text tower."""
-    if tokenizer.pad_token_id != PAD_ID or len(tokenizer) > vocabulary:
+    if tokenizer.pad_token_id != PAD_ID:
         msg = (
             f"The tokenizer in {folder} is not the text tower's: it has "
             f"{len(tokenizer)} tokens, {PAD_TOKEN!r} with id {tokenizer.pad_token_id}; "
             f"the tower has {vocabulary} and needs {PAD_TOKEN!r} to have id {PAD_ID}."
         )
         raise CheckpointError(msg)
+    check_vocabulary(tokenizer, folder, vocabulary)

@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from clapstack.encoders._bert import infer_bert, read_bert_tokenizer
 from clapstack.encoders._frontends import LogMel
 from clapstack.encoders._msclap import HOP_LENGTH, SAMPLE_RATE, Projection
 from clapstack.encoders._pretrained import fill_model
+from clapstack.encoders._projections import warn_if_untrained
 from clapstack.encoders._weights import find_msclap_tokenizer
 
 WINDOW_SECONDS = 5
@@ -146,16 +148,16 @@ class MsClap2022Encoder(ClapEncoder):
     """MS-CLAP 2022, from the authors' file of weights."""
 
     @classmethod
-    def of_tensors(
-        cls,
-        tensors: Mapping[str, torch.Tensor],
-        weights: Path,
-        *,
-        device: str,
-        dtype: str,
-    ) -> MsClap2022Encoder:
-        """Make an encoder of what a file holds as "model"."""
+    def parts_of(
+        cls, tensors: Mapping[str, torch.Tensor], weights: Path
+    ) -> dict[str, Any]:
+        """Return what an encoder is made of, given what a file holds as "model"."""
         model = fill_model(MsClap2022Model, tensors, weights, unused=UNUSED)
+        for tower, head in (
+            ("audio", model.audio_encoder.projection),
+            ("text", model.caption_encoder["projection"]),
+        ):
+            warn_if_untrained([head.linear1, head.linear2], tower, weights)
         folder = find_msclap_tokenizer(weights, bert=True)
         config = model.caption_encoder["base"].config
         tokenizer = read_bert_tokenizer(folder, config)
@@ -167,16 +169,14 @@ class MsClap2022Encoder(ClapEncoder):
             "max_tokens": min(MAX_TOKENS, config.max_position_embeddings),
             "suffix": "",
         }
-        return cls(
-            model=model,
-            tokenizer=tokenizer,
-            log_mel=LogMel(model.mel_bank, hop_length=HOP_LENGTH),
-            projection_dim=len(model.audio_encoder.projection.linear1.weight),
-            settings=settings,
-            source=str(weights),
-            device=device,
-            dtype=dtype,
-        )
+        return {
+            "model": model,
+            "tokenizer": tokenizer,
+            "log_mel": LogMel(model.mel_bank, hop_length=HOP_LENGTH),
+            "projection_dim": len(model.audio_encoder.projection.linear1.weight),
+            "settings": settings,
+            "source": str(weights),
+        }
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         return self._model.embed_audio(mels)

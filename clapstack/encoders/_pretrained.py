@@ -1,15 +1,23 @@
-"""Models in transformers' format, loaded strictly."""
+"""Models built after their tensors: configurations, shapes, strict loading."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 import torch
+from transformers import PretrainedConfig
 
-from clapstack.encoders._weights import check_tensors, read_json, read_tensors
+from clapstack.encoders._reading import (
+    check_number,
+    check_tensors,
+    guarded,
+    read_json,
+    read_tensors,
+)
 from clapstack.exceptions import CheckpointError
 
 _NOTHING = re.compile(r"(?!)")
@@ -19,6 +27,12 @@ _RENAMED = {
     re.compile(r"\.weight_g$"): ".parametrizations.weight.original0",
     re.compile(r"\.weight_v$"): ".parametrizations.weight.original1",
 }
+
+# What every configuration of transformers has says how to run and save a model, and may
+# name code or kernels to fetch. Only these of it are about the model itself.
+_OF_MODELS = {"pad_token_id", "bos_token_id", "eos_token_id", "vocab_size"}
+# The largest size of a published model is a vocabulary of 250,000 tokens.
+_MOST_SIZE = 10_000_000
 
 
 def read_config(folder: Path, config_class: Any) -> Any:
@@ -34,17 +48,58 @@ def read_config(folder: Path, config_class: Any) -> Any:
     Raises
     ------
     CheckpointError
-        If it cannot be read, or is of another kind of model.
+        If it cannot be read, is of another kind of model, or holds a value of a type
+        or sign that its default does not have.
     """
-    content = read_json(folder / "config.json")
+    path = folder / "config.json"
+    content = read_json(path)
     if content.get("model_type") != config_class.model_type:
         msg = (
-            f"{folder / 'config.json'} describes a model of type "
-            f"{content.get('model_type')!r}; one of type {config_class.model_type!r} "
-            f"is needed."
+            f"{path} describes a model of type "
+            f"{short_repr(content.get('model_type'))}; one of type "
+            f"{config_class.model_type!r} is needed."
         )
         raise CheckpointError(msg)
-    return config_class.from_dict(content)
+    with guarded(str(path)):
+        return config_class.from_dict(_of_model(content, config_class, path))
+
+
+def _of_model(content: Mapping[str, Any], config_class: Any, path: Path) -> Any:
+    """Return the entries that describe the model, checked against their defaults."""
+    defaults = config_class().to_dict()
+    common = PretrainedConfig().to_dict().keys() - _OF_MODELS
+    described = {}
+    for name, value in content.items():
+        if name not in defaults or name in common:
+            continue
+        part = config_class.sub_configs.get(name)
+        if part is not None:
+            if not isinstance(value, dict):
+                msg = f"{name} in {path} must be an object; got {short_repr(value)}."
+                raise CheckpointError(msg)
+            value = _of_model(value, part, path)
+        else:
+            _check_like(value, defaults[name], f"{name} in {path}")
+        described[name] = value
+    return described
+
+
+def _check_like(value: Any, default: Any, what: str) -> None:
+    """Refuse a value that is not of the kind of its default; None is for the model."""
+    if value is None or default is None:
+        return
+    if isinstance(default, bool | str):
+        kind = type(default)
+        if not isinstance(value, kind):
+            msg = (
+                f"{what} must be a {kind.__name__}; got {short_repr(value)}. Compare "
+                f"it with the publisher's."
+            )
+            raise CheckpointError(msg)
+    elif isinstance(default, int):
+        check_number(value, min(default, 0), _MOST_SIZE, what)
+    elif isinstance(default, float):
+        check_number(value, -1e9, 1e9, what, whole=False)
 
 
 def load_model(
@@ -103,12 +158,10 @@ def fill_model(
     CheckpointError
         If a tensor is missing, unexpected or of wrong shape.
     """
-    tensors = {_renamed(name, prefix): tensor for name, tensor in found.items()}
-    with torch.random.fork_rng(devices=[]):
-        model = _built(build, tensors, weights)
-    state = model.state_dict()
-    check_tensors(tensors, state, source=weights, unused=unused)
-    for name, tensor in state.items():
+    tensors = _Tensors(weights)
+    tensors.update((_renamed(name, prefix), tensor) for name, tensor in found.items())
+    model = build_checked(lambda: build(tensors), tensors, weights, unused=unused)
+    for name, tensor in model.state_dict().items():
         if unused.search(name):
             tensor.zero_()
         else:
@@ -116,16 +169,53 @@ def fill_model(
     return model
 
 
-def _built(
-    build: Callable[[Mapping[str, torch.Tensor]], torch.nn.Module],
+def build_checked(
+    build: Callable[[], Any],
     tensors: Mapping[str, torch.Tensor],
     weights: Path,
-) -> torch.nn.Module:
-    try:
-        return build(tensors)
-    except KeyError as error:  # a tensor that tells the model's size
-        msg = f"{weights} does not match its model. Tensors missing: {error.args[0]}."
-        raise CheckpointError(msg) from error
+    *,
+    unused: re.Pattern[str],
+    named: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]] = dict,
+) -> Any:
+    """Build a model whose tensors have the names and shapes of those of a file.
+
+    It is built without memory first (on torch's device "meta") and compared: sizes that
+    a configuration or a forged name claims are not allocated before the file has them.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the model.
+    tensors : mapping of str to Tensor
+        Of the file.
+    weights : Path
+        The file, for error messages.
+    unused : Pattern
+        As for `check_tensors`.
+    named : callable, default=dict
+        Gives the tensors of a ``state_dict()`` the names of the file.
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor is missing, unexpected or of wrong shape.
+    """
+    with torch.random.fork_rng(devices=[]):
+        with torch.device("meta"):
+            state = build().state_dict()
+        check_tensors(tensors, named(state), source=weights, unused=unused)
+        return build()
+
+
+class _Tensors(dict[str, torch.Tensor]):
+    """Tensors of a file, which say the sizes of its model; one may be missing."""
+
+    def __init__(self, weights: Path):
+        self._weights = weights
+
+    def __missing__(self, name: str) -> torch.Tensor:
+        msg = f"{self._weights} does not match its model. Tensors missing: {name}."
+        raise CheckpointError(msg)
 
 
 def _renamed(name: str, prefix: re.Pattern[str]) -> str:

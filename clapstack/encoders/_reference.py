@@ -35,7 +35,7 @@ from clapstack.encoders._htsat import UNUSED_IN_HTSAT
 from clapstack.encoders._laion import LaionClapEncoder
 from clapstack.encoders._msclap import MsClapEncoder
 from clapstack.encoders._msclap_2022 import MsClap2022Encoder
-from clapstack.encoders._weights import check_tensors
+from clapstack.encoders._reading import check_tensors
 
 _LAION = "laion_clap"
 _MSCLAP = "msclap"
@@ -82,7 +82,7 @@ class LaionReferenceEncoder(LaionClapEncoder):
     @classmethod
     def load(
         cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> LaionClapEncoder:
+    ) -> ClapEncoder:
         """Load a checkpoint, as :class:`LaionClapEncoder` does."""
         _prepare(_LAION, "clap_module.model", dtype)
         return super().load(checkpoint, revision=revision, device=device, dtype=dtype)

@@ -163,6 +163,7 @@ def _best_device() -> str:
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
     """Tell one state of local files from another."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    # No deeper than the folder of a tokenizer: somebody may pass a home folder.
+    files = sorted([*path.glob("*"), *path.glob("*/*")]) if path.is_dir() else [path]
     stats = [(file, file.stat()) for file in files if file.is_file()]
     return tuple((str(f), stat.st_size, stat.st_mtime_ns) for f, stat in stats)

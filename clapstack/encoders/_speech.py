@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clapstack.encoders._weights import read_extractor
+from clapstack.encoders._reading import MOST_LAYERS, check_number, read_extractor
 from clapstack.exceptions import CheckpointError
 
 # Attention takes memory by the square of the length: 0.15 GB a layer of WavLM Large
@@ -55,10 +55,21 @@ def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
         raise CheckpointError(msg)
     names = {"sample_rate": "sampling_rate", "normalize": "do_normalize"}
     settings = read_extractor(folder, names)
+    if not isinstance(settings["normalize"], bool):
+        msg = f"do_normalize in {folder} must be true or false."
+        raise CheckpointError(msg)
+    for said in (config.num_hidden_layers, len(config.conv_dim)):
+        check_number(said, 1, MOST_LAYERS, f"layers by {folder / 'config.json'}")
+    window = WINDOW_SECONDS * settings["sample_rate"]
+    for name in ("conv_kernel", "conv_stride"):
+        for number in getattr(config, name):
+            check_number(number, 1, 4096, f"{name} in {folder / 'config.json'}")
+    shortest = first_frame(config.conv_kernel, config.conv_stride)
+    check_number(shortest, 1, window, f"samples of a first frame by {folder}")
     return {
         **settings,
-        "window": WINDOW_SECONDS * settings["sample_rate"],
-        "shortest": first_frame(config.conv_kernel, config.conv_stride),
+        "window": window,
+        "shortest": shortest,
         "architecture": {name: getattr(config, name) for name in _ARCHITECTURE},
     }
 

@@ -35,6 +35,9 @@ class VitBlock(nn.Module):
         norm_first: bool = True,
     ):
         super().__init__()
+        if n_heads < 1 or width % n_heads:
+            msg = f"{n_heads} heads make no attention of {width} channels"
+            raise ValueError(msg)
         self.norm_first = norm_first
         self.norm1 = nn.LayerNorm(width, eps=eps)
         self.attn = _Attention(width, n_heads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,28 +29,24 @@ class WavLmEncoder(AudioEncoder):
     fixed_length = False
 
     @classmethod
-    def load(
-        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> WavLmEncoder:
-        """Load a checkpoint in transformers' format."""
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a checkpoint in transformers' format."""
         folder, weights = find_pretrained(
             checkpoint, revision, ["config.json"], extractor=True
         )
         config = read_config(folder, WavLMConfig)
         settings = speech_settings(folder, config)
-        return cls(
-            model=load_model(
+        return {
+            "model": load_model(
                 lambda _: WavLMModel(config),
                 weights,
                 prefix=re.compile(r"wavlm\."),
                 unused=UNUSED,
             ),
-            settings=settings,
-            blocks=dict.fromkeys(POOLED, config.hidden_size),
-            source=str(weights),
-            device=device,
-            dtype=dtype,
-        )
+            "settings": settings,
+            "blocks": dict.fromkeys(POOLED, config.hidden_size),
+            "source": str(weights),
+        }
 
     def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
         if self._settings["normalize"]:

@@ -1,21 +1,14 @@
-"""Where weights come from, and their strict and safe reading."""
+"""Where the files of a checkpoint are: on this machine, or on the hub."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import pickle
 import re
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-import torch
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import (  # type: ignore[attr-defined]
     AutoTokenizer,
     BertTokenizerFast,
@@ -23,6 +16,14 @@ from transformers import (  # type: ignore[attr-defined]
     RobertaTokenizerFast,
 )
 
+from clapstack.encoders._reading import (
+    EXTRACTOR_FILES,
+    adapter_message,
+    check_size,
+    first_line,
+    read_json,
+    some,
+)
 from clapstack.exceptions import CheckpointError
 
 _BUNDLED = Path(__file__).parents[1] / "bundled"
@@ -36,10 +37,17 @@ _TOKENIZER_FILES = [
     "vocab.json",
     "merges.txt",
 ]
-# Where transformers' extractors are described; only transformers 5 writes the second.
-EXTRACTOR_FILES = ["preprocessor_config.json", "processor_config.json"]
 _LAION_CONFIGS = ["config.json", *EXTRACTOR_FILES]
 _PRETRAINED_WEIGHTS = ["model.safetensors", "pytorch_model.bin"]
+# What large models are saved as: an index, and files that it names.
+_INDICES = [f"{name}.index.json" for name in _PRETRAINED_WEIGHTS]
+_SHARDS = ["model-*.safetensors", "pytorch_model-*.bin"]
+_ADAPTER = "adapter_config.json"
+# As `save_pretrained(variant="fp16")` names them, and weights of other frameworks.
+_VARIANTS = re.compile(
+    r"model\..+\.safetensors|pytorch_model\..+\.bin|model\.safetensors\..+"
+)
+_OTHER_FRAMEWORKS = ["tf_model.h5", "flax_model.msgpack", "model.onnx"]
 _LAION_NEEDS = (
     "config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin) "
     "and the tokenizer (tokenizer.json, or vocab.json and merges.txt)"
@@ -52,30 +60,14 @@ _MSCLAP_NEEDS = (
     f"merges.txt; beside it or in tokenizer/)"
 )
 _BERT_TOKENIZER = "google-bert/bert-base-uncased"
+# Caches of before the hub moved them have these tokenizers under the right-hand ids.
+_OLD_IDS = {
+    _LAION_TOKENIZER: "roberta-base",
+    _MSCLAP_TOKENIZER: "gpt2",
+    _BERT_TOKENIZER: "bert-base-uncased",
+}
+_TRIAL = "a sound, \N{SNOWMAN}"
 _BERT_TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"]
-
-# Buffers that a constructor derives from the configuration, and a counter that only
-# training uses: published files hold them or not, by the version that wrote them.
-_DERIVED = re.compile(
-    r"(^|\.)(position_ids|token_type_ids|relative_position_index|num_batches_tracked)$"
-)
-
-# LAION's and M2D's files are training checkpoints. An optimizer notes its learning rate
-# as a NumPy scalar: to read those takes three callables that only build numbers, under
-# the names of NumPy 1 and 2. A script notes its arguments, plain values in a Namespace.
-_rebuild_scalar = np.float64().__reduce__()[0]
-_PLAIN_VALUES: list[Any] = [
-    (_rebuild_scalar, "numpy.core.multiarray.scalar"),
-    (_rebuild_scalar, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    np.dtypes.Float64DType,
-    argparse.Namespace,
-]
-
-
-def is_derived(name: str) -> bool:
-    """Tell whether a tensor of this name follows from the configuration."""
-    return _DERIVED.search(name) is not None
 
 
 def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
@@ -119,6 +111,7 @@ def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
             f"that holds {_LAION_NEEDS}, or a .pt file of the authors."
         )
         raise CheckpointError(msg)
+    _refuse_adapter(folder)
     if not _has_tokenizer(folder):
         _refuse_missing("the tokenizer", folder, _LAION_NEEDS)
     return folder, _pretrained_weights(folder, _LAION_NEEDS)
@@ -167,6 +160,7 @@ def find_pretrained(
             f"{needs}."
         )
         raise CheckpointError(msg)
+    _refuse_adapter(folder)
     for name in configs:
         if not (folder / name).exists():
             _refuse_missing(name, folder, needs)
@@ -241,190 +235,12 @@ def find_msclap_tokenizer(weights: Path, *, bert: bool = False) -> Path:
         hub, files = _MSCLAP_TOKENIZER, _TOKENIZER_FILES
         what = "gpt2's tokenizer (tokenizer.json, or vocab.json and merges.txt)"
     remedy = f"put {what} into {weights.parent} or into tokenizer/ there"
-    return beside or _download(hub, None, files, remedy)
+    return beside or _download_tokenizer(hub, files, remedy)
 
 
 def bert_tokenizer_beside(weights: Path) -> Path | None:
     """Return the folder with BERT's tokenizer: that of a file, or tokenizer/ there."""
-
-    def has(folder: Path) -> bool:
-        return any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt"))
-
-    return _folder_of(weights, has)
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read named tensors, without running any code that the file may hold.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.safetensors`` file, or what ``torch.save`` wrote: a mapping of names to
-        tensors, or one that holds such a mapping as "model" or "state_dict".
-
-    Returns
-    -------
-    tensors : dict of str to Tensor
-        Half precision becomes float32.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged, or holds anything but tensors, plain values, NumPy
-        scalars and command-line arguments.
-    """
-    return tensors_in(read_content(path), path)
-
-
-def read_content(path: Path) -> Any:
-    """Read all that a file of weights holds, without running any code.
-
-    Parameters
-    ----------
-    path : Path
-        As for `read_tensors`.
-
-    Raises
-    ------
-    CheckpointError
-        As for `read_tensors`.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals(_PLAIN_VALUES):
-            return torch.load(
-                path,
-                map_location="cpu",
-                weights_only=True,
-                # An optimizer's state, twice the size of the weights, stays unread.
-                mmap=zipfile.is_zipfile(path),
-            )
-    except pickle.UnpicklingError as error:
-        msg = (
-            f"{path} is damaged, or holds objects other than tensors, which could run "
-            f"code when read; it was not loaded. Fetch it again from its publisher."
-        )
-        raise CheckpointError(msg) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        msg = f"{path} cannot be read: {error}. Fetch it again from its publisher."
-        raise CheckpointError(msg) from error
-
-
-def tensors_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    """Return the named tensors of what `read_content` returned.
-
-    Raises
-    ------
-    CheckpointError
-        If it holds none.
-    """
-    tensors: Any = content
-    if isinstance(content, Mapping):
-        tensors = content.get("model", content.get("state_dict", content))
-    if not isinstance(tensors, Mapping) or not all(
-        isinstance(tensor, torch.Tensor) for tensor in tensors.values()
-    ):
-        msg = (
-            f"{path} must hold a mapping of names to tensors, alone, as 'model' or as "
-            f"'state_dict'; got {type(content).__name__}. Is it a checkpoint of "
-            f"another format?"
-        )
-        raise CheckpointError(msg)
-    return {
-        name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-    }
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a checkpoint.
-
-    Raises
-    ------
-    CheckpointError
-        If it is missing, damaged, or not an object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read: {error}. Fetch it again from its publisher."
-        raise CheckpointError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path} must hold a JSON object; got {type(content).__name__}."
-        raise CheckpointError(msg)
-    return content
-
-
-def read_extractor(folder: Path, names: Mapping[str, str]) -> dict[str, Any]:
-    """Read the settings of transformers' feature extractor.
-
-    Parameters
-    ----------
-    folder : Path
-        Where a file of `EXTRACTOR_FILES` is.
-    names : mapping of str to str
-        Our name of a setting to theirs.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such file, or a setting is missing.
-    """
-    first, second = (folder / name for name in EXTRACTOR_FILES)
-    if first.exists():
-        path, extractor = first, read_json(first)
-    else:
-        path, extractor = second, read_json(second).get("feature_extractor", {})
-    missing = [name for name in names.values() if name not in extractor]
-    if missing:
-        msg = f"{path} lacks {', '.join(missing)}; these settings have no safe default."
-        raise CheckpointError(msg)
-    return {ours: extractor[theirs] for ours, theirs in names.items()}
-
-
-def check_tensors(
-    tensors: Mapping[str, torch.Tensor],
-    expected: Mapping[str, torch.Tensor],
-    *,
-    source: Path,
-    unused: re.Pattern[str] = _DERIVED,
-) -> None:
-    """Refuse a checkpoint whose names or shapes differ from the model's.
-
-    Parameters
-    ----------
-    tensors, expected : mapping of str to Tensor
-        What the file holds; what the model needs.
-    source : Path
-        The file, for the message.
-    unused : Pattern
-        Names that may be there or not, since no embedding depends on them.
-
-    Raises
-    ------
-    CheckpointError
-        With the missing, unexpected and misshapen names.
-    """
-    needed = {name for name in expected if not unused.search(name)}
-    found = {name for name in tensors if not unused.search(name)}
-    faults = {
-        "missing": sorted(needed - found),
-        "unexpected": sorted(found - needed),
-        "of wrong shape": [
-            f"{name} {tuple(tensors[name].shape)} "
-            f"instead of {tuple(expected[name].shape)}"
-            for name in sorted(needed & found)
-            if tensors[name].shape != expected[name].shape
-        ],
-    }
-    told = [f"{what}: {_some(names)}" for what, names in faults.items() if names]
-    if told:
-        msg = (
-            f"{source} does not match its model. Tensors {'; '.join(told)}. The file "
-            f"is damaged, or of another model than its configuration says."
-        )
-        raise CheckpointError(msg)
+    return _folder_of(weights, _has_bert_tokenizer)
 
 
 def read_tokenizer(
@@ -451,16 +267,53 @@ def read_tokenizer(
     elif gpt2 or roberta:
         reader = GPT2TokenizerFast if gpt2 else RobertaTokenizerFast
     try:
-        return reader.from_pretrained(
+        # All that the libraries read, so that none of it is hostile.
+        for name in {"config.json", *_TOKENIZER_FILES, *_BERT_TOKENIZER_FILES}:
+            path = folder / name
+            if path.suffix == ".json" and path.exists():
+                read_json(path)
+            elif path.exists():
+                check_size(path)
+        tokenizer = reader.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
+        # A vocabulary without a token for the unknown fails at the first such text.
+        tokenizer([_TRIAL], verbose=False)
     # A damaged file makes the tokenizers library raise Exception itself.
     except Exception as error:
         msg = (
-            f"The tokenizer in {folder} cannot be read: {_first_line(error)}. Fetch "
+            f"The tokenizer in {folder} cannot be read: {first_line(error)}. Fetch "
             f"its files again from their publisher."
         )
         raise CheckpointError(msg) from error
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: Any, folder: Path, n_tokens: int) -> None:
+    """Refuse a tokenizer that has tokens which the text tower has not.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizer
+        As from `read_tokenizer`.
+    folder : Path
+        Where its files are, for the message.
+    n_tokens : int
+        Of the text tower.
+
+    Raises
+    ------
+    CheckpointError
+        If it has more tokens, or an id that the tower has no row for.
+    """
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if len(tokenizer) > n_tokens or largest >= n_tokens:
+        msg = (
+            f"The tokenizer in {folder} is not the text tower's: it has "
+            f"{len(tokenizer)} tokens, the tower {n_tokens}; its largest id is "
+            f"{largest}."
+        )
+        raise CheckpointError(msg)
 
 
 def _local(checkpoint: str, needs: str) -> Path | None:
@@ -471,7 +324,7 @@ def _local(checkpoint: str, needs: str) -> Path | None:
             names = sorted(f"bundled:{file.parent.name}" for file in known)
             msg = (
                 f"There is no bundled checkpoint {checkpoint!r}; this installation "
-                f"has {_some(names) or 'none'}."
+                f"has {some(names) or 'none'}."
             )
             raise CheckpointError(msg)
         return folder
@@ -495,6 +348,10 @@ def _has_tokenizer(folder: Path) -> bool:
     )
 
 
+def _has_bert_tokenizer(folder: Path) -> bool:
+    return (folder / "tokenizer.json").exists() or (folder / "vocab.txt").exists()
+
+
 def _tokenizer_beside(weights: Path) -> Path | None:
     return _folder_of(weights, _has_tokenizer)
 
@@ -510,25 +367,46 @@ def _roberta_of(weights: Path) -> Path:
         f"put roberta-base's tokenizer (tokenizer.json, or vocab.json and merges.txt) "
         f"into {weights.parent} or into tokenizer/ there"
     )
-    return _tokenizer_beside(weights) or _download(
-        _LAION_TOKENIZER, None, _TOKENIZER_FILES, remedy
+    return _tokenizer_beside(weights) or _download_tokenizer(
+        _LAION_TOKENIZER, _TOKENIZER_FILES, remedy
     )
 
 
 def _pretrained_weights(folder: Path, needs: str) -> Path:
-    for name in _PRETRAINED_WEIGHTS:
+    for name in (_PRETRAINED_WEIGHTS[0], _INDICES[0], *_PRETRAINED_WEIGHTS, *_INDICES):
         if (folder / name).exists():
             return folder / name
+    found = sorted(path.name for path in folder.iterdir())
+    variants = [name for name in found if _VARIANTS.fullmatch(name)]
+    others = [name for name in _OTHER_FRAMEWORKS if name in found]
+    if variants:
+        of_torch = not variants[0].startswith("pytorch")
+        name = _PRETRAINED_WEIGHTS[0 if of_torch else 1]
+        needs += (
+            f". It has {some(variants)}, a variant: to use it, save it again without "
+            f"variant=, or copy it under the name {name}"
+        )
+    elif others:
+        needs += f". It has {some(others)}, weights of another framework"
     _refuse_missing(" or ".join(_PRETRAINED_WEIGHTS), folder, needs)
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Say that a folder holds an adapter, before its other files are missed."""
+    if (folder / _ADAPTER).exists() and not any(
+        (folder / name).exists() for name in [*_PRETRAINED_WEIGHTS, *_INDICES]
+    ):
+        raise CheckpointError(adapter_message(folder))
 
 
 def _download_pretrained(
     checkpoint: str, revision: str | None, files: Sequence[str], needs: str
 ) -> Path:
     remedy = _into_a_folder(needs)
-    for weights in _PRETRAINED_WEIGHTS:
-        folder = _download(checkpoint, revision, [*files, weights], remedy)
-        if (folder / weights).exists():
+    for found in zip(_PRETRAINED_WEIGHTS, _INDICES, _SHARDS, strict=True):
+        patterns = [*files, _ADAPTER, *found]
+        folder = _download(checkpoint, revision, patterns, remedy)
+        if any((folder / name).exists() for name in found[:2]):
             break
     return folder
 
@@ -540,6 +418,21 @@ def _download_file(repository: str, file: str, revision: str | None) -> Path:
         msg = f"{repository!r} on the Hugging Face hub holds no file {file!r}."
         raise CheckpointError(msg)
     return path
+
+
+def _download_tokenizer(repository: str, files: list[str], remedy: str) -> Path:
+    """Fetch a tokenizer, or take it from the cache under either of its ids."""
+    has = _has_bert_tokenizer if repository == _BERT_TOKENIZER else _has_tokenizer
+    for known_as in (repository, _OLD_IDS[repository]):
+        try:
+            folder = Path(
+                snapshot_download(known_as, allow_patterns=files, local_files_only=True)
+            )
+        except (LocalEntryNotFoundError, OSError, ValueError):
+            continue
+        if has(folder):
+            return folder
+    return _download(repository, None, files, remedy)
 
 
 def _into_a_folder(needs: str) -> str:
@@ -560,7 +453,7 @@ def _download(
         at = f" at revision {revision!r}" if revision else ""
         msg = (
             f"{repository!r}{at} could not be fetched from the Hugging Face hub, and "
-            f"is not in its cache on this machine: {_first_line(error)}. Without a "
+            f"is not in its cache on this machine: {first_line(error)}. Without a "
             f"network, {remedy}."
         )
         raise CheckpointError(msg) from error
@@ -569,12 +462,3 @@ def _download(
 def _refuse_missing(what: str, folder: Path, needs: str) -> NoReturn:
     msg = f"{folder} lacks {what}. The checkpoint needs {needs}."
     raise CheckpointError(msg)
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

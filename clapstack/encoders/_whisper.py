@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +16,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as _Stat
 from clapstack.encoders._audio_base import POOLED, AudioEncoder, pool
 from clapstack.encoders._frontends import LogMel, fill_window, mel_bank
 from clapstack.encoders._pretrained import load_model, read_config
-from clapstack.encoders._weights import (
-    find_pretrained,
-    read_extractor,
-)
+from clapstack.encoders._reading import MOST_LAYERS, check_number, read_extractor
+from clapstack.encoders._weights import find_pretrained
 from clapstack.exceptions import CheckpointError
 
 _F_MAX = 8000  # hertz; fixed in the extractor, whatever the sample rate
@@ -42,10 +41,8 @@ class WhisperEncoder(AudioEncoder):
     """
 
     @classmethod
-    def load(
-        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> WhisperEncoder:
-        """Load a checkpoint in transformers' format."""
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a checkpoint in transformers' format."""
         folder, weights = find_pretrained(
             checkpoint, revision, ["config.json"], extractor=True
         )
@@ -58,6 +55,9 @@ class WhisperEncoder(AudioEncoder):
             "seconds": "chunk_length",
         }
         settings = read_extractor(folder, names)
+        said = f"encoder_layers in {folder / 'config.json'}"
+        check_number(config.encoder_layers, 1, MOST_LAYERS, said)
+        check_number(settings["seconds"], 1, 600, f"chunk_length in {folder}")
         settings["window"] = settings.pop("seconds") * settings["sample_rate"]
         settings["shortest"] = 1
         for name in ("encoder_attention_heads", "activation_function"):
@@ -69,16 +69,17 @@ class WhisperEncoder(AudioEncoder):
                 f"model takes {_FRAMES_PER_STATE * config.max_source_positions}."
             )
             raise CheckpointError(msg)
-        return cls(
-            model=load_model(
-                lambda _: _States(config), weights, prefix=_PREFIX, unused=_UNUSED
+        return {
+            "model": load_model(
+                lambda _: _States(config),
+                weights,
+                prefix=_PREFIX,
+                unused=_UNUSED,
             ),
-            settings=settings,
-            blocks=dict.fromkeys(POOLED, config.d_model),
-            source=str(weights),
-            device=device,
-            dtype=dtype,
-        )
+            "settings": settings,
+            "blocks": dict.fromkeys(POOLED, config.d_model),
+            "source": str(weights),
+        }
 
     def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
         filled = torch.from_numpy(fill_window(waveform, self.window, "pad"))

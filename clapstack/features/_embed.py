@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from clapstack._batched import batched
+from clapstack._collapse import warn_if_collapsed
 from clapstack._optional import progress
 from clapstack.audio import (
     READING_VERSION,
@@ -215,6 +216,7 @@ def _embed_clips(
                     store.put(scope, read_keys, embeddings)
                 rows[[place[key] for key in clip_keys]] = embeddings
             bar.update(len(batch))
+    _check_collapse("audio", rows, encoder)
     bad = [
         BadPair(i, i, describe_audio(sources[i]), str(faults[key]))
         for i, key in enumerate(keys)
@@ -249,7 +251,22 @@ def _embed_texts(
                 store.put(scope, [keys[row] for row in where], embeddings)
             rows[where] = embeddings
             bar.update(len(batch))
+    _check_collapse("text", rows, encoder)
     return _in_order(rows, [place[text] for text in texts])
+
+
+def _check_collapse(tower: str, rows: np.ndarray, encoder: Any) -> None:
+    """Warn once if a tower gives the distinct inputs of a table one embedding.
+
+    Here, where all of a table is in sight, stored embeddings too: an encoder sees but
+    batches of what is new.
+    """
+    collapsed = getattr(encoder, "collapsed", None)  # an audio-only encoder has none
+    if collapsed is None or tower in collapsed:
+        return
+    rows = rows[rows.any(axis=1)]  # without the clips that cannot be used
+    if warn_if_collapsed(tower, encoder.source, rows, None):
+        collapsed.add(tower)
 
 
 def _look_up(

@@ -14,6 +14,7 @@ from collections.abc import Hashable, Mapping
 import numpy as np
 import pandas as pd
 
+from clapstack._collapse import warn_if_collapsed
 from clapstack._optional import import_optional
 from clapstack._pair import PAIR_BLOCKS, check_blocks
 from clapstack._sklearn import HasMethods, _fit_context
@@ -39,8 +40,9 @@ class PairFeatures(_BasePairFeatures):
         Any object with
 
         - ``encode_audio(waveforms)``: a list of mono float32 clips at its rate, to an
-          array of shape (n, projection_dim);
-        - ``encode_text(texts)``: a list of strings, to an array of the same width;
+          array or torch tensor of shape (n, projection_dim), on any device, in any
+          real dtype, with or without gradients;
+        - ``encode_text(texts)``: a list of strings, to one of the same width;
         - ``sample_rate``: in Hz;
         - optionally ``projection_dim``; else one text is encoded to find it.
 
@@ -140,14 +142,14 @@ class PrecomputedPairFeatures(_BasePairFeatures):
     Parameters
     ----------
     audio_embeddings : mapping, DataFrame, ndarray or path-like
-        From what is in the column ``audio`` (a path or an id) to an embedding; or a
-        DataFrame whose index holds the keys, or with the columns ``key`` and
-        ``embedding``; or an array with these fields; or a file of that: a ``.npz``
-        with one array per key, or with the two arrays ``keys`` and ``embeddings``, a
-        ``.npy`` or a Parquet file. Files must not hold pickled objects. A key is a
-        path as a text or a Path, and no key may come twice. Mappings and arrays
-        are part of the model: :func:`~clapstack.save_model` writes keys (texts!) and
-        embeddings with it. Of a DataFrame it cannot.
+        From what is in the column ``audio`` (a path or an id) to an embedding, an array
+        or torch tensor of one axis; or a DataFrame whose index holds the keys, or with
+        the columns ``key`` and ``embedding``; or an array with these fields; or a file
+        of that: a ``.npz`` with one array per key, or with the two arrays ``keys`` and
+        ``embeddings``, a ``.npy`` or a Parquet file. Files must not hold pickled
+        objects. A key is a path as a text or a Path, and no key may come twice.
+        Mappings and arrays are part of the model: :func:`~clapstack.save_model` writes
+        keys (texts!) and embeddings with it. Of a DataFrame it cannot.
     text_embeddings : mapping, DataFrame, ndarray or path-like
         The same for the column ``text``. Embeddings need not be of unit norm; they
         are normalised.
@@ -222,18 +224,22 @@ class PrecomputedPairFeatures(_BasePairFeatures):
         return self
 
     def _embed(self, pairs):
-        sides = []
+        sides = {}
         bad = []
         for name, table in (
             ("audio", _table(self.audio_embeddings)),
             ("text", _table(self.text_embeddings)),
         ):
             vectors, faults = _look_up(pairs[name], table, self.projection_dim_)
-            sides.append(vectors)
+            sides[name] = vectors
             bad.extend(faults)
         if bad:
             raise BadPairsError(one_bad_pair_per_row(bad), len(pairs))
-        return [_unit(np.stack(vectors)) for vectors in sides]
+        units = [_unit(np.stack(vectors)) for vectors in sides.values()]
+        for name, rows in zip(sides, units, strict=True):
+            distinct = rows[~pairs[name].astype(str).duplicated().to_numpy()]
+            warn_if_collapsed(name, f"{name}_embeddings", distinct, None)
+        return units
 
 
 class _OwnEncoder:
@@ -241,12 +247,14 @@ class _OwnEncoder:
 
     def __init__(self, encoder):
         self.encoder = encoder
+        self.source = type(encoder).__name__
+        self.collapsed = set()
         self.sample_rate = encoder.sample_rate
         self.identity = getattr(encoder, "identity", None)
         self.fingerprint = getattr(encoder, "fingerprint", self.identity)
         self.projection_dim = getattr(encoder, "projection_dim", None)
         if self.projection_dim is None:
-            self.projection_dim = np.shape(encoder.encode_text(["a sound"]))[1]
+            self.projection_dim = self._rows("encode_text", ["a sound"]).shape[1]
 
     def encode_audio(self, waveforms, *, crop, batch_size):
         return self._encode("encode_audio", waveforms, batch_size)
@@ -256,14 +264,69 @@ class _OwnEncoder:
 
     def _encode(self, method, items, batch_size):
         batches = [
-            np.asarray(getattr(self.encoder, method)(list(items[i : i + batch_size])))
+            self._rows(method, list(items[i : i + batch_size]))
             for i in range(0, len(items), batch_size)
         ]
         try:
             return _unit(np.concatenate(batches))
         except ValueError as error:
-            msg = f"{type(self.encoder).__name__}.{method}: {error}"
+            msg = f"{self.source}.{method}: {error}"
             raise ValueError(msg) from error
+
+    def _rows(self, method, items):
+        """Return what the encoder makes of one batch, a row for each item."""
+        made = getattr(self.encoder, method)(items)
+        try:
+            rows = _as_array(made)
+            if rows.ndim != 2 or len(rows) != len(items):
+                msg = f"got shape {rows.shape}"
+                raise ValueError(msg)
+        except (TypeError, ValueError) as error:
+            msg = (
+                f"{self.source}.{method} must return numbers of shape (n, "
+                f"projection_dim), a row for each of the {len(items)} items that it is "
+                f"given: {error}."
+            )
+            raise type(error)(msg) from error
+        return rows
+
+
+def _as_array(made):
+    """Return an array of real numbers, of an array, a tensor or a list of either.
+
+    Nothing of torch is imported for it: a tensor is what can be detached.
+
+    Raises
+    ------
+    TypeError
+        If it is something else, such as an output object of transformers.
+    ValueError
+        If it is ragged.
+    """
+    if isinstance(made, Mapping) or hasattr(made, "to_tuple"):
+        fields = [
+            name for name in made if getattr(getattr(made, name, None), "ndim", 0) == 2
+        ]
+        remedy = " or ".join(f".{name}" for name in fields) or "of its tensors one"
+        msg = f"got {type(made).__name__}; return {remedy} of it"
+        raise TypeError(msg)
+    if isinstance(made, list | tuple):
+        made = [_detached(part) for part in made]
+    rows = np.asarray(_detached(made))
+    if rows.dtype.kind not in "biuf":
+        msg = f"got {type(made).__name__} of {rows.dtype} values"
+        raise TypeError(msg)
+    return rows
+
+
+def _detached(made):
+    """Return the numbers of a tensor; anything else as it is."""
+    if not hasattr(made, "detach"):
+        return made
+    tensor = made.detach().cpu()
+    if tensor.is_floating_point() and tensor.element_size() < 4:
+        tensor = tensor.float()  # NumPy has no bfloat16
+    return tensor.numpy()
 
 
 def _unit(rows):
@@ -368,15 +431,35 @@ def _width(source, name):
     if isinstance(source, (str, os.PathLike)):
         name = f"{os.fspath(source)} ({name})"
     for key, vector in table.items():
-        if np.ndim(vector) == 1 and len(vector):
+        try:
+            vector = _as_array(vector)
+        except (TypeError, ValueError) as error:
+            msg = f"{name} must hold 1-D vectors of numbers; {key!r}: {error}."
+            raise type(error)(msg) from error
+        if vector.ndim == 1 and len(vector):
             return len(vector)
         msg = (
-            f"{name} must hold 1-D vectors; {key!r} has the shape {np.shape(vector)}. "
+            f"{name} must hold 1-D vectors; {key!r} has the shape {vector.shape}. "
             f"{_FORMS}"
         )
         raise ValueError(msg)
     msg = f"{name} is empty; it must hold one vector per key."
     raise ValueError(msg)
+
+
+def _usable(embedding, dim):
+    """Return a vector of `dim` values, or None and what is wrong with it."""
+    try:
+        vector = _as_array(embedding)
+    except (TypeError, ValueError) as error:
+        return None, f"its embedding is no vector of numbers: {error}."
+    if vector.shape != (dim,):
+        return None, (
+            f"its embedding has shape {vector.shape}; the others have ({dim},)."
+        )
+    if not np.isfinite(vector).all() or not vector.any():
+        return None, "its embedding is all zero or not finite. Compute it again."
+    return vector, ""
 
 
 def _look_up(column, table, dim):
@@ -389,14 +472,11 @@ def _look_up(column, table, dim):
                 f"no embedding has this key; {len(table)} keys are there, such as "
                 f"{next(iter(table))!r}. Keys must equal the column {column.name!r}."
             )
-        elif np.shape(table[key]) != (dim,):
-            shape = np.shape(table[key])
-            reason = f"its embedding has shape {shape}; the others have ({dim},)."
-        elif not np.isfinite(table[key]).all() or not np.any(table[key]):
-            reason = "its embedding is all zero or not finite. Compute it again."
         else:
-            vectors.append(table[key])
-            continue
+            vector, reason = _usable(table[key], dim)
+            if vector is not None:
+                vectors.append(vector)
+                continue
         faults.append(
             BadPair(position, index, f"{column.name} {reprlib.repr(key)}", reason)
         )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clapstack.encoders import load_encoder
-from clapstack.encoders._weights import check_tensors, read_tensors
+from clapstack.encoders._reading import check_tensors, read_tensors
 from clapstack.exceptions import CheckpointError
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from clapstack.exceptions import BadPairsError
+from clapstack.exceptions import BadPairsError, CollapsedTowerWarning
 from clapstack.features import PairFeatures, PrecomputedPairFeatures, _embed
 
 BLOCKS = ("audio", "text", "cosine")
@@ -138,7 +140,146 @@ def test_a_file_that_changes_while_it_is_read_is_stored_under_its_new_content(
     assert_array_equal(transformer.transform(pairs), original)
 
 
+class OfTorch(Plain):
+    """An encoder of torch: 32 numbers, whatever `finish` makes of them."""
+
+    def __init__(self, finish):
+        self.finish = finish
+
+    def encode_audio(self, waveforms):
+        return self.finish(self.numbers([len(waveform) for waveform in waveforms]))
+
+    def encode_text(self, texts):
+        return self.finish(self.numbers([len(text) for text in texts]))
+
+    def numbers(self, sizes):
+        angles = torch.tensor(sizes)[:, None] * torch.arange(1, 33)
+        return angles.sin().requires_grad_()
+
+
+@pytest.mark.parametrize(
+    "finish",
+    [
+        lambda t: t,
+        lambda t: t.to(torch.bfloat16),
+        lambda t: t.half(),
+        lambda t: t.double(),
+        lambda t: list(t),
+        lambda t: tuple(t.to(torch.bfloat16)),
+        lambda t: torch.nn.Parameter(t),
+    ],
+    ids=["grad", "bfloat16", "half", "double", "list", "tuple", "parameter"],
+)
+def test_tensors_are_taken(X, finish):
+    made, plain = (
+        PairFeatures(OfTorch(f), cache=None).fit_transform(X)
+        for f in (finish, lambda t: t.detach().numpy())
+    )
+    assert_allclose(made, plain, atol=2e-2)
+
+
+def test_an_output_object_is_named_with_the_field_to_return(X):
+    def finish(t):
+        return BaseModelOutputWithPooling(last_hidden_state=t[:, None], pooler_output=t)
+
+    message = (
+        r"OfTorch\.encode_text must return .* got BaseModelOutputWithPooling; "
+        r"return \.pooler_output of it"
+    )
+    with pytest.raises(TypeError, match=message):
+        PairFeatures(OfTorch(finish), cache=None).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("finish", "message"),
+    [
+        (lambda t: t[:, None], r"got shape \(1, 1, 32\)"),
+        (lambda t: t[0], r"got shape \(32,\)"),
+        (lambda t: t.to(torch.complex64), "got Tensor of complex64 values"),
+        (lambda t: {"text_embeds": t}, r"got dict"),
+        (lambda t: ["a"], r"got list of <U1 values"),
+        (lambda t: None, r"got NoneType of object values"),
+        (lambda t: torch.cat([t, t]), r"got shape \(2, 32\)"),
+    ],
+)
+def test_what_is_no_row_for_each_item_is_named(X, finish, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        PairFeatures(OfTorch(finish), cache=None).fit(X)
+
+
+def test_rows_of_one_batch_do_not_slip_into_the_next(X):
+    class Slipping(Plain):
+        projection_dim = 2
+
+        def encode_text(self, texts):
+            rows = super().encode_text(texts)
+            return rows * 2 if texts[0] == "a dog" else []
+
+    with pytest.raises(
+        ValueError, match=r"Slipping\.encode_text .* got shape \(2, 2\)"
+    ):
+        PairFeatures(Slipping(), cache=None, batch_size=1).fit_transform(X)
+
+
+@pytest.fixture
+def eight():
+    rng = np.random.default_rng(0)
+    clips = [(rng.uniform(-1, 1, 300 + i), 8_000) for i in range(8)]
+    return pd.DataFrame({"audio": clips, "text": [f"text {'x' * i}" for i in range(8)]})
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_a_collapsed_encoder_of_ones_own_is_seen(eight, batch_size):
+    class Collapsed(OfTorch):
+        identity = "collapsed-1"
+
+        def encode_text(self, texts):
+            return 1 + 1e-3 * super().encode_text(texts).detach()
+
+    features = PairFeatures(Collapsed(lambda t: t), cache=None, batch_size=batch_size)
+    message = "text tower of Collapsed gives 8 distinct inputs .* cosine is 1.0000"
+    with pytest.warns(CollapsedTowerWarning, match=message):
+        features.fit_transform(eight)
+
+
+def test_stored_embeddings_of_a_collapsed_encoder_warn_too(eight, cache):
+    class Collapsed(OfTorch):
+        identity = "collapsed-2"
+
+        def encode_audio(self, waveforms):
+            return 1 + 1e-3 * super().encode_audio(waveforms).detach()
+
+    features = PairFeatures(Collapsed(lambda t: t), cache=cache)
+    for _ in range(2):
+        with pytest.warns(CollapsedTowerWarning, match="audio tower of Collapsed"):
+            features.fit_transform(eight)
+
+
+def test_one_text_in_many_rows_is_no_collapse(eight):
+    eight["text"] = "rain"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PairFeatures(OfTorch(lambda t: t), cache=None).fit_transform(eight)
+
+
 # Precomputed embeddings
+
+
+def test_tensors_by_key_are_taken(table):
+    audio, text, X, expected = table
+    audio = {k: torch.tensor(v).bfloat16().requires_grad_() for k, v in audio.items()}
+    text = {k: torch.tensor(v, requires_grad=True) for k, v in text.items()}
+    features = PrecomputedPairFeatures(audio, text, blocks=BLOCKS)
+    assert_allclose(features.fit_transform(X), expected, atol=5e-3)
+
+
+def test_collapsed_embeddings_by_key_are_seen():
+    rng = np.random.default_rng(0)
+    audio = {f"{i}.wav": 1 + 1e-3 * rng.standard_normal(32) for i in range(8)}
+    text = {f"text {i}": rng.standard_normal(32) for i in range(8)}
+    X = pd.DataFrame({"audio": list(audio), "text": list(text)})
+    with pytest.warns(CollapsedTowerWarning, match="audio tower of audio_embeddings"):
+        PrecomputedPairFeatures(audio, text).fit_transform(X)
 
 
 def test_pairing_is_by_key_and_not_by_order(table):

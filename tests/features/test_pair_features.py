@@ -89,3 +89,33 @@ def test_blocks_that_are_no_selection(blocks):
 def test_shapes_that_do_not_match(a, b):
     with pytest.raises(ValueError, match=r"must both have shape \(n_pairs, proj"):
         pair_features(np.ones(a), np.ones(b))
+
+
+@pytest.mark.parametrize("norm", [43.0, 0.5, 0.0, np.nan, 1.01])
+def test_a_row_that_is_not_of_unit_norm_is_refused(norm):
+    a, b = unit(5, 4, 0), unit(5, 4, 1)
+    b[3] *= norm
+    message = rf"row 3 of b has norm {norm:g}.* Pass normalize=True"
+    with pytest.raises(ValueError, match=message):
+        pair_features(a, b)
+
+
+def test_rows_of_any_norm_may_be_normalised():
+    a, b = unit(5, 4, 0), unit(5, 4, 1)
+    features = pair_features(43 * a, 1e-20 * b.astype(float), normalize=True)
+    assert_allclose(features, pair_features(a, b), atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0, np.inf, np.nan])
+def test_a_row_that_has_no_direction_is_refused(value):
+    a, b = unit(5, 4, 0), unit(5, 4, 1)
+    a[2] = value
+    with pytest.raises(ValueError, match=r"row 2 of a has norm .* Encode it again"):
+        pair_features(a, b, normalize=True)
+
+
+@pytest.mark.parametrize("dim", [8, 1024])
+def test_half_precision_is_near_enough_to_unit_norm(dim):
+    a, b = unit(50, dim, 0), unit(50, dim, 1)
+    halves = pair_features(a.astype(np.float16), b.astype(np.float16))
+    assert_allclose(halves, pair_features(a, b), atol=3e-3)
