@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import struct
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,21 +24,6 @@ FORMAT = 2
 
 CARD, MANIFEST, STATE = "README.md", "manifest.json", "state.json"
 _ARRAY = re.compile(r"arrays/(0|[1-9][0-9]*)\.npy")
-# What reading and rebuilding from wrong bytes can raise.
-BROKEN = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-)
 # What reading a file may take: so many times its size, and so much besides.
 MEMORY_FACTOR = 8
 MEMORY_BESIDES = 1 << 28
@@ -168,7 +152,7 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
             yield Archive(path, file)
     except ModelFileError:
         raise
-    except BROKEN as error:
+    except Exception as error:
         hint = ""
         if not zipfile.is_zipfile(path):
             hint = (

@@ -20,7 +20,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from clapstack.exceptions import ModelFileError
 from clapstack.sharing._archive import (
-    BROKEN,
     Archive,
     damaged,
     open_archive,
@@ -192,7 +191,7 @@ def load_model(
         try:
             decoded = decode(objects, root, archive.array, trust, archive.most)
             _check_encoders(decoded, archive)
-        except BROKEN as error:
+        except Exception as error:
             if isinstance(error, ModelFileError) or _same_versions(manifest):
                 raise
             msg = _elsewhere(path, manifest, f"cannot be rebuilt here ({error})")
@@ -231,7 +230,8 @@ def _check_encoders(decoded: Decoded, archive: Archive) -> None:
     listed = archive.manifest["encoders"]
     if facts["encoders"] != listed:
         archive.refuse("its manifest lists other encoders than it has")
-    if checkpoint_table(facts) not in archive.card:
+    table = checkpoint_table(facts).encode(errors="backslashreplace").decode()
+    if table not in archive.card:
         archive.refuse("its card lists other checkpoints than it has")
 
 
