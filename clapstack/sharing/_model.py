@@ -36,7 +36,7 @@ from clapstack.sharing._card import (
 )
 from clapstack.sharing._names import CLASSES, ENCODERS, class_name
 from clapstack.sharing._state import Decoded, Encoder, decode
-from clapstack.sharing._trust import Trust, is_elsewhere, strangers
+from clapstack.sharing._trust import Trust, is_elsewhere, lacking, strangers
 
 _N_CHECKED = 5
 # Other processors round otherwise (1e-12), and one row in a thousand may fall to the
@@ -184,7 +184,8 @@ def load_model(
     trust = Trust(trusted)
     with open_archive(path) as archive:
         objects, root = archive.objects()
-        error = strangers(path, (entry["class"] for entry in objects), trust)
+        names = {entry["class"] for entry in objects}
+        error = strangers(path, names, trust) or lacking(path, names, trust)
         if error is not None:
             raise error
         manifest = archive.manifest

@@ -12,7 +12,7 @@ from clapstack.exceptions import ModelFileError, UntrustedTypesError
 from clapstack.sharing._names import CLASSES, ENCODERS, MOVED, RETIRED, class_name
 from clapstack.sharing._names import find_class as _find_class
 
-__all__ = ["Trust", "is_elsewhere", "strangers"]
+__all__ = ["Trust", "is_elsewhere", "lacking", "strangers"]
 
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _SCRIPT = "__main__."
@@ -99,6 +99,38 @@ def strangers(
         )
         return ModelFileError(msg)
     return UntrustedTypesError(os.fspath(path), sorted(unknown)) if unknown else None
+
+
+def lacking(
+    path: str | os.PathLike[str], names: Iterable[str], trust: Trust
+) -> ModelFileError | None:
+    """Return the error for trusted classes whose code is not here; None if all are.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    names : iterable of str
+        Classes of its objects, none of them a stranger.
+    trust : Trust
+        What the user vouches for.
+    """
+    for name in sorted(set(names) - {*CLASSES, *MOVED}):
+        try:
+            trust.find_class(name)
+        except ImportError as error:
+            remedy = "Install the package that has it, or put its folder on PYTHONPATH."
+            if name.startswith(_SCRIPT):
+                remedy = (
+                    "It was defined in a script or notebook. Put it into a module, and "
+                    "trust the class that is imported from there."
+                )
+            msg = (
+                f"{os.fspath(path)!r} holds a {name}, whose code is not found: "
+                f"{error}. {remedy}"
+            )
+            return ModelFileError(msg)
+    return None
 
 
 def is_elsewhere(name: str, state: Mapping[str, Any]) -> str | None:
