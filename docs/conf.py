@@ -39,6 +39,8 @@ sphinx_gallery_conf = {
     "ignore_pattern": "^(?!plot_)",
     "download_all_examples": False,
     "abort_on_example_error": True,
+    # Their text is an address in memory; what they show is the picture.
+    "ignore_repr_types": r"matplotlib|Display'",
     "show_memory": False,
     "show_signature": False,
     "write_computation_times": False,
