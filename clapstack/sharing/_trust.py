@@ -141,12 +141,14 @@ def is_elsewhere(name: str, state: Mapping[str, Any]) -> str | None:
     name : str
         Class of the encoder.
     state : mapping
-        Its attributes.
+        Its attributes, or the JSON of them.
     """
     if name not in ENCODERS:
         return None
     for key in _FILES:
         value = state.get(key)
+        if isinstance(value, dict):
+            value = value.get("path")  # as a file has paths
         if not isinstance(value, (str, os.PathLike)):
             continue
         text = os.fspath(value)

@@ -201,6 +201,15 @@ def test_file_on_another_machine_is_read_only_where_the_user_names_it(
     load_model(path, trusted=[place])
 
 
+def test_path_on_another_machine_is_saved_and_has_to_be_named(precomputed, tmp_path):
+    model = load_model(precomputed)
+    features = model[0].set_params(audio_embeddings=Path("//server/audio.npz"))
+    path = save_model(features, tmp_path / "model.clapstack")
+    with pytest.raises(ModelFileError, match="a file on another machine"):
+        load_model(path)
+    load_model(path, trusted=["//server/audio.npz"])
+
+
 @pytest.mark.parametrize("value", [0, [], {"float": "nan"}])
 def test_parameters_of_ours_are_checked_as_at_fit(precomputed, forge_state, value):
     def other(state):  # 0 would be read as standard input
