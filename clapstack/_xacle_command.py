@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from clapstack._commands import _options as options
 from clapstack._told import told
 
 __all__ = ["xacle_app"]
@@ -163,21 +164,13 @@ def submit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The file to write.")],
     split: Annotated[str, typer.Option(help="Which split.")] = "test",
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust",
-            help="SOURCE is a file of joblib, which runs what is in it when it is "
-            "loaded, and you trust it.",
-        ),
-    ] = False,
+    trust: options.Trust = False,
+    trust_encoder: options.TrustEncoder = None,
 ) -> None:
     """Write a submission: every pair of the split once, every digit."""
-    import joblib
-
     from clapstack import _challenge
+    from clapstack._tabular import open_model
     from clapstack.datasets import load_xacle
-    from clapstack.sharing import load_model
     from clapstack.tables import is_table
 
     with told("clapstack xacle submit"):
@@ -188,8 +181,8 @@ def submit(
                 scores, list(loaded.ids), repr(str(source))
             )
         else:
-            pipeline = joblib.load(source) if trust else load_model(source)
-            y_score = pipeline.predict(loaded.X)
+            model = open_model(source, trust=trust, trust_encoders=trust_encoder)
+            y_score = model.predict(loaded.X)
         _challenge.write_predictions(out, loaded.ids, y_score)
         typer.echo(
             f"{out}: {len(y_score):,} pairs, {len(set(y_score)):,} different scores "

@@ -69,11 +69,19 @@ class UntrustedTypesError(ModelFileError):
         super().__init__(
             f"{path!r} holds types that are not trusted: {', '.join(self.types)}. "
             "Nothing of it was loaded. If you know their code and want it to run, name "
-            f"them: load_model(path, trusted={self.types!r})."
+            f"them: load_model(path, trusted={self.types!r}), or on the command line "
+            f"{' '.join(map(_as_option, self.types))}."
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.types)
+
+
+def _as_option(name: str) -> str:
+    """Return the option that trusts a type; one of a script has no module to name."""
+    module, _, short = name.rpartition(".")
+    module = "MODULE" if module == "__main__" else module
+    return f"--trust-encoder {module}:{short}"
 
 
 class BadPair(NamedTuple):

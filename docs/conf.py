@@ -31,6 +31,8 @@ autosummary_generate = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+# "fit()", not "RankEnsembleRegressor.fit()", which the column beside a page cuts off.
+toc_object_entries_show_parents = "hide"
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
@@ -39,6 +41,8 @@ sphinx_gallery_conf = {
     "ignore_pattern": "^(?!plot_)",
     "download_all_examples": False,
     "abort_on_example_error": True,
+    # Their text is an address in memory; what they show is the picture.
+    "ignore_repr_types": r"matplotlib|Display'",
     "show_memory": False,
     "show_signature": False,
     "write_computation_times": False,

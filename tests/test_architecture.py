@@ -63,10 +63,10 @@ MAY_IMPORT = {
     "_challenge": {"audio", "datasets", "metrics", "systems", "tables"},
     "_xacle_command": {
         "_challenge",
+        "_commands",
         "_tabular",
         "datasets",
         "metrics",
-        "sharing",
         "systems",
         "tables",
     },

@@ -61,13 +61,20 @@ def evaluate(
     device: options.Device = None,
     batch_size: options.BatchSize = None,
     trust: options.Trust = False,
+    trust_encoder: options.TrustEncoder = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Judge a model, or predictions, by ratings."""
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
     with told("clapstack evaluate"):
-        from clapstack._tabular import PairTable, report_lines
+        from clapstack._tabular import (
+            PairTable,
+            keep_keys,
+            open_model,
+            report_lines,
+            set_up,
+        )
         from clapstack.tables import is_table
 
         names = {
@@ -92,10 +99,17 @@ def evaluate(
                 predictor, rated, names, key, resamples, skip_bad
             )
         else:
-            settings = {"device": device, "batch_size": batch_size}
+            settings: dict[str, Any] = {"device": device, "batch_size": batch_size}
             settings["verbose"] = not quiet
+            source = rated("audio", "text")
+            source.check()
+            model = set_up(
+                open_model(predictor, trust=trust, trust_encoders=trust_encoder),
+                **settings,
+            )
+            keep_keys(source, model, audio_folder)
             judged = _of_model(
-                predictor, trust, settings, rated, coverage, resamples, skip_bad
+                model, source, coverage, resamples, skip_bad, verbose=not quiet
             )
             options.name_bad(judged.bad, "evaluate")
             report, n_skipped = judged.report, len(judged.bad)
@@ -108,24 +122,17 @@ def evaluate(
 
 
 def _of_model(
-    path: Path,
-    trust: bool,
-    settings: dict[str, Any],
-    rated: Any,
+    model: Any,
+    source: Any,
     coverage: float,
     resamples: int,
     skip_bad: bool,
+    *,
+    verbose: bool,
 ) -> Any:
-    from clapstack._tabular import (
-        judge_model,
-        open_model,
-        read_rated,
-        set_up,
-        was_fitted_on,
-    )
+    from clapstack._tabular import judge_model, read_rated, was_fitted_on
 
-    pairs = read_rated(rated("audio", "text"))
-    model = set_up(open_model(path, trust=trust), **settings)
+    pairs = read_rated(source)
     if was_fitted_on(model, pairs.y):
         words = (
             "clapstack evaluate: warning: these are the ratings that the model was "
@@ -139,7 +146,7 @@ def _of_model(
         coverage=coverage,
         n_resamples=resamples,
         skip_bad=skip_bad,
-        verbose=settings["verbose"],
+        verbose=verbose,
     )
 
 

@@ -72,6 +72,16 @@ Trust = Annotated[
         "and you trust it.",
     ),
 ]
+TrustEncoder = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-encoder",
+        metavar="MODULE:CLASS",
+        help="A class of your own that the model holds, such as an encoder: its code "
+        "is imported and run. The module must be installed, or on PYTHONPATH. May be "
+        "given repeatedly.",
+    ),
+]
 Coverage = Annotated[
     float,
     typer.Option(

@@ -65,6 +65,7 @@ def report(
     device: options.Device = None,
     batch_size: options.BatchSize = None,
     trust: options.Trust = False,
+    trust_encoder: options.TrustEncoder = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Write a page of a model: card, metrics, pictures, fingerprints."""
@@ -73,10 +74,10 @@ def report(
         from clapstack._tabular import set_up
 
         names = {"audio": audio_column, "text": text_column, "score": score_column}
+        file = read_model(model, trust=trust, trust_encoders=trust_encoder)
         table = None
         if data is not None:
-            table = read_data(data, audio_folder=audio_folder, names=names)
-        file = read_model(model, trust=trust)
+            table = read_data(data, file.model, audio_folder=audio_folder, names=names)
         set_up(file.model, device=device, batch_size=batch_size, verbose=not quiet)
         page = make_report(
             file,

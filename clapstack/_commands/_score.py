@@ -88,6 +88,7 @@ def score(
         typer.Option(min=1, help="Rows that a kill loses at most."),
     ] = 1024,
     trust: options.Trust = False,
+    trust_encoder: options.TrustEncoder = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -96,17 +97,18 @@ def score(
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     encoding = {"device": device, "batch_size": batch_size}
+    trusting = {"trust": trust, "trust_encoders": trust_encoder}
     if pair is not None:
         if out is not None or fmt is not None:
             msg = "one pair is printed; --out and --format are for tables."
             raise typer.BadParameter(msg)
         with told("clapstack score"):
-            _score_pair(_model(model, trust, encoding), pair, coverage, json)
+            _score_pair(_model(model, trusting, encoding), pair, coverage, json)
         return
     fmt = _result_format(out, fmt, json)
     encoding["verbose"] = not quiet
     with told("clapstack score"):
-        from clapstack._tabular import ModelScorer, PairTable
+        from clapstack._tabular import ModelScorer, PairTable, keep_keys
 
         pairs = PairTable(
             table,
@@ -117,11 +119,12 @@ def score(
         )
         pairs.check()
         _check_apart(out, table, model)
-        scorer = (
-            _cosines(chosen, encoding)
-            if unsupervised
-            else ModelScorer(_model(model, trust, encoding), model, coverage)
-        )
+        if unsupervised:
+            scorer = _cosines(chosen, encoding)
+        else:
+            loaded = _model(model, trusting, encoding)
+            keep_keys(pairs, loaded, audio_folder)
+            scorer = ModelScorer(loaded, model, coverage)
         n_failed = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)
     if n_failed:
         rows = "row has" if n_failed == 1 else "rows have"
@@ -211,10 +214,10 @@ def _check_apart(out: Path | None, table: str, model: Path) -> None:
         raise ValueError(msg)
 
 
-def _model(path: Path, trust: bool, settings: dict[str, Any]) -> Any:
+def _model(path: Path, trusting: dict[str, Any], settings: dict[str, Any]) -> Any:
     from clapstack._tabular import open_model, set_up
 
-    return set_up(open_model(path, trust=trust), **settings)
+    return set_up(open_model(path, **trusting), **settings)
 
 
 def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:

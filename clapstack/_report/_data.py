@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from clapstack._report._model import Data
 from clapstack._tabular import PairTable, read_rated
-from clapstack._tabular._models import file_digest
+from clapstack._tabular._models import file_digest, keep_keys
 
 
 def read_data(
     path: Path,
+    model: Any = None,
     *,
     audio_folder: Path | None = None,
     names: Mapping[str, str | None] | None = None,
@@ -22,6 +24,9 @@ def read_data(
     ----------
     path : Path
         A CSV, JSON Lines or Parquet file. Ratings of one pair are averaged.
+    model : estimator, default=None
+        What the pairs judge. If it finds clips by key, they are left as they are; None
+        is a model that reads clips.
     audio_folder : Path, default=None
         What relative paths of clips are relative to; None is the folder of the table.
     names : mapping of str to str or None, default=None
@@ -43,5 +48,7 @@ def read_data(
         names=names,
         roles=("audio", "text", "score"),
     )
+    if model is not None:
+        keep_keys(table, model, audio_folder)
     rated = read_rated(table)
     return Data(path.name, rated.pairs, rated.y, file_digest(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,7 +100,9 @@ def _predict(
     )
 
 
-def read_model(path: Path, *, trust: bool) -> ModelFile:
+def read_model(
+    path: Path, *, trust: bool, trust_encoders: Iterable[str] | None = None
+) -> ModelFile:
     """Load a model with what its file says of it.
 
     Parameters
@@ -109,12 +111,14 @@ def read_model(path: Path, *, trust: bool) -> ModelFile:
         A file of ``save_model``.
     trust : bool
         Whether it is a file of joblib, which runs what is in it.
+    trust_encoders : iterable of str, default=None
+        Classes of the user's own that it may hold.
 
     Returns
     -------
     file : ModelFile
     """
-    model = open_model(path, trust=trust)
+    model = open_model(path, trust=trust, trust_encoders=trust_encoders)
     manifest: Mapping[str, Any] = facts_of(model)
     if not trust:
         with open_archive(path) as archive:
@@ -122,16 +126,18 @@ def read_model(path: Path, *, trust: bool) -> ModelFile:
     return ModelFile(path.name, file_digest(path), model, manifest)
 
 
-def content_sha256(data: Data) -> str:
+def content_sha256(data: Data, *, by_key: bool = False) -> str:
     """Return the SHA-256 of what is judged: clips, texts and scores, in their order.
 
-    It stays as it is when clips are moved or the table is written in another form.
+    It stays as it is when clips are moved or the table is written in another form. Of a
+    model that finds clips by key, the keys are what is judged.
     """
     digest = hashlib.sha256()
     for audio, text, score in zip(
         data.pairs["audio"], data.pairs["text"], data.y, strict=True
     ):
-        digest.update(f"{audio_key(audio)}\0{text}\0{float(score)!r}\n".encode())
+        clip = audio if by_key else audio_key(audio)
+        digest.update(f"{clip}\0{text}\0{float(score)!r}\n".encode())
     return digest.hexdigest()
 
 

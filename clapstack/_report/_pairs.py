@@ -10,6 +10,7 @@ import pandas as pd
 from clapstack._report._html import Markup, code, facts, joined, tag
 from clapstack._report._model import Data, Judged
 from clapstack._report._pictures import picture
+from clapstack._tabular._models import takes_keys
 from clapstack.inspection import (
     ExplanationDisplay,
     SpectrogramDisplay,
@@ -23,8 +24,15 @@ def pairs_section(model: Any, data: Data, judged: Judged, n_shown: int) -> Marku
     error = np.abs(judged.y_true - judged.y_pred)
     rows = np.argsort(-error, kind="stable")[:n_shown]
     reasons, why_not = _explain(model, data.pairs.iloc[rows])
+    has_clips = not takes_keys(model)
     shown = [
-        _pair(data, judged, row, None if reasons is None else reasons.iloc[place])
+        _pair(
+            data,
+            judged,
+            row,
+            None if reasons is None else reasons.iloc[place],
+            has_clips,
+        )
         for place, row in enumerate(rows)
     ]
     introduction = [
@@ -40,7 +48,9 @@ def pairs_section(model: Any, data: Data, judged: Judged, n_shown: int) -> Marku
     return joined([*introduction, *shown])
 
 
-def _pair(data: Data, judged: Judged, row: int, reason: pd.Series | None) -> Markup:
+def _pair(
+    data: Data, judged: Judged, row: int, reason: pd.Series | None, has_clips: bool
+) -> Markup:
     audio, text = data.pairs["audio"].iloc[row], data.pairs["text"].iloc[row]
     said = [
         ("Clip", code(audio)),
@@ -50,13 +60,15 @@ def _pair(data: Data, judged: Judged, row: int, reason: pd.Series | None) -> Mar
     if judged.interval is not None:
         low, high = judged.interval[row]
         said.append(("Prediction interval", f"{low:.2f} to {high:.2f}"))
-    pictures = [
-        picture(
-            SpectrogramDisplay(spectrogram=mel_spectrogram(audio)),
-            "What was heard",
-            "Log-mel spectrogram, in decibels below the loudest.",
+    pictures = []
+    if has_clips:
+        pictures.append(
+            picture(
+                SpectrogramDisplay(spectrogram=mel_spectrogram(audio)),
+                "What was heard",
+                "Log-mel spectrogram, in decibels below the loudest.",
+            )
         )
-    ]
     if reason is not None:
         pictures.append(
             picture(

@@ -18,6 +18,7 @@ from clapstack._report._html import (
     tag,
 )
 from clapstack._report._model import Data, ModelFile, content_sha256
+from clapstack._tabular._models import takes_keys
 from clapstack.inspection._models import cut, has_held_out
 from clapstack.sharing._card import FIELDS, card_texts, versions
 
@@ -65,10 +66,11 @@ def fingerprints_section(file: ModelFile, data: Data | None) -> Markup:
         own = hashlib.sha256(scores).hexdigest()
         said.append(("SHA-256 of the scores of the fit", digest(own)))
     if data is not None:
+        content = content_sha256(data, by_key=takes_keys(file.model))
         said += [
             ("Table", data.name),
             ("SHA-256 of the table", digest(data.sha256)),
-            ("SHA-256 of its clips, texts and scores", digest(content_sha256(data))),
+            ("SHA-256 of its clips, texts and scores", digest(content)),
         ]
     encoders = [
         [

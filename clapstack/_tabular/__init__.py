@@ -12,6 +12,7 @@ from clapstack._tabular._judge import (
     suspicion,
 )
 from clapstack._tabular._models import (
+    keep_keys,
     open_model,
     predict_with_interval,
     set_up,
@@ -35,6 +36,7 @@ __all__ = [
     "join_by_key",
     "judge",
     "judge_model",
+    "keep_keys",
     "make_union",
     "open_model",
     "part_file",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,23 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
+from clapstack._tabular._read import PairTable
+
 __all__ = [
     "encoders_of",
     "file_digest",
+    "keep_keys",
     "open_model",
     "predict_with_interval",
     "set_up",
+    "takes_keys",
     "was_fitted_on",
 ]
 
 
-def open_model(path: Path, *, trust: bool = False) -> Any:
+def open_model(
+    path: Path, *, trust: bool = False, trust_encoders: Iterable[str] | None = None
+) -> Any:
     """Load a fitted model from a file.
 
     Parameters
@@ -29,18 +37,101 @@ def open_model(path: Path, *, trust: bool = False) -> Any:
         A file of ``save_model``.
     trust : bool, default=False
         Whether it is a file of joblib, which runs what is in it.
+    trust_encoders : iterable of str, default=None
+        Classes of the user's own that it may hold, ``module:Class``. Their modules are
+        imported, and no others: a file does not choose what is imported.
 
     Returns
     -------
     model : estimator
+
+    Raises
+    ------
+    ImportError
+        If a class of `trust_encoders` is not found.
+    ModelFileError
+        As :func:`~clapstack.load_model`.
+    ValueError
+        If a file of joblib holds a class that is not found.
     """
-    if trust:
-        import joblib
+    trusted = [_find_class(name) for name in trust_encoders or ()]
+    if not trust:
+        from clapstack.sharing import load_model
 
+        return load_model(path, trusted=trusted)
+    import joblib
+
+    try:
         return joblib.load(path)
-    from clapstack.sharing import load_model
+    except (AttributeError, ImportError) as error:
+        msg = (
+            f"{path} holds a class whose code is not found: {error}. A class of a "
+            "script or notebook must be put into a module that is installed or on "
+            "PYTHONPATH, and the model saved again from there; a file of save_model "
+            "needs no more than --trust-encoder MODULE:CLASS."
+        )
+        raise ValueError(msg) from error
 
-    return load_model(path)
+
+def _find_class(name: str) -> type:
+    """Import a class that the user named."""
+    module, _, short = name.partition(":")
+    if not short:
+        module, _, short = name.rpartition(".")
+    if not (module and short):
+        msg = (
+            "--trust-encoder takes MODULE:CLASS, such as my_package:MyEncoder; got "
+            f"{name!r}."
+        )
+        raise ValueError(msg)
+    try:
+        found = getattr(importlib.import_module(module), short, None)
+    except ImportError as error:
+        # The current folder is no such place for an installed command, on purpose:
+        # files that lie about are not imported.
+        msg = (
+            f"--trust-encoder {name}: {error}. Install the module, or name its folder "
+            "in PYTHONPATH."
+        )
+        raise ImportError(msg) from error
+    if not isinstance(found, type):
+        msg = f"--trust-encoder {name}: the module {module!r} has no class {short!r}."
+        raise ImportError(msg)
+    return found
+
+
+def takes_keys(model: Any) -> bool:
+    """Return whether a model finds clips by key, among embeddings that exist already.
+
+    Parameters
+    ----------
+    model : estimator
+
+    Returns
+    -------
+    by_key : bool
+        What stands for a clip need not be a file then.
+    """
+    parts = [model, *model.get_params(deep=True).values()]
+    return not encoders_of(model) and any(
+        hasattr(part, "audio_embeddings") for part in parts
+    )
+
+
+def keep_keys(table: PairTable, model: Any, audio_folder: Path | None) -> None:
+    """Leave keys as they stand in a table, where a model finds clips by key.
+
+    Parameters
+    ----------
+    table : PairTable
+        Changed in place.
+    model : estimator
+        What the pairs are for.
+    audio_folder : Path or None
+        Set before each clip all the same if the user gave one.
+    """
+    if audio_folder is None and takes_keys(model):
+        table.folder = ""
 
 
 def file_digest(path: Path) -> str:

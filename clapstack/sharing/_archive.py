@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import struct
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,27 +16,23 @@ from typing import Any, NoReturn
 import numpy as np
 
 from clapstack.exceptions import ModelFileError
+from clapstack.sharing._manifest import wrong_field
 
-# Raised when a reader of this number would misread a file of the next.
-FORMAT = 1
+# Raised when a reader of this number would misread a file of the next. Format 1 named
+# classes by their modules.
+FORMAT = 2
 
 CARD, MANIFEST, STATE = "README.md", "manifest.json", "state.json"
 _ARRAY = re.compile(r"arrays/(0|[1-9][0-9]*)\.npy")
-# What reading and rebuilding from wrong bytes can raise.
-BROKEN = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-)
+# What reading a file may take: so many times its size, and so much besides.
+MEMORY_FACTOR = 8
+MEMORY_BESIDES = 1 << 28
+_MOST_MEMBERS = 250_000
+# What Python takes for the parts of JSON, by the sign that each begins or ends with.
+_JSON_COST = {b"{": 250, b"[": 90, b",": 60}
+# A state of a random generator has 39 digits; Python is slow at reading long numbers.
+MOST_DIGITS = 100
+_MOST_SHOWN = 500  # characters of what a damaged file says of itself
 # The same model gives the same bytes, whenever it is saved.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -51,7 +46,7 @@ def write_archive(
 ) -> None:
     """Write a model file; the manifest gains the digests of all other members."""
     members = {
-        CARD: card.encode(),
+        CARD: card.encode(errors="backslashreplace"),
         STATE: _json(state),
         **{f"arrays/{number}.npy": data for number, data in enumerate(arrays)},
     }
@@ -72,61 +67,79 @@ class Archive:
     ----------
     manifest, state : dict
         As they were written.
+    card : str
+        The card in Markdown.
+    most : int
+        Bytes that the model may take, counted by `decode`.
     """
 
     def __init__(self, path: str | os.PathLike[str], file: zipfile.ZipFile):
         self._path = path
         self._file = file
         self._arrays: dict[int, np.ndarray] = {}
+        self.most = MEMORY_FACTOR * os.stat(path).st_size + MEMORY_BESIDES
         names = _check_members(path, file)
         self.manifest = self._read_manifest()
         self._digests = self.manifest["sha256"]
         if set(self._digests) != names - {MANIFEST}:
-            self._refuse(f"{MANIFEST!r} lists other members than it has")
+            self.refuse(f"{MANIFEST!r} lists other members than it has")
         self.state = self._parse(STATE, self._read_checked(STATE))
-        self._read_checked(CARD)
+        self.card = self._read_checked(CARD).decode()
+
+    def objects(self) -> tuple[list[dict[str, Any]], Any]:
+        """Return the entries of all instances, and which of them is the model."""
+        objects, root = self.state.get("objects"), self.state.get("root")
+        if not isinstance(objects, list) or not all(map(_is_entry, objects)):
+            self.refuse(f"{STATE!r} lists no instances")
+        return objects, root
 
     def array(self, number: int) -> np.ndarray:
         """Return an array: one object for one number, as in the model saved."""
+        if type(number) is not int or number < 0:
+            self.refuse(f"an array has the number {number!r:.80}")
         if number not in self._arrays:
             data = self._read_checked(f"arrays/{number:d}.npy")
-            self._arrays[number] = _array_from_bytes(data)
+            self._arrays[number] = read_array(data)
         return self._arrays[number]
 
     def _read_manifest(self) -> dict[str, Any]:
         manifest = self._parse(MANIFEST, self._file.read(MANIFEST))
         number = manifest.get("format")
-        if not isinstance(number, int) or number < 1:
-            self._refuse(f"its format number is {number!r}")
+        if type(number) is not int or number < 1:
+            self.refuse(f"its format number is {number!r:.80}")
         if number > FORMAT:
-            wrote = manifest.get("versions", {}).get("clapstack", "unknown")
+            wrote = str(dict(manifest.get("versions") or {}).get("clapstack"))
             msg = (
                 f"{os.fspath(self._path)!r} has format {number}, written by clapstack "
-                f"{wrote}; this clapstack reads formats up to {FORMAT}. Upgrade "
+                f"{wrote:.40}; this clapstack reads formats up to {FORMAT}. Upgrade "
                 "clapstack."
             )
             raise ModelFileError(msg)
-        for key in ("sha256", "versions"):
-            if not isinstance(manifest.get(key), dict):
-                self._refuse(f"{MANIFEST!r} has no {key!r}")
+        wrong = wrong_field(manifest)
+        if wrong is not None:
+            self.refuse(f"{MANIFEST!r} has no {wrong!r}, or a strange one")
         return manifest
 
     def _read_checked(self, name: str) -> bytes:
         data = self._file.read(name)
         if _digest(data) != self._digests.get(name):
-            self._refuse(f"{name!r} does not have the checksum in {MANIFEST!r}")
+            self.refuse(f"{name!r} does not have the checksum in {MANIFEST!r}")
         return data
 
     def _parse(self, name: str, data: bytes) -> dict[str, Any]:
+        cost = sum(data.count(sign) * cost for sign, cost in _JSON_COST.items())
+        if cost > self.most:
+            self.refuse(f"{name!r} takes {cost:,} bytes, more than {self.most:,}")
         try:
-            parsed = json.loads(data)
+            parsed = json.loads(data, parse_int=_integer, parse_constant=_no_number)
         except (ValueError, RecursionError):
-            self._refuse(f"{name!r} is not JSON")
+            self.refuse(f"{name!r} is not JSON")
         if not isinstance(parsed, dict):
-            self._refuse(f"{name!r} is not a JSON object")
+            self.refuse(f"{name!r} is not a JSON object")
         return parsed
 
-    def _refuse(self, reason: str) -> NoReturn:
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise the error for a file that was altered."""
         raise damaged(self._path, reason)
 
 
@@ -139,14 +152,14 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
             yield Archive(path, file)
     except ModelFileError:
         raise
-    except BROKEN as error:
+    except Exception as error:
         hint = ""
         if not zipfile.is_zipfile(path):
             hint = (
                 " If joblib or pickle wrote it, load it with joblib.load, and only if "
                 "you trust it: that runs what is in the file."
             )
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"[:_MOST_SHOWN]
         raise damaged(path, reason, hint) from error
 
 
@@ -167,7 +180,7 @@ def array_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _array_from_bytes(data: bytes) -> np.ndarray:
+def read_array(data: bytes) -> np.ndarray:
     """Read the ``.npy`` format; nothing larger than `data` is made."""
     buffer = io.BytesIO(data)
     version = np.lib.format.read_magic(buffer)
@@ -186,6 +199,16 @@ def _array_from_bytes(data: bytes) -> np.ndarray:
     return flat.reshape(shape).copy()
 
 
+def _is_entry(entry: Any) -> bool:
+    """Return whether this describes an instance: its class, and a state or none."""
+    return (
+        isinstance(entry, dict)
+        and set(entry) <= {"class", "state"}
+        and isinstance(entry.get("class"), str)
+        and isinstance(entry.get("state", {}), dict)
+    )
+
+
 def _digest(data: bytes) -> str:
     """Return the SHA-256 of some bytes, in hex."""
     return hashlib.sha256(data).hexdigest()
@@ -196,13 +219,15 @@ def _check_members(
 ) -> frozenset[str]:
     """Return the members' names; refuse any that `save_model` would not write."""
     members = file.infolist()
+    if len(members) > _MOST_MEMBERS:
+        raise damaged(path, f"it holds {len(members):,} files")
     names = [member.filename for member in members]
     texts = {CARD, MANIFEST, STATE}
     strange = [
         name for name in names if name not in texts and not _ARRAY.fullmatch(name)
     ]
     if strange:
-        raise damaged(path, f"it holds {strange[0]!r}, which no model file has")
+        raise damaged(path, f"it holds {strange[0]!r:.200}, which no model file has")
     if len(set(names)) < len(names):
         raise damaged(path, "it holds one name twice")
     missing = sorted(texts - set(names))
@@ -222,4 +247,17 @@ def _check_members(
 
 def _json(value: Any) -> bytes:
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()
+    # A file name that is not UTF-8 has lone surrogates: JSON writes them so.
+    return (text + "\n").encode(errors="backslashreplace")
+
+
+def _integer(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        msg = f"a number of {len(text)} digits"
+        raise ValueError(msg)
+    return int(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    msg = f"{text} is no JSON"
+    raise ValueError(msg)

@@ -67,7 +67,7 @@ def facts_of(model: Any) -> dict[str, Any]:
         of str) and ``n_pairs`` (int), as far as they exist.
     """
     facts: dict[str, Any] = {"encoders": []}
-    for name, step in _steps(model):
+    for name, step in steps_of(model):
         if hasattr(step, "fingerprint_"):
             encoder: dict[str, Any] = {"name": name, "class": type(step).__name__}
             for key in ("checkpoint", "revision", "crop"):
@@ -158,7 +158,7 @@ def write_card(
     texts = {**card_texts(fields, facts), "metrics": metrics or _UNSAID}
     parts = ["# A model of clapstack"]
     parts += [f"## {heading}\n\n{texts[field]}" for field, heading in FIELDS.items()]
-    parts.append("## Checkpoints\n\n" + (_checkpoint_table(facts) or "None."))
+    parts.append("## Checkpoints\n\n" + (checkpoint_table(facts) or "None."))
     parts.append("## Versions\n\n" + _table(["", ""], facts["versions"].items()))
     trust = f", trusted={list(untrusted)!r}" if untrusted else ""
     parts.append(
@@ -169,7 +169,17 @@ def write_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _steps(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def checkpoint_table(facts: Mapping[str, Any]) -> str:
+    """Return the table of encoders in the card; empty if there are none."""
+    header = ["family", "checkpoint", "fingerprint of the weights"]
+    rows = [
+        (encoder["name"], encoder["checkpoint"], encoder["fingerprint"])
+        for encoder in facts["encoders"]
+    ]
+    return _table(header, rows)
+
+
+def steps_of(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the estimators of a pipeline, with the names of its steps."""
     if isinstance(model, Pipeline):
         inner = model.steps
@@ -180,20 +190,11 @@ def _steps(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, step in inner:
         if isinstance(step, BaseEstimator):
-            yield from _steps(step, key)
+            yield from steps_of(step, key)
 
 
 def _metric_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
     return [(name, f"{value:.4f}") for name, value in metrics.items()]
-
-
-def _checkpoint_table(facts: Mapping[str, Any]) -> str:
-    header = ["family", "checkpoint", "fingerprint of the weights"]
-    rows = [
-        (encoder["name"], encoder["checkpoint"], encoder["fingerprint"])
-        for encoder in facts["encoders"]
-    ]
-    return _table(header, rows)
 
 
 def _table(header: Sequence[str], rows: Any) -> str:

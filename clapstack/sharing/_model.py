@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
@@ -17,11 +18,25 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from clapstack.exceptions import ModelFileError, UntrustedTypesError
-from clapstack.sharing._archive import BROKEN, open_archive, write_archive
-from clapstack.sharing._card import check_fields, facts_of, versions, write_card
-from clapstack.sharing._state import Encoder, decode
-from clapstack.sharing._trust import RETIRED, is_known, trusted_names
+from clapstack.exceptions import ModelFileError
+from clapstack.sharing._archive import (
+    Archive,
+    damaged,
+    open_archive,
+    read_array,
+    write_archive,
+)
+from clapstack.sharing._card import (
+    check_fields,
+    checkpoint_table,
+    facts_of,
+    steps_of,
+    versions,
+    write_card,
+)
+from clapstack.sharing._names import CLASSES, ENCODERS, class_name
+from clapstack.sharing._state import Decoded, Encoder, decode
+from clapstack.sharing._trust import Trust, is_elsewhere, lacking, strangers
 
 _N_CHECKED = 5
 # Other processors round otherwise (1e-12), and one row in a thousand may fall to the
@@ -102,19 +117,19 @@ def save_model(
     encoder = Encoder()
     root = encoder.encode(model, type(model).__name__)
     state = {"root": root, "objects": encoder.objects}
-    foreign = sorted(_untrusted(encoder.objects, frozenset()))
+    trusted = _to_be_trusted(encoder.objects)
     facts = {"versions": versions(), **facts_of(model)}
     manifest = {
         **facts,
         "card": fields,
-        "needs_trust": foreign,
-        "scores": _scores(model),
+        "needs_trust": trusted,
+        "scores": _scores(_rebuilt(encoder, root, trusted)),
     }
-    text = write_card(fields, facts, foreign)
+    text = write_card(fields, facts, trusted)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as name:
         written = Path(name) / path.name
         write_archive(written, manifest, state, text, encoder.arrays)
-        load_model(written, trusted=foreign)  # what cannot be read is not kept
+        load_model(written, trusted=trusted)  # what cannot be read is not kept
         os.replace(written, path)
     return path
 
@@ -146,10 +161,11 @@ def load_model(
     path : str or path-like
         The file.
     trusted : iterable of str or type, default=()
-        Types of other packages that the file may hold, by full name: their code is
-        imported, and a ``__setstate__`` of theirs is run. The estimators of clapstack
-        and those of scikit-learn that stand in the :ref:`User Guide <sharing>` need no
-        word.
+        Types of other packages that the file may hold, or their full names: their code
+        is imported, and a ``__setstate__`` of theirs is run. The estimators of
+        clapstack and those of scikit-learn that the :ref:`User Guide <sharing>` lists
+        need not be named. A type that the file calls ``__main__.Name``, from a script
+        or notebook, is the one called ``Name`` among the types given here.
 
     Returns
     -------
@@ -164,8 +180,10 @@ def load_model(
         If the file holds types that are not trusted; they are named, and nothing of
         theirs was imported.
     ModelFileError
-        If the file is damaged, altered, or of a newer format, or if the model does not
-        predict here what it predicted there; the versions are named then.
+        If the file is damaged, altered, or of a newer format; if it would take more
+        memory than 8 times its size and 256 MB; if it names a class that clapstack no
+        longer has, or a file on another machine; or if the model does not predict here
+        what it predicted there: the versions are named then.
 
     Warns
     -----
@@ -179,57 +197,82 @@ def load_model(
     Notes
     -----
     The file names types; they are looked up among those that are trusted, made without
-    calling them, and given their attributes. No pickle is read. The scores of five
-    made-up rows of features were recorded when the model was saved, and are compared.
-    Checksums find damage. They are no signature: they do not say who wrote the file.
+    calling them, and given their attributes. No pickle is read, and no other file:
+    encoders load their weights when the model predicts. The scores of five made-up rows
+    of features were recorded when the model was saved, and are compared. Checksums find
+    damage. They are no signature: they do not say who wrote the file.
     """
-    names = trusted_names(trusted)
+    trust = Trust(trusted)
     with open_archive(path) as archive:
-        objects = archive.state["objects"]
-        untrusted = _untrusted(objects, names)
-        if untrusted:
-            raise UntrustedTypesError(os.fspath(path), sorted(untrusted))
-        _refuse_retired(path, objects, archive.manifest)
+        objects, root = archive.objects()
+        names = {entry["class"] for entry in objects}
+        error = strangers(path, names, trust) or lacking(path, names, trust)
+        if error is not None:
+            raise error
         manifest = archive.manifest
         try:
-            model = decode(objects, archive.state["root"], archive.array)
-        except BROKEN as error:
+            decoded = decode(objects, root, archive.array, trust, archive.most)
+            _check_encoders(decoded, archive)
+        except Exception as error:
             if isinstance(error, ModelFileError) or _same_versions(manifest):
                 raise
             msg = _elsewhere(path, manifest, f"cannot be rebuilt here ({error})")
             raise ModelFileError(msg) from error
-    _check_scores(model, manifest, path)
+        _check_scores(decoded, manifest, path)
+    return decoded.model
+
+
+def _to_be_trusted(objects: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what a reader of these objects has to name."""
+    names = {entry["class"] for entry in objects} - set(CLASSES)
+    places = {is_elsewhere(e["class"], e.get("state") or {}) for e in objects}
+    return sorted(names | {place for place in places if place is not None})
+
+
+def _rebuilt(encoder: Encoder, root: Any, trusted: Iterable[str]) -> Decoded:
+    arrays = [read_array(data) for data in encoder.arrays]
+    return decode(
+        encoder.objects, root, arrays.__getitem__, Trust(trusted), sys.maxsize
+    )
+
+
+def _check_encoders(decoded: Decoded, archive: Archive) -> None:
+    """Refuse a file whose card or manifest hides what its model reads."""
+    shown = [step for _, step in steps_of(decoded.model)]
+    names = {id(part): class_name(type(part)) for part in decoded.instances}
+    is_ours = set(names.values()) <= set(CLASSES)  # a type of the user's may wrap one
+    for part in decoded.instances:
+        if names[id(part)] not in ENCODERS:
+            continue
+        if is_ours and not any(part is step for step in shown):
+            archive.refuse(f"it hides a {type(part).__name__}")
+        if hasattr(part, "checkpoint") and not hasattr(part, "fingerprint_"):
+            archive.refuse(f"its {type(part).__name__} has no fingerprint")
+    facts = facts_of(decoded.model)
+    listed = archive.manifest["encoders"]
+    if facts["encoders"] != listed:
+        archive.refuse("its manifest lists other encoders than it has")
+    table = checkpoint_table(facts).encode(errors="backslashreplace").decode()
+    if table not in archive.card:
+        archive.refuse("its card lists other checkpoints than it has")
+
+
+def _last_step(model: Any) -> Any:
+    while isinstance(model, Pipeline):
+        model = model.steps[-1][1]
     return model
 
 
-def _untrusted(objects: Iterable[Mapping[str, Any]], names: frozenset[str]) -> set[str]:
-    found = {str(entry["class"]) for entry in objects}
-    return {name for name in found if name not in names and not is_known(name)}
+def _scores(decoded: Decoded) -> list[float] | None:
+    """Score made-up rows with the last step; None if it is not a numeric regressor.
 
-
-def _refuse_retired(
-    path: str | os.PathLike[str],
-    objects: Iterable[Mapping[str, Any]],
-    manifest: Mapping[str, Any],
-) -> None:
-    """Refuse a file that names a class which this release has no longer."""
-    for entry in objects:
-        name = str(entry["class"])
-        if name in RETIRED:
-            wrote = manifest.get("versions", {}).get("clapstack")
-            msg = (
-                f"{os.fspath(path)!r} was written by clapstack {wrote} and holds a "
-                f"{name.rpartition('.')[2]}, which this release does not have. "
-                f"{RETIRED[name]}."
-            )
-            raise ModelFileError(msg)
-
-
-def _scores(model: Any) -> list[float] | None:
-    """Score made-up rows with the last step; None if it is not a numeric regressor."""
-    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    What holds an encoder is not asked: it would read weights, or fetch them.
+    """
+    last = _last_step(decoded.model)
     width = getattr(last, "n_features_in_", None)
     if width is None or not is_regressor(last) or get_tags(last).input_tags.string:
+        return None
+    if decoded.has_encoder(last):
         return None
     # RandomState's numbers are the same in every numpy.
     X = np.random.RandomState(0).standard_normal((_N_CHECKED, width))
@@ -239,29 +282,32 @@ def _scores(model: Any) -> list[float] | None:
 
 
 def _check_scores(
-    model: Any, manifest: Mapping[str, Any], path: str | os.PathLike[str]
+    decoded: Decoded, manifest: Mapping[str, Any], path: str | os.PathLike[str]
 ) -> None:
     """Compare scores with those that were recorded; without any, warn of versions."""
-    recorded = manifest.get("scores")
-    if recorded is None:
+    recorded = manifest["scores"]
+    try:
+        scores = _scores(decoded)
+    except Exception as error:
+        msg = _elsewhere(path, manifest, f"cannot predict here ({error!s:.500})")
+        raise ModelFileError(msg) from error
+    if (scores is None) != (recorded is None):
+        raise damaged(path, "it lacks recorded scores, or has some without a regressor")
+    if scores is None or recorded is None:
         if not _same_versions(manifest):
             warnings.warn(
                 InconsistentVersionWarning(
-                    estimator_name=type(model).__name__,
+                    estimator_name=type(decoded.model).__name__,
                     current_sklearn_version=versions()["scikit-learn"],
                     original_sklearn_version=str(manifest["versions"]["scikit-learn"]),
                 ),
                 stacklevel=3,
             )
         return
-    try:
-        scores = np.asarray(_scores(model), dtype=float)
-        recorded = np.asarray(recorded, dtype=float)
-        off = float(np.median(np.abs(scores - recorded)))
-        scale = float(np.median(np.abs(recorded)))
-    except Exception as error:
-        msg = _elsewhere(path, manifest, f"cannot predict here ({error})")
-        raise ModelFileError(msg) from error
+    if len(scores) != len(recorded):
+        raise damaged(path, "it scores more rows than it was given")
+    off = float(np.median(np.abs(np.subtract(scores, recorded))))
+    scale = float(np.median(np.abs(recorded)))
     if not off <= _TOLERANCE * max(scale, 1e-300):
         change = f"predicts otherwise here (by {off:.3g} on scores of {scale:.3g})"
         raise ModelFileError(_elsewhere(path, manifest, change))

@@ -6,20 +6,25 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from clapstack.sharing._archive import array_bytes
-from clapstack.sharing._trust import (
-    STATELESS,
+from clapstack.exceptions import ModelFileError
+from clapstack.sharing._archive import MOST_DIGITS, array_bytes
+from clapstack.sharing._instances import (
+    MOST_COLUMNS,
+    check_array,
+    check_dtype,
     check_instance,
+    check_random_state,
     check_state,
-    class_name,
-    import_class,
+    with_defaults,
 )
+from clapstack.sharing._names import CLASSES, ENCODERS, MOVED, STATELESS, class_name
+from clapstack.sharing._trust import Trust, is_elsewhere
 
 _BIT_GENERATORS = {
     kind.__name__: kind
@@ -35,6 +40,16 @@ _BIT_GENERATORS = {
 _PLAIN = object().__reduce_ex__(2)[0]
 # Folders of the machine that saved, which no other machine has to write to.
 _FOLDERS = {"cache": "auto", "memory": None}
+# Processes of the machine that saved: loading starts none.
+_JOBS = "n_jobs"
+
+# What counting takes a value of JSON for, at least as much as it takes of memory.
+_VALUE_COST = 100
+_CHECKED_ROWS = 5
+_FLOAT64 = 8
+_SCALARS = frozenset("biufU")
+# Lists, dicts and instances inside one another; a stack has 14.
+_DEEPEST = 100
 
 
 class Encoder:
@@ -58,6 +73,8 @@ class Encoder:
     def encode(self, value: Any, where: str) -> Any:
         """Return `value` as JSON; `where` names it in errors."""
         kind = type(value)
+        if kind is int and value.bit_length() > 3 * MOST_DIGITS:
+            raise _unsupported(value, where)
         if value is None or kind in (bool, int, str):
             return value
         if kind is float:
@@ -124,6 +141,12 @@ class Encoder:
         self._remember(value, None)
         cls = type(value)
         name = class_name(cls)
+        if name.startswith("clapstack.") and name not in CLASSES:
+            msg = (
+                f"{where} is a {name}, which has no name in model files. Replace it, "
+                "or use joblib, whose files run what is in them when they are loaded."
+            )
+            raise TypeError(msg)
         entry: dict[str, Any] = {"class": name}
         if name not in STATELESS:
             entry["state"] = {
@@ -135,57 +158,216 @@ class Encoder:
         return len(self.objects) - 1
 
 
-def decode(
-    objects: list[dict[str, Any]], root: Any, read_array: Callable[[int], np.ndarray]
-) -> Any:
-    """Build the model from what `Encoder` made of it.
+class Decoded(NamedTuple):
+    """A model, rebuilt.
 
-    Classes must have been found trustworthy by their names before.
+    Attributes
+    ----------
+    model : Any
+        The root.
+    instances : list
+        Every instance in it, in the order of the file.
+    with_encoders : list
+        Those that are, or hold, an encoder.
     """
-    built: list[Any] = []
 
-    def value_of(code: Any) -> Any:
-        if code is None or isinstance(code, (bool, int, float, str)):
-            return code
-        if isinstance(code, list):
-            return [value_of(item) for item in code]
-        (kind, content), *more = code.items()
-        rest = dict(more)
-        if kind == "float":
-            return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[content]
-        if kind == "tuple":
-            return tuple(value_of(item) for item in content)
-        if kind == "dict":
-            return {value_of(key): value_of(item) for key, item in content}
-        if kind == "array":
-            return read_array(content)
-        if kind == "scalar":
-            return np.dtype(content).type(value_of(rest["of"]))
-        if kind == "empty":
-            return _empty(content, rest["shape"])
-        if kind == "items":
-            array = np.empty(len(content), dtype=object)
-            for number, item in enumerate(content):
-                array[number] = value_of(item)
-            return array.reshape(rest["shape"])
-        if kind == "labels":
-            return pd.Index(value_of(content), name=value_of(rest["name"]))
-        if kind == "path":
-            return Path(content)
-        if kind == "random":
-            return _random(content, value_of(rest["state"]))
-        if kind == "object" and 0 <= content < len(built):
-            return built[content]
-        msg = f"a value of the unknown kind {kind!r}"
-        raise ValueError(msg)
+    model: Any
+    instances: list[Any]
+    with_encoders: list[Any]
 
-    for entry in objects:
-        cls = import_class(entry["class"])
+    def has_encoder(self, instance: Any) -> bool:
+        """Return whether an instance is, or holds, an encoder."""
+        return any(instance is other for other in self.with_encoders)
+
+
+class _Extent(NamedTuple):
+    """How large an instance is with all that it holds, as often as it holds it."""
+
+    cost: int
+    height: int
+    has_encoder: bool
+
+
+class _Decoder:
+    """Rebuilds the instances of a file one by one, each from those before it.
+
+    What is held twice is built once, but is computed with twice: a few hundred lines
+    can nest pipelines of two equal steps to 2^50 steps. So an instance is counted as
+    often as it is held, and the file is refused before anything walks through it.
+    """
+
+    def __init__(
+        self,
+        read_array: Callable[[int], np.ndarray],
+        trust: Trust,
+        most: int,
+    ):
+        self.built: list[Any] = []
+        self.extents: list[_Extent] = []
+        self._read_array = read_array
+        self._trust = trust
+        self._most = most
+        self._cost = 0
+        self._height = 0
+        self._has_encoder = False
+        self._kinds: dict[str, Callable[..., Any]] = {
+            "array": self._array,
+            "dict": self._dict,
+            "empty": self._empty,
+            "float": self._float,
+            "items": self._items,
+            "labels": self._labels,
+            "object": self._object,
+            "path": self._path,
+            "random": self._random,
+            "scalar": self._scalar,
+            "tuple": self._tuple,
+        }
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Build the next instance."""
+        name = MOVED.get(entry["class"], entry["class"])
+        self._cost, self._height, self._has_encoder = 0, 0, name in ENCODERS
+        cls = self._trust.find_class(name)
         state = entry.get("state")
         if state is not None:
-            state = {key: value_of(code) for key, code in state.items()}
-        built.append(_build(cls, state))
-    return value_of(root)
+            state = {key: self.value(code, 1) for key, code in state.items()}
+            width = state.get("n_features_in_")
+            if isinstance(width, int):  # it computes with rows that are so wide
+                self._add(_CHECKED_ROWS * _FLOAT64 * width)
+        self.built.append(_build(cls, name, state, self._trust))
+        extent = _Extent(self._cost, self._height, self._has_encoder)
+        self.extents.append(extent)
+
+    def value(self, code: Any, depth: int) -> Any:
+        """Return the value of some JSON."""
+        self._add(_VALUE_COST, depth)
+        if code is None or isinstance(code, (bool, int, str)):
+            return code
+        if isinstance(code, float):
+            if not math.isfinite(code):
+                msg = f"a number of {code}"
+                raise ValueError(msg)
+            return code
+        if isinstance(code, list):
+            return [self.value(item, depth + 1) for item in code]
+        (kind, content), *more = code.items()
+        if kind not in self._kinds:
+            msg = f"a value of the unknown kind {kind!r:.80}"
+            raise ValueError(msg)
+        return self._kinds[kind](content, depth, **dict(more))
+
+    def _add(self, cost: int, height: int = 0) -> None:
+        self._cost += cost
+        self._height = max(self._height, height)
+        if self._height > _DEEPEST:
+            msg = f"its parts are nested more than {_DEEPEST} deep"
+            raise ValueError(msg)
+        if self._cost > self._most:
+            msg = (
+                "with every part counted as often as it is used, it takes more than "
+                f"{self._most:,} bytes"
+            )
+            raise ValueError(msg)
+
+    def _array(self, content: Any, depth: int) -> np.ndarray:
+        array = check_array(self._read_array(content))
+        self._add(array.nbytes)
+        return array
+
+    def _dict(self, content: Any, depth: int) -> dict[Any, Any]:
+        inner = depth + 1
+        return {self.value(k, inner): self.value(v, inner) for k, v in content}
+
+    def _empty(self, content: Any, depth: int, shape: Any) -> np.ndarray:
+        if 0 not in shape or max(shape) > MOST_COLUMNS:
+            msg = f"an empty array of shape {shape!r:.80}"
+            raise ValueError(msg)
+        # Of the dtype first: numpy makes room for one item of it.
+        return np.empty(shape, check_dtype(np.dtype(content)))
+
+    def _float(self, content: Any, depth: int) -> float:
+        return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[content]
+
+    def _items(self, content: Any, depth: int, shape: Any) -> np.ndarray:
+        array = np.empty(len(content), dtype=object)
+        for number, item in enumerate(content):
+            array[number] = self.value(item, depth + 1)
+        return array.reshape(shape)
+
+    def _labels(self, content: Any, depth: int, name: Any) -> pd.Index:
+        if not all(type(label) is str for label in content):
+            msg = "labels that are no texts"
+            raise ValueError(msg)
+        return pd.Index(self.value(content, depth), name=self.value(name, depth))
+
+    def _object(self, content: Any, depth: int) -> Any:
+        if type(content) is not int or not 0 <= content < len(self.built):
+            msg = f"the instance {content!r:.80}, which does not come before"
+            raise ValueError(msg)
+        extent = self.extents[content]
+        self._add(extent.cost, depth + extent.height)
+        self._has_encoder |= extent.has_encoder
+        return self.built[content]
+
+    def _path(self, content: Any, depth: int) -> Path:
+        return Path(content)
+
+    def _random(self, content: Any, depth: int, state: Any) -> Any:
+        return _random(content, self.value(state, depth + 1))
+
+    def _scalar(self, content: Any, depth: int, of: Any) -> np.generic:
+        dtype = np.dtype(content)
+        plain = dtype.kind in _SCALARS and not isinstance(of, (list, dict))
+        if not plain or not _is_plain_scalar(scalar := dtype.type(of)):
+            msg = f"a scalar of dtype {content!r:.80}"
+            raise ValueError(msg)
+        return scalar
+
+    def _tuple(self, content: Any, depth: int) -> tuple[Any, ...]:
+        return tuple([self.value(item, depth + 1) for item in content])
+
+
+def decode(
+    objects: list[dict[str, Any]],
+    root: Any,
+    read_array: Callable[[int], np.ndarray],
+    trust: Trust,
+    most: int,
+) -> Decoded:
+    """Build the model from what `Encoder` made of it.
+
+    Parameters
+    ----------
+    objects : list of dict
+        Entries of `Encoder.objects`; their classes must have been found trustworthy.
+    root : dict
+        Which of them is the model.
+    read_array : callable
+        Returns the array of a number.
+    trust : Trust
+        Finds the classes.
+    most : int
+        Bytes that the model may take with every part counted as often as it is used.
+
+    Returns
+    -------
+    decoded : Decoded
+    """
+    decoder = _Decoder(read_array, trust, most)
+    for entry in objects:
+        decoder.add(entry)
+    if not isinstance(root, dict) or set(root) != {"object"}:
+        msg = f"its root is no estimator but {root!r:.80}"
+        raise ValueError(msg)
+    model = decoder.value(root, 0)
+    if not hasattr(model, "fit"):
+        msg = f"its root is a {type(model).__name__}, which is no estimator"
+        raise ValueError(msg)
+    parts = zip(decoder.built, decoder.extents, strict=True)
+    return Decoded(
+        model, decoder.built, [part for part, extent in parts if extent.has_encoder]
+    )
 
 
 def _is_plain_scalar(value: np.generic) -> bool:
@@ -217,38 +399,49 @@ def _plain_state(value: Any, where: str) -> dict[str, Any]:
     for name, instead in _FOLDERS.items():
         if isinstance(state.get(name), (str, os.PathLike)):
             state[name] = instead
+    if _JOBS in state:
+        state[_JOBS] = None
     return state
 
 
-def _build(cls: type, state: dict[str, Any] | None) -> Any:
-    if state is None:
-        if class_name(cls) not in STATELESS:
-            msg = f"{class_name(cls)} has no state"
-            raise ValueError(msg)
+def _build(cls: type, name: str, state: dict[str, Any] | None, trust: Trust) -> Any:
+    if name in STATELESS:
         return cls()
+    if state is None:
+        msg = f"{name} has no state"
+        raise ValueError(msg)
     check_state(cls, state)
-    for name, allowed in _FOLDERS.items():
-        if state.get(name) is not None and state[name] != allowed:
-            msg = f"{class_name(cls)} has the folder {state[name]!r} for {name!r}"
-            raise ValueError(msg)
+    state = _without_machine(name, with_defaults(cls, state))
+    place = is_elsewhere(name, state)
+    if place is not None and not trust.vouches_for(place):
+        msg = (
+            f"The {name.rpartition('.')[2]} of this model reads {place!r}, a file on "
+            "another machine, when it predicts. If you know that machine, name the "
+            f"file: load_model(path, trusted=[{place!r}])."
+        )
+        raise ModelFileError(msg)
     instance: Any = object.__new__(cls)
     restore = getattr(cls, "__setstate__", None)
     if restore is None or restore is BaseEstimator.__setstate__:
         instance.__dict__.update(state)
     else:
         restore(instance, state)
-    check_instance(instance)
+    if name in CLASSES:
+        check_instance(instance)
     return instance
 
 
-def _empty(dtype: str, shape: list[int]) -> np.ndarray:
-    if 0 not in shape:
-        msg = f"an empty array of shape {shape}"
-        raise ValueError(msg)
-    return np.empty(shape, dtype)
+def _without_machine(name: str, state: dict[str, Any]) -> dict[str, Any]:
+    """Refuse folders, and forget how many jobs the machine ran that saved."""
+    for key, allowed in _FOLDERS.items():
+        if state.get(key) is not None and state[key] != allowed:
+            msg = f"{name} has the folder {state[key]!r:.200} for {key!r}"
+            raise ValueError(msg)
+    return {**state, _JOBS: None} if _JOBS in state else state
 
 
 def _random(kind: str, state: dict[str, Any]) -> Any:
+    check_random_state(state)
     # The sequence of seeds that a Generator may spawn from is not kept.
     bits: Any = _BIT_GENERATORS[state["bit_generator"]]()
     if kind == "Generator":

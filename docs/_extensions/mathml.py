@@ -10,6 +10,13 @@ from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 from sphinx.errors import SphinxError
 
+_BARS = re.compile(r"(\\left|\\right)?\\([lr])([vV]ert)\b")
+
+
+def _as_fence(bar):
+    side = {"l": r"\left", "r": r"\right"}[bar[2]]
+    return rf"{side}\{bar[2]}{bar[3]}"
+
 
 def convert_equation(latex, display):
     r"""Return the MathML of an equation.
@@ -31,6 +38,9 @@ def convert_equation(latex, display):
     SphinxError
         If a command is not known, and so would be shown as it is written.
     """
+    # Bars of a norm are operators of their own to the converter: an exponent would be
+    # the closing bar's alone, and browsers stretch that bar to the exponent's height.
+    latex = _BARS.sub(_as_fence, latex)
     mathml = convert(latex, display=display)
     unknown = re.search(r"\\[A-Za-z]+", mathml)
     if unknown:

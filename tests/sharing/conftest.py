@@ -1,3 +1,7 @@
+import hashlib
+import json
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,3 +38,31 @@ def model(features):
 def saved(model, tmp_path_factory):
     """Return a model file."""
     return save_model(model, tmp_path_factory.mktemp("saved") / "model.clapstack")
+
+
+@pytest.fixture
+def forge_state(tmp_path):
+    """Write a model file with changes, and checksums that fit, as a forger would."""
+
+    def write(path, change=None, *, manifest=None, members=None):
+        with zipfile.ZipFile(path) as file:
+            new = {name: file.read(name) for name in file.namelist()}
+        new |= members or {}
+        if change is not None:
+            state = json.loads(new["state.json"])
+            change(state)
+            new["state.json"] = json.dumps(state).encode()
+        facts = json.loads(new.pop("manifest.json"))
+        if manifest is not None:
+            manifest(facts)
+        facts["sha256"] = {
+            n: hashlib.sha256(data).hexdigest() for n, data in new.items()
+        }
+        new["manifest.json"] = json.dumps(facts).encode()
+        forged = tmp_path / "forged.clapstack"
+        with zipfile.ZipFile(forged, "w") as file:
+            for name, data in new.items():
+                file.writestr(name, data)
+        return forged
+
+    return write

@@ -1,0 +1,180 @@
+"""Stable names of the classes that a model file may hold.
+
+A file names a class by a key of `CLASSES`, never by the module that its code is in, so
+that it can be read after that module was renamed. When a class moves, only its place,
+on the right, changes. A name is never given to another class.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+__all__ = [
+    "CLASSES",
+    "ENCODERS",
+    "MOVED",
+    "RETIRED",
+    "STATELESS",
+    "class_name",
+    "find_class",
+]
+
+# Of packages whose public names are promised.
+_PUBLIC = {
+    "clapstack.agreement": ("CrossAgreement",),
+    "clapstack.calibration": ("IncreasingMap",),
+    "clapstack.features": (
+        "AudioMaeFeatures",
+        "BeatsFeatures",
+        "CtcFeatures",
+        "EatFeatures",
+        "LaionClapPairFeatures",
+        "M2dClapPairFeatures",
+        "MsClapPairFeatures",
+        "PairFeatures",
+        "PrecomputedPairFeatures",
+        "WavLmFeatures",
+        "WhisperFeatures",
+    ),
+    "clapstack.ranking": ("RankingRegressor",),
+    "clapstack.stacking": (
+        "BlendRidge",
+        "ClapStackingRegressor",
+        "RbfSvr",
+        "StandardizedRidge",
+    ),
+    "clapstack.systems": ("PairDistances", "RankEnsembleRegressor"),
+    "clapstack.tuning": ("ProjectionTuning",),
+    # Estimators whose predictions are numpy and Python: a wrong array there is an
+    # exception. Boosted trees are compiled code that believes its arrays, so these are
+    # checked; support vectors, forests and neighbours are left out for that reason.
+    "sklearn.decomposition": ("PCA", "TruncatedSVD"),
+    "sklearn.dummy": ("DummyRegressor",),
+    "sklearn.ensemble": ("HistGradientBoostingRegressor",),
+    "sklearn.linear_model": (
+        "BayesianRidge",
+        "ElasticNet",
+        "ElasticNetCV",
+        "HuberRegressor",
+        "Lasso",
+        "LassoCV",
+        "LinearRegression",
+        "Ridge",
+        "RidgeCV",
+    ),
+    "sklearn.model_selection": (
+        "GroupKFold",
+        "KFold",
+        "StratifiedGroupKFold",
+        "StratifiedKFold",
+    ),
+    "sklearn.pipeline": ("FeatureUnion", "Pipeline"),
+    "sklearn.preprocessing": (
+        "MaxAbsScaler",
+        "MinMaxScaler",
+        "RobustScaler",
+        "StandardScaler",
+    ),
+}
+
+_TREES = "sklearn.ensemble._hist_gradient_boosting"
+
+# Of classes in private modules: the name in files, and where the class is today.
+_PRIVATE = {
+    "clapstack.stacking.BoostedTrees": "clapstack.stacking._trees:BoostedTrees",
+    "clapstack.stacking.Compressor": "clapstack.stacking._compression:Compressor",
+    "clapstack.stacking.DisagreementScale": (
+        "clapstack.stacking._intervals:DisagreementScale"
+    ),
+    "clapstack.stacking.EqualWeights": "clapstack.stacking._final:EqualWeights",
+    "clapstack.stacking.FinalLevel": "clapstack.stacking._final:FinalLevel",
+    "clapstack.stacking.FirstLevel": "clapstack.stacking._first_level:FirstLevel",
+    "clapstack.stacking.HeldOutErrors": "clapstack.stacking._intervals:HeldOutErrors",
+    f"{_TREES}.binning._BinMapper": f"{_TREES}.binning:_BinMapper",
+    f"{_TREES}.predictor.TreePredictor": f"{_TREES}.predictor:TreePredictor",
+    "sklearn._loss._loss.CyAbsoluteError": "sklearn._loss._loss:CyAbsoluteError",
+    "sklearn._loss._loss.CyHalfGammaLoss": "sklearn._loss._loss:CyHalfGammaLoss",
+    "sklearn._loss._loss.CyHalfPoissonLoss": "sklearn._loss._loss:CyHalfPoissonLoss",
+    "sklearn._loss._loss.CyHalfSquaredError": "sklearn._loss._loss:CyHalfSquaredError",
+    "sklearn._loss.link.IdentityLink": "sklearn._loss.link:IdentityLink",
+    "sklearn._loss.link.Interval": "sklearn._loss.link:Interval",
+    "sklearn._loss.link.LogLink": "sklearn._loss.link:LogLink",
+    "sklearn._loss.loss.AbsoluteError": "sklearn._loss.loss:AbsoluteError",
+    "sklearn._loss.loss.HalfGammaLoss": "sklearn._loss.loss:HalfGammaLoss",
+    "sklearn._loss.loss.HalfPoissonLoss": "sklearn._loss.loss:HalfPoissonLoss",
+    "sklearn._loss.loss.HalfSquaredError": "sklearn._loss.loss:HalfSquaredError",
+}
+
+CLASSES: dict[str, str] = {
+    **{f"{home}.{cls}": f"{home}:{cls}" for home in _PUBLIC for cls in _PUBLIC[home]},
+    **_PRIVATE,
+}
+
+# Compiled classes without any state, made by a call without arguments.
+STATELESS = frozenset(name for name in CLASSES if "._loss._loss." in name)
+
+# Classes that read clips, texts or weights when they predict.
+ENCODERS = frozenset(name for name in CLASSES if name.startswith("clapstack.features."))
+
+# Names in files of format 1 that were those of modules: the name since then.
+MOVED = {
+    "clapstack.stacking._compression.Compressor": "clapstack.stacking.Compressor",
+    "clapstack.stacking._final.EqualWeights": "clapstack.stacking.EqualWeights",
+    "clapstack.stacking._final.FinalLevel": "clapstack.stacking.FinalLevel",
+    "clapstack.stacking._first_level.FirstLevel": "clapstack.stacking.FirstLevel",
+    "clapstack.stacking._intervals.DisagreementScale": (
+        "clapstack.stacking.DisagreementScale"
+    ),
+    "clapstack.stacking._intervals.HeldOutErrors": "clapstack.stacking.HeldOutErrors",
+    "clapstack.stacking._trees.BoostedTrees": "clapstack.stacking.BoostedTrees",
+}
+
+# Names of classes that clapstack no longer has: what to do instead.
+RETIRED = {
+    "clapstack.calibration.CalibratedRegressor": (
+        "Fit a ClapStackingRegressor with calibration=True instead, or load the file "
+        "with the release that wrote it."
+    ),
+}
+
+# scikit-learn 1.6 gives these compiled classes a shorter module name.
+_TRUE_HOMES = {"_loss": "sklearn._loss._loss"}
+_STABLE = {place: name for name, place in _PRIVATE.items()}
+
+
+def class_name(cls: type) -> str:
+    """Return the name of a class in a model file.
+
+    For classes outside the table it is that of their public home, where that has the
+    class, so that the owner may rename a private module.
+    """
+    home = _TRUE_HOMES.get(cls.__module__, cls.__module__)
+    known = _STABLE.get(f"{home}:{cls.__qualname__}")
+    if known is not None:
+        return known
+    public = home.partition("._")[0]
+    if getattr(sys.modules.get(public), cls.__qualname__, None) is cls:
+        home = public
+    return f"{home}.{cls.__qualname__}"
+
+
+def find_class(name: str) -> type:
+    """Import a class by its name in model files, once that was found trustworthy.
+
+    Raises
+    ------
+    ImportError
+        If there is no such module, or no class of that name in it.
+    """
+    home, _, short = CLASSES.get(name, ":".join(name.rpartition(".")[::2])).partition(
+        ":"
+    )
+    try:
+        found = getattr(importlib.import_module(home), short, None)
+    except ValueError as error:  # an empty name
+        raise ImportError(str(error)) from error
+    if not isinstance(found, type) or class_name(found) != name:
+        msg = f"{name} is no class here"
+        raise ImportError(msg)
+    return found

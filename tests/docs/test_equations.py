@@ -1,0 +1,32 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("latex2mathml")
+pytest.importorskip("sphinx")
+SOURCE = Path(__file__).parents[2] / "docs" / "_extensions" / "mathml.py"
+
+
+@pytest.fixture(scope="module")
+def convert_equation():
+    spec = importlib.util.spec_from_file_location("mathml", SOURCE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.convert_equation
+
+
+@pytest.mark.parametrize(
+    "latex",
+    [r"\lVert w \rVert^2", r"\left\lVert w \right\rVert^2", r"\lvert w \rvert^2"],
+)
+def test_exponent_of_a_norm_stands_on_the_whole_norm(convert_equation, latex):
+    mathml = convert_equation(latex, "block")
+    power = mathml.partition("<msup>")[2]
+    assert power.startswith('<mrow><mo stretchy="true" fence="true" form="prefix">')
+    assert power.count("<mo ") == 2
+
+
+def test_unknown_command_is_named(convert_equation):
+    with pytest.raises(Exception, match=r"\\nosuch in .* has no MathML"):
+        convert_equation(r"\nosuch x", "inline")

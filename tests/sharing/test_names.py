@@ -1,0 +1,124 @@
+import importlib
+import json
+import pkgutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.base import BaseEstimator
+
+import clapstack
+from clapstack import load_model, save_model
+from clapstack.exceptions import ModelFileError
+from clapstack.sharing._names import CLASSES, MOVED, RETIRED, class_name, find_class
+from tests.sharing.models import models, simulated_table
+
+WRITTEN = Path(__file__).parent / "files" / "written_by_0.1.0.zip"
+KINDS = ("paper", "best", "ranking", "rank_ensemble", "mean", "encoders")
+# Their fitted attributes are tables.
+NEVER_SAVED = {"ListenerModel"}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return models()
+
+
+def our_modules():
+    for found in pkgutil.walk_packages(clapstack.__path__, "clapstack."):
+        if not found.name.endswith("__main__"):
+            yield importlib.import_module(found.name)
+
+
+def test_every_estimator_has_a_stable_name():
+    estimators = {
+        value
+        for module in our_modules()
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, BaseEstimator)
+        and value.__module__.startswith("clapstack.")
+    }
+    lacking = {
+        cls.__name__
+        for cls in estimators
+        if class_name(cls) not in {*CLASSES, *RETIRED} and cls.__name__[0] != "_"
+    }
+    assert lacking == NEVER_SAVED
+    assert len(estimators) > 20
+
+
+def test_every_name_is_of_the_class_that_it_finds():
+    assert [class_name(find_class(name)) for name in CLASSES] == list(CLASSES)
+
+
+def test_our_names_hold_no_private_module():
+    ours = [name for name in CLASSES if name.startswith("clapstack.")]
+    assert len(ours) > 20
+    assert not any("._" in name for name in ours)
+
+
+def test_names_that_moved_or_retired_are_no_names_of_today():
+    assert set(MOVED.values()) <= set(CLASSES)
+    assert not set(CLASSES) & {*MOVED, *RETIRED}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_every_kind_is_saved_by_stable_names(kind, fitted, tmp_path):
+    path = save_model(fitted[kind], tmp_path / "model.clapstack")
+    with zipfile.ZipFile(path) as file:
+        objects = json.loads(file.read("state.json"))["objects"]
+    assert {entry["class"] for entry in objects} <= set(CLASSES)
+    load_model(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_of_the_first_format_are_read(kind, fitted, tmp_path):
+    with zipfile.ZipFile(WRITTEN) as file:
+        path = file.extract(f"{kind}.clapstack", tmp_path)
+        scores = json.loads(file.read("scores.json"))
+    loaded = load_model(path)
+    assert type(loaded) is type(fitted[kind])
+    if kind == "encoders":
+        first, again = loaded.transformer_list, fitted[kind].transformer_list
+        assert [step.fingerprint_ for _, step in first] == [
+            step.fingerprint_ for _, step in again
+        ]
+    else:
+        X, _ = simulated_table()
+        assert_allclose(loaded.predict(X), scores[kind], rtol=1e-6)
+        save_model(loaded, tmp_path / "again.clapstack")
+
+
+def test_a_parameter_that_came_later_has_its_default(fitted, tmp_path, forge_state):
+    def forget(state):
+        for entry in state["objects"]:
+            if entry["class"].endswith("ClapStackingRegressor"):
+                del entry["state"]["passthrough"]
+
+    path = save_model(fitted["mean"], tmp_path / "model.clapstack")
+    loaded = load_model(forge_state(path, forget))
+    assert loaded.get_params()["passthrough"] is False
+
+
+def test_class_that_clapstack_no_longer_has_is_named_with_what_to_do(
+    fitted, tmp_path, forge_state
+):
+    def retire(state):
+        state["objects"][0]["class"] = "clapstack.calibration.CalibratedRegressor"
+
+    path = save_model(fitted["mean"], tmp_path / "model.clapstack")
+    words = r"holds a CalibratedRegressor, which clapstack no longer has\. Fit a "
+    with pytest.raises(ModelFileError, match=words):
+        load_model(forge_state(path, retire))
+
+
+def test_class_of_a_newer_clapstack_is_named(fitted, tmp_path, forge_state):
+    def rename(state):
+        state["objects"][0]["class"] = "clapstack.stacking.BetterRidge"
+
+    path = save_model(fitted["mean"], tmp_path / "model.clapstack")
+    words = r"BetterRidge, which this clapstack .* does not have.*Upgrade clapstack"
+    with pytest.raises(ModelFileError, match=words):
+        load_model(forge_state(path, rename))
