@@ -14,7 +14,6 @@ from clapstack.cli import app
 from clapstack.exceptions import ModelFileError, UntrustedTypesError
 from clapstack.sharing._archive import _digest
 
-STACK = "clapstack.stacking.ClapStackingRegressor"
 TREES = "sklearn.ensemble.HistGradientBoostingRegressor"
 PREDICTOR = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 
@@ -76,16 +75,6 @@ def npy(array):
 def test_forged_file_without_a_change_loads(forge, saved, features):
     X, _ = features
     assert_array_equal(load_model(forge()).predict(X), load_model(saved).predict(X))
-
-
-def test_model_that_holds_a_retired_class_is_refused_with_the_remedy(forge, state):
-    first(state, STACK)["class"] = "clapstack.calibration.CalibratedRegressor"
-    message = (
-        r"by clapstack .* and holds a CalibratedRegressor, which this release does "
-        r"not have\. .*ClapStackingRegressor\(calibration=True\)"
-    )
-    with pytest.raises(ModelFileError, match=message):
-        load_model(forge(state=state))
 
 
 @pytest.mark.parametrize("dump", [pickle.dump, joblib.dump], ids=["pickle", "joblib"])
