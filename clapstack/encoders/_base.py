@@ -6,8 +6,9 @@ import hashlib
 import json
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,18 @@ from numpy.typing import NDArray
 from clapstack._batched import batched
 from clapstack.audio import window_starts
 from clapstack.encoders._frontends import FRONT_END_VERSION, LogMel, fill_window
+from clapstack.encoders._passes import side_by_side
 from clapstack.encoders._weights import is_derived
 from clapstack.exceptions import AudioError, CheckpointError, CollapsedTowerWarning
 
-# More would cost a CPU memory and save no time. More cores want more windows.
-_FEWEST_WINDOWS_AT_ONCE = 8
 # Enough to keep a GPU busy; while it is, the next ones are laid out for it.
 _WINDOWS_AT_ONCE_ON_GPU = 64
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+# Tokens of one forward pass on a CPU: the products of fewer have other kernels, which
+# round in another way, and take no less time.
+_TOKENS_AT_ONCE = 24
 
 # A tower that is known to have collapsed gives unrelated texts a mean pairwise cosine
 # of 0.9993; its sound sisters give 0.2 to 0.3.
@@ -38,7 +42,13 @@ class ClapEncoder(ABC):
 
     Made by :func:`load_encoder`. The same input always gives the same embedding: no
     crop is random, and no result depends on the batch size, on the order or on what
-    else is encoded in the same call (to about 1e-7, the rounding of float32).
+    else is encoded in the same call. On a CPU that holds to the last bit, whatever the
+    number of threads: every window and every text meets kernels of the same shape,
+    with one thread (see :mod:`clapstack.encoders._passes`). On a GPU it holds to about
+    1e-7, the rounding of float32.
+
+    A subclass whose `_embed_audio` keeps windows apart on a CPU may take several at
+    once there and set `_at_once_on_cpu`.
 
     Parameters
     ----------
@@ -74,6 +84,9 @@ class ClapEncoder(ABC):
         machine, and for a file in half precision and its copy in single precision.
     """
 
+    #: Windows of a forward pass on a CPU.
+    _at_once_on_cpu = 1
+
     def __init__(
         self,
         *,
@@ -101,7 +114,7 @@ class ClapEncoder(ABC):
         # Windows; fewer when a GPU runs out of memory.
         self._at_once = _WINDOWS_AT_ONCE_ON_GPU
         if self.device.type == "cpu":
-            self._at_once = max(_FEWEST_WINDOWS_AT_ONCE, torch.get_num_threads())
+            self._at_once = self._at_once_on_cpu
         self._collapsed: set[str] = set()
         # Apple's devices have no float64.
         self._log_mel = log_mel.to("cpu" if self.device.type == "mps" else device)
@@ -134,10 +147,10 @@ class ClapEncoder(ABC):
             it, average their unit embeddings and renormalise (a fused LAION model
             sees the whole clip in one pass instead); or take one window.
         batch_size : int, default=32
-            Windows that go through the model at once, at most. On a CPU no more than
-            8 do, or one for each thread, which is faster; on a GPU no more than 64,
-            while the next are laid out for it. On a GPU whose memory is too small for
-            them, half as many do from then on, with a warning.
+            Windows that go through the model at once, at most. On a CPU it is one to
+            four, in as many passes side by side as PyTorch has threads; on a GPU no
+            more than 64, while the next are laid out for it. On a GPU whose memory is
+            too small for them, half as many do from then on, with a warning.
 
         Returns
         -------
@@ -157,17 +170,16 @@ class ClapEncoder(ABC):
             Once, if eight or more distinct inputs get all but the same embedding.
         """
         totals = np.zeros((len(waveforms), self.projection_dim))
-        with torch.inference_mode(), _convolutions_like_products():
-            at_once = min(batch_size, self._at_once)
-            rows: list[int] = []
-            embedded: list[torch.Tensor] = []
-            for batch in batched(self._audio_pieces(waveforms, crop), at_once):
-                of_clips, pieces, longer = zip(*batch, strict=True)
-                rows.extend(of_clips)
-                mels = self._mels(pieces, longer).to(self.device, self._dtype)
-                embedded.append(self._embed_windows(mels, torch.tensor(longer)))
-            if rows:  # fetched last: until here nothing has waited for a GPU
-                units = self._unit(_to_numpy(torch.cat(embedded)), "waveform", rows)
+        at_once = min(batch_size, self._at_once)
+        if self.device.type == "cpu":  # a core for each of few clips
+            at_once = min(at_once, max(1, len(waveforms) // torch.get_num_threads()))
+        batches = batched(self._audio_pieces(waveforms, crop), at_once)
+        with _convolutions_like_products():
+            done = self._passes(self._embed_pieces, batches)
+            if done:  # fetched last: until here nothing has waited for a GPU
+                rows = [row for of_clips, _ in done for row in of_clips]
+                embedded = torch.cat([embeddings for _, embeddings in done])
+                units = self._unit(_to_numpy(embedded), "waveform", rows)
                 np.add.at(totals, rows, units)
         units = self._unit(totals, "waveform", range(len(totals)))
         self._warn_if_collapsed("audio", units, waveforms)
@@ -178,14 +190,16 @@ class ClapEncoder(ABC):
     ) -> NDArray[np.float32]:
         """Embed texts.
 
-        Equal texts are embedded once; texts of like length share a batch.
+        Equal texts are embedded once; texts of like length share a batch. On a CPU
+        their lengths are equal, so that nothing is padded.
 
         Parameters
         ----------
         texts : sequence of str
             A text of more than `max_tokens` tokens is cut; its end token stays.
         batch_size : int, default=32
-            Texts that go through the model at once.
+            Texts that go through the model at once on a GPU. On a CPU it is as many
+            as have 24 tokens together, which is as fast.
 
         Returns
         -------
@@ -207,12 +221,14 @@ class ClapEncoder(ABC):
         unique = list(dict.fromkeys(texts))
         tokens = self._tokens(unique)
         units = np.zeros((len(tokens), self.projection_dim))
-        by_length = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-        with torch.inference_mode():
-            for rows in batched(by_length, batch_size):
-                embedded = self._embed_text([tokens[row] for row in rows])
-                labels = [unique[row] for row in rows]
-                units[rows] = self._unit(_to_numpy(embedded), "text", labels)
+        batches = self._text_batches(tokens, batch_size)
+
+        def embed(rows: list[int]) -> torch.Tensor:
+            return self._embed_text([tokens[row] for row in rows])
+
+        for rows, embedded in zip(batches, self._passes(embed, batches), strict=True):
+            labels = [unique[row] for row in rows]
+            units[rows] = self._unit(_to_numpy(embedded), "text", labels)
         self._warn_if_collapsed("text", units, unique)
         row_of = {text: row for row, text in enumerate(unique)}
         return units.astype(np.float32)[[row_of[text] for text in texts]]
@@ -227,6 +243,41 @@ class ClapEncoder(ABC):
     @abstractmethod
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
         """Embed tokenized texts."""
+
+    def _passes(
+        self, embed: Callable[[Any], Any], batches: Iterable[Any]
+    ) -> list[Any]:
+        """Return what `embed` makes of each batch."""
+        if self.device.type == "cpu":
+            return side_by_side(embed, batches)
+        with torch.inference_mode():
+            return [embed(batch) for batch in batches]
+
+    def _text_batches(
+        self, tokens: Sequence[Sequence[int]], batch_size: int
+    ) -> list[list[int]]:
+        """Return the texts of each forward pass, by their places.
+
+        On a CPU texts of one length make passes of one shape, filled up with copies of
+        a text, so that bits depend on no neighbour.
+        """
+        by_length = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+        if self.device.type != "cpu":
+            return list(batched(by_length, batch_size))
+        batches = []
+        for length, rows in groupby(by_length, key=lambda row: len(tokens[row])):
+            size = -(-_TOKENS_AT_ONCE // length)
+            for batch in batched(rows, size):
+                batches.append(batch + batch[-1:] * (size - len(batch)))
+        return batches
+
+    def _embed_pieces(
+        self, batch: Sequence[tuple[int, NDArray[np.float32], bool]]
+    ) -> tuple[tuple[int, ...], torch.Tensor]:
+        """Embed pieces as `_audio_pieces` yields them; return their clips, too."""
+        of_clips, pieces, longer = zip(*batch, strict=True)
+        mels = self._mels(pieces, longer).to(self.device, self._dtype)
+        return of_clips, self._embed_windows(mels, torch.tensor(longer))
 
     def _embed_windows(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         """Embed inputs, in halves if the memory of the GPU is too small for all."""

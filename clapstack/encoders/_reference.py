@@ -70,6 +70,8 @@ class LaionReferenceEncoder(LaionClapEncoder):
     ours, whose chunks have fixed places.
     """
 
+    _at_once_on_cpu = 1
+
     def __init__(self, *, model: Any, settings: Mapping[str, Any], **others: Any):
         super().__init__(model=model, settings=settings, **others)
         self._pad_id = model.config.text_config.pad_token_id
@@ -102,6 +104,8 @@ class LaionReferenceEncoder(LaionClapEncoder):
 
 class MsClapReferenceEncoder(MsClapEncoder):
     """MS-CLAP 2023 in the classes of the package msclap, which hear waveforms."""
+
+    _at_once_on_cpu = 1
 
     def __init__(self, *, model: Any, settings: Mapping[str, Any], **others: Any):
         super().__init__(model=model, settings=settings, **others)
