@@ -256,8 +256,10 @@ def _turn(dense: nn.Linear) -> None:
 
 
 def _turned(weight: torch.Tensor) -> torch.Tensor:
-    """Return equal values; on a CPU, with columns rather than rows in one piece."""
-    return weight.T.contiguous().T if weight.device.type == "cpu" else weight
+    """Return equal values; a CPU's matrix with columns, not rows, in one piece."""
+    if weight.ndim != 2 or weight.device.type != "cpu":
+        return weight
+    return weight.T.contiguous().T
 
 
 def _run(block: _Block, tokens: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from clapstack._linalg import matmul
 from clapstack._sklearn import Interval, _check_sample_weight, _fit_context
 
 
@@ -108,4 +109,4 @@ class BlendRidge(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        return X @ self.coef_ + self.intercept_
+        return matmul(X, self.coef_) + self.intercept_
