@@ -41,9 +41,9 @@ def _slices(length: int, width: int) -> list[slice]:
 def matmul(X, coefficients: np.ndarray, rows=None, columns=None) -> np.ndarray:
     """Return ``X[rows, columns] @ coefficients`` in float64, chunk by chunk.
 
-    `X` is an array or a lazy table; no float64 copy of it is made. BLAS sees blocks of
-    one shape, so that the bits of a row do not depend on the others; and small ones, for
-    which OpenBLAS starts no threads, so that they do not depend on their number either.
+    `X` is an array or a lazy table; no float64 copy of it is made. BLAS gets blocks of
+    one shape, so that the bits of a row do not depend on other rows. The blocks are so
+    small that OpenBLAS starts no threads, whose number would move the bits, too.
     """
     n_rows, width = X.shape[0] if rows is None else len(rows), len(coefficients)
     n_columns = math.prod(coefficients.shape[1:])

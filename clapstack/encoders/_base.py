@@ -27,9 +27,13 @@ _WINDOWS_AT_ONCE_ON_GPU = 64
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-# Tokens of one forward pass on a CPU: the products of fewer have other kernels, which
-# round in another way, and take no less time.
-_TOKENS_AT_ONCE = 24
+# Tokens of a text are filled up to a multiple, so that texts share passes whose shape
+# depends on none of them alone.
+_TOKENS_STEP = 4
+# Tokens of one forward pass on a CPU. Products of fewer than 16 rows have other kernels,
+# which round in another way, and those of 24 take no more time; beyond 500 or so weights
+# may be cut in another way, and nothing is faster.
+_FEWEST_TOKENS, _MOST_TOKENS = 24, 512
 
 # A tower that is known to have collapsed gives unrelated texts a mean pairwise cosine
 # of 0.9993; its sound sisters give 0.2 to 0.3.
@@ -42,10 +46,11 @@ class ClapEncoder(ABC):
 
     Made by :func:`load_encoder`. The same input always gives the same embedding: no
     crop is random, and no result depends on the batch size, on the order or on what
-    else is encoded in the same call. On a CPU that holds to the last bit, whatever the
-    number of threads: every window and every text meets kernels of the same shape,
-    with one thread (see :mod:`clapstack.encoders._passes`). On a GPU it holds to about
-    1e-7, the rounding of float32.
+    else is encoded in the same call. On a CPU a clip's bits do not, whatever the number
+    of threads: every window meets kernels of the same shape, with one thread (see
+    :mod:`clapstack.encoders._passes`); nor do a text's, where kernels round all rows of
+    a product alike, as those of MKL for AVX-512 do. Elsewhere, and on a GPU, it holds to
+    about 1e-7, the rounding of float32.
 
     A subclass whose `_embed_audio` keeps windows apart on a CPU may take several at
     once there and set `_at_once_on_cpu`.
@@ -190,16 +195,15 @@ class ClapEncoder(ABC):
     ) -> NDArray[np.float32]:
         """Embed texts.
 
-        Equal texts are embedded once; texts of like length share a batch. On a CPU
-        their lengths are equal, so that nothing is padded.
+        Equal texts are embedded once; texts of like length share a batch.
 
         Parameters
         ----------
         texts : sequence of str
             A text of more than `max_tokens` tokens is cut; its end token stays.
         batch_size : int, default=32
-            Texts that go through the model at once on a GPU. On a CPU it is as many
-            as have 24 tokens together, which is as fast.
+            Texts that go through the model at once, at most. On a CPU they have 512
+            tokens together, at most.
 
         Returns
         -------
@@ -244,9 +248,7 @@ class ClapEncoder(ABC):
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
         """Embed tokenized texts."""
 
-    def _passes(
-        self, embed: Callable[[Any], Any], batches: Iterable[Any]
-    ) -> list[Any]:
+    def _passes(self, embed: Callable[[Any], Any], batches: Iterable[Any]) -> list[Any]:
         """Return what `embed` makes of each batch."""
         if self.device.type == "cpu":
             return side_by_side(embed, batches)
@@ -258,18 +260,44 @@ class ClapEncoder(ABC):
     ) -> list[list[int]]:
         """Return the texts of each forward pass, by their places.
 
-        On a CPU texts of one length make passes of one shape, filled up with copies of
-        a text, so that bits depend on no neighbour.
+        On a CPU those of one padded length share a pass, so that none is padded for the
+        sake of another. Copies of a text bring a small pass to a number of tokens from
+        which on products round alike.
         """
         by_length = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
         if self.device.type != "cpu":
             return list(batched(by_length, batch_size))
         batches = []
-        for length, rows in groupby(by_length, key=lambda row: len(tokens[row])):
-            size = -(-_TOKENS_AT_ONCE // length)
-            for batch in batched(rows, size):
-                batches.append(batch + batch[-1:] * (size - len(batch)))
+        for length, rows in groupby(
+            by_length, key=lambda row: self._padded(tokens[row])
+        ):
+            fewest = -(-_FEWEST_TOKENS // length)
+            most = max(fewest, min(batch_size, _MOST_TOKENS // length))
+            for batch in batched(rows, most):
+                batches.append(batch + batch[-1:] * (fewest - len(batch)))
         return batches
+
+    def _padded(self, ids: Sequence[int]) -> int:
+        """Return how many tokens a text has when it is padded."""
+        return min(-(-len(ids) // _TOKENS_STEP) * _TOKENS_STEP, self.max_tokens)
+
+    def _pad_tokens(
+        self, tokens: Sequence[Sequence[int]], pad_id: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Stack token ids, on the device of the model.
+
+        Returns
+        -------
+        input_ids, attention_mask : Tensor of shape (n, longest), int64
+            Padded on the right with `pad_id`; 1 where a token is, else 0.
+        """
+        longest = max(self._padded(ids) for ids in tokens)
+        input_ids = torch.full((len(tokens), longest), pad_id)
+        attention_mask = torch.zeros_like(input_ids)
+        for row, ids in enumerate(tokens):
+            input_ids[row, : len(ids)] = torch.tensor(ids)
+            attention_mask[row, : len(ids)] = 1
+        return input_ids.to(self.device), attention_mask.to(self.device)
 
     def _embed_pieces(
         self, batch: Sequence[tuple[int, NDArray[np.float32], bool]]
@@ -381,23 +409,12 @@ class ClapEncoder(ABC):
         warnings.warn(msg, CollapsedTowerWarning, stacklevel=3)
 
 
-def pad_tokens(
-    tokens: Sequence[Sequence[int]], pad_id: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack token ids.
-
-    Returns
-    -------
-    input_ids, attention_mask : Tensor of shape (n, longest), int64
-        Padded on the right with `pad_id`; 1 where a token is, else 0.
-    """
-    longest = max(len(ids) for ids in tokens)
-    input_ids = torch.full((len(tokens), longest), pad_id)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, ids in enumerate(tokens):
-        input_ids[row, : len(ids)] = torch.tensor(ids)
-        attention_mask[row, : len(ids)] = 1
-    return input_ids, attention_mask
+def apart(head: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> Any:
+    """Apply what ends a tower to rows; on a CPU to one at a time."""
+    if rows.device.type != "cpu":
+        return head(rows)
+    # Copies, since kernels may take rows that lie on another boundary in another way.
+    return torch.cat([head(row.clone()) for row in rows.split(1)])
 
 
 def _convolutions_like_products() -> AbstractContextManager[None]:

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from transformers import ClapAudioConfig, ClapAudioModel, GPT2Config, GPT2Model
 
-from clapstack.encoders._audio_tower import CLIPS_AT_ONCE, AudioTower, apart
-from clapstack.encoders._base import ClapEncoder, pad_tokens
+from clapstack.encoders._audio_tower import CLIPS_AT_ONCE, AudioTower
+from clapstack.encoders._base import ClapEncoder, apart
 from clapstack.encoders._frontends import LogMel
 from clapstack.encoders._htsat import (
     UNUSED_IN_HTSAT,
@@ -171,7 +171,7 @@ class MsClapModel(nn.Module):
         ).last_hidden_state
         last = (input_ids != PAD_ID).sum(dim=1) - 1
         rows = torch.arange(len(states), device=states.device)
-        return self.text_projection(states[rows, last])
+        return apart(self.text_projection, states[rows, last])
 
 
 def to_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -308,10 +308,7 @@ class MsClapEncoder(ClapEncoder):
         return apart(self._model.audio_projection, self._audio_tower(mels))
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        input_ids, attention_mask = pad_tokens(tokens, PAD_ID)
-        return self._model.embed_text(
-            input_ids.to(self.device), attention_mask.to(self.device)
-        )
+        return self._model.embed_text(*self._pad_tokens(tokens, PAD_ID))
 
 
 def _text_config(official: Mapping[str, torch.Tensor]) -> GPT2Config:

@@ -200,9 +200,7 @@ class RbfSvr(RegressorMixin, BaseEstimator):
         out = np.empty(len(rows))
         held = max(1, _KERNEL_ELEMENTS // max(1, len(self.support_rows_)))
         for cut in row_slices(len(rows), held):
-            kernel = radial_kernel(
-                rows[cut], self.support_rows_, self._width, matmul
-            )
+            kernel = radial_kernel(rows[cut], self.support_rows_, self._width, matmul)
             out[cut] = matmul(kernel, self.dual_coef_)
         return out + self.intercept_
 

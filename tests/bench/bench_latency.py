@@ -16,11 +16,8 @@ import os
 import statistics
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from clapstack import make_clap_stack
 
@@ -39,7 +36,10 @@ def main() -> None:
         return
     print(f"{os.cpu_count()} cores, {options.pairs} pairs, the least of {options.runs}")
     for state in ("quiet", "busy"):
-        times: dict[str, list[list[float]]] = {"libraries' choice": [], "one thread": []}
+        times: dict[str, list[list[float]]] = {
+            "libraries' choice": [],
+            "one thread": [],
+        }
         for _ in range(options.runs):
             for name, runs in times.items():
                 runs.append(time_side(name == "one thread", state == "busy", options))
@@ -53,12 +53,16 @@ def main() -> None:
         for name, (median, worst) in found.items():
             print(f"{state:6} {name:18} median {median:7.1f} ms, worst {worst:7.1f} ms")
         ratios = [many / one for many, one in zip(*found.values(), strict=True)]
-        print(f"{state:6} ratio              median {ratios[0]:7.2f}     worst {ratios[1]:7.2f}")
+        print(
+            f"{state:6} ratio              median {ratios[0]:7.2f}     worst {ratios[1]:7.2f}"
+        )
 
 
 def time_side(one_thread: bool, busy: bool, options: argparse.Namespace) -> list[float]:
     """Return the milliseconds of each pair, timed in a process of its own."""
-    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")
+    }
     if one_thread:
         environment["OMP_NUM_THREADS"] = "1"
     other = subprocess.Popen([sys.executable, "-c", BUSY]) if busy else None
