@@ -30,9 +30,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Tokens of a text are filled up to a multiple, so that texts share passes whose shape
 # depends on none of them alone.
 _TOKENS_STEP = 4
-# Tokens of one forward pass on a CPU. Products of fewer than 16 rows have other kernels,
-# which round in another way, and those of 24 take no more time; beyond 500 or so weights
-# may be cut in another way, and nothing is faster.
+# Tokens of one forward pass on a CPU. Products of fewer than 16 rows have kernels that
+# round in another way, and 24 take no more time. Larger products than of 512 rows may
+# have others again, and are no faster.
 _FEWEST_TOKENS, _MOST_TOKENS = 24, 512
 
 # A tower that is known to have collapsed gives unrelated texts a mean pairwise cosine
@@ -46,10 +46,10 @@ class ClapEncoder(ABC):
 
     Made by :func:`load_encoder`. The same input always gives the same embedding: no
     crop is random, and no result depends on the batch size, on the order or on what
-    else is encoded in the same call. On a CPU a clip's bits do not, whatever the number
-    of threads: every window meets kernels of the same shape, with one thread (see
-    :mod:`clapstack.encoders._passes`); nor do a text's, where kernels round all rows of
-    a product alike, as those of MKL for AVX-512 do. Elsewhere, and on a GPU, it holds to
+    else is encoded in the same call. On a CPU this holds to the last bit for clips,
+    because every window meets kernels of the same shape, with one thread (see
+    :mod:`clapstack.encoders._passes`). For texts it does where kernels round all rows
+    of a product alike, as MKL's for AVX-512 do. Elsewhere, and on a GPU, it holds to
     about 1e-7, the rounding of float32.
 
     A subclass whose `_embed_audio` keeps windows apart on a CPU may take several at
@@ -268,9 +268,8 @@ class ClapEncoder(ABC):
         if self.device.type != "cpu":
             return list(batched(by_length, batch_size))
         batches = []
-        for length, rows in groupby(
-            by_length, key=lambda row: self._padded(tokens[row])
-        ):
+        alike = groupby(by_length, key=lambda row: self._padded(tokens[row]))
+        for length, rows in alike:
             fewest = -(-_FEWEST_TOKENS // length)
             most = max(fewest, min(batch_size, _MOST_TOKENS // length))
             for batch in batched(rows, most):
