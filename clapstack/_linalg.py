@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -20,8 +21,11 @@ _CHUNK_ELEMENTS = 1 << 22
 _LARGE = 1024
 # A block that is gone over several times stays in a core's own cache at 1 MB.
 _BLOCK_ELEMENTS = 1 << 17
-# By so few columns a block is multiplied faster than it is read from memory.
-_FEW_COLUMNS = 16
+# Products of blocks of as many rows; a lone row costs as much as a block.
+_BLOCK_ROWS = 32
+_TILE_COLUMNS = 128
+# Up to so many multiplications OpenBLAS takes one thread.
+_UNTHREADED = 1 << 18
 _SAMPLE_ROWS = 512
 # A block that kept this part of its length is orthogonal to the basis to rounding.
 _KEPT = 0.7
@@ -37,20 +41,44 @@ def _slices(length: int, width: int) -> list[slice]:
 def matmul(X, coefficients: np.ndarray, rows=None, columns=None) -> np.ndarray:
     """Return ``X[rows, columns] @ coefficients`` in float64, chunk by chunk.
 
-    `X` is an array or a lazy table; no float64 copy of it is made.
+    `X` is an array or a lazy table; no float64 copy of it is made. BLAS gets blocks of
+    one shape, so that the bits of a row do not depend on other rows. The blocks are so
+    small that OpenBLAS starts no threads, whose number would move the bits, too.
     """
-    if X.dtype == np.float64 and rows is None and columns is None:
-        return X @ coefficients
     n_rows, width = X.shape[0] if rows is None else len(rows), len(coefficients)
-    out = np.empty((n_rows, *coefficients.shape[1:]))
-    few = coefficients.size <= _FEW_COLUMNS * width
-    step = max(1, (_BLOCK_ELEMENTS if few else _CHUNK_ELEMENTS) // max(1, width))
-    room = np.empty((min(step, n_rows), width))
+    n_columns = math.prod(coefficients.shape[1:])
+    right = coefficients.reshape(width, n_columns)
+    if n_columns == 1:
+        # A matrix by a vector takes another kernel, and threads at any size.
+        right = np.column_stack([right, np.zeros(width)])
+    tiles = _tiles(np.ascontiguousarray(right, dtype=np.float64))
+    out = np.zeros((n_rows, right.shape[1]))
+    step = _BLOCK_ROWS * max(1, _CHUNK_ELEMENTS // max(1, width) // _BLOCK_ROWS)
     for part in row_slices(n_rows, step):
         taken = read_table(X, part if rows is None else rows[part], columns)
-        room[: len(taken)] = taken
-        np.matmul(room[: len(taken)], coefficients, out=out[part])
-    return out
+        for block in row_slices(len(taken), _BLOCK_ROWS):
+            _add_products(taken[block], tiles, out[part][block])
+    return out[:, :n_columns].reshape(n_rows, *coefficients.shape[1:])
+
+
+def _tiles(matrix: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
+    """Cut a matrix into rows, columns and what is there."""
+    height, width = matrix.shape
+    n_columns = min(max(1, width), _TILE_COLUMNS)
+    n_rows = max(1, _UNTHREADED // (_BLOCK_ROWS * n_columns))
+    return [
+        (some, across, matrix[some, across])
+        for some in row_slices(height, n_rows)
+        for across in row_slices(width, n_columns)
+    ]
+
+
+def _add_products(block, tiles, out):
+    """Add ``block @ matrix`` to `out`, for a matrix in tiles."""
+    room = np.zeros((_BLOCK_ROWS, block.shape[1]))
+    room[: len(block)] = block
+    for some, across, tile in tiles:
+        out[:, across] += (room[:, some] @ tile)[: len(block)]
 
 
 class StandardizedTable:

@@ -13,6 +13,8 @@ from clapstack.exceptions import CheckpointError
 
 # On a CPU, what passes between the layers of this many tokens stays in its caches.
 _TOKENS_AT_ONCE = 2048
+# Clips that share the caches of a CPU, layer by layer; more take memory, not less time.
+CLIPS_AT_ONCE = 8
 
 
 class AudioTower:
@@ -28,6 +30,12 @@ class AudioTower:
     - query, key and value are one product, scores to context one kernel;
     - residuals are added to in place, and on a CPU few windows at a time go through a
       whole block.
+
+    On a CPU clips follow one another within each layer: no kernel sees two of them, so
+    that the bits of one do not depend on the others, and the weights of a layer stay
+    in the caches meanwhile. The products of the last stage then have but 64 rows, for
+    which weights are faster if they lie the other way round: with both, clips take
+    as long as where they share kernels (within 4 %, measured).
 
     Parameters
     ----------
@@ -76,6 +84,7 @@ class AudioTower:
                 quads = torch.argsort(held)[_quads(height, width)[order].flatten()]
                 quads = quads.to(layer.downsample.reduction.weight.device)
                 self._mergings[-1] = _Merging(quads, layer.downsample)
+                _turn(layer.downsample.reduction)
                 held = order
 
     def __call__(
@@ -94,16 +103,29 @@ class AudioTower:
         -------
         pooled : Tensor of shape (n, width)
         """
-        encoder = self._encoder
-        normalised = encoder.batch_norm(mels.transpose(1, 3)).transpose(1, 3)
-        rows = None if longer is None else longer.nonzero()[:, 0]
-        tokens = encoder.patch_embed(encoder.reshape_mel2img(normalised), rows)
+        if longer is None:
+            longer = torch.zeros(len(mels), dtype=torch.bool)
+        parts = [(mels, longer)]
+        if mels.device.type == "cpu":
+            # Of a clip that is not fused the first spectrogram is looked at alone.
+            parts = [
+                (mel if flag else mel[:, :1], flag)
+                for mel, flag in zip(mels.split(1), longer.split(1), strict=True)
+            ]
+        tokens = [self._patches(*part) for part in parts]
         for blocks, merging in zip(self._blocks, self._mergings, strict=True):
             for block in blocks:
-                tokens = _run(block, tokens)
+                tokens = [_run(block, some) for some in tokens]
             if merging is not None:
-                tokens = _merge(merging, tokens)
-        return encoder.norm(tokens).mean(dim=1)
+                tokens = [_merge(merging, some) for some in tokens]
+        norm = self._encoder.norm
+        return torch.cat([norm(some).mean(dim=1) for some in tokens])
+
+    def _patches(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
+        encoder = self._encoder
+        normalised = encoder.batch_norm(mels.transpose(1, 3)).transpose(1, 3)
+        rows = longer.nonzero()[:, 0]
+        return encoder.patch_embed(encoder.reshape_mel2img(normalised), rows)
 
 
 class _Block(NamedTuple):
@@ -196,6 +218,8 @@ def _prepare(
     attention = layer.attention.self
     parts = (attention.query, attention.key, attention.value)
     weight = _join([part.weight for part in parts])
+    for dense in (layer.attention.output, layer.intermediate, layer.output):
+        _turn(dense.dense)
     has_bias = attention.query.bias is not None
     table = attention.relative_position_bias_table.detach()
     index = attention.relative_position_index
@@ -213,10 +237,21 @@ def _prepare(
 
 def _join(parameters: list[Any]) -> torch.Tensor:
     """Lay parameters out as one tensor, of which they become views."""
-    joint = torch.cat([parameter.data for parameter in parameters])
+    joint = _turned(torch.cat([parameter.data for parameter in parameters]))
     for parameter, view in zip(parameters, joint.chunk(len(parameters)), strict=True):
         parameter.data = view
     return joint
+
+
+def _turn(dense: nn.Linear) -> None:
+    dense.weight.data = _turned(dense.weight.data)
+
+
+def _turned(weight: torch.Tensor) -> torch.Tensor:
+    """Return equal values; a CPU's matrix with columns, not rows, in one piece."""
+    if weight.ndim != 2 or weight.device.type != "cpu":
+        return weight
+    return weight.T.contiguous().T
 
 
 def _run(block: _Block, tokens: torch.Tensor) -> torch.Tensor:
@@ -236,18 +271,14 @@ def _pieces(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield views of (n_windows, n_tokens, width) and the bias of their scores."""
     n_windows, n_tokens = windows.shape[1:3]
-    at_once = windows.shape[0] * n_windows
-    if windows.device.type == "cpu":
+    if windows.device.type == "cpu":  # of one clip
         at_once = max(1, _TOKENS_AT_ONCE // n_tokens)
-    if at_once < n_windows:
-        for clip in windows:
-            for first in range(0, n_windows, at_once):
-                some = slice(first, first + at_once)
-                yield clip[some], bias[some] if len(bias) > 1 else bias
+        for first in range(0, n_windows, at_once):
+            some = slice(first, first + at_once)
+            yield windows[0, some], bias[some] if len(bias) > 1 else bias
     else:
-        for clips in windows.split(at_once // n_windows):
-            repeated = bias if len(bias) == 1 else bias.repeat(len(clips), 1, 1, 1)
-            yield clips.flatten(0, 1), repeated
+        repeated = bias if len(bias) == 1 else bias.repeat(len(windows), 1, 1, 1)
+        yield windows.flatten(0, 1), repeated
 
 
 def _attend(block: _Block, windows: torch.Tensor, bias: torch.Tensor) -> None:

@@ -7,8 +7,9 @@ import json
 import reprlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,22 @@ from clapstack._batched import batched
 from clapstack._collapse import warn_if_collapsed
 from clapstack.audio import window_starts
 from clapstack.encoders._frontends import FRONT_END_VERSION, LogMel, fill_window
+from clapstack.encoders._passes import side_by_side
 from clapstack.encoders._reading import guarded, is_derived
 from clapstack.exceptions import AudioError, CheckpointError
 
-# More would cost a CPU memory and save no time. More cores want more windows.
-_FEWEST_WINDOWS_AT_ONCE = 8
 # Enough to keep a GPU busy; while it is, the next ones are laid out for it.
 _WINDOWS_AT_ONCE_ON_GPU = 64
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+# Tokens of a text are filled up to a multiple, so that texts share passes whose shape
+# depends on none of them alone.
+_TOKENS_STEP = 4
+# Tokens of one forward pass on a CPU. Products of fewer than 16 rows have kernels that
+# round in another way, and 24 take no more time. Larger products than of 512 rows may
+# have others again, and are no faster.
+_FEWEST_TOKENS, _MOST_TOKENS = 24, 512
 
 
 class ClapEncoder(ABC):
@@ -35,7 +43,14 @@ class ClapEncoder(ABC):
 
     Made by :func:`load_encoder`. The same input always gives the same embedding: no
     crop is random, and no result depends on the batch size, on the order or on what
-    else is encoded in the same call (to about 1e-7, the rounding of float32).
+    else is encoded in the same call. On a CPU this holds to the last bit for clips,
+    because every window meets kernels of the same shape, with one thread (see
+    :mod:`clapstack.encoders._passes`). For texts it does where kernels round all rows
+    of a product alike, as MKL's for AVX-512 do. Elsewhere, and on a GPU, it holds to
+    about 1e-7, the rounding of float32.
+
+    A subclass whose `_embed_audio` keeps windows apart on a CPU may take several at
+    once there and set `_at_once_on_cpu`.
 
     Parameters
     ----------
@@ -73,6 +88,9 @@ class ClapEncoder(ABC):
         The towers, "audio" and "text", that a warning has called collapsed.
     """
 
+    #: Windows of a forward pass on a CPU.
+    _at_once_on_cpu = 1
+
     def __init__(
         self,
         *,
@@ -100,7 +118,7 @@ class ClapEncoder(ABC):
         # Windows; fewer when a GPU runs out of memory.
         self._at_once = _WINDOWS_AT_ONCE_ON_GPU
         if self.device.type == "cpu":
-            self._at_once = max(_FEWEST_WINDOWS_AT_ONCE, torch.get_num_threads())
+            self._at_once = self._at_once_on_cpu
         self.collapsed: set[str] = set()
         self._warned_of_cut = False
         # Apple's devices have no float64.
@@ -148,10 +166,10 @@ class ClapEncoder(ABC):
             it, average their unit embeddings and renormalise (a fused LAION model
             sees the whole clip in one pass instead); or take one window.
         batch_size : int, default=32
-            Windows that go through the model at once, at most. On a CPU no more than
-            8 do, or one for each thread, which is faster; on a GPU no more than 64,
-            while the next are laid out for it. On a GPU whose memory is too small for
-            them, half as many do from then on, with a warning.
+            Windows that go through the model at once, at most. On a CPU it is one to
+            four, in as many passes side by side as PyTorch has threads; on a GPU no
+            more than 64, while the next are laid out for it. On a GPU whose memory is
+            too small for them, half as many do from then on, with a warning.
 
         Returns
         -------
@@ -171,17 +189,16 @@ class ClapEncoder(ABC):
             Once, if eight or more distinct inputs get all but the same embedding.
         """
         totals = np.zeros((len(waveforms), self.projection_dim))
-        with torch.inference_mode(), _convolutions_like_products():
-            at_once = min(batch_size, self._at_once)
-            rows: list[int] = []
-            embedded: list[torch.Tensor] = []
-            for batch in batched(self._audio_pieces(waveforms, crop), at_once):
-                of_clips, pieces, longer = zip(*batch, strict=True)
-                rows.extend(of_clips)
-                mels = self._mels(pieces, longer).to(self.device, self._dtype)
-                embedded.append(self._embed_windows(mels, torch.tensor(longer)))
-            if rows:  # fetched last: until here nothing has waited for a GPU
-                units = self._unit(_to_numpy(torch.cat(embedded)), "waveform", rows)
+        at_once = min(batch_size, self._at_once)
+        if self.device.type == "cpu":  # a core for each of few clips
+            at_once = min(at_once, max(1, len(waveforms) // torch.get_num_threads()))
+        batches = batched(self._audio_pieces(waveforms, crop), at_once)
+        with _convolutions_like_products():
+            done = self._passes(self._embed_pieces, batches)
+            if done:  # fetched last: until here nothing has waited for a GPU
+                rows = [row for of_clips, _ in done for row in of_clips]
+                embedded = torch.cat([embeddings for _, embeddings in done])
+                units = self._unit(_to_numpy(embedded), "waveform", rows)
                 np.add.at(totals, rows, units)
         units = self._unit(totals, "waveform", range(len(totals)))
         self._warn_if_collapsed("audio", units, waveforms)
@@ -199,7 +216,8 @@ class ClapEncoder(ABC):
         texts : sequence of str
             A text of more than `max_tokens` tokens is cut; its end token stays.
         batch_size : int, default=32
-            Texts that go through the model at once.
+            Texts that go through the model at once, at most. On a CPU they have 512
+            tokens together, at most.
 
         Returns
         -------
@@ -223,12 +241,14 @@ class ClapEncoder(ABC):
         unique = list(dict.fromkeys(texts))
         tokens = self._tokens(unique)
         units = np.zeros((len(tokens), self.projection_dim))
-        by_length = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-        with torch.inference_mode():
-            for rows in batched(by_length, batch_size):
-                embedded = self._embed_text([tokens[row] for row in rows])
-                labels = [unique[row] for row in rows]
-                units[rows] = self._unit(_to_numpy(embedded), "text", labels)
+        batches = self._text_batches(tokens, batch_size)
+
+        def embed(rows: list[int]) -> torch.Tensor:
+            return self._embed_text([tokens[row] for row in rows])
+
+        for rows, embedded in zip(batches, self._passes(embed, batches), strict=True):
+            labels = [unique[row] for row in rows]
+            units[rows] = self._unit(_to_numpy(embedded), "text", labels)
         self._warn_if_collapsed("text", units, unique)
         row_of = {text: row for row, text in enumerate(unique)}
         return units.astype(np.float32)[[row_of[text] for text in texts]]
@@ -243,6 +263,64 @@ class ClapEncoder(ABC):
     @abstractmethod
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
         """Embed tokenized texts."""
+
+    def _passes(self, embed: Callable[[Any], Any], batches: Iterable[Any]) -> list[Any]:
+        """Return what `embed` makes of each batch."""
+        if self.device.type == "cpu":
+            return side_by_side(embed, batches)
+        with torch.inference_mode():
+            return [embed(batch) for batch in batches]
+
+    def _text_batches(
+        self, tokens: Sequence[Sequence[int]], batch_size: int
+    ) -> list[list[int]]:
+        """Return the texts of each forward pass, by their places.
+
+        On a CPU those of one padded length share a pass, so that none is padded for the
+        sake of another. Copies of a text bring a small pass to a number of tokens from
+        which on products round alike.
+        """
+        by_length = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+        if self.device.type != "cpu":
+            return list(batched(by_length, batch_size))
+        batches = []
+        alike = groupby(by_length, key=lambda row: self._padded(tokens[row]))
+        for length, rows in alike:
+            fewest = -(-_FEWEST_TOKENS // length)
+            most = max(fewest, min(batch_size, _MOST_TOKENS // length))
+            for batch in batched(rows, most):
+                batches.append(batch + batch[-1:] * (fewest - len(batch)))
+        return batches
+
+    def _padded(self, ids: Sequence[int]) -> int:
+        """Return how many tokens a text has when it is padded."""
+        return min(-(-len(ids) // _TOKENS_STEP) * _TOKENS_STEP, self.max_tokens)
+
+    def _pad_tokens(
+        self, tokens: Sequence[Sequence[int]], pad_id: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Stack token ids, on the device of the model.
+
+        Returns
+        -------
+        input_ids, attention_mask : Tensor of shape (n, longest), int64
+            Padded on the right with `pad_id`; 1 where a token is, else 0.
+        """
+        longest = max(self._padded(ids) for ids in tokens)
+        input_ids = torch.full((len(tokens), longest), pad_id)
+        attention_mask = torch.zeros_like(input_ids)
+        for row, ids in enumerate(tokens):
+            input_ids[row, : len(ids)] = torch.tensor(ids)
+            attention_mask[row, : len(ids)] = 1
+        return input_ids.to(self.device), attention_mask.to(self.device)
+
+    def _embed_pieces(
+        self, batch: Sequence[tuple[int, NDArray[np.float32], bool]]
+    ) -> tuple[tuple[int, ...], torch.Tensor]:
+        """Embed pieces as `_audio_pieces` yields them; return their clips, too."""
+        of_clips, pieces, longer = zip(*batch, strict=True)
+        mels = self._mels(pieces, longer).to(self.device, self._dtype)
+        return of_clips, self._embed_windows(mels, torch.tensor(longer))
 
     def _embed_windows(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         """Embed inputs, in halves if the memory of the GPU is too small for all."""
@@ -341,23 +419,12 @@ class ClapEncoder(ABC):
             self.collapsed.add(tower)
 
 
-def pad_tokens(
-    tokens: Sequence[Sequence[int]], pad_id: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack token ids.
-
-    Returns
-    -------
-    input_ids, attention_mask : Tensor of shape (n, longest), int64
-        Padded on the right with `pad_id`; 1 where a token is, else 0.
-    """
-    longest = max(len(ids) for ids in tokens)
-    input_ids = torch.full((len(tokens), longest), pad_id)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, ids in enumerate(tokens):
-        input_ids[row, : len(ids)] = torch.tensor(ids)
-        attention_mask[row, : len(ids)] = 1
-    return input_ids, attention_mask
+def apart(head: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> Any:
+    """Apply what ends a tower to rows; on a CPU to one at a time."""
+    if rows.device.type != "cpu":
+        return head(rows)
+    # Copies, since kernels may take rows that lie on another boundary in another way.
+    return torch.cat([head(row.clone()) for row in rows.split(1)])
 
 
 def _convolutions_like_products() -> AbstractContextManager[None]:

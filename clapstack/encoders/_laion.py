@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import ClapConfig, ClapModel
 
-from clapstack.encoders._audio_tower import AudioTower
-from clapstack.encoders._base import ClapEncoder, pad_tokens
+from clapstack.encoders._audio_tower import CLIPS_AT_ONCE, AudioTower
+from clapstack.encoders._base import ClapEncoder, apart
 from clapstack.encoders._frontends import LogMel, fuse, mel_bank
 from clapstack.encoders._htsat import check_image
 from clapstack.encoders._laion_official import build_laion, front_end_settings
@@ -48,6 +48,8 @@ class LaionClapEncoder(ClapEncoder):
     Rounding fills bands that are all but silent with noise: there the two formats of
     the same weights differ, by up to 1e-2, and their fingerprints always do.
     """
+
+    _at_once_on_cpu = CLIPS_AT_ONCE
 
     def __init__(self, **parts: Any):
         super().__init__(**parts)
@@ -123,16 +125,18 @@ class LaionClapEncoder(ClapEncoder):
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         if not longer.any():
             mels = mels[:, :1]  # of the four equal ones the model looks at the first
-        return self._model.audio_projection(self._audio_tower(mels, longer))
+        return apart(self._model.audio_projection, self._audio_tower(mels, longer))
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
         pad_id = self._model.config.text_config.pad_token_id
-        input_ids, attention_mask = pad_tokens(tokens, pad_id)
-        pooled = self._model.text_model(
-            input_ids=input_ids.to(self.device),
-            attention_mask=attention_mask.to(self.device),
-        ).pooler_output
-        return self._model.text_projection(pooled)
+        input_ids, attention_mask = self._pad_tokens(tokens, pad_id)
+        tower = self._model.text_model
+        states = tower(input_ids=input_ids, attention_mask=attention_mask)
+
+        def head(first: torch.Tensor) -> torch.Tensor:
+            return self._model.text_projection(tower.pooler(first))
+
+        return apart(head, states.last_hidden_state[:, :1])
 
 
 def round_to_int16(waveform: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import BertModel
 
-from clapstack.encoders._base import ClapEncoder, pad_tokens
+from clapstack.encoders._base import ClapEncoder
 from clapstack.encoders._bert import infer_bert, read_bert_tokenizer
 from clapstack.encoders._brought import find_bert_tokenizer, find_file
 from clapstack.encoders._frontends import LogMel, mel_bank
@@ -189,8 +189,8 @@ class M2dClapEncoder(ClapEncoder):
         return self._model.embed_audio(mels)
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        input_ids, mask = pad_tokens(tokens, self._tokenizer.pad_token_id)
-        return self._model.embed_text(input_ids.to(self.device), mask.to(self.device))
+        pad_id = self._tokenizer.pad_token_id
+        return self._model.embed_text(*self._pad_tokens(tokens, pad_id))
 
 
 def _read_model(weights: Path) -> M2dClapModel:

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from transformers import ClapAudioConfig, ClapAudioModel, GPT2Config, GPT2Model
 
-from clapstack.encoders._audio_tower import AudioTower
-from clapstack.encoders._base import ClapEncoder, pad_tokens
+from clapstack.encoders._audio_tower import CLIPS_AT_ONCE, AudioTower
+from clapstack.encoders._base import ClapEncoder, apart
 from clapstack.encoders._frontends import LogMel
 from clapstack.encoders._htsat import (
     UNUSED_IN_HTSAT,
@@ -174,7 +174,7 @@ class MsClapModel(nn.Module):
         ).last_hidden_state
         last = (input_ids != PAD_ID).sum(dim=1) - 1
         rows = torch.arange(len(states), device=states.device)
-        return self.text_projection(states[rows, last])
+        return apart(self.text_projection, states[rows, last])
 
 
 def to_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -262,6 +262,8 @@ def build_msclap(official: Mapping[str, torch.Tensor], source: Path) -> MsClapMo
 class MsClapEncoder(ClapEncoder):
     """MS-CLAP 2023, from the authors' file of weights; `load` takes 2022's too."""
 
+    _at_once_on_cpu = CLIPS_AT_ONCE
+
     def __init__(self, **parts: Any):
         super().__init__(**parts)
         self._audio_tower = AudioTower(self._model.audio_model, source=self.source)
@@ -319,13 +321,10 @@ class MsClapEncoder(ClapEncoder):
         return MsClap2022Encoder
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
-        return self._model.audio_projection(self._audio_tower(mels))
+        return apart(self._model.audio_projection, self._audio_tower(mels))
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        input_ids, attention_mask = pad_tokens(tokens, PAD_ID)
-        return self._model.embed_text(
-            input_ids.to(self.device), attention_mask.to(self.device)
-        )
+        return self._model.embed_text(*self._pad_tokens(tokens, PAD_ID))
 
 
 def _text_config(official: Mapping[str, torch.Tensor]) -> GPT2Config:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import BertModel
 
-from clapstack.encoders._base import ClapEncoder, pad_tokens
+from clapstack.encoders._base import ClapEncoder, apart
 from clapstack.encoders._bert import infer_bert, read_bert_tokenizer
 from clapstack.encoders._frontends import LogMel
 from clapstack.encoders._msclap import HOP_LENGTH, SAMPLE_RATE, Projection
@@ -99,7 +99,8 @@ class MsClap2022Model(nn.Module):
             Not of unit norm.
         """
         bert, projection = self.caption_encoder.values()
-        return projection(bert(input_ids, attention_mask).last_hidden_state[:, 0])
+        states = bert(input_ids, attention_mask).last_hidden_state
+        return apart(projection, states[:, 0])
 
 
 class _Cnn14(nn.Module):
@@ -182,5 +183,5 @@ class MsClap2022Encoder(ClapEncoder):
         return self._model.embed_audio(mels)
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        input_ids, mask = pad_tokens(tokens, self._tokenizer.pad_token_id)
-        return self._model.embed_text(input_ids.to(self.device), mask.to(self.device))
+        pad_id = self._tokenizer.pad_token_id
+        return self._model.embed_text(*self._pad_tokens(tokens, pad_id))

@@ -30,7 +30,7 @@ from transformers import BertModel, GPT2Model, RobertaConfig, RobertaModel
 
 from clapstack._optional import import_optional
 from clapstack.encoders import _laion_official, _msclap, _msclap_2022
-from clapstack.encoders._base import ClapEncoder, pad_tokens
+from clapstack.encoders._base import ClapEncoder
 from clapstack.encoders._htsat import UNUSED_IN_HTSAT
 from clapstack.encoders._laion import LaionClapEncoder
 from clapstack.encoders._msclap import MsClapEncoder
@@ -70,6 +70,8 @@ class LaionReferenceEncoder(LaionClapEncoder):
     ours, whose chunks have fixed places.
     """
 
+    _at_once_on_cpu = 1
+
     def __init__(self, *, model: Any, settings: Mapping[str, Any], **others: Any):
         super().__init__(model=model, settings=settings, **others)
         self._pad_id = model.config.text_config.pad_token_id
@@ -95,13 +97,15 @@ class LaionReferenceEncoder(LaionClapEncoder):
         return self._model.audio_projection(embedded)
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        input_ids, attention_mask = pad_tokens(tokens, self._pad_id)
+        input_ids, attention_mask = self._pad_tokens(tokens, self._pad_id)
         text = {"input_ids": input_ids, "attention_mask": attention_mask}
         return self._model.encode_text(text, device=self.device)
 
 
 class MsClapReferenceEncoder(MsClapEncoder):
     """MS-CLAP 2023 in the classes of the package msclap, which hear waveforms."""
+
+    _at_once_on_cpu = 1
 
     def __init__(self, *, model: Any, settings: Mapping[str, Any], **others: Any):
         super().__init__(model=model, settings=settings, **others)
@@ -126,7 +130,7 @@ class MsClapReferenceEncoder(MsClapEncoder):
         return _embed_audio(self._model, mels)
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        return _embed_text(self._model, tokens, _msclap.PAD_ID, self.device)
+        return _embed_text(self._model, *self._pad_tokens(tokens, _msclap.PAD_ID))
 
 
 class MsClap2022ReferenceEncoder(MsClap2022Encoder):
@@ -144,7 +148,7 @@ class MsClap2022ReferenceEncoder(MsClap2022Encoder):
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
         pad_id = self._tokenizer.pad_token_id
-        return _embed_text(self._model, tokens, pad_id, self.device)
+        return _embed_text(self._model, *self._pad_tokens(tokens, pad_id))
 
 
 def _embed_audio(clap: Any, waveforms: torch.Tensor) -> torch.Tensor:
@@ -153,11 +157,11 @@ def _embed_audio(clap: Any, waveforms: torch.Tensor) -> torch.Tensor:
 
 
 def _embed_text(
-    clap: Any, tokens: list[list[int]], pad_id: int, device: torch.device
+    clap: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor
 ) -> torch.Tensor:
-    input_ids, attention_mask = pad_tokens(tokens, pad_id)
-    text = {"input_ids": input_ids, "attention_mask": attention_mask}
-    return clap.caption_encoder({name: ids.to(device) for name, ids in text.items()})
+    return clap.caption_encoder(
+        {"input_ids": input_ids, "attention_mask": attention_mask}
+    )
 
 
 class _Waveforms(nn.Module):

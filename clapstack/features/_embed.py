@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from itertools import chain
@@ -38,6 +38,7 @@ __all__ = [
 
 _READERS = min(16, os.cpu_count() or 1)
 _SOURCES_PER_TASK = 256  # a task of one source would cost more than its lookup
+_FEW_SOURCES = 4  # are read in the thread that calls
 # Content keys of the files that this process has met; about 0.5 kB each.
 _KEYS: dict[Any, str] = {}
 _MOST_KEYS = 100_000
@@ -303,10 +304,13 @@ def _audio_keys(
     def keys_of(some: list[Any]) -> list[str | AudioError]:
         return [_attempt(audio_key, source) for source in some]
 
-    with ThreadPoolExecutor(_READERS) as pool:
+    few = len(sources) <= _FEW_SOURCES
+    with nullcontext() if few else ThreadPoolExecutor(_READERS) as pool:
 
         def spread(function: Callable[..., Any], items: list[Any]) -> list[Any]:
-            parts = pool.map(function, batched(items, _SOURCES_PER_TASK))
+            parts = (map if pool is None else pool.map)(
+                function, batched(items, _SOURCES_PER_TASK)
+            )
             return list(chain.from_iterable(parts))
 
         # Taken before any file is read: one that changes meanwhile has another state.
@@ -347,18 +351,29 @@ def _read_ahead(
         samples, read_key = clip
         return key, samples, read_key
 
+    for clips in _ahead(read, sources, batch_size):
+        # In order: which clips find room depends on no thread.
+        for _, samples, read_key in clips:
+            if not isinstance(samples, AudioError):
+                _SHARED.put(read_key, sample_rate, samples)
+        yield clips
+
+
+def _ahead(
+    read: Callable[[str], Any], keys: Collection[str], batch_size: int
+) -> Iterator[list[Any]]:
+    """Yield batches of what `read` returns, of which the next is read meanwhile."""
+    if len(keys) <= min(_FEW_SOURCES, batch_size):
+        if keys:
+            yield [read(key) for key in keys]
+        return
     with ThreadPoolExecutor(_READERS) as pool:
         upcoming: list[Any] = []
-        for batch in chain(batched(sources, batch_size), [[]]):
+        for batch in chain(batched(keys, batch_size), [[]]):
             current = upcoming
             upcoming = [pool.submit(read, key) for key in batch]
             if current:
-                clips = [future.result() for future in current]
-                # In order: which clips find room depends on no thread.
-                for _, samples, read_key in clips:
-                    if not isinstance(samples, AudioError):
-                        _SHARED.put(read_key, sample_rate, samples)
-                yield clips
+                yield [future.result() for future in current]
 
 
 def _attempt(function: Callable[..., Any], source: Any, *args: Any) -> Any:

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clapstack._checks import check_weight
+from clapstack._linalg import matmul
 from clapstack._sklearn import Interval, _fit_context
 from clapstack.stacking._checks import check_y
 
@@ -112,4 +113,4 @@ class BlendRidge(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        return X @ self.coef_ + self.intercept_
+        return matmul(X, self.coef_) + self.intercept_

@@ -8,6 +8,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from clapstack._linalg import matmul
 from clapstack.calibration import IncreasingMap
 from clapstack.stacking._targets import rank_target, weighted_srcc
 from clapstack.stacking._weighted import (
@@ -73,7 +74,8 @@ class EqualWeights(RegressorMixin, BaseEstimator):
             Predicted target.
         """
         check_is_fitted(self)
-        return validate_data(self, X, reset=False) @ self.coef_ + self.intercept_
+        X = validate_data(self, X, reset=False)
+        return matmul(X, self.coef_) + self.intercept_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -285,4 +287,8 @@ class FinalLevel:
 
 
 def _predict_one(scaler, estimator, inputs):
-    return checked_predictions(estimator, scaler.transform(inputs), "the final level")
+    """Predict; by the default ridge so that no row depends on the others."""
+    inputs = scaler.transform(inputs)
+    if type(estimator) is Ridge:
+        return matmul(inputs, estimator.coef_) + estimator.intercept_
+    return checked_predictions(estimator, inputs, "the final level")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
-from threadpoolctl import threadpool_limits
 
 from clapstack._linalg import matmul
 from clapstack._optional import progress
 from clapstack._tables import as_slice, read_table, row_slices
+from clapstack._threads import one_thread
 from clapstack.stacking._compression import fit_compressors
 from clapstack.stacking._family import fit_family_ridges
 from clapstack.stacking._models import BOOSTING
@@ -20,6 +21,8 @@ from clapstack.stacking._weighted import checked_predictions, fit_per_target
 
 # Rows that are predicted at once: 90 MB at the paper's width.
 _PREDICTED_ROWS = 2048
+# Up to so many rows, threads take longer to start than they save.
+_FEW_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,11 @@ class FirstLevel:
         for cut in row_slices(len(rows), _PREDICTED_ROWS):
             # Read once for all models.
             taken = read_table(X, as_slice(rows[cut]))
-            parts = [
-                self._predict_one(m, taken, folds, rows[cut]) for m in self.estimators
-            ]
+            with one_thread() if len(taken) <= _FEW_ROWS else nullcontext():
+                parts = [
+                    self._predict_one(m, taken, folds, rows[cut])
+                    for m in self.estimators
+                ]
             out[cut] = np.hstack(parts)
         return out
 
@@ -213,5 +218,5 @@ def _fit_boosting(X, fold, compression, booster):
     if compressed is None:
         compressed = compression.compressor.transform(X, fold.train)
     # A sum over threads is added up in an order that varies: one thread keeps the bits.
-    with threadpool_limits(limits=1, user_api="openmp"):
+    with one_thread():
         return fit_per_target(booster, compressed, fold.targets, fold.weight)

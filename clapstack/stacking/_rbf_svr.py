@@ -201,8 +201,8 @@ class RbfSvr(RegressorMixin, BaseEstimator):
         out = np.empty(len(rows))
         held = max(1, _KERNEL_ELEMENTS // max(1, len(self.support_rows_)))
         for cut in row_slices(len(rows), held):
-            kernel = radial_kernel(rows[cut], self.support_rows_, self._width)
-            out[cut] = kernel @ self.dual_coef_
+            kernel = radial_kernel(rows[cut], self.support_rows_, self._width, matmul)
+            out[cut] = matmul(kernel, self.dual_coef_)
         return out + self.intercept_
 
     def _compress(self, X, rank, weight):
@@ -267,7 +267,7 @@ class RbfSvr(RegressorMixin, BaseEstimator):
             regressor.dual_coef_ = np.ascontiguousarray(own)
 
 
-def radial_kernel(first, second, width):
+def radial_kernel(first, second, width, product=np.matmul):
     """Return ``exp(-width * |first - second|²)`` of all rows, float64.
 
     Parameters
@@ -278,6 +278,8 @@ def radial_kernel(first, second, width):
         Rows.
     width : float
         Inverse of a squared distance.
+    product : callable, default=np.matmul
+        Multiplies two matrices.
 
     Returns
     -------
@@ -285,7 +287,7 @@ def radial_kernel(first, second, width):
         In [0, 1].
     """
     first, second = first.astype(np.float64), second.astype(np.float64)
-    kernel = first @ second.T
+    kernel = product(first, second.T)
     kernel *= 2.0
     kernel -= np.einsum("ij,ij->i", first, first)[:, np.newaxis]
     kernel -= np.einsum("ij,ij->i", second, second)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
+from clapstack._linalg import matmul
+
 __all__ = ["CosineProblem", "apply_map"]
 
 # Length of the largest column at the start, where zero would be a saddle.
@@ -153,7 +155,7 @@ def apply_map(factors, embeddings):
     """
     left, right = factors
     embeddings = np.asarray(embeddings, dtype=np.float64)
-    mapped = embeddings + (embeddings @ right) @ left.T
+    mapped = embeddings + matmul(matmul(embeddings, right), left.T)
     return mapped / np.linalg.norm(mapped, axis=1, keepdims=True)
 
 
