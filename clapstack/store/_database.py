@@ -69,18 +69,28 @@ class Connection(sqlite3.Connection):
 
     Attributes
     ----------
-    file : tuple of int
-        Device and inode of the file that is open: its name may pass to another.
+    file, log : tuple of int or None
+        Device and inode of the file that is open, as its name may pass to another, and
+        of its write-ahead log when it was last used.
     obstacle : Exception or None
         Why the file was opened for reading only.
     """
 
-    file: tuple[int, int]
+    file: tuple[int, int] | None = None
+    log: tuple[int, int] | None = None
     obstacle: Exception | None = None
 
 
 class UnusableFileError(sqlite3.DatabaseError):
-    """The file is not one that this version can use; the message has the remedy."""
+    """The file is not one that this version can use, or not here."""
+
+    def __init__(self, what: str, remedy: str):
+        super().__init__(what)
+        self.remedy = remedy
+
+
+_WRITABLE = "Make its folder writable, or copy all of it to one that is."
+_ELSEWHERE = "set cache=... or CLAPSTACK_CACHE to another folder"
 
 
 def connect(root: Path, *, for_reading: bool = False) -> Connection:
@@ -121,11 +131,33 @@ def connected_alone(root: Path) -> Iterator[Connection]:
 
 def is_current(connection: Connection, root: Path) -> bool:
     """Return whether the open file is the one that now has its name."""
+    return connection.file == identity_of(root / FILE)
+
+
+def leave(connection: Connection, root: Path) -> None:
+    """Close a file that was deleted, or whose name passed to another.
+
+    SQLite would take the log of the old file for that of the new one.
+    """
+    connection.close()
+    log = log_of(root)
+    if _has_content(log) and identity_of(log) == connection.log:
+        msg = f"another file took its place, and {log.name} belongs to the one before"
+        raise UnusableFileError(msg, "Move the log away when no process uses it.")
+
+
+def log_of(root: Path) -> Path:
+    """Return the write-ahead log of the file, which need not be there."""
+    return Path(f"{os.path.realpath(root / FILE)}-wal")
+
+
+def identity_of(file: Path) -> tuple[int, int] | None:
+    """Return device and inode, None if there is no such file."""
     try:
-        status = os.stat(root / FILE)
+        status = os.stat(file)
     except OSError:
-        return False
-    return connection.file == (status.st_dev, status.st_ino)
+        return None
+    return status.st_dev, status.st_ino
 
 
 def value(connection: sqlite3.Connection, query: str, *values: Any) -> Any:
@@ -219,20 +251,25 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def explained(root: Path, error: Exception) -> str:
-    """Return an error with the remedy."""
-    words = f"({error})"
+    """Return an error and its remedy."""
     if isinstance(error, UnusableFileError):
-        return words
-    if is_damage(error):
-        return (
-            f"{words}: it is damaged. Save the rows that are whole in a new folder "
-            f"with: clapstack cache merge {root} --folder NEW, and use that one "
-            "(cache=... or CLAPSTACK_CACHE). Rows that are lost are encoded again."
+        remedy = error.remedy
+    elif "not a database" in str(error):
+        remedy = f"If it is no file of yours, move it away, or {_ELSEWHERE}."
+    elif is_damage(error):
+        remedy = (
+            "It is damaged: save the rows that are whole with clapstack cache merge "
+            f"{root} --folder NEW, and {_ELSEWHERE}, such as NEW. Rows that are lost "
+            "are encoded again."
         )
-    return (
-        f"{words}. Make it writable or free some space, set cache=... or "
-        "CLAPSTACK_CACHE to another folder, or cache=None to do without."
-    )
+    elif "locked" in str(error):
+        remedy = f"Wait until no other process writes it, or {_ELSEWHERE}."
+    else:
+        remedy = (
+            f"Make it writable or free some space, {_ELSEWHERE}, or cache=None to do "
+            "without."
+        )
+    return f"({error}). {remedy}"
 
 
 def warn_once(root: Path, error: Exception, state: str, what: str) -> None:
@@ -252,10 +289,9 @@ def _refuse_stray_log(file: Path) -> None:
     log = Path(f"{file}-wal")
     if not _has_content(file) and _has_content(log):
         msg = (
-            f"{log} has rows, and the file that it belongs to is missing or empty. "
-            "Copy both, or move the log away"
+            f"{log.name} has rows, and the file that it belongs to is missing or empty"
         )
-        raise UnusableFileError(msg)
+        raise UnusableFileError(msg, "Copy both, or move the log away.")
 
 
 def _opened_for_reading(file: Path) -> Connection:
@@ -267,19 +303,13 @@ def _opened_for_reading(file: Path) -> Connection:
     # Even a reader of a write-ahead log writes beside the file, so this folder is
     # read-only or its disk is full. Without a log the file can be taken as it stands.
     if _has_content(Path(f"{file}-journal")):
-        msg = (
-            f"a change of it was interrupted, and {file}-journal cannot be rolled back "
-            "here. Make the folder writable, or copy it to one that is"
-        )
-        raise UnusableFileError(msg)
+        msg = f"a change was interrupted, and {file.name}-journal undoes it"
+        raise UnusableFileError(msg, _WRITABLE)
     if not _has_content(Path(f"{file}-wal")):
         return _opened(file, "immutable=1")
     if os.name == "nt":
-        msg = (
-            f"{file}-wal has rows that cannot be read in a read-only folder. Make the "
-            "folder writable, or copy it to one that is"
-        )
-        raise UnusableFileError(msg)
+        msg = f"{file.name}-wal has rows that cannot be read in a read-only folder"
+        raise UnusableFileError(msg, _WRITABLE)
     # The index of the log goes into memory. No locks are needed: whoever wrote the log
     # would keep its index in a file, which the first attempt would have found.
     return _opened(file, "mode=ro&vfs=unix-none", alone=True)
@@ -310,15 +340,14 @@ def _opened(file: Path, query: str, *, alone: bool = False) -> Connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _use_write_ahead_log(connection)
             _make_tables(connection)
-        _check_tables(connection)
+        check_tables(connection)
         if query == "mode=rwc":
             _use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
         elif query == "mode=rw":
             connection.execute("PRAGMA journal_mode = MEMORY")
-        status = os.stat(file)
-        connection.file = (status.st_dev, status.st_ino)
-    except (sqlite3.Error, OSError):
+        connection.file = identity_of(file)
+    except sqlite3.Error:
         connection.close()
         raise
     return connection
@@ -331,33 +360,22 @@ def _is_empty(connection: Connection) -> bool:
     )
 
 
-def _check_tables(connection: Connection) -> None:
+def check_tables(connection: Connection) -> None:
     """Raise UnusableFileError if this is not a store that this version can use."""
     check_format(connection)
     if not _has_columns(connection):
-        msg = (
-            "it is a database, and no embedding store of this format. Move it away, "
-            "or set cache=... or CLAPSTACK_CACHE to another folder"
-        )
-        raise UnusableFileError(msg)
+        msg = "it has not the tables of an embedding store"
+        raise UnusableFileError(msg, f"Move it away, or {_ELSEWHERE}.")
 
 
 def check_format(connection: Connection) -> None:
-    """Raise UnusableFileError if the file has a newer format, or none."""
+    """Raise UnusableFileError if the file has another format."""
     found = value(connection, "PRAGMA user_version")
+    msg = f"it has format {found}, and this version of clapstack reads format {_FORMAT}"
     if found > _FORMAT:
-        msg = (
-            f"it has format {found}, and this version of clapstack reads format "
-            f"{_FORMAT}. Upgrade clapstack, or set cache=... or CLAPSTACK_CACHE to "
-            "another folder"
-        )
-        raise UnusableFileError(msg)
+        raise UnusableFileError(msg, f"Upgrade clapstack, or {_ELSEWHERE}.")
     if found != _FORMAT:
-        msg = (
-            f"it is no embedding store of format {_FORMAT}. Move it away, or set "
-            "cache=... or CLAPSTACK_CACHE to another folder"
-        )
-        raise UnusableFileError(msg)
+        raise UnusableFileError(msg, f"Move it away, or {_ELSEWHERE}.")
 
 
 def _has_columns(connection: Connection) -> bool:

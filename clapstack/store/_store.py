@@ -27,16 +27,19 @@ from clapstack.store._database import (
     READ_OR_STORED,
     Connection,
     block_ids,
-    check_format,
+    check_tables,
     checksum,
     connect,
     connected_alone,
     explained,
     fault_of_structure,
+    identity_of,
     is_current,
     is_damage,
     is_full,
     is_intact,
+    leave,
+    log_of,
     transaction,
     value,
     warn_once,
@@ -123,7 +126,8 @@ class VerifyReport(NamedTuple):
     n_checked : int
         Number of embeddings.
     dropped : list of str
-        Content keys of those in blocks that did not match their checksum.
+        Content keys of those in blocks that did not match their checksum; the number
+        of the block where its keys are lost.
     """
 
     n_checked: int
@@ -483,8 +487,7 @@ class EmbeddingStore:
         if bad:
             self._insist(partial(_drop, blocks=bad))
         return VerifyReport(
-            n_checked,
-            [key.hex() for block in bad for key in _split(block.keys)],
+            n_checked, [name for block in bad for name in _names(block)]
         )
 
     def prune(
@@ -695,10 +698,7 @@ class EmbeddingStore:
     def _cause(self, error: Exception) -> Exception:
         """Return why a file is read-only, where that is the error."""
         obstacle = self._connection.obstacle if self._connection else None
-        is_late = isinstance(error, sqlite3.OperationalError) and "readonly" in str(
-            error
-        )
-        return obstacle if obstacle is not None and is_late else error
+        return obstacle if obstacle and "readonly" in str(error) else error
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         if self._process != os.getpid():
@@ -711,14 +711,16 @@ class EmbeddingStore:
         with self._lock:
             if self._connection is not None:
                 if is_current(self._connection, self.root):
-                    check_format(self._connection)
-                else:  # the file was deleted, or another took its place
-                    self._connection.close()
-                    self._connection = None
-                    self._indexes = {}
+                    check_tables(self._connection)
+                else:
+                    old, self._connection, self._indexes = self._connection, None, {}
+                    leave(old, self.root)
             if self._connection is None:
                 self._connection = connect(self.root, for_reading=self._for_reading)
-            return work(self._connection)
+            try:
+                return work(self._connection)
+            finally:
+                self._connection.log = identity_of(log_of(self.root))
 
     def _all_blocks(self) -> Iterator[_Block]:
         """Yield all blocks that can be found; one that cannot be read has no keys."""
@@ -846,8 +848,13 @@ def _excess(connection: Connection, max_bytes: int) -> int:
 
 
 def _give_space_back(connection: Connection) -> None:
-    while value(connection, "PRAGMA freelist_count"):
+    n_free = value(connection, "PRAGMA freelist_count")
+    while n_free:
         connection.execute(f"PRAGMA incremental_vacuum({_PAGES_PER_STEP})").fetchall()
+        left = value(connection, "PRAGMA freelist_count")
+        if left >= n_free:  # damaged, or made by others without auto_vacuum
+            break
+        n_free = left
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
@@ -858,10 +865,12 @@ def _n_entries(connection: Connection) -> int:
     return int(value(connection, query)) // KEY_BYTES
 
 
-def _split(keys: Any) -> list[bytes]:
-    content = keys if isinstance(keys, bytes) else b""
-    starts = range(0, len(content) // KEY_BYTES * KEY_BYTES, KEY_BYTES)
-    return [content[at : at + KEY_BYTES] for at in starts]
+def _names(block: _Block) -> list[str]:
+    """Return the content keys of a damaged block, or else its number."""
+    content = block.keys or b""
+    starts = range(0, block.n_rows * KEY_BYTES, KEY_BYTES)
+    keys = [content[at : at + KEY_BYTES].hex() for at in starts]
+    return keys or [f"block {block.id}"]
 
 
 def _stated(file: FileState, key: bytes) -> str:
