@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from clapstack._told import told
+from clapstack._told import SafeGroup, told
 from clapstack.store import EmbeddingStore, default_cache_dir
 
 __all__ = ["cache_app"]
@@ -20,6 +20,7 @@ __all__ = ["cache_app"]
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 
 cache_app = typer.Typer(
+    cls=SafeGroup,
     no_args_is_help=True,
     help="Look after the store of embeddings. Every clip and text is encoded once per "
     "encoder and kept there; deleting anything in it costs nothing but time.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +10,26 @@ from contextvars import ContextVar
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-__all__ = ["show_tracebacks", "told"]
+from clapstack._terminal import one_line, safe_streams
+
+__all__ = ["SafeGroup", "show_tracebacks", "told"]
 
 _TRACEBACKS: ContextVar[bool] = ContextVar("tracebacks", default=False)
 _INTERRUPTED = 130  # as shells have it
 # What is wrong with the input, in words meant for its owner. Others are bugs, or a
 # machine that gives out, and are told with their type.
 _PLAIN = (OSError, ValueError, ImportError)
+
+
+class SafeGroup(TyperGroup):
+    """A group of commands that prints through streams that are safe."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command."""
+        with safe_streams():
+            return super().main(*args, **kwargs)
 
 
 def show_tracebacks(wanted: bool) -> None:
@@ -52,7 +65,7 @@ def told(command: str) -> Iterator[None]:
 
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {error.filename}"
+        return f"{error.strerror}: {one_line(os.fspath(error.filename))}"
     if isinstance(error, _PLAIN):
         return str(error)
     kind = type(error).__name__

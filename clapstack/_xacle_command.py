@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from clapstack._told import told
+from clapstack._output import check_output
+from clapstack._told import SafeGroup, told
 
 __all__ = ["xacle_app"]
 
 xacle_app = typer.Typer(
+    cls=SafeGroup,
     no_args_is_help=True,
     help="Take part in the XACLE challenge: check its folder, run systems by name, "
     "evaluate, submit, and see where a result stands.",
@@ -189,6 +191,7 @@ def submit(
     from clapstack.sharing import load_model
 
     with told("clapstack xacle submit"):
+        check_output(out, source, *data.glob("**/*.csv"))
         loaded = load_xacle(data, split)
         if source.suffix == ".csv":
             scores = _challenge.read_predictions(source)

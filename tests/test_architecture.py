@@ -18,11 +18,13 @@ FOUNDATIONS = {
     "_batched",
     "_frames",
     "_optional",
+    "_output",
     "_pair",
     "_ranks",
     "_sklearn",
     "_tables",
     "_usable",
+    "_terminal",
     "_told",
     "exceptions",
 }
@@ -59,7 +61,7 @@ MAY_IMPORT = {
     "_cache_command": {"store"},
     "_challenge": {"audio", "datasets", "metrics", "systems"},
     "_xacle_command": {"_challenge", "datasets", "metrics", "sharing", "systems"},
-    "_tabular": {"metrics", "sharing", "systems"},
+    "_tabular": {"audio", "metrics", "sharing", "systems"},
     "_report": {"_tabular", "audio", "inspection", "metrics", "sharing"},
     "_commands": {"_report", "_tabular", "sharing", "systems"},
     "cli": {

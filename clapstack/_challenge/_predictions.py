@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from clapstack._output import write_text
 
 _NAMES = ("wav_file_name", "wave_file_name")
 _PREDICTIONS = ("pred_score", "prediction_score")
@@ -118,23 +118,6 @@ def write_predictions(path: Path, names: Sequence[str], scores: np.ndarray) -> N
         f"{name},{float(score)!r}" for name, score in zip(names, scores, strict=True)
     ]
     write_text(path, "\n".join(lines) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file by a text, whole or not at all, even if this process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-    ) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-    Path(file.name).chmod(0o644)
-    os.replace(file.name, path)
 
 
 def _read_scores(path: Path, spellings: tuple[str, str]) -> pd.Series:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from clapstack._output import replaced
 from clapstack.exceptions import ModelFileError, UntrustedTypesError
 from clapstack.sharing._archive import BROKEN, open_archive, write_archive
 from clapstack.sharing._card import check_fields, facts_of, versions, write_card
@@ -107,11 +107,9 @@ def save_model(
         "scores": _scores(model),
     }
     text = write_card(fields, facts, foreign)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as name:
-        written = Path(name) / path.name
-        write_archive(written, manifest, state, text, encoder.arrays)
-        load_model(written, trusted=foreign)  # what cannot be read is not kept
-        os.replace(written, path)
+    with replaced(path) as new:
+        write_archive(new, manifest, state, text, encoder.arrays)
+        load_model(new, trusted=foreign)  # what cannot be read is not kept
     return path
 
 
