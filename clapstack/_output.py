@@ -45,31 +45,43 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
     if is_stream(target):
         with tempfile.TemporaryDirectory() as folder:
             new = Path(folder) / "content"
-            yield new
-            with open(new, "rb") as source, open(target, "ab") as stream:
-                shutil.copyfileobj(source, stream)
+            with _named(path, new):
+                yield new
+                with open(new, "rb") as source, open(target, "ab") as stream:
+                    shutil.copyfileobj(source, stream)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_name(f".{target.name[:32]}.{uuid.uuid4().hex}.new")
     try:
-        new.touch(exist_ok=False)
-        yield new
-        with open(new, "r+b") as file:
-            os.fsync(file.fileno())
-        if target.exists():
-            status = target.stat()
-            # Another owner's file becomes ours where that is all we may do.
-            with suppress(PermissionError):
-                if hasattr(os, "chown"):
-                    os.chown(new, status.st_uid, status.st_gid)
-            new.chmod(stat.S_IMODE(status.st_mode))
-        os.replace(new, target)
-    except OSError as error:
-        if error.filename is None or str(error.filename) == str(new):
-            error.filename = os.fspath(path)  # the name that was given
-        raise
+        with _named(path, new):
+            new.touch(exist_ok=False)
+            yield new
+            with open(new, "r+b") as file:
+                os.fsync(file.fileno())
+            if target.exists():
+                _take_permissions(new, target.stat())
+            os.replace(new, target)
     finally:
         new.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str], new: Path) -> Iterator[None]:
+    """Give errors the name that the user gave, where they have none or that of `new`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or str(error.filename) == str(new):
+            error.filename = os.fspath(path)
+        raise
+
+
+def _take_permissions(new: Path, old: os.stat_result) -> None:
+    # Another owner's file becomes ours where that is all we may do.
+    with suppress(PermissionError):
+        if hasattr(os, "chown"):
+            os.chown(new, old.st_uid, old.st_gid)
+    new.chmod(stat.S_IMODE(old.st_mode))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

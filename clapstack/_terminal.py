@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any
 
 __all__ = [
     "data_stream",
@@ -95,12 +95,21 @@ def message_stream() -> Any:
     return _Stream(_raw(sys.stderr), escapes=False)
 
 
-def _raw(stream: TextIO) -> TextIO:
+def _raw(stream: Any) -> Any:
+    if stream is None:  # closed before Python began
+        return _Nowhere()
     return stream.raw if isinstance(stream, _Stream) else stream
 
 
 def _escaped(text: str) -> str:
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class _Nowhere(io.TextIOBase):
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 class _Stream(io.TextIOBase):
@@ -109,7 +118,7 @@ class _Stream(io.TextIOBase):
     Without a name, errors are dropped.
     """
 
-    def __init__(self, raw: TextIO, name: str = "", *, escapes: bool = True):
+    def __init__(self, raw: Any, name: str = "", *, escapes: bool = True):
         self.raw = raw
         self.failure: OSError | None = None
         self._name = name
@@ -145,6 +154,8 @@ class _Stream(io.TextIOBase):
 
     @contextmanager
     def _named(self) -> Iterator[None]:
+        if self.failure is not None:
+            raise self.failure
         try:
             yield
         except OSError as error:
