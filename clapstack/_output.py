@@ -67,7 +67,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def _named(path: str | os.PathLike[str], new: Path) -> Iterator[None]:
-    """Give errors the name that the user gave, where they have none or that of `new`."""
+    """Give errors the user's name of the file, for no name or that of `new`."""
     try:
         yield
     except OSError as error:

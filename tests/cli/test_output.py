@@ -78,12 +78,14 @@ def test_what_the_shell_opened_is_added_to(tmp_path):
 
 def test_an_error_leaves_the_file_as_it_was(tmp_path):
     (tmp_path / "old.csv").write_text("old")
-    with (
-        pytest.raises(OSError, match="No space left") as caught,
-        replaced(tmp_path / "old.csv") as new,
-    ):
-        new.write_text("half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill():
+        with replaced(tmp_path / "old.csv") as new:
+            new.write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        fill()
     assert caught.value.filename == str(tmp_path / "old.csv")
     assert (tmp_path / "old.csv").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
