@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +64,7 @@ def told(command: str) -> Iterator[None]:
 
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {one_line(os.fspath(error.filename))}"
+        return f"{error.strerror}: {one_line(error.filename)}"
     if isinstance(error, _PLAIN):
         return str(error)
     kind = type(error).__name__

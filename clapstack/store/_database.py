@@ -72,12 +72,15 @@ class Connection(sqlite3.Connection):
     file, log : tuple of int or None
         Device and inode of the file that is open, as its name may pass to another, and
         of its write-ahead log when it was last used.
+    log_path : Path
+        Name of the log, which need not be there.
     obstacle : Exception or None
         Why the file was opened for reading only.
     """
 
     file: tuple[int, int] | None = None
     log: tuple[int, int] | None = None
+    log_path: Path
     obstacle: Exception | None = None
 
 
@@ -134,21 +137,21 @@ def is_current(connection: Connection, root: Path) -> bool:
     return connection.file == identity_of(root / FILE)
 
 
-def leave(connection: Connection, root: Path) -> None:
+def note_log(connection: Connection) -> None:
+    """Note which log belongs to the file, after it was used."""
+    connection.log = identity_of(connection.log_path)
+
+
+def leave(connection: Connection) -> None:
     """Close a file that was deleted, or whose name passed to another.
 
     SQLite would take the log of the old file for that of the new one.
     """
-    connection.close()
-    log = log_of(root)
+    log = connection.log_path
     if _has_content(log) and identity_of(log) == connection.log:
         msg = f"another file took its place, and {log.name} belongs to the one before"
         raise UnusableFileError(msg, "Move the log away when no process uses it.")
-
-
-def log_of(root: Path) -> Path:
-    """Return the write-ahead log of the file, which need not be there."""
-    return Path(f"{os.path.realpath(root / FILE)}-wal")
+    connection.close()
 
 
 def identity_of(file: Path) -> tuple[int, int] | None:
@@ -254,7 +257,7 @@ def explained(root: Path, error: Exception) -> str:
     """Return an error and its remedy."""
     if isinstance(error, UnusableFileError):
         remedy = error.remedy
-    elif "not a database" in str(error):
+    elif "not a database" in str(error) or "no such" in str(error):
         remedy = f"If it is no file of yours, move it away, or {_ELSEWHERE}."
     elif is_damage(error):
         remedy = (
@@ -347,6 +350,7 @@ def _opened(file: Path, query: str, *, alone: bool = False) -> Connection:
         elif query == "mode=rw":
             connection.execute("PRAGMA journal_mode = MEMORY")
         connection.file = identity_of(file)
+        connection.log_path = Path(f"{file}-wal")
     except sqlite3.Error:
         connection.close()
         raise

@@ -27,19 +27,18 @@ from clapstack.store._database import (
     READ_OR_STORED,
     Connection,
     block_ids,
-    check_tables,
+    check_format,
     checksum,
     connect,
     connected_alone,
     explained,
     fault_of_structure,
-    identity_of,
     is_current,
     is_damage,
     is_full,
     is_intact,
     leave,
-    log_of,
+    note_log,
     transaction,
     value,
     warn_once,
@@ -84,13 +83,13 @@ class _Block(NamedTuple):
 
     def holds(self, scope: str, keys: Keys, slots: Any) -> bool:
         """Return whether the keys stand in these slots, under this scope."""
-        ours = key_words(self.keys)
-        last = slots.stop - 1 if isinstance(slots, slice) else slots.max()
-        return (
-            self.scope == scope.encode()
-            and last < len(ours)
-            and np.array_equal(ours[slots], keys)
-        )
+        if self.scope != scope.encode():
+            return False
+        if isinstance(slots, slice):
+            run = slice(slots.start * KEY_BYTES, slots.stop * KEY_BYTES)
+            return bool(self.keys[run] == keys.tobytes())
+        is_inside = slots.max() < self.n_rows
+        return is_inside and np.array_equal(key_words(self.keys)[slots], keys)
 
     @property
     def is_intact(self) -> bool:
@@ -711,16 +710,16 @@ class EmbeddingStore:
         with self._lock:
             if self._connection is not None:
                 if is_current(self._connection, self.root):
-                    check_tables(self._connection)
+                    check_format(self._connection)
                 else:
-                    old, self._connection, self._indexes = self._connection, None, {}
-                    leave(old, self.root)
+                    leave(self._connection)
+                    self._connection, self._indexes = None, {}
             if self._connection is None:
                 self._connection = connect(self.root, for_reading=self._for_reading)
             try:
                 return work(self._connection)
             finally:
-                self._connection.log = identity_of(log_of(self.root))
+                note_log(self._connection)
 
     def _all_blocks(self) -> Iterator[_Block]:
         """Yield all blocks that can be found; one that cannot be read has no keys."""

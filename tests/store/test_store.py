@@ -293,6 +293,9 @@ def test_the_log_of_a_file_that_was_replaced_is_not_taken_for_the_new_ones(store
     replace_file(store)
     with pytest.warns(UserWarning, match=r"sqlite3-wal belongs to the one before"):
         put(store, [8])
+    for _ in range(2):
+        with pytest.raises(OSError, match="belongs to the one before"):
+            store.stats()
     for name in ("wal", "shm"):
         (store.root / f"{FILE}-{name}").unlink()
     with closing(EmbeddingStore(store.root)) as another:
