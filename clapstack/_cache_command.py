@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from clapstack._told import told
+from clapstack._told import SafeGroup, told
 from clapstack.store import EmbeddingStore, default_cache_dir
 
 __all__ = ["cache_app"]
@@ -20,9 +20,10 @@ __all__ = ["cache_app"]
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 
 cache_app = typer.Typer(
+    cls=SafeGroup,
     no_args_is_help=True,
     help="Look after the store of embeddings. Every clip and text is encoded once per "
-    "encoder and kept there; deleting anything in it costs nothing but time.",
+    "encoder and kept there; what is missing is encoded again.",
 )
 
 Folder = Annotated[
@@ -67,7 +68,8 @@ def verify(folder: Folder = None, as_json: Json = False, quiet: Quiet = False) -
     """Check every embedding against its checksum; drop what is damaged.
 
     What is dropped is encoded again when it is needed. The exit code is 1 if anything
-    was damaged, so that a script can tell.
+    was damaged. If the file is damaged as a whole nothing is dropped, and the message
+    says how many rows are whole; clapstack cache merge FOLDER --folder NEW saves them.
     """
     with _store(folder, "verify") as store:
         report = store.verify(verbose=not quiet)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
+from clapstack._terminal import message_stream
+
 
 def import_optional(name: str, *, extra: str, caller: str) -> ModuleType:
     """Import an optional dependency or say how to install it.
@@ -53,6 +55,7 @@ def progress(
 
     return tqdm(
         iterable,
+        file=message_stream(),
         total=total,
         desc=desc,
         unit=unit,

@@ -9,10 +9,12 @@ from contextvars import ContextVar
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
+from clapstack._terminal import one_line, safe_streams
 from clapstack.exceptions import BadRowsError, ModelFileError, TableError
 
-__all__ = ["show_tracebacks", "told"]
+__all__ = ["SafeGroup", "show_tracebacks", "told"]
 
 _TRACEBACKS: ContextVar[bool] = ContextVar("tracebacks", default=False)
 # Exit codes, beside 0 for success and 2 for a wrong command, which is typer's. The
@@ -24,6 +26,15 @@ _INTERRUPTED = 130  # as shells have it
 # What is wrong with the input, in words meant for its owner. Others are bugs, or a
 # machine that gives out, and are told with their type.
 _PLAIN = (OSError, ValueError, ImportError)
+
+
+class SafeGroup(TyperGroup):
+    """A group of commands that prints through streams that are safe."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command."""
+        with safe_streams():
+            return super().main(*args, **kwargs)
 
 
 def show_tracebacks(wanted: bool) -> None:
@@ -71,7 +82,7 @@ def _code(error: Exception) -> int:
 
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {error.filename}"
+        return f"{error.strerror}: {one_line(error.filename)}"
     if isinstance(error, _PLAIN):
         return str(error)
     kind = type(error).__name__

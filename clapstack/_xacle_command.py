@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from clapstack._commands import _options as options
-from clapstack._told import told
+from clapstack._output import check_output
+from clapstack._told import SafeGroup, told
 
 __all__ = ["xacle_app"]
 
 xacle_app = typer.Typer(
+    cls=SafeGroup,
     no_args_is_help=True,
     help="Take part in the XACLE challenge: check its folder, run systems by name, "
     "evaluate, submit, and see where a result stands.",
@@ -174,6 +176,7 @@ def submit(
     from clapstack.tables import is_table
 
     with told("clapstack xacle submit"):
+        check_output(out, source, *data.glob("**/*.csv"))
         loaded = load_xacle(data, split)
         if is_table(source):
             scores = _challenge.read_predictions(source)

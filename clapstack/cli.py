@@ -9,11 +9,13 @@ import typer
 
 from clapstack._cache_command import cache_app
 from clapstack._commands import COMMANDS
-from clapstack._told import show_tracebacks, told
+from clapstack._terminal import open_closed_streams
+from clapstack._told import SafeGroup, show_tracebacks, told
 from clapstack._xacle_command import xacle_app
 
 app = typer.Typer(
     name="clapstack",
+    cls=SafeGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -73,4 +75,5 @@ app.add_typer(xacle_app, name="xacle")
 
 def main() -> None:
     """Run the command line."""
+    open_closed_streams()
     app(prog_name="clapstack")

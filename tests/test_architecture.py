@@ -20,11 +20,13 @@ FOUNDATIONS = {
     "_collapse",
     "_frames",
     "_optional",
+    "_output",
     "_pair",
     "_ranks",
     "_sklearn",
     "_tables",
     "_usable",
+    "_terminal",
     "_told",
     "exceptions",
 }
@@ -70,7 +72,7 @@ MAY_IMPORT = {
         "systems",
         "tables",
     },
-    "_tabular": {"metrics", "pairs", "sharing", "systems", "tables"},
+    "_tabular": {"audio", "metrics", "pairs", "sharing", "systems", "tables"},
     "_report": {"_tabular", "audio", "inspection", "metrics", "sharing"},
     "_commands": {"_report", "_tabular", "sharing", "systems", "tables"},
     "cli": {

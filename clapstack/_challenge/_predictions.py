@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clapstack._output import write_text
 from clapstack.exceptions import BadRowsError
 from clapstack.tables import read_frame, refuse_rows, to_number
 
@@ -132,29 +131,6 @@ def _quoted(name: str) -> str:
     if name == name.strip() and not set(name) & set(',;"\t\r\n'):
         return name
     return '"' + name.replace('"', '""') + '"'
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file by a text, whole or not at all, even if this process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w",
-        dir=path.parent,
-        prefix=f".{path.name}.",
-        delete=False,
-        encoding="utf-8",
-        errors="surrogateescape",  # names of files may hold bytes that are no UTF-8
-        newline="",
-    ) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-    Path(file.name).chmod(0o644)
-    os.replace(file.name, path)
 
 
 def _read_scores(path: Path, spellings: tuple[str, str]) -> pd.Series:

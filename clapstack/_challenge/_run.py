@@ -16,9 +16,10 @@ from sklearn.utils import Bunch
 
 from clapstack import __version__
 from clapstack._challenge._checkpoints import load_weights
-from clapstack._challenge._predictions import write_predictions, write_text
+from clapstack._challenge._predictions import write_predictions
 from clapstack._challenge._report import format_results, read_results
 from clapstack._optional import progress
+from clapstack._output import write_text
 from clapstack.audio import audio_key
 from clapstack.datasets import (
     find_overlaps,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from clapstack._commands import _options as options
+from clapstack._output import check_output
 from clapstack._told import told
 
 __all__ = ["extract"]
@@ -81,6 +82,8 @@ def extract(
         from clapstack import _tabular
         from clapstack.systems import CLAP_FAMILIES
 
+        if out is not None:
+            check_output(out, table)
         source = _tabular.PairTable(
             table,
             fmt=input_format,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from clapstack._commands import _options as options
+from clapstack._output import check_output
 from clapstack._told import told
 
 __all__ = ["fit"]
@@ -102,6 +103,7 @@ def fit(
         from clapstack.sharing import save_model
         from clapstack.systems import make_clap_stack, make_system
 
+        check_output(out, table)
         usual = groups in (None, "audio", "text")
         source = PairTable(
             table,
@@ -133,7 +135,6 @@ def fit(
         options.name_bad(judged.bad, "fit")
         if judged.report and (words := doubt(judged.report)) and not quiet:
             typer.echo(f"clapstack fit: warning: {words}", err=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
         set_up(model, verbose=False)
         save_model(model, out, card=_card(source.name, rated, judged, folds, groups))
         if json:

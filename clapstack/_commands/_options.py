@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clapstack._terminal import one_line
 from clapstack.exceptions import BadPair
 
 AudioFolder = Annotated[
@@ -138,7 +139,8 @@ def name_bad(bad: Iterable[BadPair], command: str) -> None:
     """Name rows that were left out, one a line, on standard error."""
     for row in bad:
         typer.echo(
-            f"clapstack {command}: row {row.index}, {row.source}: {row.reason}",
+            f"clapstack {command}: "
+            + one_line(f"row {row.index}, {row.source}: {row.reason}"),
             err=True,
         )
 

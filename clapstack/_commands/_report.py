@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clapstack._commands import _options as options
+from clapstack._output import check_output, write_text
 from clapstack._told import told
 
 __all__ = ["report"]
@@ -73,6 +74,7 @@ def report(
         from clapstack._report import make_report, read_data, read_model
         from clapstack._tabular import set_up
 
+        check_output(out, model, *filter(None, [data]))
         names = {"audio": audio_column, "text": text_column, "score": score_column}
         file = read_model(model, trust=trust, trust_encoders=trust_encoder)
         table = None
@@ -88,6 +90,6 @@ def report(
             n_pairs=pairs,
             is_xacle_test=xacle_test,
         )
-        out.write_text(page, encoding="utf-8")
+        write_text(out, page)
         if not quiet:
             typer.echo(f"{out}: {len(page) / 1e6:.1f} MB")

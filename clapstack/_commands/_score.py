@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from clapstack._commands import _options as options
+from clapstack._output import check_output, is_stream
+from clapstack._terminal import data_stream
 from clapstack._told import told
 
 __all__ = ["score"]
@@ -118,7 +118,8 @@ def score(
             others=keep or (),
         )
         pairs.check()
-        _check_apart(out, table, model)
+        if out is not None:
+            check_output(out, table, model)
         if unsupervised:
             scorer = _cosines(chosen, encoding)
         else:
@@ -151,9 +152,11 @@ def _score_table(
 
     running: dict[str, Any] = {"chunk_size": chunk_size, "verbose": not quiet}
     if out is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors=ERRORS[fmt])
-        result = score_to_stream(pairs, scorer, sys.stdout, fmt, **running)
+        stream = data_stream(ERRORS[fmt])
+        result = score_to_stream(pairs, scorer, stream, fmt, **running)
+    elif is_stream(out):
+        with open(out, "a", encoding="utf-8", errors=ERRORS[fmt], newline="") as file:
+            result = score_to_stream(pairs, scorer, file, fmt, **running)
     else:
         result = score_to_file(pairs, scorer, out, fmt, tell=tell, **running)
     n_scored = result.n_rows - result.n_failed
@@ -201,17 +204,15 @@ def _result_format(out: Path | None, fmt: str | None, json: bool) -> str:
     from clapstack._tabular import result_format
 
     given = options.checked_format(fmt, "--format", "csv", "jsonl", "parquet")
+    if is_stream(out):
+        if given == "parquet":
+            msg = f"{out} is a device or a pipe, which takes csv or jsonl."
+            raise typer.BadParameter(msg, param_hint="--format")
+        return given or "csv"
     try:
         return given or result_format(out)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--out") from error
-
-
-def _check_apart(out: Path | None, table: str, model: Path) -> None:
-    sources = [source for source in (Path(table), model) if source.is_file()]
-    if out is not None and out.exists() and any(map(out.samefile, sources)):
-        msg = f"--out {out} is what is read. Give the result another name."
-        raise ValueError(msg)
 
 
 def _model(path: Path, trusting: dict[str, Any], settings: dict[str, Any]) -> Any:
@@ -234,7 +235,8 @@ def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) 
     from clapstack._tabular import predict_with_interval
 
     audio, text = pair
-    pairs = pd.DataFrame({"audio": [audio], "text": [text]})
+    # As objects: Arrow's strings cannot hold a file name that is not UTF-8.
+    pairs = pd.DataFrame({"audio": [audio], "text": [text]}, dtype=object)
     score, low, high = predict_with_interval(model, pairs, coverage)[0].tolist()
     if json:
         ends = {"low": low, "high": high, "coverage": coverage}

@@ -17,9 +17,9 @@ from sklearn.pipeline import FeatureUnion
 
 from clapstack._batched import batched
 from clapstack._optional import import_optional, progress
+from clapstack._output import replaced
 from clapstack._tabular._read import PairTable
 from clapstack._tabular._usable import on_usable_files, pairs_of
-from clapstack._tabular._write import replaced
 from clapstack.exceptions import BadPair
 
 __all__ = ["extract"]

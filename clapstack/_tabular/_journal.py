@@ -29,7 +29,7 @@ class Journal:
     Parameters
     ----------
     path : Path
-        The file. One that is there is gone on with if its first line says the same;
+        The file. One that is there is continued if its first line says the same;
         otherwise it is begun anew.
     identity : mapping
         What results follow from besides the row: the model, its settings. Of JSON.
@@ -44,7 +44,7 @@ class Journal:
     Raises
     ------
     ValueError
-        If another process is writing it.
+        If another process is writing it, or the file is no journal.
 
     Notes
     -----
@@ -58,6 +58,8 @@ class Journal:
         self._starts = array("q")  # -1 where a row has no record
         self._keys = array("Q")  # 0 where it must be worked on
         head = json.dumps({"journal": _FORMAT, **identity}, sort_keys=True) + "\n"
+        if path.exists() and not path.is_file():
+            raise self._foreign()
         self._file = open(path, "a+b")  # noqa: SIM115 - closed by close()
         try:
             self._lock()
@@ -115,14 +117,32 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            msg = f"another run writes {self.path}. Wait for it, or write elsewhere."
-            raise ValueError(msg) from error
+            raise self._busy() from error
+        # The run that held the lock until now has removed the file.
+        if not self.path.exists() or not os.path.samestat(
+            os.fstat(self._file.fileno()), self.path.stat()
+        ):
+            raise self._busy()
+
+    def _busy(self) -> ValueError:
+        msg = f"another run writes {self.path}. Wait for it, or write elsewhere."
+        return ValueError(msg)
+
+    def _foreign(self) -> ValueError:
+        msg = (
+            f"{self.path} is where unfinished results go, and it is a file of another "
+            "kind. Move it away, or write the result elsewhere."
+        )
+        return ValueError(msg)
 
     def _recover(self, head: bytes) -> None:
         self._file.seek(0)
         first = self._file.readline()
         if first != head:
-            self.is_other = first.endswith(b"\n")
+            is_torn = not first.endswith(b"\n") and head.startswith(first)
+            if not (is_torn or _is_head(first)):
+                raise self._foreign()
+            self.is_other = not is_torn
             self._file.truncate(0)
             self._file.write(head)
             self._file.flush()
@@ -144,6 +164,14 @@ class Journal:
         self._starts.extend([-1] * missing)
         self._starts[row] = position
         self._keys[row] = 0 if record["error"] else record["key"]
+
+
+def _is_head(line: bytes) -> bool:
+    """Return whether a line is the first of a journal."""
+    try:
+        return line.endswith(b"\n") and "journal" in json.loads(line)
+    except (ValueError, TypeError):
+        return False
 
 
 def _read(line: bytes) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -16,6 +15,8 @@ from clapstack._tabular._read import PairTable, Row
 from clapstack._tabular._scorers import Scorer
 from clapstack._tabular._usable import on_usable_files, pairs_of
 from clapstack._tabular._write import write_lines, write_table
+from clapstack.audio import audio_key, file_state
+from clapstack.exceptions import AudioError
 
 __all__ = ["Scored", "part_file", "score_to_file", "score_to_stream"]
 
@@ -232,11 +233,12 @@ def _columns(table: PairTable, scorer: Scorer) -> dict[str, type]:
 
 def _key(row: Row) -> int:
     """Return 64 bits that change with the text, the path, or the file there."""
-    try:
-        status = os.stat(row.path)
-        state = [status.st_size, status.st_mtime_ns]
-    except (OSError, TypeError, ValueError):  # reading it will say what is wrong
-        state = []
+    state: Any = file_state(row.path)
+    if state is None:  # it changed just now, or it is no file
+        try:
+            state = audio_key(row.path)
+        except AudioError:  # reading it will say what is wrong
+            state = ""
     content = json.dumps([row.path, row.text, state], default=repr).encode()
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") or 1
 

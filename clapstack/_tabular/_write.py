@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from clapstack._batched import batched
 from clapstack._optional import import_optional
+from clapstack._output import replaced
 
-__all__ = ["ERRORS", "replaced", "write_lines", "write_table"]
+__all__ = ["ERRORS", "write_lines", "write_table"]
 
 _ROWS = 4096
 # A text may hold bytes that are no UTF-8; they come out as they went in, but for JSON,
@@ -30,7 +29,7 @@ def write_table(path: Path, fmt: str, columns: Columns, records: Records) -> Non
     Parameters
     ----------
     path : Path
-        The file; one that is there is replaced at the end.
+        The file; one that is there is replaced at the end (see `replaced`).
     fmt : {"csv", "jsonl", "parquet"}
         How.
     columns : mapping of str to type
@@ -45,8 +44,6 @@ def write_table(path: Path, fmt: str, columns: Columns, records: Records) -> Non
             return
         with open(new, "w", encoding="utf-8", errors=ERRORS[fmt], newline="") as file:
             write_lines(file, fmt, columns, records)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def write_lines(file: TextIO, fmt: str, columns: Columns, records: Records) -> None:
@@ -66,18 +63,6 @@ def write_lines(file: TextIO, fmt: str, columns: Columns, records: Records) -> N
         line(file, columns, {name: name for name in columns})
     for record in records:
         line(file, columns, record)
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Give the name of a new file that takes the place of another when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        yield new
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _csv_line(file: TextIO, columns: Columns, record: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from clapstack._optional import import_optional
+from clapstack._output import replaced
 from clapstack._pair import pair_feature_names
 from clapstack.distributed._mapped import MappedRows
 from clapstack.distributed._partitions import check_table
@@ -223,13 +223,8 @@ def _file(folder: str | os.PathLike[str], part: str, number: int) -> Path:
 
 def _write_whole(path: Path, write: Callable[[Any], Any]) -> None:
     """Write a file that has its name only when it is complete."""
-    new = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with new.open("wb") as file:
-            write(file)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    with replaced(path) as new, new.open("wb") as file:
+        write(file)
 
 
 def _to_json(manifest: Mapping[str, Any]) -> bytes:

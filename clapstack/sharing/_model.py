@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from clapstack._output import replaced
 from clapstack.exceptions import ModelFileError
 from clapstack.sharing._archive import (
     Archive,
@@ -126,11 +126,9 @@ def save_model(
         "scores": _scores(_rebuilt(encoder, root, trusted)),
     }
     text = write_card(fields, facts, trusted)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as name:
-        written = Path(name) / path.name
-        write_archive(written, manifest, state, text, encoder.arrays)
-        load_model(written, trusted=trusted)  # what cannot be read is not kept
-        os.replace(written, path)
+    with replaced(path) as new:
+        write_archive(new, manifest, state, text, encoder.arrays)
+        load_model(new, trusted=trusted)  # what cannot be read is not kept
     return path
 
 

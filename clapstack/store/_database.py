@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import time
 import warnings
@@ -20,7 +22,7 @@ from clapstack.store._index import KEY_BYTES
 FILE = "embeddings.sqlite3"
 READ_OR_STORED = "read from it or stored in it"
 
-_FORMAT = 2  # raise it when a table changes
+_FORMAT = 2  # raise it when a table that earlier versions read changes
 _TABLES = (
     "CREATE TABLE scopes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     # One block is what one call stored. Numbers are never used again, so that a reader
@@ -49,26 +51,116 @@ _TABLES = (
     """,
     f"PRAGMA user_version = {_FORMAT}",
 )
+_COLUMNS = {
+    "scopes": "id name",
+    "blocks": "id scope width stored checksum keys vectors",
+    "files": "path state content_key stored",
+}
 _PAGE_BYTES = 32_768
 _CACHE_KIB = 8_192  # a large cache of pages makes one pass over the vectors slower
 _BUSY_S = 60.0  # how long to wait for another process that writes
+_ROOM_BYTES = 1 << 20  # with less of it free, a disk counts as full
 
 warned: set[tuple[str, str]] = set()
 
 
-def connect(root: Path) -> sqlite3.Connection:
+class Connection(sqlite3.Connection):
+    """A connection to the file of a store.
+
+    Attributes
+    ----------
+    file, log : tuple of int or None
+        Device and inode of the file that is open, as its name may pass to another, and
+        of its write-ahead log when it was last used.
+    log_path : Path
+        Name of the log, which need not be there.
+    obstacle : Exception or None
+        Why the file was opened for reading only.
+    """
+
+    file: tuple[int, int] | None = None
+    log: tuple[int, int] | None = None
+    log_path: Path
+    obstacle: Exception | None = None
+
+
+class UnusableFileError(sqlite3.DatabaseError):
+    """The file is not one that this version can use, or not here."""
+
+    def __init__(self, what: str, remedy: str):
+        super().__init__(what)
+        self.remedy = remedy
+
+
+_WRITABLE = "Make its folder writable, or copy all of it to one that is."
+_ELSEWHERE = "set cache=... or CLAPSTACK_CACHE to another folder"
+
+
+def connect(root: Path, *, for_reading: bool = False) -> Connection:
     """Open the file for reading and writing, or else for reading."""
-    file = root / FILE
+    file = Path(os.path.realpath(root / FILE))
+    if for_reading:
+        return _opened_for_reading(file)
     try:
         root.mkdir(parents=True, exist_ok=True)
+        _refuse_stray_log(file)
         return _opened(file, "mode=rwc")
-    except (sqlite3.OperationalError, OSError):
-        if not file.is_file():
+    except (sqlite3.OperationalError, OSError) as error:
+        if not file.is_file() or "locked" in str(error):
             raise
-        try:
-            return _opened(file, "mode=ro")
-        except sqlite3.OperationalError:  # even a reader of a write-ahead log writes
-            return _opened(file, "immutable=1")
+        obstacle = error
+    connection = _opened_for_reading(file)
+    connection.obstacle = obstacle
+    if shutil.disk_usage(root).free < _ROOM_BYTES:
+        connection.obstacle = sqlite3.OperationalError("the disk is full")
+    return connection
+
+
+@contextmanager
+def connected_alone(root: Path) -> Iterator[Connection]:
+    """Open the file so that a change of it takes no room on the disk.
+
+    The journal is in memory and the index of the write-ahead log too, so that nobody
+    else can use the file meanwhile, and a kill in the middle of a change can damage it.
+    """
+    file = Path(os.path.realpath(root / FILE))
+    connection = _opened(file, "mode=rw", alone=True)
+    try:
+        yield connection
+        connection.execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()
+
+
+def is_current(connection: Connection, root: Path) -> bool:
+    """Return whether the open file is the one that now has its name."""
+    return connection.file == identity_of(root / FILE)
+
+
+def note_log(connection: Connection) -> None:
+    """Note which log belongs to the file, after it was used."""
+    connection.log = identity_of(connection.log_path)
+
+
+def leave(connection: Connection) -> None:
+    """Close a file that was deleted, or whose name passed to another.
+
+    SQLite would take the log of the old file for that of the new one.
+    """
+    log = connection.log_path
+    if _has_content(log) and identity_of(log) == connection.log:
+        msg = f"another file took its place, and {log.name} belongs to the one before"
+        raise UnusableFileError(msg, "Move the log away when no process uses it.")
+    connection.close()
+
+
+def identity_of(file: Path) -> tuple[int, int] | None:
+    """Return device and inode, None if there is no such file."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def value(connection: sqlite3.Connection, query: str, *values: Any) -> Any:
@@ -99,7 +191,7 @@ def _weights(size: int) -> npt.NDArray[np.uint32]:
 
 
 def is_intact(scope: Any, width: Any, stated: Any, keys: Any, vectors: Any) -> bool:
-    """Tell whether a block is as it was stored; damage may change even the types."""
+    """Return whether a block is as it was stored; damage may change even the types."""
     return (
         isinstance(scope, bytes)
         and isinstance(keys, bytes)
@@ -111,28 +203,76 @@ def is_intact(scope: Any, width: Any, stated: Any, keys: Any, vectors: Any) -> b
     )
 
 
-def check_structure(connection: sqlite3.Connection) -> None:
-    """Raise sqlite3.DatabaseError if the file is damaged as a whole."""
-    fault = value(connection, "PRAGMA integrity_check(1)")
-    if fault != b"ok":
-        raise sqlite3.DatabaseError(fault.decode(errors="replace"))
+def fault_of_structure(connection: sqlite3.Connection) -> str | None:
+    """Return what is wrong with the file as a whole, None if nothing is."""
+    try:
+        fault = value(connection, "PRAGMA integrity_check(1)")
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if fault == b"ok" else fault.decode(errors="replace").strip()
 
 
-def is_damage(error: Exception) -> bool:
-    """Tell a damaged file from one that cannot be reached or written."""
+def block_ids(connection: sqlite3.Connection) -> list[int]:
+    """Return the numbers of all blocks, in rising order.
+
+    In a damaged file, of all that can be found: from both ends of the table and of its
+    indexes, up to where they are broken. What they name need not be there.
+    """
+    n_bytes = value(connection, "PRAGMA page_count") * value(
+        connection, "PRAGMA page_size"
+    )
+    found: set[int] = set()
+    for order in ("id", "id DESC", "scope", "scope DESC", "stored", "stored DESC"):
+        # As many as fit in the file: pages that lead back to themselves never end.
+        query = f"SELECT id FROM blocks ORDER BY {order} LIMIT {n_bytes // KEY_BYTES}"
+        try:
+            for (number,) in connection.execute(query):
+                found.add(number)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            continue
+        if order == "id" and len(found) == value(
+            connection, "SELECT COUNT(*) FROM blocks"
+        ):
+            break
+    return sorted(found)
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Return whether the file is damaged, and not just out of reach or read-only."""
     return isinstance(error, sqlite3.DatabaseError) and not isinstance(
         error, sqlite3.OperationalError
     )
 
 
-def remedy(error: Exception) -> str:
-    """Say what to do about an error."""
-    if is_damage(error):
-        return "Delete that folder; embeddings are made again."
-    return (
-        "Make it writable or free some space, set cache=... or CLAPSTACK_CACHE to "
-        "another folder, or cache=None to do without."
-    )
+def is_full(error: BaseException | None) -> bool:
+    """Return whether there is no room on the disk."""
+    return isinstance(error, sqlite3.OperationalError) and "is full" in str(error)
+
+
+def explained(root: Path, error: Exception) -> str:
+    """Return an error and its remedy."""
+    if isinstance(error, UnusableFileError):
+        remedy = error.remedy
+    elif "not a database" in str(error) or "no such" in str(error):
+        remedy = f"If it is no file of yours, move it away, or {_ELSEWHERE}."
+    elif is_damage(error):
+        remedy = (
+            "It is damaged: save the rows that are whole with clapstack cache merge "
+            f"{root} --folder NEW, and {_ELSEWHERE}, such as NEW. Rows that are lost "
+            "are encoded again."
+        )
+    elif "locked" in str(error):
+        remedy = f"Wait until no other process writes it, or {_ELSEWHERE}."
+    else:
+        remedy = (
+            f"Make it writable or free some space, {_ELSEWHERE}, or cache=None to do "
+            "without."
+        )
+    return f"({error}). {remedy}"
 
 
 def warn_once(root: Path, error: Exception, state: str, what: str) -> None:
@@ -141,42 +281,118 @@ def warn_once(root: Path, error: Exception, state: str, what: str) -> None:
         return
     warned.add((str(root), state))
     msg = (
-        f"The embedding store {root} {state} ({error}); nothing more is {what}. "
-        f"{remedy(error)}"
+        f"The embedding store {root / FILE} {state}; nothing more is {what} "
+        f"{explained(root, error)}"
     )
     warnings.warn(msg, stacklevel=2)
 
 
-def _opened(file: Path, mode: str) -> sqlite3.Connection:
+def _refuse_stray_log(file: Path) -> None:
+    """Refuse a write-ahead log without its file: SQLite would delete it."""
+    log = Path(f"{file}-wal")
+    if not _has_content(file) and _has_content(log):
+        msg = (
+            f"{log.name} has rows, and the file that it belongs to is missing or empty"
+        )
+        raise UnusableFileError(msg, "Copy both, or move the log away.")
+
+
+def _opened_for_reading(file: Path) -> Connection:
+    try:
+        return _opened(file, "mode=ro")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise
+    # Even a reader of a write-ahead log writes beside the file, so this folder is
+    # read-only or its disk is full. Without a log the file can be taken as it stands.
+    if _has_content(Path(f"{file}-journal")):
+        msg = f"a change was interrupted, and {file.name}-journal undoes it"
+        raise UnusableFileError(msg, _WRITABLE)
+    if not _has_content(Path(f"{file}-wal")):
+        return _opened(file, "immutable=1")
+    if os.name == "nt":
+        msg = f"{file.name}-wal has rows that cannot be read in a read-only folder"
+        raise UnusableFileError(msg, _WRITABLE)
+    # The index of the log goes into memory. No locks are needed: whoever wrote the log
+    # would keep its index in a file, which the first attempt would have found.
+    return _opened(file, "mode=ro&vfs=unix-none", alone=True)
+
+
+def _has_content(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
+
+
+def _opened(file: Path, query: str, *, alone: bool = False) -> Connection:
     connection = sqlite3.connect(
-        f"{file.absolute().as_uri()}?{mode}",
+        f"{file.as_uri()}?{query}",
         uri=True,
         timeout=_BUSY_S,
         check_same_thread=False,
         isolation_level=None,  # transactions begin where we say
+        factory=Connection,
     )
     connection.text_factory = bytes  # a damaged row need not be valid UTF-8
     try:
+        if alone:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute(f"PRAGMA cache_size = {-_CACHE_KIB}")
-        if mode == "mode=rwc":
-            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        if query == "mode=rwc" and _is_empty(connection):
+            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _use_write_ahead_log(connection)
+            _make_tables(connection)
+        check_tables(connection)
+        if query == "mode=rwc":
+            _use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
-            if not value(connection, "PRAGMA user_version"):
-                _make_tables(connection)
-        found = value(connection, "PRAGMA user_version")
-        if found != _FORMAT:
-            msg = f"it has format {found}, and this version reads format {_FORMAT}"
-            raise sqlite3.DatabaseError(msg)
+        elif query == "mode=rw":
+            connection.execute("PRAGMA journal_mode = MEMORY")
+        connection.file = identity_of(file)
+        connection.log_path = Path(f"{file}-wal")
     except sqlite3.Error:
         connection.close()
         raise
     return connection
 
 
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Switch a new file to WAL; wait while another process does the same.
+def _is_empty(connection: Connection) -> bool:
+    return not (
+        value(connection, "PRAGMA user_version")
+        or value(connection, "SELECT COUNT(*) FROM sqlite_master")
+    )
+
+
+def check_tables(connection: Connection) -> None:
+    """Raise UnusableFileError if this is not a store that this version can use."""
+    check_format(connection)
+    if not _has_columns(connection):
+        msg = "it has not the tables of an embedding store"
+        raise UnusableFileError(msg, f"Move it away, or {_ELSEWHERE}.")
+
+
+def check_format(connection: Connection) -> None:
+    """Raise UnusableFileError if the file has another format."""
+    found = value(connection, "PRAGMA user_version")
+    msg = f"it has format {found}, and this version of clapstack reads format {_FORMAT}"
+    if found > _FORMAT:
+        raise UnusableFileError(msg, f"Upgrade clapstack, or {_ELSEWHERE}.")
+    if found != _FORMAT:
+        raise UnusableFileError(msg, f"Move it away, or {_ELSEWHERE}.")
+
+
+def _has_columns(connection: Connection) -> bool:
+    query = "SELECT name FROM pragma_table_info(?)"
+    return all(
+        [name.decode() for (name,) in connection.execute(query, (table,))]
+        == columns.split()
+        for table, columns in _COLUMNS.items()
+    )
+
+
+def _use_write_ahead_log(connection: Connection) -> None:
+    """Switch a file to WAL; wait while another process does the same.
 
     SQLite waits for locks by itself, except for this one.
     """
@@ -191,17 +407,27 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def _make_tables(connection: sqlite3.Connection) -> None:
+def _make_tables(connection: Connection) -> None:
     """Make the tables of an empty file, unless another process just did."""
-    with transaction(connection):
-        if not value(connection, "SELECT COUNT(*) FROM sqlite_master"):
+    with _whole(connection):
+        if _is_empty(connection):
             for statement in _TABLES:
                 connection.execute(statement)
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Write all or none of what is written within; other writers wait meanwhile."""
+def transaction(connection: Connection) -> Iterator[None]:
+    """Write all or none of what is written within; other writers wait meanwhile.
+
+    Raises UnusableFileError if a newer version changed the format meanwhile.
+    """
+    with _whole(connection):
+        check_format(connection)
+        yield
+
+
+@contextmanager
+def _whole(connection: Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
@@ -23,12 +25,20 @@ from clapstack.audio import FileState
 from clapstack.store._database import (
     FILE,
     READ_OR_STORED,
-    check_structure,
+    Connection,
+    block_ids,
+    check_format,
     checksum,
     connect,
+    connected_alone,
+    explained,
+    fault_of_structure,
+    is_current,
     is_damage,
+    is_full,
     is_intact,
-    remedy,
+    leave,
+    note_log,
     transaction,
     value,
     warn_once,
@@ -51,7 +61,9 @@ _VALUES_PER_QUERY = 500  # every build of SQLite takes 999 variables
 _BLOCKS_PER_STEP = 32  # of long work: other writers have their turn between steps
 _PAGES_PER_STEP = 1_024
 
-_inherited: list[sqlite3.Connection] = []
+_KEY = re.compile(rb"[0-9a-f]{64}")
+
+_inherited: list[Connection] = []
 
 
 class _Block(NamedTuple):
@@ -68,6 +80,16 @@ class _Block(NamedTuple):
     @property
     def n_rows(self) -> int:
         return len(self.keys or b"") // KEY_BYTES
+
+    def holds(self, scope: str, keys: Keys, slots: Any) -> bool:
+        """Return whether the keys stand in these slots, under this scope."""
+        if self.scope != scope.encode():
+            return False
+        if isinstance(slots, slice):
+            run = slice(slots.start * KEY_BYTES, slots.stop * KEY_BYTES)
+            return bool(self.keys[run] == keys.tobytes())
+        is_inside = slots.max() < self.n_rows
+        return is_inside and np.array_equal(key_words(self.keys)[slots], keys)
 
     @property
     def is_intact(self) -> bool:
@@ -103,7 +125,8 @@ class VerifyReport(NamedTuple):
     n_checked : int
         Number of embeddings.
     dropped : list of str
-        Content keys of those in blocks that did not match their checksum.
+        Content keys of those in blocks that did not match their checksum; the number
+        of the block where its keys are lost.
     """
 
     n_checked: int
@@ -152,7 +175,8 @@ class EmbeddingStore:
     not match is dropped with a warning.
 
     A lookup reads the keys of a scope (32 bytes a row) into an index in memory, then
-    the blocks that hold what is wanted, whole, each once.
+    the blocks that hold what is wanted, whole, each once. A row counts only if its
+    block matches its checksum and has the key and the scope that were asked for.
 
     One connection is opened per process, when it is first needed, and never crosses a
     fork; a pickled store carries its folder only.
@@ -186,9 +210,10 @@ class EmbeddingStore:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
         self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
         self._indexes: dict[str, ScopeIndex] = {}
         self._process = os.getpid()
+        self._for_reading = False
         self._readable = True
         self._writable = True
 
@@ -226,15 +251,15 @@ class EmbeddingStore:
         rows = np.empty((len(wanted), width), np.float32)
         damaged: list[_Block] = []
 
-        def read(connection: sqlite3.Connection) -> None:
+        def read(connection: Connection) -> None:
             index = self._index(connection, scope)
             blocks, slots = index.find(wanted)
             places = _places(blocks, slots)
             for block in _blocks(connection, list(places)):
+                where, some = places[block.id]
                 if not block.is_intact:
                     damaged.append(block)
-                elif block.width == width:
-                    where, some = places[block.id]
+                elif block.width == width and block.holds(scope, wanted[where], some):
                     vectors = np.frombuffer(block.vectors, np.float32)
                     rows[where] = vectors.reshape(-1, width)[some]
                     found[where] = True
@@ -284,7 +309,7 @@ class EmbeddingStore:
                 writes=True,
             )
 
-    def _index(self, connection: sqlite3.Connection, scope: str) -> ScopeIndex:
+    def _index(self, connection: Connection, scope: str) -> ScopeIndex:
         """Return the index of a scope, with all blocks that are there now."""
         index = self._indexes.setdefault(scope, ScopeIndex())
         query = (
@@ -298,9 +323,18 @@ class EmbeddingStore:
         )
         return index
 
+    def _blocks_of(self, connection: Connection, scope: str, keys: Keys) -> Ints:
+        """Return the block of each key, 0 where there is none at this moment."""
+        blocks, _ = self._index(connection, scope).find(keys)
+        wanted = set(blocks[blocks > 0].tolist())
+        if wanted and _present(connection, wanted) != wanted:  # another process pruned
+            del self._indexes[scope]
+            blocks, _ = self._index(connection, scope).find(keys)
+        return blocks
+
     def _add(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         scope: str,
         keys: Keys,
         vectors: FloatArray,
@@ -308,11 +342,11 @@ class EmbeddingStore:
     ) -> int:
         """Store what is not there, as one block; return how many rows that is."""
         with transaction(connection):
-            index = self._index(connection, scope)
+            blocks = self._blocks_of(connection, scope, keys)
             _, first = np.unique(keys, axis=0, return_index=True)
             is_first = np.zeros(len(keys), np.bool_)
             is_first[first] = True
-            new = np.flatnonzero(is_first & (index.find(keys)[0] == 0))
+            new = np.flatnonzero(is_first & (blocks == 0))
             if not len(new):
                 return 0
             joined, content = keys[new].tobytes(), vectors[new].tobytes()
@@ -347,15 +381,16 @@ class EmbeddingStore:
         places = {os.fsencode(file.path): file for file in files}
         found: dict[FileState, str] = {}
 
-        def read(connection: sqlite3.Connection) -> None:
+        def read(connection: Connection) -> None:
             for some in batched(places, _VALUES_PER_QUERY):
                 query = (
                     "SELECT path, state, content_key FROM files "
                     f"WHERE path IN ({_marks(some)})"
                 )
                 for path, state, key in connection.execute(query, some):
-                    if state == _stated(places[path]).encode():
-                        found[places[path]] = key.decode()
+                    file = places[path]
+                    if isinstance(key, bytes) and _is_state(state, file, key):
+                        found[file] = key.decode()
 
         self._attempt(read)
         return found
@@ -371,11 +406,11 @@ class EmbeddingStore:
         """
         now = int(time.time())
         rows = [
-            (os.fsencode(file.path), _stated(file), key, now)
+            (os.fsencode(file.path), _stated(file, key.encode()), key, now)
             for file, key in keys.items()
         ]
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             with transaction(connection):
                 connection.executemany(
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows
@@ -401,8 +436,11 @@ class EmbeddingStore:
         if not self._exists():
             return StoreStats(0, 0, 0, {})
 
-        def count(connection: sqlite3.Connection) -> StoreStats:
-            query = "SELECT width, SUM(length(keys)) FROM blocks GROUP BY width"
+        def count(connection: Connection) -> StoreStats:
+            query = (
+                "SELECT width, SUM(length(keys)) FROM blocks WHERE typeof(width) = "
+                "'integer' AND typeof(keys) = 'blob' GROUP BY width"
+            )
             widths = {w: n // KEY_BYTES for w, n in connection.execute(query)}
             n_files = value(connection, "SELECT COUNT(*) FROM files")
             n_bytes = sum(f.stat().st_size for f in self.root.glob(f"{FILE}*"))
@@ -426,24 +464,30 @@ class EmbeddingStore:
         Raises
         ------
         OSError
-            If the file is damaged as a whole, or a damaged block cannot be dropped
-            because the store is read-only.
+            If the file is damaged as a whole: nothing is dropped then, and the message
+            says how many embeddings are whole and how to save them. Also if a damaged
+            block cannot be dropped because the store is read-only.
         """
         if not self._exists():
             return VerifyReport(0, [])
+        fault = self._insist(fault_of_structure)
         n_checked = 0
-        dropped: list[str] = []
+        bad: list[_Block] = []
         with self._bar("verifying", verbose) as bar:
-            for blocks in self._steps():
-                bad = [block for block in blocks if not block.is_intact]
-                if bad:
-                    self._insist(partial(_drop, blocks=bad))
-                dropped += [key for block in bad for key in _hexadecimal(block.keys)]
-                n_rows = sum(block.n_rows for block in blocks)
-                n_checked += n_rows
-                bar.update(n_rows)
-        self._insist(check_structure)
-        return VerifyReport(n_checked, dropped)
+            for block in self._all_blocks():
+                n_checked += block.n_rows
+                if not block.is_intact:
+                    bad.append(block._replace(vectors=b""))
+                bar.update(block.n_rows)
+        n_bad = sum(block.n_rows for block in bad)
+        if fault is not None:
+            words = f"{fault}; {n_checked - n_bad:,} rows in it are whole"
+            raise self._unusable(sqlite3.DatabaseError(words))
+        if bad:
+            self._insist(partial(_drop, blocks=bad))
+        return VerifyReport(
+            n_checked, [name for block in bad for name in _names(block)]
+        )
 
     def prune(
         self,
@@ -479,6 +523,10 @@ class EmbeddingStore:
         -----
         Age counts from the time of storing, not of the last use. What was stored
         together goes together. What is dropped is encoded again when it is needed.
+
+        On a full disk, which has no room for a journal, the journal is kept in memory:
+        no other process can use the store meanwhile, and a kill in the middle of the
+        work can damage the file.
         """
         if max_bytes is None and older_than is None:
             msg = "prune needs a limit: pass max_bytes=..., older_than=... or both."
@@ -491,6 +539,24 @@ class EmbeddingStore:
             raise ValueError(msg)
         if not self._exists():
             return 0
+        try:
+            return self._prune(max_bytes, older_than, verbose)
+        except OSError as error:
+            if not is_full(error.__cause__):
+                raise
+        self.close()
+        try:
+            with connected_alone(self.root) as self._connection:
+                return self._prune(max_bytes, older_than, verbose)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        finally:
+            self._connection = None
+            self._indexes.clear()
+
+    def _prune(
+        self, max_bytes: int | None, older_than: timedelta | None, verbose: bool
+    ) -> int:
         n_dropped = 0
         with self._bar("pruning", verbose) as bar:
 
@@ -543,11 +609,14 @@ class EmbeddingStore:
 
         Notes
         -----
-        Every block is checked against its checksum on the way and keeps its age. What
-        is known of audio files is left out: it speaks of one machine.
+        Every block is checked against its checksum on the way and keeps its age. A
+        store that is damaged as a whole is read as far as possible: merging it into a
+        new one saves the rows that are whole. What is known of audio files is left out:
+        it speaks of one machine.
         """
         if not isinstance(other, EmbeddingStore):
             with closing(EmbeddingStore(other)) as opened:
+                opened._for_reading = True
                 return self.merge(opened, verbose=verbose)
         if not other._exists():
             msg = f"there is no embedding store in {other.root}. Check the folder."
@@ -556,8 +625,9 @@ class EmbeddingStore:
             msg = f"{other.root} is this store; merge takes another one."
             raise ValueError(msg)
         n_added = n_read = n_damaged = 0
+        now = int(time.time())
         with other._bar("merging", verbose) as bar:
-            for block in (block for blocks in other._steps() for block in blocks):
+            for block in other._all_blocks():
                 n_read += block.n_rows
                 bar.update(block.n_rows)
                 if not block.is_intact:
@@ -570,7 +640,7 @@ class EmbeddingStore:
                         scope=block.scope.decode(),
                         keys=key_words(block.keys),
                         vectors=vectors.reshape(-1, block.width),
-                        stored=block.stored,
+                        stored=block.stored if isinstance(block.stored, int) else now,
                     )
                 )
         return MergeReport(n_added, n_read - n_added - n_damaged, n_damaged)
@@ -595,7 +665,7 @@ class EmbeddingStore:
         return type(self), (self.root,)
 
     def _attempt(
-        self, work: Callable[[sqlite3.Connection], T], *, writes: bool = False
+        self, work: Callable[[Connection], T], *, writes: bool = False
     ) -> T | None:
         """Do some work on the file; once that fails, warn and do no more of it."""
         if not self._readable or (writes and not self._writable):
@@ -605,24 +675,31 @@ class EmbeddingStore:
         except (sqlite3.Error, OSError) as error:
             if writes and self._connection is not None and not is_damage(error):
                 self._writable = False
-                warn_once(self.root, error, "cannot be written", "stored in it")
+                state, what = "cannot be written", "stored in it"
             else:
                 self._readable = False
-                warn_once(self.root, error, "cannot be used", READ_OR_STORED)
+                state, what = "cannot be used", READ_OR_STORED
+            warn_once(self.root, self._cause(error), state, what)
             return None
 
-    def _insist(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _insist(self, work: Callable[[Connection], T]) -> T:
         """Do some work on the file or say why not."""
         try:
             return self._run(work)
         except (sqlite3.Error, OSError) as error:
-            msg = (
-                f"the embedding store {self.root} cannot be used ({error}). "
-                f"{remedy(error)}"
-            )
-            raise OSError(msg) from error
+            cause = self._cause(error)
+            raise self._unusable(cause) from cause
 
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _unusable(self, error: Exception) -> OSError:
+        words = explained(self.root, error)
+        return OSError(f"the embedding store {self.root / FILE} cannot be used {words}")
+
+    def _cause(self, error: Exception) -> Exception:
+        """Return why a file is read-only, where that is the error."""
+        obstacle = self._connection.obstacle if self._connection else None
+        return obstacle if obstacle and "readonly" in str(error) else error
+
+    def _run(self, work: Callable[[Connection], T]) -> T:
         if self._process != os.getpid():
             if self._connection is not None:
                 _inherited.append(self._connection)  # a child may not even close it
@@ -631,27 +708,44 @@ class EmbeddingStore:
             self._lock = threading.Lock()  # a thread of the parent may have held it
             self._process = os.getpid()
         with self._lock:
+            if self._connection is not None:
+                if is_current(self._connection, self.root):
+                    check_format(self._connection)
+                else:
+                    leave(self._connection)
+                    self._connection, self._indexes = None, {}
             if self._connection is None:
-                self._connection = connect(self.root)
-            return work(self._connection)
+                self._connection = connect(self.root, for_reading=self._for_reading)
+            try:
+                return work(self._connection)
+            finally:
+                note_log(self._connection)
 
-    def _steps(self) -> Iterator[list[_Block]]:
-        """Yield all blocks, some at a time."""
-        last = 0
-        while blocks := self._insist(partial(_blocks_after, last=last)):
-            yield blocks
-            last = blocks[-1].id
+    def _all_blocks(self) -> Iterator[_Block]:
+        """Yield all blocks that can be found; one that cannot be read has no keys."""
+        for number in self._insist(block_ids):
+            block = self._insist(partial(_block, number=number))
+            if block is not None:
+                yield block
 
     def _bar(self, desc: str, verbose: bool) -> Any:
         total = self._insist(_n_entries) if verbose else None
         return progress(total=total, desc=desc, unit="row", verbose=verbose)
 
     def _exists(self) -> bool:
-        return os.path.isfile(self.root / FILE)
+        try:
+            os.stat(self.root / FILE)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
 
+# Vectors whose length does not fit the keys are not even read: damage can make it huge.
 _BLOCK_QUERY = (
-    "SELECT blocks.id, name, width, stored, checksum, keys, vectors "
+    "SELECT blocks.id, name, width, stored, checksum, "
+    "CASE WHEN typeof(keys) = 'blob' THEN keys END, "
+    "CASE WHEN typeof(keys) = 'blob' AND typeof(vectors) = 'blob' "
+    f"AND length(vectors) = length(keys) / {KEY_BYTES} * width * 4 THEN vectors END "
     "FROM blocks LEFT JOIN scopes ON scopes.id = scope "
 )
 
@@ -683,32 +777,50 @@ def _places(blocks: Ints, slots: Ints) -> dict[int, tuple[Any, Any]]:
     return places
 
 
-def _blocks(connection: sqlite3.Connection, ids: list[int]) -> Iterator[_Block]:
+def _blocks(connection: Connection, ids: list[int]) -> Iterator[_Block]:
     """Yield those of the blocks that are there."""
     for some in batched(ids, _VALUES_PER_QUERY):
         query = f"{_BLOCK_QUERY} WHERE blocks.id IN ({_marks(some)})"
         yield from map(_Block._make, connection.execute(query, some))
 
 
-def _blocks_after(connection: sqlite3.Connection, last: int) -> list[_Block]:
-    query = f"{_BLOCK_QUERY} WHERE blocks.id > ? ORDER BY blocks.id LIMIT ?"
-    found = connection.execute(query, (last, _BLOCKS_PER_STEP))
-    return [_Block._make(row) for row in found]
+def _block(connection: Connection, number: int) -> _Block | None:
+    """Return a block, without keys if it cannot be read; None if it is not there."""
+    try:
+        row = connection.execute(f"{_BLOCK_QUERY} WHERE blocks.id = ?", (number,))
+        return next(map(_Block._make, row), None)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return _Block(number, None, None, 0, None, None, None)
 
 
-def _drop(connection: sqlite3.Connection, blocks: list[_Block]) -> None:
-    ids = [(block.id,) for block in blocks]
+def _present(connection: Connection, ids: Iterable[int]) -> set[int]:
+    """Return those of the blocks that are there."""
+    found: set[int] = set()
+    for some in batched(ids, _VALUES_PER_QUERY):
+        query = f"SELECT id FROM blocks WHERE id IN ({_marks(some)})"
+        found.update(number for (number,) in connection.execute(query, some))
+    return found
+
+
+def _drop(connection: Connection, blocks: list[_Block]) -> None:
     with transaction(connection):
-        connection.executemany("DELETE FROM blocks WHERE id = ?", ids)
+        connection.executemany(
+            "DELETE FROM blocks WHERE id = ?", [(block.id,) for block in blocks]
+        )
 
 
-def _drop_oldest(connection: sqlite3.Connection, before: float, n_blocks: int) -> int:
+def _drop_oldest(connection: Connection, before: float, n_blocks: int) -> int:
     """Drop the first blocks, and what is known of files that were noted before them.
 
     Returns how many rows they held.
     """
     chosen = "SELECT id FROM blocks WHERE stored < ? ORDER BY stored, id LIMIT ?"
-    total = f"SELECT COALESCE(SUM(length(keys)), 0) FROM blocks WHERE id IN ({chosen})"
+    total = (
+        "SELECT COALESCE(SUM(length(keys)), 0) FROM blocks "
+        f"WHERE id IN ({chosen}) AND typeof(keys) = 'blob'"
+    )
     with transaction(connection):
         n_bytes: int = value(connection, total, before, n_blocks)
         connection.execute(
@@ -722,7 +834,7 @@ def _drop_oldest(connection: sqlite3.Connection, before: float, n_blocks: int) -
     return n_bytes // KEY_BYTES
 
 
-def _excess(connection: sqlite3.Connection, max_bytes: int) -> int:
+def _excess(connection: Connection, max_bytes: int) -> int:
     """Return about how many blocks the file holds beyond `max_bytes`."""
     n_pages = value(connection, "PRAGMA page_count")
     n_pages -= value(connection, "PRAGMA freelist_count")
@@ -734,25 +846,43 @@ def _excess(connection: sqlite3.Connection, max_bytes: int) -> int:
     return max(1, int(n_blocks * share / 2))  # nears it from above
 
 
-def _give_space_back(connection: sqlite3.Connection) -> None:
-    while value(connection, "PRAGMA freelist_count"):
+def _give_space_back(connection: Connection) -> None:
+    n_free = value(connection, "PRAGMA freelist_count")
+    while n_free:
         connection.execute(f"PRAGMA incremental_vacuum({_PAGES_PER_STEP})").fetchall()
+        left = value(connection, "PRAGMA freelist_count")
+        if left >= n_free:  # damaged, or made by others without auto_vacuum
+            break
+        n_free = left
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _n_entries(connection: sqlite3.Connection) -> int:
-    query = "SELECT COALESCE(SUM(length(keys)), 0) FROM blocks"
+def _n_entries(connection: Connection) -> int:
+    query = (
+        "SELECT COALESCE(SUM(length(keys)), 0) FROM blocks WHERE typeof(keys) = 'blob'"
+    )
     return int(value(connection, query)) // KEY_BYTES
 
 
-def _hexadecimal(keys: Any) -> list[str]:
-    content = keys if isinstance(keys, bytes) else b""
-    starts = range(0, len(content) // KEY_BYTES * KEY_BYTES, KEY_BYTES)
-    return [content[at : at + KEY_BYTES].hex() for at in starts]
+def _names(block: _Block) -> list[str]:
+    """Return the content keys of a damaged block, or else its number."""
+    content = block.keys or b""
+    starts = range(0, block.n_rows * KEY_BYTES, KEY_BYTES)
+    keys = [content[at : at + KEY_BYTES].hex() for at in starts]
+    return keys or [f"block {block.id}"]
 
 
-def _stated(file: FileState) -> str:
-    return " ".join(map(str, file[1:]))
+def _stated(file: FileState, key: bytes) -> str:
+    """Return the state of a file and what binds its content key to it."""
+    crc = zlib.crc32(key, zlib.crc32(os.fsencode(file.path)))
+    return f"{' '.join(map(str, file[1:]))} {crc}"
+
+
+def _is_state(state: Any, file: FileState, key: bytes) -> bool:
+    """Return whether a file is as noted; earlier versions noted it without a CRC."""
+    bound = _stated(file, key).encode()
+    without = bound.rpartition(b" ")[0]
+    return state == bound or (state == without and bool(_KEY.fullmatch(key)))
 
 
 def _marks(values: list[Any]) -> str:

@@ -94,3 +94,19 @@ def test_two_runs_at_once_are_kept_apart(path):
             Journal(path, IDENTITY)
     with Journal(path, IDENTITY) as journal:
         assert journal.n_found == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"mine\n", b"mine", b"[1]\n", b'{"other": 1}\n', b"\xff\0" * 9]
+)
+def test_a_file_of_another_kind_is_refused_and_kept(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"part is where unfinished results go.* Move"):
+        Journal(path, IDENTITY)
+    assert path.read_bytes() == content
+
+
+def test_a_folder_or_a_pipe_is_refused(path):
+    path.mkdir()
+    with pytest.raises(ValueError, match="a file of another kind"):
+        Journal(path, IDENTITY)

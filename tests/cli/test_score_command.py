@@ -1,4 +1,7 @@
 import json
+import os
+import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -122,6 +125,41 @@ def test_a_pair_is_scored(run, model_file, clips, pairs, expected):
     found = [told[name] for name in ("score", "low", "high")]
     np.testing.assert_allclose(found, expected[0], atol=1e-5)
     assert told["coverage"] == 0.8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode there")
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_clip_whose_name_is_not_utf8_is_scored(
+    run, model_file, clips, tmp_path, as_json
+):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
+    shutil.copy(clips / "0.wav", name)
+    done = run("score", model_file, name, "a bell", *as_json)
+    same = run("score", model_file, clips / "0.wav", "a bell", *as_json)
+    assert done.exit_code == 0
+    if as_json:
+        assert json.loads(done.stdout)["score"] == json.loads(same.stdout)["score"]
+    else:
+        assert done.stdout == same.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX files")
+def test_links_stay_and_devices_are_written_to(run, model_file, write_csv, pairs):
+    table = write_csv(pairs[:2])
+    link = table.with_name("link.csv")
+    link.symlink_to("real.csv")
+    assert run("score", model_file, table, "--out", link, "--quiet").exit_code == 0
+    assert link.is_symlink()
+    assert link.resolve().read_text().startswith("row,audio,text,score")
+    link.resolve().unlink()
+    link.unlink()
+    done = run("score", model_file, table, "--out", os.devnull, "--quiet")
+    assert (done.exit_code, done.output) == (0, "")
+    assert not os.path.isfile(os.devnull)
+    assert not os.path.exists(f"{os.devnull}.part")
+    done = run("score", model_file, table, "--out", os.devnull, "--format", "parquet")
+    assert done.exit_code == 2
+    assert "takes csv or jsonl" in done.output
 
 
 def test_without_ratings_cosines_are_standardised_over_the_table(

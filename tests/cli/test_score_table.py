@@ -1,5 +1,6 @@
 import io
 import multiprocessing
+import os
 import signal
 import time
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clapstack import audio
 from clapstack._tabular import PairTable, part_file, score_to_file, score_to_stream
 from clapstack._tabular._scorers import Scorer
 from clapstack.exceptions import BadPair, BadPairsError
@@ -165,6 +167,25 @@ def test_rows_that_changed_meanwhile_are_scored_anew(table, tmp_path, read_csv):
     assert scored.n_resumed == 14 - 2
     assert read_csv(out)[1]["score"] == str(len("changed") / 7)
     assert {"changed", "xx"} <= set(scorer.asked[0])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no time of change there")
+@pytest.mark.parametrize("is_settled", [True, False])
+def test_a_clip_of_equal_size_and_time_is_scored_anew(
+    table, tmp_path, monkeypatch, is_settled
+):
+    clip = tmp_path / "2.wav"
+    clip.write_bytes(b"one sound")
+    if is_settled:
+        later = time.time_ns() + 3600 * 10**9
+        monkeypatch.setattr(audio.time, "time_ns", lambda: later)
+    interrupted(table, tmp_path / "out.csv")
+    before = clip.stat()
+    time.sleep(0.05)  # more than a tick of the file system's clock
+    clip.write_bytes(b"other one")
+    os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert clip.stat().st_size == before.st_size
+    assert to_file(table, tmp_path / "out.csv").n_resumed == 14 - 1
 
 
 def test_rows_that_a_shorter_table_no_longer_has_are_left_out(table, tmp_path):

@@ -1,9 +1,11 @@
 import multiprocessing
 import pickle
+import shutil
 import sqlite3
 import sys
 import threading
 import warnings
+from contextlib import closing
 from pathlib import Path
 from unittest.mock import patch
 
@@ -22,6 +24,7 @@ from clapstack.store import (
 )
 from tests.store.rows import SCOPE, get, numbers, put
 
+FILE = "embeddings.sqlite3"
 FORK = "fork" in multiprocessing.get_all_start_methods()
 needs_fork = pytest.mark.skipif(not FORK, reason="no fork on this system")
 
@@ -241,6 +244,86 @@ def test_a_child_uses_the_store_that_its_parent_opened(store):
     assert get(store, [1, 2]) == [1, 2]
 
 
+# What others do to the file while it is open
+
+
+def prune_elsewhere(store):
+    with closing(EmbeddingStore(store.root)) as other:
+        other.prune(max_bytes=0)
+
+
+def replace_file(store):
+    with closing(EmbeddingStore(store.root.with_name("other"))) as other:
+        put(other, [7])
+    (store.root.with_name("other") / FILE).replace(store.root / FILE)
+
+
+def delete_file(store):
+    for path in store.root.iterdir():
+        path.unlink()
+
+
+def delete_folder(store):
+    shutil.rmtree(store.root)
+
+
+@pytest.mark.parametrize("change", [prune_elsewhere, delete_file, delete_folder])
+@pytest.mark.parametrize("looks", [True, False])
+def test_rows_are_stored_again_after_the_file_lost_them(store, change, looks):
+    put(store, numbers(0, 5))
+    change(store)
+    if looks:
+        assert get(store, numbers(0, 5)) == []
+    put(store, numbers(0, 5))
+    with closing(EmbeddingStore(store.root)) as another:
+        assert get(another, numbers(0, 5)) == numbers(0, 5)
+    assert get(store, numbers(0, 5)) == numbers(0, 5)
+
+
+def test_a_file_that_takes_the_place_of_another_is_read(store):
+    put(store, numbers(0, 5))
+    store.close()
+    assert len(store) == 5  # which opens it
+    replace_file(store)
+    assert get(store, numbers(0, 9)) == [7]
+
+
+def test_the_log_of_a_file_that_was_replaced_is_not_taken_for_the_new_ones(store):
+    put(store, numbers(0, 5))
+    replace_file(store)
+    with pytest.warns(UserWarning, match=r"sqlite3-wal belongs to the one before"):
+        put(store, [8])
+    for _ in range(2):
+        with pytest.raises(OSError, match="belongs to the one before"):
+            store.stats()
+    for name in ("wal", "shm"):
+        (store.root / f"{FILE}-{name}").unlink()
+    with closing(EmbeddingStore(store.root)) as another:
+        assert get(another, numbers(0, 9)) == [7]
+
+
+def test_a_file_that_was_upgraded_while_it_was_open_is_not_written(store):
+    put(store, [1])
+    with sqlite3.connect(store.root / FILE) as connection:
+        connection.execute("PRAGMA user_version = 3")
+    connection.close()
+    with pytest.warns(UserWarning, match="Upgrade clapstack"):
+        put(store, [2])
+
+
+def test_rows_under_a_number_that_is_used_again_are_not_taken(store):
+    put(store, [1])
+    assert get(store, [1]) == [1]
+    with sqlite3.connect(store.root / FILE) as connection:
+        connection.execute("DELETE FROM blocks")
+        connection.execute("DELETE FROM sqlite_sequence")
+    connection.close()
+    with closing(EmbeddingStore(store.root)) as other:
+        put(other, [2])
+    assert get(store, [1]) == []
+    assert get(store, [2]) == [2]
+
+
 # Damage
 
 
@@ -308,12 +391,49 @@ def test_a_file_of_another_format_is_reported(store):
 def test_a_file_that_is_no_database_is_reported_once_and_done_without(tmp_path):
     (tmp_path / "embeddings.sqlite3").write_bytes(b"not a database " * 100)
     store = EmbeddingStore(tmp_path)
-    with pytest.warns(UserWarning, match=r"cannot be used .* Delete that folder"):
+    with pytest.warns(UserWarning, match=r"sqlite3 cannot be used.* move it away"):
         put(store, [1, 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert get(store, [1]) == []
         assert len(EmbeddingStore(tmp_path)) == 0
+
+
+def test_a_newer_format_is_named_with_the_upgrade_and_kept(store):
+    put(store, [1])
+    damage(store, "PRAGMA user_version = 3")
+    with pytest.warns(UserWarning, match=r"embeddings\.sqlite3.* Upgrade clapstack"):
+        put(store, [2])
+    damage(store, "PRAGMA user_version = 2")
+    again = EmbeddingStore(store.root)
+    assert get(again, [1, 2]) == [1]
+    again.close()
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_database_of_another_program_is_not_touched(tmp_path, version):
+    file = tmp_path / "embeddings.sqlite3"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE blocks (mine)")
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    before = file.read_bytes()
+    with pytest.warns(UserWarning, match=r"embeddings\.sqlite3 cannot.* Move it away"):
+        put(EmbeddingStore(tmp_path), [1])
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_log_without_its_file_is_kept(store):
+    put(store, [1])
+    (store.root / "embeddings.sqlite3").rename(store.root / "elsewhere")
+    log = store.root / "embeddings.sqlite3-wal"
+    before = log.read_bytes()
+    assert before
+    with pytest.warns(UserWarning, match=r"sqlite3-wal has rows.* Copy both"):
+        put(EmbeddingStore(store.root), [2])
+    assert log.read_bytes() == before
+    (store.root / "elsewhere").rename(store.root / "embeddings.sqlite3")
 
 
 def test_a_folder_that_cannot_be_made_is_reported_once(tmp_path):

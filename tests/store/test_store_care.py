@@ -101,8 +101,37 @@ def test_verify_sees_a_damaged_structure(store):
     at = content.rindex(b"encoder\ntext")  # in the index of the scopes or in the table
     content[at : at + 2] = b"zz"
     (store.root / FILE).write_bytes(bytes(content))
-    with pytest.raises(OSError, match="Delete that folder"):
+    with pytest.raises(OSError, match=r"sqlite3 cannot be used.* rows in it are whole"):
         store.verify()
+
+
+def test_the_whole_rows_of_a_damaged_file_are_saved_by_merging(store, other):
+    for first in range(0, 400, 4):
+        put(store, numbers(first, first + 4), width=512)
+    store.close()
+    content = bytearray((store.root / FILE).read_bytes())
+    page = 32_768
+    content[9 * page : 10 * page] = bytes(page)
+    (store.root / FILE).write_bytes(bytes(content))
+    with pytest.raises(
+        OSError, match=r"([1-9]\d*) rows in it are whole.* --folder NEW"
+    ):
+        store.verify()
+    n_added = other.merge(store.root).n_added
+    assert 0 < n_added < 400
+    assert len(get(other, numbers(0, 400), width=512)) == n_added
+    assert bytes(content) == (store.root / FILE).read_bytes()
+
+
+def test_pruning_a_file_without_auto_vacuum_ends(store):
+    for first in range(0, 400, 4):
+        put(store, numbers(first, first + 4), width=512)
+    change(store, "PRAGMA journal_mode = DELETE")
+    connection = sqlite3.connect(store.root / FILE, isolation_level=None)
+    connection.execute("PRAGMA auto_vacuum = NONE")
+    connection.execute("VACUUM")
+    connection.close()
+    assert store.prune(max_bytes=200_000) > 0
 
 
 # Pruning

@@ -152,6 +152,25 @@ def test_a_disk_that_was_full_stores_again_when_there_is_room(small_disk):
     again.close()
 
 
+def test_a_store_is_pruned_where_the_disk_has_no_room_for_a_journal(small_disk):
+    store = EmbeddingStore(small_disk)
+    for first in range(0, 5 * BATCH, BATCH):
+        put(store, numbers(first, first + BATCH), 512)
+        store.close()
+    ballast = b"\1" * shutil.disk_usage(small_disk).free
+    (small_disk / "ballast").write_bytes(ballast)
+    file = small_disk / "embeddings.sqlite3"
+    limit = file.stat().st_size - 150_000
+    assert get(store, numbers(0, 5), 512) == numbers(0, 5)
+    n_dropped = store.prune(max_bytes=limit)
+    assert 0 < n_dropped < 5 * BATCH
+    assert file.stat().st_size <= limit
+    assert store.verify() == (5 * BATCH - n_dropped, [])
+    put(store, [9_000])  # there is room again
+    assert get(store, [9_000]) == [9_000]
+    store.close()
+
+
 def write_beyond_the_limit(root):
     import resource
 
@@ -229,18 +248,62 @@ def test_a_read_only_store_warns_once_that_nothing_is_stored(shared_folder):
     assert read_only(shared_folder, work) == 0
 
 
-def test_a_read_only_store_whose_writer_was_killed_is_read(shared_folder):
+def forget_memory(folder):
+    """Leave what a copy by rsync leaves: the log, without the shared memory."""
+    (folder / "embeddings.sqlite3-shm").unlink()
+
+
+def spoil_memory(folder):
+    (folder / "embeddings.sqlite3-shm").write_bytes(b"\7" * 32_768)
+
+
+@pytest.mark.parametrize("spoil", [forget_memory, spoil_memory, lambda folder: None])
+def test_all_rows_of_a_read_only_store_with_a_log_are_read(shared_folder, spoil):
     store = EmbeddingStore(shared_folder)
     put(store, numbers(0, 10))
     store.close()
     put(store, numbers(10, 20))  # in the log beside the file
+    spoil(shared_folder)
 
     def work():
-        found = get(EmbeddingStore(shared_folder), numbers(0, 20))
-        assert len(found) in (10, 20)
+        warnings.simplefilter("error")
+        guest = EmbeddingStore(shared_folder)
+        assert get(guest, numbers(0, 20)) == numbers(0, 20)
+        assert guest.stats().n_entries == 20
 
     assert read_only(shared_folder, work) == 0
     store._connection = None
+
+
+def test_a_read_only_store_with_a_change_to_undo_is_refused(shared_folder):
+    store = EmbeddingStore(shared_folder)
+    put(store, numbers(0, 10))
+    store.close()
+    (shared_folder / "embeddings.sqlite3-journal").write_bytes(b"\1" * 600)
+
+    def work():
+        with pytest.raises(OSError, match=r"-journal undoes it.* folder writable"):
+            EmbeddingStore(shared_folder).stats()
+
+    assert read_only(shared_folder, work) == 0
+
+
+def test_a_read_only_file_in_a_writable_folder_is_read(shared_folder):
+    store = EmbeddingStore(shared_folder)
+    put(store, numbers(0, 10))
+    store.close()
+    (shared_folder / "embeddings.sqlite3").chmod(0o444)
+    shared_folder.chmod(0o777)
+
+    def as_guest():
+        if os.geteuid() == 0:
+            os.seteuid(65_534)
+        guest = EmbeddingStore(shared_folder)
+        assert get(guest, numbers(0, 20)) == numbers(0, 10)
+        with pytest.warns(UserWarning, match="nothing more is stored in it"):
+            put(guest, [10])
+
+    assert in_child(as_guest) == 0
 
 
 def test_an_empty_read_only_folder_is_reported(shared_folder):
@@ -278,7 +341,7 @@ def test_verifying_a_damaged_read_only_store_is_an_error(shared_folder):
     connection.close()
 
     def work():
-        with pytest.raises(OSError, match=r"readonly database.*Make it writable"):
+        with pytest.raises(OSError, match=r"cannot be used .*Make it writable"):
             EmbeddingStore(shared_folder).verify()
 
     assert read_only(shared_folder, work) == 0
