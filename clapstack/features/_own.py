@@ -237,7 +237,9 @@ class PrecomputedPairFeatures(_BasePairFeatures):
             raise BadPairsError(one_bad_pair_per_row(bad), len(pairs))
         units = [_unit(np.stack(vectors)) for vectors in sides.values()]
         for name, rows in zip(sides, units, strict=True):
-            distinct = rows[~pairs[name].astype(str).duplicated().to_numpy()]
+            # By Python's texts: Arrow's refuse names of files that are no UTF-8.
+            last = {str(key): row for row, key in enumerate(pairs[name])}
+            distinct = rows[list(last.values())]
             warn_if_collapsed(name, f"{name}_embeddings", distinct, None)
         return units
 

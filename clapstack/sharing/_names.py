@@ -91,6 +91,7 @@ _PRIVATE = {
     "clapstack.stacking.FinalLevel": "clapstack.stacking._final:FinalLevel",
     "clapstack.stacking.FirstLevel": "clapstack.stacking._first_level:FirstLevel",
     "clapstack.stacking.HeldOutErrors": "clapstack.stacking._intervals:HeldOutErrors",
+    "clapstack.stacking.HeldOutLevel": "clapstack.stacking._final:HeldOutLevel",
     f"{_TREES}.binning._BinMapper": f"{_TREES}.binning:_BinMapper",
     f"{_TREES}.predictor.TreePredictor": f"{_TREES}.predictor:TreePredictor",
     "sklearn._loss._loss.CyAbsoluteError": "sklearn._loss._loss:CyAbsoluteError",
