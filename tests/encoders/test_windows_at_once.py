@@ -41,6 +41,7 @@ def limit(encoder, monkeypatch):
         tower = LimitedMemory(encoder._embed_audio, most)
         monkeypatch.setattr(encoder, "_embed_audio", tower)
         monkeypatch.setattr(encoder, "_at_once", 8)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # a pass at a time
         return tower
 
     return set_limit
@@ -54,9 +55,16 @@ def clips(noise):
 def test_a_cpu_takes_few_windows_at_once(encoder, noise, monkeypatch):
     tower = LimitedMemory(encoder._embed_audio, most=1_000)
     monkeypatch.setattr(encoder, "_embed_audio", tower)
-    at_once = max(8, torch.get_num_threads())
-    encoder.encode_audio([noise(8_000) for _ in range(2 * at_once + 1)])
-    assert tower.sizes == [at_once, at_once, 1]
+    encoder.encode_audio([noise(8_000) for _ in range(8 * torch.get_num_threads() + 1)])
+    assert sorted(tower.sizes) == [1, *[8] * torch.get_num_threads()]
+
+
+def test_few_clips_on_a_cpu_are_a_pass_for_each_thread(encoder, clips, monkeypatch):
+    tower = LimitedMemory(encoder._embed_audio, most=1_000)
+    monkeypatch.setattr(encoder, "_embed_audio", tower)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    encoder.encode_audio(clips)
+    assert tower.sizes == [2, 2, 2, 2]
 
 
 def test_a_smaller_batch_size_is_kept(encoder, clips, limit):

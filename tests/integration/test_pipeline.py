@@ -1,5 +1,6 @@
 """The whole system on the bundled mini checkpoints and a simulated challenge."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -194,6 +195,7 @@ def test_embeddings_do_not_depend_on_the_batch_or_on_neighbours(encoder, challen
     whole = clone(encoder).set_params(batch_size=7).fit_transform(X)
     small = clone(encoder).set_params(batch_size=2).fit_transform(X)
     alone = np.vstack([clone(encoder).fit_transform(X[i : i + 1]) for i in range(7)])
+    # To the last bit: tests/encoders/test_same_bits.py says where.
     assert_allclose(small, whole, atol=1e-6)
     assert_allclose(alone, whole, atol=1e-6)
 
@@ -274,3 +276,60 @@ def test_published_checkpoints_are_the_default():
         "laion/clap-htsat-fused",
         "microsoft/msclap",
     ]
+
+
+def test_a_pair_is_predicted_to_the_same_bits_alone(fitted, challenge):
+    _, test = challenge
+    features = fitted[:-2].transform(test.X)
+    together = fitted[-2:].predict(features)
+    alone = [fitted[-2:].predict(features[i : i + 1])[0] for i in range(len(features))]
+    assert_array_equal(alone, together)
+    # More than a block of rows, and other neighbours.
+    many = pd.concat([features[::-1]] * 13)
+    assert_array_equal(fitted[-2:].predict(many), np.tile(together[::-1], 13))
+
+
+ALONE = """
+import sys, threading, time
+from pathlib import Path
+import joblib, numpy as np, pandas as pd
+
+def seconds():
+    own = {str(thread.native_id) for thread in threading.enumerate()}
+    return {
+        task.name: int((task / "schedstat").read_text().split()[0])
+        for task in Path("/proc/self/task").iterdir()
+        if task.name not in own
+    }
+
+rng = np.random.default_rng(0)
+clips = [(rng.normal(0, 0.1, 48_000), 16_000) for _ in range(3)]
+pairs = [
+    pd.DataFrame({"audio": [clip], "text": [f"number {i}"]})
+    for i, clip in enumerate(clips)
+]
+pipe = joblib.load(sys.argv[1])
+pipe.predict(pairs[0])
+time.sleep(0.5)
+before = seconds()
+for pair in pairs[1:]:
+    pipe.predict(pair)
+print(seconds() == before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_new_pair_is_predicted_without_the_threads_of_libraries(fitted, tmp_path):
+    # Neither are there others after it, nor has one of those that were there run:
+    # OpenBLAS starts its own when it is loaded.
+    model = tmp_path / "model.joblib"
+    joblib.dump(fitted, model)
+    numbers = dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "4")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ALONE, str(model)],
+        env=os.environ | numbers,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "True"
