@@ -26,8 +26,9 @@ _FORMAT = 2  # raise it when a table that earlier versions read changes
 _TABLES = (
     "CREATE TABLE scopes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     # One block is what one call stored. Numbers are never used again, so that a reader
-    # who remembers one cannot take another block for it. The vectors come last: what
-    # stands behind them would be read through them.
+    # who remembers one cannot take another block for it. The vectors come last but for
+    # the CRC, which is read along with them: what stands behind them is read through
+    # them. The CRC is younger than the format, and empty in blocks that are older.
     """
     CREATE TABLE blocks (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -36,7 +37,8 @@ _TABLES = (
         stored INTEGER NOT NULL,
         checksum INTEGER NOT NULL,
         keys BLOB NOT NULL,
-        vectors BLOB NOT NULL
+        vectors BLOB NOT NULL,
+        crc INTEGER
     )
     """,
     "CREATE INDEX blocks_by_scope ON blocks (scope)",
@@ -53,9 +55,10 @@ _TABLES = (
 )
 _COLUMNS = {
     "scopes": "id name",
-    "blocks": "id scope width stored checksum keys vectors",
+    "blocks": "id scope width stored checksum keys vectors crc",
     "files": "path state content_key stored",
 }
+_COLUMNS_BEFORE = {**_COLUMNS, "blocks": _COLUMNS["blocks"].removesuffix(" crc")}
 _PAGE_BYTES = 32_768
 _CACHE_KIB = 8_192  # a large cache of pages makes one pass over the vectors slower
 _BUSY_S = 60.0  # how long to wait for another process that writes
@@ -74,10 +77,14 @@ class Connection(sqlite3.Connection):
         of its write-ahead log when it was last used.
     log_path : Path
         Name of the log, which need not be there.
+    has_crc : bool
+        Whether blocks have a column for their CRC; files of earlier versions gain it
+        when they are opened for writing.
     obstacle : Exception or None
         Why the file was opened for reading only.
     """
 
+    has_crc = True
     file: tuple[int, int] | None = None
     log: tuple[int, int] | None = None
     log_path: Path
@@ -168,12 +175,18 @@ def value(connection: sqlite3.Connection, query: str, *values: Any) -> Any:
     return connection.execute(query, values).fetchone()[0]
 
 
+def crc(scope: bytes, keys: bytes, vectors: bytes, stated: Any) -> int:
+    """Bind vectors to their keys, to their scope and to their checksum."""
+    joined = zlib.crc32(keys, zlib.crc32(b"%r %b" % (stated, scope)))
+    return zlib.crc32(vectors, joined)
+
+
 def checksum(scope: bytes, keys: bytes, vectors: bytes) -> int:
-    """Bind vectors to their keys and to their scope.
+    """Return what bound blocks before they had a CRC, and earlier versions still read.
 
     The vectors' 32-bit words are summed, modulo 2**32, under odd weights that are mixed
-    from their places. Odd, so that no change of one word goes unseen; of other damage
-    one in 2**32 does, as with a CRC, which takes twice as long.
+    from their places. No change of one word goes unseen, but changes of the highest
+    bits of two words cancel each other out.
     """
     words = np.frombuffer(vectors, np.uint32)
     weights = _weights(1 << (len(words) - 1).bit_length())[: len(words)]
@@ -190,17 +203,23 @@ def _weights(size: int) -> npt.NDArray[np.uint32]:
     return (mixed >> np.uint64(32)).astype(np.uint32) | np.uint32(1)
 
 
-def is_intact(scope: Any, width: Any, stated: Any, keys: Any, vectors: Any) -> bool:
+def is_intact(
+    scope: Any, width: Any, stated: Any, stated_crc: Any, keys: Any, vectors: Any
+) -> bool:
     """Return whether a block is as it was stored; damage may change even the types."""
-    return (
+    is_whole = (
         isinstance(scope, bytes)
         and isinstance(keys, bytes)
         and isinstance(vectors, bytes)
         and isinstance(width, int)
         and len(keys) % KEY_BYTES == 0 < len(keys)
         and len(vectors) == len(keys) // KEY_BYTES * width * np.float32().itemsize
-        and checksum(scope, keys, vectors) == stated
     )
+    if not is_whole:
+        return False
+    if stated_crc is None:
+        return bool(checksum(scope, keys, vectors) == stated)
+    return bool(crc(scope, keys, vectors, stated) == stated_crc)
 
 
 def fault_of_structure(connection: sqlite3.Connection) -> str | None:
@@ -343,10 +362,12 @@ def _opened(file: Path, query: str, *, alone: bool = False) -> Connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _use_write_ahead_log(connection)
             _make_tables(connection)
-        check_tables(connection)
+        _check_tables(connection)
         if query == "mode=rwc":
             _use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
+            if not connection.has_crc:
+                _add_crc(connection)
         elif query == "mode=rw":
             connection.execute("PRAGMA journal_mode = MEMORY")
         connection.file = identity_of(file)
@@ -364,10 +385,12 @@ def _is_empty(connection: Connection) -> bool:
     )
 
 
-def check_tables(connection: Connection) -> None:
+def _check_tables(connection: Connection) -> None:
     """Raise UnusableFileError if this is not a store that this version can use."""
     check_format(connection)
-    if not _has_columns(connection):
+    found = _columns(connection)
+    connection.has_crc = found == _COLUMNS
+    if found != _COLUMNS and found != _COLUMNS_BEFORE:
         msg = "it has not the tables of an embedding store"
         raise UnusableFileError(msg, f"Move it away, or {_ELSEWHERE}.")
 
@@ -382,13 +405,22 @@ def check_format(connection: Connection) -> None:
         raise UnusableFileError(msg, f"Move it away, or {_ELSEWHERE}.")
 
 
-def _has_columns(connection: Connection) -> bool:
+def _columns(connection: Connection) -> dict[str, str]:
     query = "SELECT name FROM pragma_table_info(?)"
-    return all(
-        [name.decode() for (name,) in connection.execute(query, (table,))]
-        == columns.split()
-        for table, columns in _COLUMNS.items()
-    )
+    return {
+        table: b" ".join(
+            name for (name,) in connection.execute(query, (table,))
+        ).decode(errors="replace")
+        for table in _COLUMNS
+    }
+
+
+def _add_crc(connection: Connection) -> None:
+    """Give blocks a column for their CRC, unless another process just did."""
+    with _whole(connection):
+        if _columns(connection) != _COLUMNS:
+            connection.execute("ALTER TABLE blocks ADD COLUMN crc INTEGER")
+    connection.has_crc = True
 
 
 def _use_write_ahead_log(connection: Connection) -> None:

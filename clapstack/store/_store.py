@@ -31,6 +31,7 @@ from clapstack.store._database import (
     checksum,
     connect,
     connected_alone,
+    crc,
     explained,
     fault_of_structure,
     is_current,
@@ -72,8 +73,9 @@ class _Block(NamedTuple):
     id: int
     scope: Any
     width: Any
-    stored: int
+    stored: Any
     checksum: Any
+    crc: Any
     keys: Any
     vectors: Any
 
@@ -93,7 +95,9 @@ class _Block(NamedTuple):
 
     @property
     def is_intact(self) -> bool:
-        return is_intact(self.scope, self.width, self.checksum, self.keys, self.vectors)
+        return is_intact(
+            self.scope, self.width, self.checksum, self.crc, self.keys, self.vectors
+        )
 
 
 class StoreStats(NamedTuple):
@@ -169,14 +173,14 @@ class EmbeddingStore:
     Notes
     -----
     What one call of `put` stores is one block: one row of the file, one transaction,
-    one checksum over its vectors, their keys and their scope. A killed writer loses
+    one CRC-32 over its vectors, their keys and their scope. A killed writer loses
     that block and nothing else. Embeddings are immutable: of two writers of one key the
     first wins, and as keys stand for content they agree. A block whose checksum does
     not match is dropped with a warning.
 
     A lookup reads the keys of a scope (32 bytes a row) into an index in memory, then
     the blocks that hold what is wanted, whole, each once. A row counts only if its
-    block matches its checksum and has the key and the scope that were asked for.
+    block matches its CRC and has the key and the scope that were asked for.
 
     One connection is opened per process, when it is first needed, and never crosses a
     fork; a pickled store carries its folder only.
@@ -354,11 +358,14 @@ class EmbeddingStore:
                 "INSERT OR IGNORE INTO scopes (name) VALUES (?)", (scope,)
             )
             query = (
-                "INSERT INTO blocks (scope, width, stored, checksum, keys, vectors) "
-                "VALUES ((SELECT id FROM scopes WHERE name = ?), ?, ?, ?, ?, ?)"
+                "INSERT INTO blocks "
+                "(scope, width, stored, checksum, crc, keys, vectors) "
+                "VALUES ((SELECT id FROM scopes WHERE name = ?), ?, ?, ?, ?, ?, ?)"
             )
-            stated = checksum(scope.encode(), joined, content)
-            row = (scope, vectors.shape[1], stored, stated, joined, content)
+            bound = scope.encode(), joined, content
+            stated = checksum(*bound)
+            sums = stated, crc(*bound, stated)
+            row = (scope, vectors.shape[1], stored, *sums, joined, content)
             connection.execute(query, row)
         return len(new)
 
@@ -742,7 +749,7 @@ class EmbeddingStore:
 
 # Vectors whose length does not fit the keys are not even read: damage can make it huge.
 _BLOCK_QUERY = (
-    "SELECT blocks.id, name, width, stored, checksum, "
+    "SELECT blocks.id, name, width, stored, checksum, {crc}, "
     "CASE WHEN typeof(keys) = 'blob' THEN keys END, "
     "CASE WHEN typeof(keys) = 'blob' AND typeof(vectors) = 'blob' "
     f"AND length(vectors) = length(keys) / {KEY_BYTES} * width * 4 THEN vectors END "
@@ -780,19 +787,24 @@ def _places(blocks: Ints, slots: Ints) -> dict[int, tuple[Any, Any]]:
 def _blocks(connection: Connection, ids: list[int]) -> Iterator[_Block]:
     """Yield those of the blocks that are there."""
     for some in batched(ids, _VALUES_PER_QUERY):
-        query = f"{_BLOCK_QUERY} WHERE blocks.id IN ({_marks(some)})"
+        query = f"{_block_query(connection)} WHERE blocks.id IN ({_marks(some)})"
         yield from map(_Block._make, connection.execute(query, some))
+
+
+def _block_query(connection: Connection) -> str:
+    return _BLOCK_QUERY.format(crc="crc" if connection.has_crc else "NULL")
 
 
 def _block(connection: Connection, number: int) -> _Block | None:
     """Return a block, without keys if it cannot be read; None if it is not there."""
     try:
-        row = connection.execute(f"{_BLOCK_QUERY} WHERE blocks.id = ?", (number,))
+        query = f"{_block_query(connection)} WHERE blocks.id = ?"
+        row = connection.execute(query, (number,))
         return next(map(_Block._make, row), None)
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError:
-        return _Block(number, None, None, 0, None, None, None)
+        return _Block(number, *[None] * 7)
 
 
 def _present(connection: Connection, ids: Iterable[int]) -> set[int]:

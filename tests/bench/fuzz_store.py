@@ -40,7 +40,7 @@ FILES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--stores", type=int, default=306)
+    parser.add_argument("--stores", type=int, default=360)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     counts: Counter[tuple[str, str]] = Counter()

@@ -41,6 +41,16 @@ def bytes_flipped(folder, rng):
     _change(folder, change)
 
 
+def high_bits_flipped(folder, rng):
+    """Flip the highest bits of many 32-bit words, which cancel out in a sum."""
+
+    def change(content):
+        for at in rng.integers(25, len(content) // 4, 2_000):
+            content[4 * at + 3] ^= 0x80
+
+    _change(folder, change)
+
+
 def tree_pages_flipped(folder, rng):
     """Flip bits where cells and pointers of pages stand."""
 
@@ -114,6 +124,7 @@ def schema_altered(folder, rng):
         "DROP INDEX blocks_by_scope",
         "ALTER TABLE blocks RENAME COLUMN vectors TO rows",
         "ALTER TABLE blocks ADD COLUMN more",
+        "ALTER TABLE blocks DROP COLUMN crc",
         "ALTER TABLE scopes RENAME TO scope",
         "DELETE FROM scopes",
         "CREATE TRIGGER t BEFORE INSERT ON blocks BEGIN SELECT RAISE(FAIL, 'no'); END",
@@ -134,9 +145,7 @@ def cells_of_other_types(folder, rng):
         "9223372036854775807",
         "zeroblob(7)",
     ]
-    column = ["scope", "width", "stored", "checksum", "keys", "vectors"][
-        rng.integers(6)
-    ]
+    column = ["scope", "width", "stored", "crc", "keys", "vectors"][rng.integers(6)]
     value = values[rng.integers(len(values))]
     _execute(
         folder,
@@ -150,7 +159,7 @@ def cells_of_other_types(folder, rng):
 
 def rows_given_to_others(folder, rng):
     """Exchange columns of blocks, as damage to cell pointers would."""
-    column = ["scope", "keys", "vectors", "checksum", "width"][rng.integers(5)]
+    column = ["scope", "keys", "vectors", "crc", "width"][rng.integers(5)]
     _execute(
         folder,
         f"UPDATE blocks SET {column} = "
@@ -201,6 +210,7 @@ DAMAGES = [
     pages_swapped,
     pages_repeated,
     bytes_flipped,
+    high_bits_flipped,
     tree_pages_flipped,
     truncated,
     header_damaged,

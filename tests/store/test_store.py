@@ -346,6 +346,53 @@ def test_a_dropped_row_can_be_stored_again(store):
     assert get(store, [1]) == [1]
 
 
+def test_changes_that_cancel_each_other_out_in_a_sum_are_damage(store):
+    put(store, [1, 2])
+    store.close()
+    with sqlite3.connect(store.root / FILE) as connection:
+        content = connection.execute("SELECT vectors FROM blocks").fetchone()[0]
+        words = np.frombuffer(content, np.uint32) ^ np.uint32(1 << 31)
+        connection.execute("UPDATE blocks SET vectors = ?", (words.tobytes(),))
+    connection.close()
+    with pytest.warns(UserWarning, match="2 rows in damaged blocks"):
+        assert get(store, [1, 2]) == []
+
+
+def before_the_crc(store):
+    """Make a file what an earlier version wrote."""
+    if sqlite3.sqlite_version_info < (3, 35):
+        pytest.skip("this SQLite drops no columns")
+    damage(store, "ALTER TABLE blocks DROP COLUMN crc")
+
+
+def test_a_file_of_an_earlier_version_is_read_and_written(store):
+    put(store, [1, 2])
+    before_the_crc(store)
+    put(store, [3])
+    assert get(store, [1, 2, 3, 4]) == [1, 2, 3]
+    assert store.verify() == (3, [])
+
+
+def test_an_earlier_version_reads_and_writes_a_file_of_this_one(store):
+    put(store, [1])
+    with sqlite3.connect(store.root / FILE) as connection:
+        connection.execute(
+            "INSERT INTO blocks (scope, width, stored, checksum, keys, vectors) "
+            "SELECT scope, width, stored, checksum, keys, vectors FROM blocks"
+        )
+        connection.execute("DELETE FROM blocks WHERE id = 1")
+    connection.close()
+    assert get(store, [1]) == [1]
+
+
+def test_damage_to_a_block_of_an_earlier_version_is_seen(store):
+    put_apart(store, [1, 2])
+    before_the_crc(store)
+    damage(store, "UPDATE blocks SET vectors = zeroblob(32) WHERE id = 1")
+    with pytest.warns(UserWarning, match="1 rows in damaged blocks"):
+        assert get(store, [1, 2]) == [2]
+
+
 def test_vectors_stored_under_another_key_are_damage(store):
     put_apart(store, numbers(0, 2))
     other = bytes.fromhex(text_key("7"))

@@ -248,6 +248,24 @@ def test_a_read_only_store_warns_once_that_nothing_is_stored(shared_folder):
     assert read_only(shared_folder, work) == 0
 
 
+@pytest.mark.skipif(
+    sqlite3.sqlite_version_info < (3, 35), reason="this SQLite drops no columns"
+)
+def test_a_read_only_store_of_an_earlier_version_is_read(shared_folder):
+    store = EmbeddingStore(shared_folder)
+    put(store, numbers(0, 10))
+    store.close()
+    with sqlite3.connect(shared_folder / "embeddings.sqlite3") as connection:
+        connection.execute("ALTER TABLE blocks DROP COLUMN crc")
+    connection.close()
+
+    def work():
+        warnings.simplefilter("error")
+        assert len(get(EmbeddingStore(shared_folder), numbers(0, 12))) == 10
+
+    assert read_only(shared_folder, work) == 0
+
+
 def forget_memory(folder):
     """Leave what a copy by rsync leaves: the log, without the shared memory."""
     (folder / "embeddings.sqlite3-shm").unlink()
