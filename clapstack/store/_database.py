@@ -375,6 +375,10 @@ def _opened(file: Path, query: str, *, alone: bool = False) -> Connection:
     except sqlite3.Error:
         connection.close()
         raise
+    except UnicodeDecodeError as error:  # in a message that quotes a damaged schema
+        connection.close()
+        msg = "malformed database schema"
+        raise sqlite3.DatabaseError(msg) from error
     return connection
 
 

@@ -446,6 +446,15 @@ def test_a_file_that_is_no_database_is_reported_once_and_done_without(tmp_path):
         assert len(EmbeddingStore(tmp_path)) == 0
 
 
+def test_a_schema_that_is_no_text_is_damage(store):
+    put(store, [1])
+    store.close()
+    content = (store.root / FILE).read_bytes()
+    (store.root / FILE).write_bytes(content.replace(b"TABLE", b"T\xc1BLE"))
+    with pytest.warns(UserWarning, match=r"malformed database schema.* It is damaged"):
+        put(store, [2])
+
+
 def test_a_newer_format_is_named_with_the_upgrade_and_kept(store):
     put(store, [1])
     damage(store, "PRAGMA user_version = 3")
