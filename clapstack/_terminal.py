@@ -56,7 +56,7 @@ def open_closed_streams() -> None:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Escape what is printed within; exit with 1 if standard output cannot be written.
+    """Escape what is printed within; exit with 3 if standard output cannot be written.
 
     A message that cannot be written is dropped: the result is worth more.
     """
@@ -69,7 +69,7 @@ def safe_streams() -> Iterator[None]:
         if not isinstance(sys.stdout, _Stream) or error is not sys.stdout.failure:
             raise
         print(f"clapstack: {error.strerror}: {error.filename}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        sys.exit(3)  # as for any file that cannot be written
     finally:
         sys.stdout, sys.stderr = before
 

@@ -47,7 +47,7 @@ def told(command: str) -> Iterator[None]:
     """Turn an error into a message on standard error and an exit code.
 
     The code is 1 for rows that cannot be used and for what the data or the settings do
-    not allow, 3 for a file or a package that is missing or cannot be read, 70 for
+    not allow, 3 for a file or a package that is missing or cannot be used, 70 for
     errors that no input should cause, and 130 for an interruption.
 
     Parameters

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clapstack import audio
 from clapstack._tabular import PairTable, part_file, score_to_file, score_to_stream
 from clapstack._tabular._scorers import Scorer
 from clapstack.exceptions import BadPair, BadPairsError
@@ -178,7 +177,7 @@ def test_a_clip_of_equal_size_and_time_is_scored_anew(
     clip.write_bytes(b"one sound")
     if is_settled:
         later = time.time_ns() + 3600 * 10**9
-        monkeypatch.setattr(audio.time, "time_ns", lambda: later)
+        monkeypatch.setattr(time, "time_ns", lambda: later)
     interrupted(table, tmp_path / "out.csv")
     before = clip.stat()
     time.sleep(0.05)  # more than a tick of the file system's clock

@@ -48,7 +48,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 @pytest.mark.parametrize("command", ["cache path", "--help"])
 def test_a_result_that_cannot_be_printed_is_an_error(command, end, words):
     done = shell(f"clapstack {command} {end}")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert f"{words}: standard output" in done.stderr
     assert "Traceback" not in done.stderr
 
