@@ -173,7 +173,7 @@ def _caf(content: bytes) -> Stream:
         content, "CAF", kind, start, max(stated - 4, -1), patches
     )
     coding = before.get(b"desc", 0) + 8
-    if content[coding : coding + 4] not in (b"alac", b"ima4"):
+    if content[coding : coding + 4] != b"alac":
         return Stream("CAF", content, n_bytes=n_bytes)
     for chunk, at, _ in _chunks(content, kind, start + n_bytes):
         before[chunk] = at
