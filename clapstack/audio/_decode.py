@@ -66,7 +66,8 @@ _NO_AUDIO = (
     (b"\x93NUMPY", "an array of NumPy. Pass (numpy.load(path), rate)"),
     (b"PK\x03\x04", "a zip archive. Unpack it"),
     (b"\x1f\x8b", "compressed with gzip. Decompress it"),
-    (b"<", "a page of HTML or XML, as of a failed download. Fetch it again"),
+    (b"<!doctype", "a page of HTML, as of a failed download. Fetch it again"),
+    (b"<html", "a page of HTML, as of a failed download. Fetch it again"),
     (b"{", "JSON, as of a failed download. Fetch it again"),
 )
 
@@ -141,7 +142,7 @@ def _streams(content: bytes) -> list[Stream]:
             raise AudioError(msg)
     head = content[:64].lstrip(b"\xef\xbb\xbf \r\n\t")
     for magic, words in _NO_AUDIO:
-        if head.startswith(magic):
+        if head.lower().startswith(magic.lower()):
             msg = f"this is no audio but {words}."
             raise AudioError(msg)
     msg = (

@@ -181,7 +181,7 @@ def test_format_that_is_not_read_is_named(tmp_path):
     ("content", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        (b"\xef\xbb\xbf\n<!DOCTYPE html>", "a page of HTML or XML"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html>", "a page of HTML, as of a failed download"),
         (b"\x1f\x8b\x08\0", "compressed with gzip. Decompress it"),
         (b"\x0bwr\xd1T@C\xe1", "AC-3 files are not supported"),
     ],
