@@ -131,7 +131,9 @@ def remarks(rated: Rated) -> list[str]:
     }
     for column, identity in identities.items() if rated.groups is None else ():
         cells = [cell for cell in rated.pairs[column] if isinstance(cell, str) and cell]
-        n_shared = int(pd.Series(map(identity, cells)).duplicated(keep=False).sum())
+        # Of objects: Arrow's texts refuse what was no UTF-8.
+        shared = pd.Series(list(map(identity, cells)), dtype=object)
+        n_shared = int(shared.duplicated(keep=False).sum())
         if n_shared:
             words.append(
                 f"{n_shared:,} of {n_pairs:,} pairs share their {column} with another; "

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from clapstack.audio import is_url
 from clapstack.exceptions import TableError
 from clapstack.tables import SUFFIXES, find_column, format_of, read_rows
 
@@ -132,8 +133,8 @@ class PairTable:
 
     def resolved(self, audio: Any) -> Any:
         """Return the path of a clip, relative ones in the folder of the clips."""
-        if isinstance(audio, str) and audio:
-            return os.path.join(self.folder, audio)
+        if isinstance(audio, str) and audio and not is_url(audio):
+            return os.path.join(self.folder, os.path.expanduser(audio))
         return audio
 
     def _is_read_once(self) -> bool:

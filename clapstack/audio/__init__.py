@@ -8,10 +8,11 @@ from clapstack.audio._reading import (
     READING_VERSION,
     audio_key,
     read_audio,
+    read_audio_at_own_rate,
     read_keyed_audio,
 )
 from clapstack.audio._samples import MAX_CHANNELS, MAX_RATE, MIN_RATE
-from clapstack.audio._sources import FileState, describe_audio, file_state
+from clapstack.audio._sources import FileState, describe_audio, file_state, is_url
 from clapstack.audio._windows import window_starts
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "audio_key",
     "describe_audio",
     "file_state",
+    "is_url",
     "read_audio",
+    "read_audio_at_own_rate",
     "read_keyed_audio",
     "window_starts",
 ]

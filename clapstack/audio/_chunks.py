@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from clapstack.audio._streams import (
+    BEGINNING,
     Stream,
     damaged,
     end_of_audio,
@@ -50,11 +51,6 @@ _AIFF_BYTES = {
     **dict.fromkeys((b"ulaw", b"alaw", b"ULAW", b"ALAW"), 1),
 }
 _MPEG_TAGS = {0x50: "MP2", 0x55: "MP3"}  # of WAVE formats
-# The beginning of a file; in samples of unknown length, that of a second file.
-_BEGINNING = re.compile(
-    rb"(?s)RIFF.{4}WAVE|RF64.{4}WAVE|BW64.{4}WAVE|FORM.{4}AIF[FC]|caff\x00\x01..desc"
-    rb"|riff\x2e\x91\xcf\x11|\.snd\x00\x00.{6}\x00{3}[\x01-\x1b]\x00"
-)
 
 
 class _Kind(NamedTuple):
@@ -177,7 +173,7 @@ def _caf(content: bytes) -> Stream:
         content, "CAF", kind, start, max(stated - 4, -1), patches
     )
     coding = before.get(b"desc", 0) + 8
-    if content[coding : coding + 4] not in (b"alac", b"ima4"):
+    if content[coding : coding + 4] != b"alac":
         return Stream("CAF", content, n_bytes=n_bytes)
     for chunk, at, _ in _chunks(content, kind, start + n_bytes):
         before[chunk] = at
@@ -255,7 +251,7 @@ def _true_length(
         if not _ends(content, kind, start + stated):
             raise more_behind(name)
         return stated, content
-    if _BEGINNING.search(content, start):
+    if BEGINNING.search(content, start):
         raise more_behind(name)
     patched = bytearray(content)
     for at, form, extra in patches:

@@ -47,11 +47,29 @@ _OTHERS = {
     b"TTA1": "TTA",
     b"ajkg": "Shorten",
     b"#!AMR": "AMR",
+    b"\x0bw": "AC-3",
+    b"\x7f\xfe\x80\x01": "DTS",
+    b"FLV": "FLV",
+    b".RMF": "RealMedia",
+    b"d\xa3\x01\0": "IRCAM",
+    b"DSD ": "DSF",
+    b"MPCK": "Musepack",
+    b"MP+": "Musepack",
     b"MThd": "MIDI",
     b"#EXTM3U": "playlist",
     b"[playlist]": "playlist",
     b"ffconcat": "playlist",
 }
+# What stands where an audio file should, and what to do about it
+_NO_AUDIO = (
+    (b"version https://git-lfs", "a pointer of Git LFS. Fetch it with git lfs pull"),
+    (b"\x93NUMPY", "an array of NumPy. Pass (numpy.load(path), rate)"),
+    (b"PK\x03\x04", "a zip archive. Unpack it"),
+    (b"\x1f\x8b", "compressed with gzip. Decompress it"),
+    (b"<!doctype", "a page of HTML, as of a failed download. Fetch it again"),
+    (b"<html", "a page of HTML, as of a failed download. Fetch it again"),
+    (b"{", "JSON, as of a failed download. Fetch it again"),
+)
 
 
 class _FromStartToEnd(soundfile.SoundFile):
@@ -121,6 +139,11 @@ def _streams(content: bytes) -> list[Stream]:
     for magic, name in _OTHERS.items():
         if content.startswith(magic):
             msg = f"{name} files are not supported. Convert it to WAV or FLAC."
+            raise AudioError(msg)
+    head = content[:64].lstrip(b"\xef\xbb\xbf \r\n\t")
+    for magic, words in _NO_AUDIO:
+        if head.lower().startswith(magic.lower()):
+            msg = f"this is no audio but {words}."
             raise AudioError(msg)
     msg = (
         f"cannot be decoded as audio ({len(content)} bytes, beginning with "

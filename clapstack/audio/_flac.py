@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import re
 
-from clapstack.audio._streams import Stream, damaged, skip_tags, truncated
+from clapstack.audio._mpeg import begins_file
+from clapstack.audio._streams import (
+    Stream,
+    damaged,
+    more_behind,
+    skip_tags,
+    truncated,
+)
 
 _NAME = "FLAC"
 _MARK = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # and the head of a STREAMINFO block
@@ -83,6 +90,7 @@ def _stream(content: bytes, first: int) -> Stream:
 def _n_samples(content: bytes, at: int, block_size: int) -> int:
     """Return how many samples the frames hold, the last one included if it is cut."""
     n_frames = n_samples = n_false = 0
+    last = at
     while found := _SYNC.search(content, at):
         at = found.start()
         number, size = _frame(content, at)
@@ -90,11 +98,14 @@ def _n_samples(content: bytes, at: int, block_size: int) -> int:
         if size and number == (n_samples if counted else n_frames):
             n_frames += 1
             n_samples += size
+            last = at
         else:  # chance gives two in 65,536 bytes
             n_false += 1
             if n_false > _MOST_FALSE + len(content) // 4096:
                 raise damaged(_NAME, "its frames are not numbered one after another")
         at += 2
+    if begins_file(content, last + 6):  # behind what is like a header of AAC
+        raise more_behind(_NAME)
     return n_samples
 
 

@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 from clapstack.audio._samples import check_length
 from clapstack.audio._streams import (
+    BEGINNING,
     Stream,
     damaged,
     end_of_audio,
+    more_behind,
     skip_tags,
     truncated,
 )
@@ -43,6 +45,8 @@ _ADTS_RATES = (
 # current folder, a resource fork, and takes that for the format.
 _TAG = b"ID3\4\0\0\0\0\0\12" + bytes(10)
 _MOST_JUNK = 1 << 20
+_SURE = 5  # frames in a row
+_DECODER_DELAY = 529  # samples
 _ENCODER = re.compile(rb"LAME|Lav[cf]|L3\.99|GOGO")
 
 
@@ -110,6 +114,8 @@ def _parts(content: bytes, at: int) -> list[_Part]:
     while at < end:
         part = _part(content, at, end)
         if part is None:
+            if parts and BEGINNING.search(content, at, end):
+                raise more_behind(_name(parts[-1].frame))
             whole = bool(parts) and parts[-1].info is not None
             if whole and end - at < _MOST_JUNK and not _frames_in(content, at):
                 break  # the file states its length and is whole: this is no audio
@@ -171,7 +177,10 @@ def _stream(content: bytes, part: _Part) -> Stream:
     if frame.layer == 4:
         return Stream(name, body, n_samples, frame.rate, demuxer="aac")
     if frame.layer == 3:
-        n_samples -= info.delay + info.padding if info else 0
+        if info and info.encoder:
+            # A decoder drops its own delay from the start too. Padding makes up for
+            # it, where there is any: files that FFmpeg copied frame by frame have none.
+            n_samples -= info.delay + max(info.padding, _DECODER_DELAY)
         if info is None or info.n_frames != part.n_frames or not info.encoder:
             body = _with_count(body, part)
     return Stream(name, _TAG + body, n_samples, frame.rate)
@@ -194,11 +203,11 @@ def _with_count(body: bytes, part: _Part) -> bytes:
     assert frame is not None
     silent = b""
     if not encoder:
-        # A decoder's delay of 529 samples would be dropped from the start. So a silent
+        # A decoder's delay would be dropped from the start. So a silent
         # frame goes there, which is dropped as a whole.
         silent = bytes(header).ljust(frame.n_bytes, b"\0")
         n_frames += 1
-        delay = (frame.n_samples - 529 << 12).to_bytes(3, "big")
+        delay = (frame.n_samples - _DECODER_DELAY << 12).to_bytes(3, "big")
         encoder = b"LAME".ljust(21, b"\0") + delay
     tag = b"Info\0\0\0\1" + n_frames.to_bytes(4, "big") + encoder
     head = bytes(header).ljust(_side_information(header), b"\0")
@@ -284,6 +293,23 @@ def _follows(content: bytes, at: int) -> bool:
         or skip_tags(content, at) > at
         or (at >= end_of_audio(content))
     )
+
+
+def begins_file(content: bytes, at: int) -> bool:
+    """Return whether an audio file begins anywhere behind a position.
+
+    Five frames of MPEG in a row are one: chance gives less than one in 2**40 bytes.
+    """
+    if BEGINNING.search(content, at):
+        return True
+    while (at := content.find(b"\xff", at)) >= 0:
+        behind, n_frames = at, 0
+        while n_frames < _SURE and (frame := _frame(content, behind)):
+            behind, n_frames = behind + frame.n_bytes, n_frames + 1
+        if n_frames == _SURE:
+            return True
+        at += 1
+    return False
 
 
 def _frames_in(content: bytes, at: int) -> bool:

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from clapstack.audio._streams import Stream, damaged, skip_tags, truncated
+from clapstack.audio._mpeg import begins_file
+from clapstack.audio._streams import (
+    Stream,
+    damaged,
+    more_behind,
+    skip_tags,
+    truncated,
+)
 from clapstack.exceptions import AudioError
 
 _OGG = "Ogg"
@@ -68,6 +75,8 @@ def _pages(content: bytes, at: int) -> Iterator[_Page]:
         if head[:4] != b"OggS"[: len(head)]:
             if content.find(b"OggS", at) >= 0:
                 raise damaged(_OGG, f"byte {at} begins no page, and others follow")
+            if begins_file(content, at):
+                raise more_behind(_OGG)
             return  # tags, padding, or what else is no audio
         body = at + 27 + head[26] if len(head) == 27 else len(content) + 1
         segments = content[at + 27 : body]

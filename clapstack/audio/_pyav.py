@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from clapstack._optional import import_optional
+from clapstack.audio._mpeg import begins_file
 from clapstack.audio._samples import full_scale_one
 from clapstack.audio._streams import (
     Stream,
@@ -33,7 +34,7 @@ _WMA = "WMA"
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _EBML = b"\x1a\x45\xdf\xa3"
-_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+_HEADER, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 # FFmpeg would drop the first two frames of WMA, of which one is audio in its own files.
 _SKIP_NOTHING = 1 << 29  # AV_CODEC_FLAG2_SKIP_MANUAL
@@ -106,11 +107,12 @@ def open_av(stream: Stream) -> tuple[int, int, Iterator[np.ndarray]]:
         )
     except (av.FFmpegError, ValueError) as error:
         raise _cannot_decode(stream, error) from error
-    if len(container.streams.audio) != 1:
+    n_streams = len(container.streams.audio)
+    if n_streams != 1:
         container.close()
         msg = (
-            f"the {stream.name} file has {len(container.streams.audio)} streams of "
-            "audio, where one is needed. Extract one as WAV or FLAC."
+            f"the {stream.name} file has {n_streams} streams of audio, where one is "
+            "needed. Extract one as WAV or FLAC."
         )
         raise AudioError(msg)
     audio = container.streams.audio[0]
@@ -211,7 +213,10 @@ def _check_matroska(content: bytes) -> None:
     """Check that the elements of a Matroska file are whole, down to its blocks."""
     at, end = 0, end_of_audio(content)
     while (at := _behind_padding(content, at, end)) < end:
+        start = at
         name, at = _vint(content, at, marked=True)
+        if name == _HEADER and start:
+            raise more_behind(_WEBM)
         size, at = _vint(content, at, marked=False)
         if name in (_SEGMENT, _CLUSTER):
             if size is not None and at + size > end:
@@ -260,5 +265,6 @@ def _check_asf(content: bytes) -> None:
             f"it promises {n_packets} packets of {packet} bytes, {n_bytes} bytes are "
             "there",
         )
-    if content.find(_ASF, 16) >= 0:
+    end = len(content) if broadcast else data + 50 + n_packets * packet
+    if content.find(_ASF, 16) >= 0 or begins_file(content, end):
         raise more_behind(_WMA)

@@ -116,20 +116,50 @@ def read_keyed_audio(source: Any, sample_rate: int) -> tuple[np.ndarray, str]:
         msg = f"sample_rate must be positive; got {sample_rate!r}."
         raise ValueError(msg)
     try:
-        clip = parse(source)
-        if isinstance(clip, Samples):
-            key = _array_key(clip)
-            rate = checked_rate(clip.rate)
-            samples = mono(array_blocks(clip.array), rate)
-        else:
-            content = read_file(clip) if isinstance(clip, Path) else clip
-            key = hashlib.sha256(content).hexdigest()
-            samples, rate = decode(content)
-            del content  # before the resampled copy is made
+        samples, rate, key = _read(source)
         return resampled(samples, rate, sample_rate), key
     except AudioError as error:
         msg = f"{describe_audio(source)}: {error}"
         raise AudioError(msg) from error.__cause__
+
+
+def read_audio_at_own_rate(source: Any) -> tuple[np.ndarray, float]:
+    """Read one clip as mono samples at the rate that it has.
+
+    Parameters
+    ----------
+    source : object
+        As for `read_audio`.
+
+    Returns
+    -------
+    samples : ndarray of shape (n_samples,)
+        float32, the mean of the channels.
+    rate : float
+        In Hz.
+
+    Raises
+    ------
+    AudioError
+        As from `read_audio`.
+    """
+    try:
+        return _read(source)[:2]
+    except AudioError as error:
+        msg = f"{describe_audio(source)}: {error}"
+        raise AudioError(msg) from error.__cause__
+
+
+def _read(source: Any) -> tuple[np.ndarray, float, str]:
+    """Return mono samples of a clip, their rate and the key of the clip."""
+    clip = parse(source)
+    if isinstance(clip, Samples):
+        key = _array_key(clip)
+        rate = checked_rate(clip.rate)
+        return mono(array_blocks(clip.array), rate), rate, key
+    content = read_file(clip) if isinstance(clip, Path) else clip
+    samples, rate = decode(content)
+    return samples, rate, hashlib.sha256(content).hexdigest()
 
 
 def audio_key(source: Any) -> str:

@@ -166,6 +166,21 @@ def file_state(source: Any) -> FileState | None:
     )
 
 
+def is_url(text: str) -> bool:
+    """Return whether a text is a URL, which is not fetched, and no path.
+
+    Parameters
+    ----------
+    text : str
+        As in a table of clips.
+
+    Returns
+    -------
+    is_url : bool
+    """
+    return _URL.match(text) is not None
+
+
 def describe_audio(source: Any) -> str:
     """Name a clip in a few words, for messages.
 
@@ -213,7 +228,7 @@ def _local_path(source: str | os.PathLike[Any]) -> Path:
     if not path:
         msg = "the path is empty. Pass the path of an audio file."
         raise AudioError(msg)
-    if _URL.match(path):
+    if is_url(path):
         msg = (
             "this is a URL, and clapstack fetches nothing. Download the file and pass "
             "its local path, or pass its bytes."
@@ -309,7 +324,7 @@ def _encoded(source: Any) -> str | bytes | None:
     content, path = file.get("bytes"), file.get("path")
     if content is not None:
         return content
-    return path if isinstance(path, str) and not _URL.match(path) else None
+    return path if isinstance(path, str) and not is_url(path) else None
 
 
 def _read_object(source: Any) -> bytes:

@@ -8,6 +8,14 @@ from typing import NamedTuple
 from clapstack.exceptions import AudioError
 
 _ZEROS = re.compile(rb"\0*")
+# The beginning of a file whose format is not that of MPEG: of one that was written
+# behind another. Each is long enough not to come up by chance.
+BEGINNING = re.compile(
+    rb"(?s)RIFF.{4}WAVE|RF64.{4}WAVE|BW64.{4}WAVE|FORM.{4}AIF[FC]|caff\x00\x01..desc"
+    rb"|riff\x2e\x91\xcf\x11|\.snd\x00\x00.{6}\x00{3}[\x01-\x1b]\x00"
+    rb"|fLaC[\0\x80]\0\0\x22|OggS\0[\2-\7]\0{8}|ftyp[ -~]{4}(?:\0\0|\x20\x05)"
+    rb"|\x1a\x45\xdf\xa3.{1,64}(?:webm|matroska)|\x30\x26\xb2\x75\x8e\x66\xcf\x11"
+)
 
 
 class Stream(NamedTuple):

@@ -348,27 +348,38 @@ def _table(source):
             return source  # as it is, because it may read its vectors when asked
         name = f"this {type(source).__name__}"
         return _by_key(_keys_and_rows(source, name), name)
-    name = os.fspath(source)
-    with open(source, "rb") as file:
+    name = os.path.expanduser(os.fspath(source))
+    with open(name, "rb") as file:
         head = file.read(4)
         file.seek(0)
         if head == b"PAR1":
-            import_optional("pyarrow", extra="parquet", caller=f"Reading {name}")
-            return _by_key(_keys_and_rows(pd.read_parquet(file), name), name)
+            pyarrow = import_optional(
+                "pyarrow", extra="parquet", caller=f"Reading {name}"
+            )
+            try:
+                frame = pd.read_parquet(file)
+            except pyarrow.ArrowException as error:
+                msg = f"{name} is damaged ({error}). Write or copy it again."
+                raise ValueError(msg) from error
+            return _by_key(_keys_and_rows(frame, name), name)
         if head[:2] != b"PK" and head != b"\x93NUM":
             msg = f"{name} is no .npz, .npy or Parquet file. {_FORMS}"
             raise ValueError(msg)
         try:
             content = np.load(file, allow_pickle=False)
-            return _by_key(_keys_and_rows(content, name), name)
+            found = _keys_and_rows(content, name)
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             msg = f"{name} is damaged ({error}). Write or copy it again."
             raise ValueError(msg) from error
         except ValueError as error:
-            if "allow_pickle" not in str(error):
+            if str(error).startswith(name):
                 raise
+            if "allow_pickle" not in str(error):
+                msg = f"{name}: {error} {_FORMS}"
+                raise ValueError(msg) from error
             msg = f"{name} holds Python objects, which are never loaded. {_FORMS}"
             raise ValueError(msg) from error
+        return _by_key(found, name)
 
 
 def _keys_and_rows(content, name):
@@ -409,6 +420,10 @@ def _by_key(found, name):
         msg = f"{name}: there are {len(keys)} keys and {len(rows)} embeddings."
         raise ValueError(msg)
     keys = [_plain_key(key) for key in keys]
+    nested = next((key for key in keys if not isinstance(key, Hashable)), None)
+    if nested is not None:
+        msg = f"{name}: a key must be a text or a number; got {nested!r}. {_FORMS}"
+        raise ValueError(msg)
     table = dict(zip(keys, rows, strict=True))
     if len(table) < len(keys):
         twice = [key for key, count in Counter(keys).items() if count > 1]

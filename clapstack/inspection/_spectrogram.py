@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.signal
-import soundfile
 
-from clapstack.audio import read_audio
+from clapstack.audio import read_audio, read_audio_at_own_rate
 from clapstack.inspection._canvas import COLUMN, Display
 from clapstack.inspection._models import predict
 
@@ -109,7 +107,7 @@ class SpectrogramDisplay(Display):
 
         Parameters
         ----------
-        audio : path-like, tuple or mapping
+        audio : object
             As for :func:`clapstack.audio.read_audio`.
         text : str, default=None
             The caption.
@@ -254,7 +252,7 @@ def mel_spectrogram(audio: Any) -> Spectrogram:
 
     Parameters
     ----------
-    audio : path-like, tuple or mapping
+    audio : object
         As for :func:`clapstack.audio.read_audio`.
 
     Returns
@@ -268,8 +266,10 @@ def mel_spectrogram(audio: Any) -> Spectrogram:
     AudioError
         If the clip cannot be read.
     """
-    rate = _rate_of(audio)
-    samples = read_audio(audio, rate)
+    samples, own_rate = read_audio_at_own_rate(audio)
+    rate = int(min(own_rate, _HIGHEST_RATE))
+    if rate != own_rate:
+        samples = read_audio((samples, own_rate), rate)
     width, hop = round(_WINDOW * rate), round(_HOP * rate)
     n_fft = 2 * scipy.fft.next_fast_len(width, real=True)
     width = min(width, len(samples))
@@ -280,20 +280,6 @@ def mel_spectrogram(audio: Any) -> Spectrogram:
     loudest = power.max()
     level = 10 * np.log10(np.maximum(power / loudest, 10 ** (-_RANGE / 10)))
     return Spectrogram(level, len(samples) / rate, rate / 2)
-
-
-def _rate_of(audio: Any) -> int:
-    """Return the sample rate of a clip, at most the highest that is drawn."""
-    try:
-        if isinstance(audio, Mapping):
-            rate = int(audio["sampling_rate"])
-        elif isinstance(audio, tuple):
-            rate = int(audio[1])
-        else:
-            rate = int(soundfile.info(audio).samplerate)
-    except (LookupError, TypeError, ValueError, OSError, soundfile.SoundFileError):
-        return _HIGHEST_RATE  # read_audio refuses such a clip, and says why
-    return min(rate, _HIGHEST_RATE)
 
 
 def _mel(frequency: Any) -> Any:

@@ -177,6 +177,21 @@ def test_format_that_is_not_read_is_named(tmp_path):
     refused(path, "VOC files are not supported. Convert it to WAV or FLAC")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html>", "a page of HTML, as of a failed download"),
+        (b"\x1f\x8b\x08\0", "compressed with gzip. Decompress it"),
+        (b"\x0bwr\xd1T@C\xe1", "AC-3 files are not supported"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_clip_is_named(tmp_path, content, message):
+    path = tmp_path / "clip.wav"
+    path.write_bytes(content)
+    refused(path, message)
+
+
 @pytest.mark.parametrize("value", [0.0, 0.25])
 def test_silent_clip(value):
     refused((np.full(100, value), RATE), f"silent: each of its 100 .* equals {value:g}")

@@ -89,6 +89,24 @@ def test_a_second_file_behind_the_samples_is_refused(made, name):
     assert_refused(content, r"holds more behind the end of its samples, .*Split it")
 
 
+@pytest.mark.parametrize("other", ["wav-16", "mp3", "m4a-aac", "webm-opus", "vorbis"])
+@pytest.mark.parametrize("name", ["flac-16", "mp3", "vorbis", "webm-opus", "wma"])
+def test_a_second_file_of_another_format_is_not_passed_over(made, name, other):
+    if name != other or name == "webm-opus":
+        content = made(name).content + made(other).content
+        assert_refused(content, "more behind|truncated|damaged")
+
+
+def test_an_mp3_that_was_copied_frame_by_frame_is_read(made):
+    content = bytearray(made("mp3").content)
+    n_whole = len(read_audio(bytes(content), RATE))
+    at = content.index(b"LAME") + 21
+    delay, padding = content[at] << 4 | content[at + 1] >> 4, content[at + 2]
+    padding |= (content[at + 1] & 15) << 8
+    content[at : at + 3] = bytes(3)
+    assert len(read_audio(content, RATE)) == n_whole + delay + padding - 529
+
+
 @pytest.mark.parametrize("name", PIPED)
 @pytest.mark.parametrize("length", files.UNKNOWN, ids=hex)
 def test_a_file_from_a_pipe_is_read_whole(made, name, length):
@@ -241,6 +259,21 @@ def test_a_table_of_packets_that_would_fill_the_memory_is_refused(made):
     content = bytearray(made("m4a-alac").content)
     struct.pack_into(">II", content, content.index(b"stsz") + 8, 1, 0xFFFFFFF)
     assert_refused(content, "promises 268435455 packets")
+
+
+def test_streams_of_audio_in_one_file_are_counted():
+    av = pytest.importorskip("av")
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as output:
+        options = {"rate": RATE, "layout": "mono"}
+        streams = [output.add_stream("aac", **options) for _ in range(2)]
+        for stream in streams:
+            silence = np.zeros((1, 1024), np.float32)
+            frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = RATE, 0
+            for ready in (frame, None):
+                output.mux(stream.encode(ready))
+    assert_refused(buffer.getvalue(), "has 2 streams of audio, where one is needed")
 
 
 def test_a_codec_that_is_not_known_is_refused(made):

@@ -43,6 +43,13 @@ def test_ratings_of_one_pair_are_averaged(rated):
     assert remarks(read)[0] == "3 ratings of 2 pairs; each pair has the mean"
 
 
+def test_a_text_that_is_no_utf_8_does_not_stop_the_remarks(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"audio,text,score\na,caf\xe9,7\nb,caf\xe9,3\n")
+    (words,) = remarks(read_rated(PairTable(path, roles=ROLES)))
+    assert words.startswith("2 of 2 pairs share their text")
+
+
 def test_pairs_that_share_a_text_or_a_clip_are_told_unless_there_are_groups(rated):
     lines = ["a,x,1,1", "b,x,5,1", "c,y,4,2"]
     (words,) = remarks(rated(*lines))

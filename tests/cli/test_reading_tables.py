@@ -103,6 +103,14 @@ def test_parquet_is_read(tmp_path):
     assert [row.cells["n"] for row in rows] == [1, 2]
 
 
+def test_home_and_urls_are_not_relative_to_the_table(csv_file, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    names = ["~/a.wav", "https://x.org/a.wav", "s3://x/a.wav", "~a.wav"]
+    table = table_of(csv_file, "audio,text\n" + "".join(f"{n},x\n" for n in names))
+    paths = [row.path for row in table.rows()]
+    assert paths == ["/home/ann/a.wav", *names[1:3], str(csv_file.parent / "~a.wav")]
+
+
 def test_standard_input_is_relative_to_the_current_folder(monkeypatch):
     content = io.TextIOWrapper(io.BytesIO(b"audio,text\na.wav,rain\n"))
     monkeypatch.setattr(sys, "stdin", content)

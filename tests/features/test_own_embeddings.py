@@ -458,6 +458,26 @@ def test_a_file_of_another_kind_is_named(table, tmp_path, content, message):
         PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
 
 
+@pytest.mark.parametrize("form", ["npy", "parquet"])
+def test_a_cut_file_of_embeddings_is_named(table, tmp_path, form):
+    _, text, X, _ = table
+    path = tmp_path / f"a.{form}"
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+        pd.DataFrame({"key": ["a.wav"], "embedding": [[1.0, 0.0]]}).to_parquet(path)
+    else:
+        np.save(path, np.ones((2, 2)))
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=rf"a\.{form}(:| is damaged)"):
+        PrecomputedPairFeatures(path, text).fit(X)
+
+
+def test_keys_of_two_axes_are_refused(table, tmp_path):
+    np.savez(tmp_path / "a.npz", keys=[["a.wav"]], embeddings=[[1.0, 0.0]])
+    with pytest.raises(ValueError, match=r"a\.npz: a key must be a text or a number"):
+        PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
+
+
 def test_arrays_of_other_programs_are_named_with_their_file(table, tmp_path):
     np.savez(tmp_path / "a.npz", audio=np.eye(2), row=[0, 1])
     message = (

@@ -1,5 +1,7 @@
 """Pictures of clips."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from sklearn.base import BaseEstimator
 
 from clapstack.exceptions import AudioError
 from clapstack.inspection import SpectrogramDisplay, mel_spectrogram
+from tests.audio import files
 
 
 def tone(frequency, rate=16_000, seconds=1.0):
@@ -54,18 +57,32 @@ def test_clip_shorter_than_a_window_has_a_picture():
     assert mel_spectrogram(tone(440, seconds=0.01)).level.shape[1] >= 1
 
 
-def test_path_array_and_mapping_give_one_picture(tmp_path):
+def test_all_forms_of_a_clip_give_one_picture(tmp_path, monkeypatch):
     samples, rate = tone(440)
     samples = samples.astype(np.float32)
     soundfile.write(tmp_path / "clip.wav", samples, rate, subtype="FLOAT")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    content = (tmp_path / "clip.wav").read_bytes()
     sources = [
         tmp_path / "clip.wav",
         (samples, rate),
         {"array": samples, "sampling_rate": rate},
+        "~/clip.wav",
+        content,
+        io.BytesIO(content),
+        {"bytes": content, "path": None},
+        {"bytes": None, "path": str(tmp_path / "clip.wav")},
+        [samples, rate],
     ]
     first, *others = (mel_spectrogram(source).level for source in sources)
     for other in others:
         assert_array_equal(first, other)
+
+
+def test_an_m4a_file_is_drawn_at_its_own_rate():
+    pytest.importorskip("av")
+    made = files.make("m4a-aac", np.random.default_rng(0), 9_000, 1)
+    assert mel_spectrogram(made.content).highest == files.RATE / 2
 
 
 def test_caption_and_score_stand_above(pyplot):
