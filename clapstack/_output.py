@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["check_output", "is_stream", "replaced", "write_text"]
+__all__ = ["check_output", "is_stream", "named", "replaced", "write_text"]
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
     if is_stream(target):
         with tempfile.TemporaryDirectory() as folder:
             new = Path(folder) / "content"
-            with _named(path, new):
+            with named(path, new):
                 yield new
                 with open(new, "rb") as source, open(target, "ab") as stream:
                     shutil.copyfileobj(source, stream)
@@ -53,7 +53,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_name(f".{target.name[:32]}.{uuid.uuid4().hex}.new")
     try:
-        with _named(path, new):
+        with named(path, new):
             new.touch(exist_ok=False)
             yield new
             with open(new, "r+b") as file:
@@ -66,7 +66,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def _named(path: str | os.PathLike[str], new: Path) -> Iterator[None]:
+def named(path: str | os.PathLike[str], new: Path | None = None) -> Iterator[None]:
     """Give errors the user's name of the file, for no name or that of `new`."""
     try:
         yield

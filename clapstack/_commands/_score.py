@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from clapstack._commands import _options as options
-from clapstack._output import check_output, is_stream
+from clapstack._output import check_output, is_stream, named
 from clapstack._terminal import data_stream
 from clapstack._told import told
 
@@ -155,7 +155,8 @@ def _score_table(
         stream = data_stream(ERRORS[fmt])
         result = score_to_stream(pairs, scorer, stream, fmt, **running)
     elif is_stream(out):
-        with open(out, "a", encoding="utf-8", errors=ERRORS[fmt], newline="") as file:
+        settings: Any = {"encoding": "utf-8", "errors": ERRORS[fmt], "newline": ""}
+        with named(out), open(out, "a", **settings) as file:
             result = score_to_stream(pairs, scorer, file, fmt, **running)
     else:
         result = score_to_file(pairs, scorer, out, fmt, tell=tell, **running)

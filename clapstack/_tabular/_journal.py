@@ -17,6 +17,7 @@ except ImportError:  # Windows: two runs into one result are not kept apart ther
 __all__ = ["Journal"]
 
 _FORMAT = 1
+_N_KEYS = 1 << 64
 
 
 class Journal:
@@ -57,13 +58,13 @@ class Journal:
         self.is_other = False
         self._starts = array("q")  # -1 where a row has no record
         self._keys = array("Q")  # 0 where it must be worked on
-        head = json.dumps({"journal": _FORMAT, **identity}, sort_keys=True) + "\n"
+        head = _head({"journal": _FORMAT, **identity})
         if path.exists() and not path.is_file():
             raise self._foreign()
         self._file = open(path, "a+b")  # noqa: SIM115 - closed by close()
         try:
             self._lock()
-            self._recover(head.encode())
+            self._recover(head, set(identity))
         except BaseException:
             self._file.close()
             raise
@@ -135,12 +136,12 @@ class Journal:
         )
         return ValueError(msg)
 
-    def _recover(self, head: bytes) -> None:
+    def _recover(self, head: bytes, fields: set[str]) -> None:
         self._file.seek(0)
         first = self._file.readline()
         if first != head:
             is_torn = not first.endswith(b"\n") and head.startswith(first)
-            if not (is_torn or _is_head(first)):
+            if not (is_torn or _is_head(first, fields)):
                 raise self._foreign()
             self.is_other = not is_torn
             self._file.truncate(0)
@@ -148,8 +149,9 @@ class Journal:
             self._file.flush()
             return
         position = len(head)
+        n_bytes = os.fstat(self._file.fileno()).st_size
         for line in self._file:
-            record = _read(line)
+            record = _read(line, n_bytes)
             if record is None:
                 break
             self._note(record, position)
@@ -166,19 +168,39 @@ class Journal:
         self._keys[row] = 0 if record["error"] else record["key"]
 
 
-def _is_head(line: bytes) -> bool:
-    """Return whether a line is the first of a journal."""
+def _head(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True).encode() + b"\n"
+
+
+def _is_head(line: bytes, fields: set[str]) -> bool:
+    """Return whether a line is the first of a journal, of these results or of others.
+
+    JSON that speaks of journals is not enough: what is no journal is not overwritten.
+    """
     try:
-        return line.endswith(b"\n") and "journal" in json.loads(line)
-    except (ValueError, TypeError):
+        content = json.loads(line)
+    except ValueError:
         return False
+    return (
+        isinstance(content, dict)
+        and type(content.get("journal")) is int
+        and not fields.isdisjoint(content)
+        and line == _head(content)
+    )
 
 
-def _read(line: bytes) -> dict[str, Any] | None:
+def _read(line: bytes, n_bytes: int) -> dict[str, Any] | None:
     """Return the record of a line, None if it is torn or damaged."""
     try:
         record = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
-    whole = isinstance(record, dict) and {"row", "key", "error"} <= set(record)
-    return record if whole else None
+    if not isinstance(record, dict) or not {"row", "key", "error"} <= set(record):
+        return None
+    # A row has a line, so that a file of so many bytes has fewer rows.
+    is_row = _is_below(record["row"], n_bytes) and _is_below(record["key"], _N_KEYS)
+    return record if is_row else None
+
+
+def _is_below(number: Any, stop: int) -> bool:
+    return type(number) is int and 0 <= number < stop

@@ -232,14 +232,14 @@ def _columns(table: PairTable, scorer: Scorer) -> dict[str, type]:
 
 
 def _key(row: Row) -> int:
-    """Return 64 bits that change with the text, the path, or the file there."""
+    """Return 64 bits that change with what the table has, or with the file there."""
     state: Any = file_state(row.path)
     if state is None:  # it changed just now, or it is no file
         try:
             state = audio_key(row.path)
         except AudioError:  # reading it will say what is wrong
             state = ""
-    content = json.dumps([row.path, row.text, state], default=repr).encode()
+    content = json.dumps([*row[1:5], state], default=repr).encode()
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") or 1
 
 

@@ -72,6 +72,11 @@ def _empty_dict(*_: Any) -> dict[Any, Any]:
     return {}
 
 
+def _empty_bytes(*_: Any) -> bytes:
+    """Stand for the values of an array that has none: Python calls bytes for these."""
+    return b""
+
+
 def _empty_array(kind: type, shape: Any, dtype: Any) -> np.ndarray:
     """Begin an array, as NumPy does before it sets shape and values."""
     return np.ndarray((0,), np.int8)
@@ -90,6 +95,7 @@ _PLAIN_VALUES: list[Any] = [
         (_empty_array, f"numpy.{core}.multiarray._reconstruct")
         for core in ("core", "_core")
     ),
+    (_empty_bytes, "builtins.bytes"),
     np.ndarray,
     np.dtype,
     *(
@@ -116,6 +122,7 @@ _PLAIN_VALUES: list[Any] = [
     ),
 ]
 _NAMED_CLASS = re.compile(r"GLOBAL (\S+)")
+_TRUE_REASON = re.compile(r"WeightsUnpickler error:\s*(\S.*?)\.? *(?:\n|$)")
 
 
 @contextmanager
@@ -567,7 +574,11 @@ def _unreadable(path: Path, error: Exception) -> str:
             f"code when read; it was not loaded. If you trust its publisher, load it "
             f"with torch.load(…, weights_only=False) and save its state_dict alone."
         )
+    # torch says first what anybody might do, and then why it did not load.
+    why = _TRUE_REASON.search(str(error))
+    reason = why[1] if why else f"{type(error).__name__}: {first_line(error)}"
     return (
-        f"{path} cannot be read: {type(error).__name__}: {first_line(error)}. Fetch it "
-        f"again from its publisher."
+        f"{path} cannot be read: {reason[:500]}. Fetch it again from its publisher; if "
+        f"you trust that, load it with torch.load(…, weights_only=False) and save its "
+        f"state_dict alone."
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -67,6 +70,10 @@ _OLD_IDS = {
     _BERT_TOKENIZER: "bert-base-uncased",
 }
 _TRIAL = "a sound, \N{SNOWMAN}"
+# Settings of a tokenizer that name files, or are handed to its class as they are.
+_ELSEWHERE = re.compile(r"_files?$|^init_inputs$|^auto_map$")
+# Characters that a normalizer makes of one: published ones replace one by one.
+_MOST_GROWTH = 1000
 _BERT_TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"]
 
 
@@ -267,16 +274,11 @@ def read_tokenizer(
     elif gpt2 or roberta:
         reader = GPT2TokenizerFast if gpt2 else RobertaTokenizerFast
     try:
-        # All that the libraries read, so that none of it is hostile.
-        for name in {"config.json", *_TOKENIZER_FILES, *_BERT_TOKENIZER_FILES}:
-            path = folder / name
-            if path.suffix == ".json" and path.exists():
-                read_json(path)
-            elif path.exists():
-                check_size(path)
-        tokenizer = reader.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        with tempfile.TemporaryDirectory() as copy:
+            _copy_tokenizer(folder, Path(copy))
+            tokenizer = reader.from_pretrained(
+                copy, local_files_only=True, trust_remote_code=False
+            )
         # A vocabulary without a token for the unknown fails at the first such text.
         tokenizer([_TRIAL], verbose=False)
     # A damaged file makes the tokenizers library raise Exception itself.
@@ -287,6 +289,44 @@ def read_tokenizer(
         )
         raise CheckpointError(msg) from error
     return tokenizer
+
+
+def _copy_tokenizer(folder: Path, copy: Path) -> None:
+    """Copy what a tokenizer consists of, checked, and nothing that leads elsewhere.
+
+    The libraries read whatever else lies in a folder, and files that its settings name,
+    wherever these are.
+    """
+    for name in {"config.json", *_TOKENIZER_FILES, *_BERT_TOKENIZER_FILES}:
+        path = folder / name
+        check_size(path)
+        if path.suffix == ".json" and path.exists():
+            content = read_json(path)
+            if name == "tokenizer.json":
+                _check_growth(content.get("normalizer"), path)
+            kept = {key: v for key, v in content.items() if not _ELSEWHERE.search(key)}
+            text = json.dumps(kept if name == "tokenizer_config.json" else content)
+            (copy / name).write_text(text, encoding="utf-8")
+        elif path.exists():
+            shutil.copyfile(path, copy / name)
+
+
+def _check_growth(normalizer: Any, path: Path) -> None:
+    """Refuse replacements that make a long text of a short one.
+
+    Thirty that double what they find make gigabytes of one letter.
+    """
+    growth, parts = 1, [normalizer]
+    while parts:
+        part = parts.pop()
+        if not isinstance(part, dict):
+            continue
+        parts += [*part.get("normalizers", ()), part.get("normalizer")]
+        growth *= max(1, len(part.get("content", "")))
+        growth *= 1 + len(part.get("prepend", ""))
+        if growth > _MOST_GROWTH:
+            msg = f"{path} replaces characters by more than {_MOST_GROWTH}"
+            raise CheckpointError(msg)
 
 
 def check_vocabulary(tokenizer: Any, folder: Path, n_tokens: int) -> None:

@@ -392,6 +392,13 @@ def _is_empty(connection: Connection) -> bool:
 def _check_tables(connection: Connection) -> None:
     """Raise UnusableFileError if this is not a store that this version can use."""
     check_format(connection)
+    query = (
+        "SELECT COUNT(*) FROM sqlite_master WHERE type IN ('view', 'trigger') "
+        "OR (type = 'table' AND rootpage = 0)"
+    )
+    if value(connection, query):  # rows of a view may never end
+        msg = "it has views, triggers or virtual tables, which no store has"
+        raise UnusableFileError(msg, f"Move it away, or {_ELSEWHERE}.")
     found = _columns(connection)
     connection.has_crc = found == _COLUMNS
     if found != _COLUMNS and found != _COLUMNS_BEFORE:

@@ -58,7 +58,18 @@ def test_wherever_a_kill_tears_it_whole_lines_are_kept(path):
         assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("damage", [b"\0\0\0\n", b"12\n", b'{"row": 1}\n'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\0\0\0\n",
+        b"12\n",
+        b'{"row": 1}\n',
+        b'{"row": -1, "key": 7, "error": null}\n',
+        b'{"row": "1", "key": 7, "error": null}\n',
+        b'{"row": 99999999999999, "key": 7, "error": null}\n',
+        b'{"row": 1, "key": -7, "error": null}\n',
+    ],
+)
 def test_what_follows_a_damaged_line_is_not_believed(path, damage):
     with Journal(path, IDENTITY) as journal:
         journal.add([record(0)])
@@ -97,7 +108,18 @@ def test_two_runs_at_once_are_kept_apart(path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"mine\n", b"mine", b"[1]\n", b'{"other": 1}\n', b"\xff\0" * 9]
+    "content",
+    [
+        b"mine\n",
+        b"mine",
+        b"[1]\n",
+        b'{"other": 1}\n',
+        b"\xff\0" * 9,
+        b'"my journal"\n',
+        b'["journal"]\n',
+        b'{"journal": "Nature", "model": "Ford"}\n',
+        b'{"audio": "a.wav", "journal": 12}\n',
+    ],
 )
 def test_a_file_of_another_kind_is_refused_and_kept(path, content):
     path.write_bytes(content)

@@ -168,6 +168,22 @@ def test_rows_that_changed_meanwhile_are_scored_anew(table, tmp_path, read_csv):
     assert {"changed", "xx"} <= set(scorer.asked[0])
 
 
+def test_a_kept_cell_that_changed_meanwhile_is_not_kept(tmp_path, read_csv):
+    table, out = tmp_path / "table.csv", tmp_path / "out.csv"
+    for cell in ("old", "new"):
+        table.write_text(f"audio,text,id\na.wav,x,{cell}\nb.wav,bad,{cell}\n")
+        pairs = PairTable(table, others=["id"])
+        running = {"chunk_size": 1, "verbose": False, "tell": print}
+        with pytest.MonkeyPatch.context() as patch:
+            if cell == "old":
+                patch.setattr(ToyScorer, "finish", lambda self, values: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    score_to_file(pairs, ToyScorer(), out, "csv", **running)
+            else:
+                score_to_file(pairs, ToyScorer(), out, "csv", **running)
+    assert [row["id"] for row in read_csv(out)] == ["new", "new"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no time of change there")
 @pytest.mark.parametrize("is_settled", [True, False])
 def test_a_clip_of_equal_size_and_time_is_scored_anew(

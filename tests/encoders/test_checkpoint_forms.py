@@ -232,6 +232,7 @@ def test_weights_with_an_adapter_in_them_are_to_be_merged(laion_folders, copy_of
         *(np.dtype(c).type(1) for c in "?bBhHiIlLefdFD"),
         np.arange(6).reshape(2, 3),
         np.linspace(0, 1, 3, dtype=np.float32),
+        np.zeros((0, 3)),
         np.str_("a run"),
         pathlib.Path("runs/1"),
         pathlib.PurePosixPath("runs/1"),
@@ -262,6 +263,23 @@ def test_another_class_is_named(tmp_path):
     torch.save(content, tmp_path / "weights.pt")
     with pytest.raises(CheckpointError, match=r"holds an object of zipfile\.ZipInfo"):
         read_tensors(tmp_path / "weights.pt")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize(
+    ("beside", "protocol", "reason"),
+    [
+        (np.array([1, "a"], object), 2, "ObjectDType"),
+        (1, 4, "Unsupported operand 149"),
+    ],
+)
+def test_the_reason_is_that_of_the_file(tmp_path, beside, protocol, reason):
+    content = {"model": {"a": torch.ones(2)}, "beside": beside}
+    torch.save(content, tmp_path / "weights.pt", pickle_protocol=protocol)
+    with pytest.raises(CheckpointError, match=rf"cannot be read: .*{reason}") as caught:
+        read_tensors(tmp_path / "weights.pt")
+    assert "Re-running" not in str(caught.value)
+    assert "save its state_dict alone" in str(caught.value)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

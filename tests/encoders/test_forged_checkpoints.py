@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from clapstack.encoders import load_encoder
 from clapstack.encoders._reading import read_content, read_tensors
+from clapstack.encoders._weights import read_tokenizer
 from clapstack.exceptions import CheckpointError
 from tests.checkpoints import (
     edit_json,
@@ -336,6 +337,52 @@ def test_a_tokenizer_with_an_id_beyond_the_tower_is_refused(laion_folders, copy_
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     with pytest.raises(CheckpointError, match="its largest id is 1000000"):
         load_encoder("laion", folder)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"gguf_file": "{pipe}"},
+        {"tokenizer_file": "{pipe}"},
+        {"vocab_file": "{pipe}", "merges_file": "{pipe}"},
+        {"init_inputs": ["{pipe}", "{pipe}"]},
+        {"fast_tokenizer_files": ["../tokenizer.1.0.json"]},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_no_file_that_a_tokenizer_names_is_read(laion_folders, copy_of, setting):
+    folder = copy_of(laion_folders[False])
+    before = load_encoder("laion", laion_folders[False], device="cpu")
+    pipe = folder.parent / "pipe"  # whoever opens it waits
+    os.mkfifo(pipe)
+    (folder.parent / "tokenizer.1.0.json").write_text("not read")
+    said = json.loads(json.dumps(setting).replace("{pipe}", str(pipe)))
+    edit_json(folder / "tokenizer_config.json", lambda c: c.update(said))
+    after = load_encoder("laion", folder, device="cpu")
+    np.testing.assert_array_equal(after.encode_text(["a"]), before.encode_text(["a"]))
+
+
+@pytest.mark.parametrize(
+    "normalizer",
+    [
+        {
+            "type": "Sequence",
+            "normalizers": [
+                {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+            ]
+            * 40,
+        },
+        {"type": "Prepend", "prepend": "a" * 10_000},
+    ],
+    ids=["doubled", "prepended"],
+)
+def test_a_tokenizer_that_makes_books_of_letters_is_refused(tmp_path, normalizer):
+    content = {"normalizer": normalizer, "model": {"type": "BPE"}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(
+        CheckpointError, match=r"tokenizer\.json replaces characters by"
+    ):
+        read_tokenizer(tmp_path, roberta=True)
 
 
 def test_a_model_that_does_not_fit_a_gpu_is_no_damaged_file(places):
