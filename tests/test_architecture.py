@@ -27,6 +27,7 @@ FOUNDATIONS = {
     "_tables",
     "_usable",
     "_terminal",
+    "_threads",
     "_told",
     "exceptions",
 }
@@ -53,7 +54,7 @@ MAY_IMPORT = {
         "metrics",
     },
     "ranking": {"families", "_linalg", "calibration", "stacking"},
-    "tuning": {"families", "stacking"},
+    "tuning": {"_linalg", "families", "stacking"},
     "datasets": {"audio", "metrics", "pairs", "tables"},
     "systems": {"families", "features", "agreement", "stacking"},
     "distributed": {"families", "pairs", "store", "streaming"},

@@ -39,6 +39,8 @@ NOT_RUN = {
     "pip download": "needs a network",
     "dask worker": "serves until it is stopped",
     ".ci/matrix": "makes environments, which takes minutes",
+    "--trust-encoder": "needs a module; tests/cli/test_own_encoders.py has one",
+    "from mypackage": "a package of the reader",
     "pytest": "runs these very tests",
     "ruff": "a step of .ci/run",
     "mypy": "a step of .ci/run",
