@@ -121,6 +121,7 @@ def fit_first_level(
     n_components,
     n_jobs,
     verbose,
+    like=None,
 ):
     """Fit every model on every fold.
 
@@ -148,6 +149,8 @@ def fit_first_level(
         Jobs over models and folds; None as joblib's context says, else one.
     verbose : bool
         Whether to show progress.
+    like : FirstLevel, default=None
+        One whose choice among `alphas` is taken, so that predictions are on one scale.
 
     Returns
     -------
@@ -158,6 +161,10 @@ def fit_first_level(
     jobs = {
         model: [
             delayed(fit_family_ridges)(X, columns[family], folds, alphas, criterion)
+            if like is None
+            else delayed(_fit_ridges_like)(
+                like.estimators[model].values(), X, columns[family], folds
+            )
         ]
         if regressor is None
         else [delayed(_fit_fold)(X, columns[family], fold, regressor) for fold in folds]
@@ -192,6 +199,13 @@ def fit_first_level(
         compressors=[compression.compressor for compression in compressions],
         n_folds=len(folds),
     )
+
+
+def _fit_ridges_like(by_target, X, columns, folds):
+    """Return ridges with the penalties per column of others, by target and fold."""
+    alphas = [members[0].alpha for members in by_target]
+    fitted = {alpha: fit_family_ridges(X, columns, folds, alpha) for alpha in alphas}
+    return [fitted[alpha][target] for target, alpha in enumerate(alphas)]
 
 
 def _fit_fold(X, columns, fold, regressor):

@@ -84,12 +84,12 @@ def fit_nested_levels(
         One per fold; folds of one block share it.
     scales : tuple of DisagreementScale
         One per fold.
-        None instead of both if there is too little to learn from.
+        None instead of both if they cannot be fitted.
 
     Warns
     -----
     UserWarning
-        If a regressor cannot be fitted on what two blocks leave.
+        If splits or regressors need more pairs than two blocks leave.
     """
     try:
         nests, block_of_fold = make_nests(
@@ -115,8 +115,6 @@ def fit_nested_levels(
             "or use regressors that need fewer pairs."
         )
         warnings.warn(msg, stacklevel=5)
-        return None
-    if not nests:
         return None
     return tuple(zip(*(fitted[block] for block in block_of_fold), strict=True))
 
@@ -150,13 +148,20 @@ def make_nests(fit_members, X, y, weight, units, targets, splits, n_first_level)
     Returns
     -------
     nests : list of Nest
-        One per block; none if there is too little to learn from without two blocks.
+        One per block.
     block_of_fold : ndarray of int of shape (n_folds,)
+        The block of each fold.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left to learn from without two blocks.
     """
     block_of_fold, train, test = _make_blocks(splits, weight, len(y))
     pieces = [_pieces(block, train[block], test, units) for block in range(len(test))]
     if any(len(listed) < 2 for listed in pieces):
-        return [], block_of_fold
+        msg = "the training parts of the splits have too few rows or groups in common."
+        raise ValueError(msg)
     learned, predicted = _rows_of_parts(train, pieces)
     fitted = [k for k, rows in learned.items() if len(rows) > 1 and np.ptp(y[rows]) > 0]
     folds = [

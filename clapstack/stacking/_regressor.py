@@ -357,6 +357,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.final_scaler_ = self._final_level.scaler_
         self.final_target_ = self._final_level.target_
         self.y_train_ = y
+        fit_members = partial(fit_members, like=self._first_level)
         self._set_held_out(fit_members, X, inputs, y, weight, groups, targets, splits)
         return self
 

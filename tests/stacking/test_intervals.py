@@ -186,6 +186,16 @@ def test_few_pairs_are_covered_as_often_as_promised(ridges, n_pairs, cv, signal)
         assert 0.89 <= covered <= 0.97
 
 
+def test_a_choice_of_penalties_widens_little(ridges):
+    """Members that learned from fewer pairs take the penalty that was chosen."""
+    X, y = drawn_pairs(0, 40)
+    widths = [
+        np.diff(clone(ridges).set_params(alphas=alphas).fit(X, y).predict_interval(X))
+        for alphas in (1.5, [0.01, 1.5, 1000.0])
+    ]
+    assert widths[1].mean() < 1.3 * widths[0].mean()
+
+
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.95])
 def test_other_coverages_of_few_pairs_are_kept(ridges, coverage):
     for covered in mean_coverage(ridges, 30, 10, coverage=coverage):
@@ -373,6 +383,17 @@ def test_a_regressor_that_needs_more_pairs_is_named(ridges):
     with pytest.warns(UserWarning, match="optimistic.*two of 3 folds.*n_neighbors"):
         ridges.fit(X, y)
     assert np.isfinite(ridges.predict_interval(X)).all()
+
+
+def test_splits_with_nothing_in_common_are_named(ridges):
+    """Each fold learns from the one before it alone."""
+    X, y = drawn_pairs(0, 60, signal=1.0)
+    parts = np.split(np.arange(60), 6)
+    ridges.set_params(cv=[(parts[k - 1], parts[k]) for k in range(6)])
+    with pytest.warns(
+        UserWarning, match="optimistic.*too few rows or groups in common"
+    ):
+        ridges.fit(X, y)
 
 
 def test_state_of_before_serves(ridges):
