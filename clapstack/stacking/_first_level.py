@@ -54,25 +54,22 @@ class FirstLevel:
 
     def predict(self, X):
         """Return the mean predictions of the fold members, a column per name."""
-        return self._predict(X, np.arange(X.shape[0]), range(self.n_folds))
+        return self.predict_rows(X, np.arange(X.shape[0]), range(self.n_folds))
 
     def predict_by_fold(self, X):
         """Yield the predictions of each fold's members, a column per name."""
         for number in range(self.n_folds):
-            yield self.predict_rows(X, np.arange(X.shape[0]), number)
-
-    def predict_rows(self, X, rows, fold):
-        """Return the predictions of some rows by the members of one fold."""
-        return self._predict(X, rows, [fold])
+            yield self.predict_rows(X, np.arange(X.shape[0]), [number])
 
     def predict_held_out(self, X, splits):
         """Return predictions of each row by the members that did not train on it."""
         out = np.empty((X.shape[0], len(self.names)))
         for number, (_, test) in enumerate(splits):
-            out[test] = self.predict_rows(X, test, number)
+            out[test] = self.predict_rows(X, test, [number])
         return out
 
-    def _predict(self, X, rows, folds):
+    def predict_rows(self, X, rows, folds):
+        """Return the mean predictions of some rows by the members of some folds."""
         out = np.empty((len(rows), len(self.names)))
         for cut in row_slices(len(rows), _PREDICTED_ROWS):
             # Read once for all models.
