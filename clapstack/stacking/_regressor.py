@@ -179,7 +179,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
     For the intervals and `oof_scores_` of few pairs (see there), the first level is
     fitted again without each two folds, or blocks of folds if there are more than five:
-    three times with ``cv=3``, ten with five or more folds.
+    three times with ``cv=3``, ten with five or more folds. The model keeps these
+    members for :meth:`predict_interval`.
 
     With `passthrough` the final level takes float64 copies of all features, once per
     target and fold. At 7,500 pairs and 10,770 columns, the default final level with
