@@ -11,7 +11,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import KFold, LeaveOneOut
 from sklearn.neighbors import KNeighborsRegressor
 
-from clapstack import ClapStackingRegressor
+from clapstack import ClapStackingRegressor, load_model, save_model
 from clapstack.metrics import mse, srcc
 from clapstack.stacking._intervals import (
     DisagreementScale,
@@ -413,3 +413,12 @@ def test_state_of_before_serves(ridges):
         }
     )
     assert_array_equal(fitted.predict_interval(X), expected)
+
+
+def test_a_saved_model_gives_the_same_intervals(stack, tmp_path):
+    X, y = drawn_pairs(0, 40, signal=1.0)
+    fitted = stack.fit(X, y)
+    expected = fitted.predict_interval(X)
+    assert_array_equal(clone(stack).fit(X, y).predict_interval(X), expected)
+    path = save_model(fitted, tmp_path / "stack.clapstack")
+    assert_array_equal(load_model(path).predict_interval(X), expected)
