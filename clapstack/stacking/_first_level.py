@@ -57,25 +57,22 @@ class FirstLevel:
 
     def predict(self, X):
         """Return the mean predictions of the fold members, a column per name."""
-        return self._predict(X, np.arange(X.shape[0]), range(self.n_folds))
+        return self.predict_rows(X, np.arange(X.shape[0]), range(self.n_folds))
 
     def predict_by_fold(self, X):
         """Yield the predictions of each fold's members, a column per name."""
         for number in range(self.n_folds):
-            yield self.predict_rows(X, np.arange(X.shape[0]), number)
-
-    def predict_rows(self, X, rows, fold):
-        """Return the predictions of some rows by the members of one fold."""
-        return self._predict(X, rows, [fold])
+            yield self.predict_rows(X, np.arange(X.shape[0]), [number])
 
     def predict_held_out(self, X, splits):
         """Return predictions of each row by the members that did not train on it."""
         out = np.empty((X.shape[0], len(self.names)))
         for number, (_, test) in enumerate(splits):
-            out[test] = self.predict_rows(X, test, number)
+            out[test] = self.predict_rows(X, test, [number])
         return out
 
-    def _predict(self, X, rows, folds):
+    def predict_rows(self, X, rows, folds):
+        """Return the mean predictions of some rows by the members of some folds."""
         out = np.empty((len(rows), len(self.names)))
         for cut in row_slices(len(rows), _PREDICTED_ROWS):
             # Read once for all models.
@@ -133,6 +130,7 @@ def fit_first_level(
     n_components,
     n_jobs,
     verbose,
+    like=None,
 ):
     """Fit every model on every fold.
 
@@ -160,6 +158,8 @@ def fit_first_level(
         Jobs over models and folds; None as joblib's context says, else one.
     verbose : bool
         Whether to show progress.
+    like : FirstLevel, default=None
+        One whose choice among `alphas` is taken, so that predictions are on one scale.
 
     Returns
     -------
@@ -170,6 +170,10 @@ def fit_first_level(
     jobs = {
         model: [
             delayed(fit_family_ridges)(X, columns[family], folds, alphas, criterion)
+            if like is None
+            else delayed(_fit_ridges_like)(
+                like.estimators[model].values(), X, columns[family], folds
+            )
         ]
         if regressor is None
         else [delayed(_fit_fold)(X, columns[family], fold, regressor) for fold in folds]
@@ -204,6 +208,13 @@ def fit_first_level(
         compressors=[compression.compressor for compression in compressions],
         n_folds=len(folds),
     )
+
+
+def _fit_ridges_like(by_target, X, columns, folds):
+    """Return ridges with the penalties per column of others, by target and fold."""
+    alphas = [members[0].alpha for members in by_target]
+    fitted = {alpha: fit_family_ridges(X, columns, folds, alpha) for alpha in alphas}
+    return [fitted[alpha][target] for target, alpha in enumerate(alphas)]
 
 
 def _fit_fold(X, columns, fold, regressor):

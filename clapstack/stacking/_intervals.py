@@ -8,6 +8,7 @@ from scipy.optimize import nnls
 # Bisection halves the bracket: from any rating scale to below 1e-9 of it.
 _N_HALVINGS = 40
 _LEAST_SCALE = 0.1
+# Relative error of a sum of weights, which must not decide about a rank.
 _ROUNDING = 1e-12
 _RATINGS = (0.0, 10.0)  # the scale of human listeners
 
@@ -98,7 +99,6 @@ def cross_conformal_interval(
     scale = np.broadcast_to(scale, predictions.shape)
     folds = [_SortedResiduals(*both) for both in zip(residuals, weights, strict=True)]
     total = sum(part.sum() for part in weights)
-    # Less what sums of weights may be rounded by, lest a rank be missed.
     wanted = coverage * (total + new_weight) * (1 - _ROUNDING)
     if wanted > total:
         return np.tile([-np.inf, np.inf], (predictions.shape[1], 1))

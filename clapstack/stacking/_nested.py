@@ -1,4 +1,10 @@
-"""Out-of-fold predictions that learned nothing from a further fold."""
+"""Stacks that learned nothing from a block of folds, for errors that are not too small.
+
+The final level of fold k, fitted on the out-of-fold predictions of other folds, learns
+from members that saw fold k. For few pairs that makes its errors on fold k too small.
+So the first level is fitted again without each two folds; the members without folds k
+and j predict j for the final level of k, and k for that of j.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +19,7 @@ from clapstack.stacking._intervals import DisagreementScale
 from clapstack.stacking._targets import rank_target
 
 # Folds are taken together into so many blocks at most, which bounds the work at ten
-# further fits of the first level, whatever `cv` says. More blocks gain little: with
-# ten folds, intervals of 20 pairs are 4 % narrower with ten blocks, of 100 pairs 1 %.
+# further fits of the first level, whatever `cv` says.
 _MOST_BLOCKS = 5
 # The final level of fold k gains from members that saw fold k about as much as from
 # two pairs more for each prediction that it weighs, so above this many pairs for each
@@ -22,26 +27,29 @@ _MOST_BLOCKS = 5
 _PAIRS_PER_PREDICTION = 100
 
 
-class Nest(NamedTuple):
-    """What the final level may learn from if it is not to learn from a block of folds.
+class HeldOutStack(NamedTuple):
+    """A stack that learned nothing from a block of folds.
 
     Attributes
     ----------
     rows : ndarray of int of shape (n_rows,)
-        Pairs of positive weight outside the block.
-    inputs : ndarray of shape (n_rows, n_first_level)
-        Their predictions, by members that saw neither them nor the block.
-    splits : list of (ndarray of int, ndarray of int)
-        The splits that made the predictions, in places of `rows`.
+        The block.
+    members : list of int
+        Folds of the nested first level whose mean predictions it takes.
+    level : HeldOutLevel
+        The final level.
+    scale : DisagreementScale
+        From its errors on the other blocks.
     """
 
     rows: np.ndarray
-    inputs: np.ndarray
-    splits: list
+    members: list
+    level: object
+    scale: object
 
 
 def nesting_pays(n_units, n_first_level):
-    """Return whether what leaks through the members of other folds is to be counted.
+    """Return whether the leak through the members of other folds matters.
 
     Parameters
     ----------
@@ -53,7 +61,7 @@ def nesting_pays(n_units, n_first_level):
     return n_units < _PAIRS_PER_PREDICTION * n_first_level
 
 
-def fit_nested_levels(
+def fit_nested(
     final_level,
     fit_members,
     X,
@@ -66,46 +74,74 @@ def fit_nested_levels(
     n_first_level,
     with_features,
 ):
-    """Fit final levels that learn nothing from a fold.
+    """Fit a stack without each block of folds.
+
+    Where there are two blocks, the other one is cut in halves that predict one another.
 
     Parameters
     ----------
     final_level : FinalLevel
         Fits others of its kind.
-    fit_members, X, y, weight, units, targets, splits, n_first_level
-        As :func:`make_nests` takes them.
+    fit_members : callable
+        Takes a list of Fold and returns the FirstLevel fitted on them.
+    X : ndarray or LazyTable of shape (n_pairs, n_features)
+        Features.
+    y : ndarray of shape (n_pairs,)
+        Scores.
+    weight : ndarray of shape (n_pairs,) or None
+        Weights, zero allowed.
+    units : ndarray of int of shape (n_pairs,)
+        Number of the exchangeable unit of each pair: itself, or its group.
+    targets : list of {"score", "rank"}
+        What the first level learns.
+    splits : list of (ndarray of int, ndarray of int)
+        Training and test rows of the folds.
+    n_first_level : int
+        Number of first-level predictions of a pair.
     with_features : callable
         Takes predictions, X and the rows that they are of, and returns the inputs of
         the final level.
 
     Returns
     -------
-    levels : tuple of HeldOutLevel
-        One per fold; folds of one block share it.
-    scales : tuple of DisagreementScale
-        One per fold.
-        None instead of both if there is too little to learn from.
+    first_level : FirstLevel
+        One fold for every two blocks.
+    stacks : list of HeldOutStack
+        One per block. Or None instead of both if they cannot be fitted.
 
     Warns
     -----
     UserWarning
-        If a regressor cannot be fitted on what two blocks leave.
+        If splits or regressors need more pairs than two blocks leave.
     """
     try:
-        nests, block_of_fold = make_nests(
-            fit_members, X, y, weight, units, targets, splits, n_first_level
-        )
-        fitted = []
-        for rows, predictions, own_splits in nests:
-            inputs = with_features(predictions, X, rows)
+        blocks, train = _make_blocks(splits, weight, len(y))
+        pieces = [_pieces(own, train, blocks, units) for own in range(len(blocks))]
+        folds, number_of = _make_folds(train, pieces, y, weight, targets)
+        first_level = fit_members(folds)
+        stacks = []
+        for block, rows, listed in zip(blocks, train, pieces, strict=True):
             counts = None if weight is None else weight[rows]
+            predictions = np.empty((len(rows), n_first_level))
+            own_splits = []
+            for key, piece in listed:
+                test = np.searchsorted(rows, piece)
+                rest = np.setdiff1d(np.arange(len(rows)), test)
+                own_splits.append((rest, test))
+                if key in number_of:
+                    made = first_level.predict_rows(X, piece, [number_of[key]])
+                else:
+                    made = _means(y, weight, rows[rest], targets, n_first_level)
+                predictions[test] = made
+            inputs = with_features(predictions, X, rows)
             level, held_out = final_level.fit_apart(inputs, y[rows], counts, own_splits)
             scale = DisagreementScale(
                 np.abs(y[rows] - held_out),
                 level.disagreement(inputs, n_first_level),
                 counts,
             )
-            fitted.append((level, scale))
+            members = [number_of[key] for key, _ in listed if key in number_of]
+            stacks.append(HeldOutStack(block, members, level, scale))
     # Any regressor may be passed in, and some need more rows than are left here.
     except Exception as error:
         msg = (
@@ -116,108 +152,52 @@ def fit_nested_levels(
         )
         warnings.warn(msg, stacklevel=5)
         return None
-    if not nests:
-        return None
-    return tuple(zip(*(fitted[block] for block in block_of_fold), strict=True))
-
-
-def make_nests(fit_members, X, y, weight, units, targets, splits, n_first_level):
-    """Return what to fit the final level on without each block of folds.
-
-    The members that predict block c for the final level of block b see neither; they
-    predict b for that of c, too. Where there are two blocks, halves of the other one
-    predict one another.
-
-    Parameters
-    ----------
-    fit_members : callable
-        Takes a list of Fold and returns the FirstLevel fitted on them.
-    X : ndarray or LazyTable of shape (n_pairs, n_features)
-        Features.
-    y : ndarray of shape (n_pairs,)
-        Scores.
-    weight : ndarray of shape (n_pairs,) or None
-        Weights, zero allowed.
-    units : ndarray of int of shape (n_pairs,)
-        Number of the exchangeable unit of each pair.
-    targets : list of {"score", "rank"}
-        What the first level learns.
-    splits : list of (ndarray of int, ndarray of int)
-        Training and test rows of the folds.
-    n_first_level : int
-        Number of first-level predictions of a pair.
-
-    Returns
-    -------
-    nests : list of Nest
-        One per block; none if there is too little to learn from without two blocks.
-    block_of_fold : ndarray of int of shape (n_folds,)
-    """
-    block_of_fold, train, test = _make_blocks(splits, weight, len(y))
-    pieces = [_pieces(block, train[block], test, units) for block in range(len(test))]
-    if any(len(listed) < 2 for listed in pieces):
-        return [], block_of_fold
-    learned, predicted = _rows_of_parts(train, pieces)
-    fitted = [k for k, rows in learned.items() if len(rows) > 1 and np.ptp(y[rows]) > 0]
-    folds = [
-        make_fold(number, (learned[key], predicted[key]), y, weight, targets)
-        for number, key in enumerate(fitted)
-    ]
-    members = fit_members(folds) if folds else None
-    number_of = {key: number for number, key in enumerate(fitted)}
-    nests = []
-    for rows, listed in zip(train, pieces, strict=True):
-        inputs = np.empty((len(rows), n_first_level))
-        splits_of_rows = []
-        for key, piece in listed:
-            places = np.searchsorted(rows, piece)
-            rest = np.setdiff1d(np.arange(len(rows)), places)
-            splits_of_rows.append((rest, places))
-            if members is not None and key in number_of:
-                inputs[places] = members.predict_rows(X, piece, number_of[key])
-            else:
-                inputs[places] = _means(y, weight, rows[rest], targets, n_first_level)
-        nests.append(Nest(rows, inputs, splits_of_rows))
-    return nests, block_of_fold
+    return first_level, stacks
 
 
 def _make_blocks(splits, weight, n_pairs):
-    """Return the block of each fold, and training and test rows of each block."""
+    """Return the rows of each block, and those to learn from without it."""
     used = np.arange(n_pairs) if weight is None else np.flatnonzero(weight)
-    counted = [k for k, (_, test) in enumerate(splits) if np.isin(test, used).any()]
-    n_blocks = min(len(counted), _MOST_BLOCKS)
-    # A fold of weight zero has no error that counts, so any block serves.
-    block_of_fold = np.zeros(len(splits), dtype=int)
-    block_of_fold[counted] = np.arange(len(counted)) % n_blocks
-    train, test = [], []
+    counted = [np.isin(test, used).any() for _, test in splits]
+    n_blocks = min(sum(counted), _MOST_BLOCKS)
+    # A fold of weight zero joins a block, as it is nothing to learn from alone.
+    block_of_fold = np.where(counted, np.cumsum(counted) - 1, 0) % n_blocks
+    blocks, train = [], []
     for block in range(n_blocks):
-        own = [splits[k] for k in counted if block_of_fold[k] == block]
+        own = [splits[fold] for fold in np.flatnonzero(block_of_fold == block)]
+        blocks.append(np.sort(np.concatenate([rows for _, rows in own])))
         train.append(reduce(np.intersect1d, [rows for rows, _ in own], used))
-        test.append(np.intersect1d(np.concatenate([rows for _, rows in own]), used))
-    return block_of_fold, train, test
+    return blocks, train
 
 
-def _pieces(block, train, test, units):
-    """Return what the final level of a block learns from, in pieces of (key, rows).
+def _pieces(own, train, blocks, units):
+    """Return what a block's final level learns from, in pieces of (key, rows).
 
     Pieces of one key are predicted by the same members.
     """
-    others = [number for number in range(len(test)) if number != block]
     pieces: list[tuple[tuple, np.ndarray]] = []
-    for other in others:
-        if len(test) > 2:
-            pieces.append(((min(block, other), max(block, other)), test[other]))
-        else:
-            first, second = _halves(test[other], units)
-            pieces += [((block, other, 0), first), ((block, other, 1), second)]
-    within = [(key, np.intersect1d(rows, train)) for key, rows in pieces]
-    return [(key, rows) for key, rows in within if len(rows)]
+    for other, block in enumerate(blocks):
+        rows = np.intersect1d(block, train[own])
+        if other == own or not len(rows):
+            continue
+        if len(blocks) > 2:
+            pieces.append(((min(own, other), max(own, other)), rows))
+            continue
+        different = np.unique(units[rows])
+        first = units[rows] < different[len(different) // 2]
+        halves = enumerate([rows[first], rows[~first]])
+        pieces += [((own, other, number), half) for number, half in halves if len(half)]
+    if len(pieces) < 2:
+        msg = "the training parts of the splits have too few rows or groups in common."
+        raise ValueError(msg)
+    return pieces
 
 
-def _rows_of_parts(train, pieces):
-    """Return the rows that the members of each key learn from, and those they predict.
+def _make_folds(train, pieces, y, weight, targets):
+    """Return folds to fit members on, and the number of the fold of each key.
 
-    Members of two whole blocks learn from what both blocks may learn from.
+    Members of two whole blocks learn from what both blocks may learn from. Rows that
+    share one score are nothing to learn from.
     """
     learned: dict[tuple, np.ndarray] = {}
     predicted: dict[tuple, np.ndarray] = {}
@@ -226,14 +206,16 @@ def _rows_of_parts(train, pieces):
             rest = np.setdiff1d(rows_of_block, rows)
             learned[key] = np.intersect1d(learned.get(key, rest), rest)
             predicted[key] = np.union1d(predicted.get(key, rows), rows)
-    return learned, predicted
-
-
-def _halves(rows, units):
-    """Cut rows in two between units."""
-    different = np.unique(units[rows])
-    first = units[rows] < different[len(different) // 2]
-    return rows[first], rows[~first]
+    able = [k for k, rows in learned.items() if len(rows) > 1 and np.ptp(y[rows]) > 0]
+    for listed in pieces:
+        if not any(key in able for key, _ in listed):
+            msg = "their scores are all the same, or there are fewer than two."
+            raise ValueError(msg)
+    folds = [
+        make_fold(number, (learned[key], predicted[key]), y, weight, targets)
+        for number, key in enumerate(able)
+    ]
+    return folds, {key: number for number, key in enumerate(able)}
 
 
 def _means(y, weight, rows, targets, n_first_level):

@@ -39,7 +39,7 @@ from clapstack.stacking._models import (
     read_families,
     regressors_of,
 )
-from clapstack.stacking._nested import fit_nested_levels, nesting_pays
+from clapstack.stacking._nested import fit_nested, nesting_pays
 from clapstack.stacking._trees import BoostedTrees
 from clapstack.stacking._weighted import (
     asking_for_weights,
@@ -184,7 +184,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
     For the intervals and `oof_scores_` of few pairs (see there), the first level is
     fitted again without each two folds, or blocks of folds if there are more than five:
-    three times with ``cv=3``, ten with five or more folds.
+    three times with ``cv=3``, ten with five or more folds. The model keeps these
+    members for :meth:`predict_interval`.
 
     With `passthrough` the final level takes float64 copies of all features, once per
     target and fold. At 7,500 pairs and 10,770 columns, the default final level with
@@ -366,6 +367,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.final_scaler_ = self._final_level.scaler_
         self.final_target_ = self._final_level.target_
         self.y_train_ = y
+        fit_members = partial(fit_members, like=self._first_level)
         self._set_held_out(fit_members, X, inputs, y, weight, groups, targets, splits)
         return self
 
@@ -454,8 +456,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         X = check_features(self, X, reset=False)
         scores, disagreement = [], []
         members = self._final_level.members_
-        predicted = self._first_level.predict_by_fold(X)
-        for member, part in zip(members, predicted, strict=True):
+        for member, part in zip(members, self._predict_apart(X), strict=True):
             inputs = self._with_features(part, X)
             scores.append(member.predict(inputs))
             disagreement.append(member.disagreement(inputs, part.shape[1]))
@@ -587,9 +588,11 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         units = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
         used = slice(None) if weight is None else weight > 0
         final = self._final_level
-        scales = None
+        parts = [test for _, test in splits]
+        held_out = [inputs[part] for part in parts]
+        scales = self._nested = None
         if nesting_pays(len(np.unique(units[used])), n_first_level):
-            nested = fit_nested_levels(
+            nested = fit_nested(
                 final,
                 fit_members,
                 X,
@@ -602,21 +605,40 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
                 with_features=self._with_features,
             )
             if nested is not None:
-                final.members_, scales = nested
+                first_level, stacks = nested
+                parts, members, levels, scales = zip(*stacks, strict=True)
+                final.members_ = list(levels)
+                self._nested = first_level, list(members)
+                held_out = [
+                    self._with_features(
+                        first_level.predict_rows(X, *taken), X, taken[0]
+                    )
+                    for taken in zip(parts, members, strict=True)
+                ]
         scores, disagreement = np.empty(len(y)), np.empty(len(y))
-        for member, (_, test) in zip(final.members_, splits, strict=True):
-            scores[test] = member.predict(inputs[test])
-            disagreement[test] = member.disagreement(inputs[test], n_first_level)
+        for part, level, own in zip(parts, final.members_, held_out, strict=True):
+            scores[part] = level.predict(own)
+            disagreement[part] = level.disagreement(own, n_first_level)
         if scales is None:
             counts = None if weight is None else weight[used]
             errors = np.abs(y - scores)
             scale = DisagreementScale(errors[used], disagreement[used], counts)
-            scales = [scale] * len(splits)
+            scales = [scale] * len(parts)
         final.held_out_ = self.oof_scores_ = scores
-        tests = [test for _, test in splits]
         self._errors = HeldOutErrors(
-            y, scores, disagreement, weight, units, tests, scales
+            y, scores, disagreement, weight, units, parts, list(scales)
         )
+
+    def _predict_apart(self, X):
+        """Yield the first level of what did not see each fold, or block of folds."""
+        # Models saved by earlier versions have no nested first level.
+        nested = getattr(self, "_nested", None)
+        if nested is None:
+            yield from self._first_level.predict_by_fold(X)
+            return
+        first_level, members = nested
+        for folds in members:
+            yield first_level.predict_rows(X, np.arange(X.shape[0]), folds)
 
     def _with_features(self, predictions, X, rows=slice(None)):
         """Return what the final level takes: predictions, and X where it passes."""

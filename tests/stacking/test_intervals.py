@@ -11,7 +11,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import KFold, LeaveOneOut
 from sklearn.neighbors import KNeighborsRegressor
 
-from clapstack import ClapStackingRegressor
+from clapstack import ClapStackingRegressor, load_model, save_model
 from clapstack.metrics import mse, srcc
 from clapstack.stacking._intervals import (
     DisagreementScale,
@@ -184,6 +184,16 @@ def test_few_pairs_are_covered_as_often_as_promised(ridges, n_pairs, cv, signal)
     """The final level must not learn from members that saw the fold it predicts."""
     for covered in mean_coverage(ridges.set_params(cv=cv), n_pairs, 20, signal):
         assert 0.89 <= covered <= 0.97
+
+
+def test_a_choice_of_penalties_widens_little(ridges):
+    """Members that learned from fewer pairs take the penalty that was chosen."""
+    X, y = drawn_pairs(0, 40)
+    widths = [
+        np.diff(clone(ridges).set_params(alphas=alphas).fit(X, y).predict_interval(X))
+        for alphas in (1.5, [0.01, 1.5, 1000.0])
+    ]
+    assert widths[1].mean() < 1.3 * widths[0].mean()
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.95])
@@ -375,6 +385,17 @@ def test_a_regressor_that_needs_more_pairs_is_named(ridges):
     assert np.isfinite(ridges.predict_interval(X)).all()
 
 
+def test_splits_with_nothing_in_common_are_named(ridges):
+    """Each fold learns from the one before it alone."""
+    X, y = drawn_pairs(0, 60, signal=1.0)
+    parts = np.split(np.arange(60), 6)
+    ridges.set_params(cv=[(parts[k - 1], parts[k]) for k in range(6)])
+    with pytest.warns(
+        UserWarning, match="optimistic.*too few rows or groups in common"
+    ):
+        ridges.fit(X, y)
+
+
 def test_state_of_before_serves(ridges):
     """Then a model had one scale, no weights, and one map for all members."""
     X, y = small_world(0)
@@ -392,3 +413,12 @@ def test_state_of_before_serves(ridges):
         }
     )
     assert_array_equal(fitted.predict_interval(X), expected)
+
+
+def test_a_saved_model_gives_the_same_intervals(stack, tmp_path):
+    X, y = drawn_pairs(0, 40, signal=1.0)
+    fitted = stack.fit(X, y)
+    expected = fitted.predict_interval(X)
+    assert_array_equal(clone(stack).fit(X, y).predict_interval(X), expected)
+    path = save_model(fitted, tmp_path / "stack.clapstack")
+    assert_array_equal(load_model(path).predict_interval(X), expected)
