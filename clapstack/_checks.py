@@ -69,8 +69,8 @@ def as_numbers(values: Any, name: str) -> NDArray[np.float64]:
         if isinstance(value, numbers.Real | Decimal | np.bool_):
             try:
                 out[place] = value
-            except OverflowError:  # as a Decimal of that size, and as text
-                out[place] = np.inf if value > 0 else -np.inf
+            except OverflowError:  # Whole numbers and fractions alone raise.
+                out[place] = -np.inf if value < 0 else np.inf
         elif value is None or value is pd.NA:
             out[place] = np.nan
         else:
