@@ -67,7 +67,10 @@ def as_numbers(values: Any, name: str) -> NDArray[np.float64]:
     out = np.empty(array.shape)
     for place, value in np.ndenumerate(array):
         if isinstance(value, numbers.Real | Decimal | np.bool_):
-            out[place] = value
+            try:
+                out[place] = value
+            except OverflowError:  # Whole numbers and fractions alone raise.
+                out[place] = -np.inf if value < 0 else np.inf
         elif value is None or value is pd.NA:
             out[place] = np.nan
         else:

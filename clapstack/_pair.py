@@ -87,7 +87,8 @@ def pair_features(
     array([[0.6, 0. , 0.6]], dtype=float32)
     """
     blocks = check_blocks(blocks)
-    a, b = np.asarray(a), np.asarray(b)
+    # Row by row in memory, since sums over columns are added up in another order.
+    a, b = np.asarray(a, order="C"), np.asarray(b, order="C")
     if a.ndim != 2 or a.shape != b.shape:
         msg = (
             "a and b must both have shape (n_pairs, projection_dim); got "

@@ -132,7 +132,7 @@ class IncreasingMap(BaseEstimator):
         Raises
         ------
         ValueError
-            If `y` did not rise with the predictions of `fit`.
+            If `y` did not rise with the predictions of `fit`, or if `x` is not numbers.
         """
         check_is_fitted(self)
         if not self.exists_:
@@ -141,9 +141,9 @@ class IncreasingMap(BaseEstimator):
                 "were given to fit. Check that higher predictions mean better pairs."
             )
             raise ValueError(msg)
-        x = np.asarray(x, dtype=np.float64)
+        x = as_numbers(x, "x")
         if self.shape_ == "identity":
-            return x.copy()
+            return x
         piece = np.searchsorted(self.x_knots_[1:-1], x)
         slope = np.diff(self.y_knots_) / np.diff(self.x_knots_)
         return self.y_knots_[piece] + slope[piece] * (x - self.x_knots_[piece])

@@ -69,6 +69,10 @@ def test_what_is_no_number_is_named(values, message):
         as_numbers(values, "y")
 
 
+def test_whole_numbers_beyond_float64_are_infinite():
+    assert_array_equal(as_numbers([10**400, -(10**400), 2], "y"), [np.inf, -np.inf, 2])
+
+
 def labels_of(values):
     return check_labels(values, "groups", "Name every group.")
 

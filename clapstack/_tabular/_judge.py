@@ -268,9 +268,10 @@ def _splits(
     n_groups = n_pairs if groups is None else len(np.unique(groups))
     if n_groups < folds:
         what = "pairs" if groups is None else "groups"
+        fewer = f"--folds {n_groups}, " if n_groups > 1 else ""
         msg = (
             f"{folds} folds need {folds} {what} or more, and there are {n_groups}. "
-            f"Pass --folds {n_groups}, 0 for no report, or more {what}."
+            f"Pass {fewer}--folds 0 for no report, or more {what}."
         )
         raise BadRowsError(msg)
     if groups is None:

@@ -57,7 +57,8 @@ def noise_ceiling(
     ------
     ValueError
         If the inputs differ in length, hold NaN or infinity (rows are named), or have
-        fewer than two pairs or no pair with two ratings.
+        fewer than two pairs or no pair with two ratings, or if `n_raters` is not above
+        0.
 
     Notes
     -----
@@ -78,6 +79,12 @@ def noise_ceiling(
     >>> round(ceiling.reliability, 4), ceiling.mse
     (0.9592, 1.0)
     """
+    if n_raters is not None and not n_raters > 0:
+        msg = (
+            f"n_raters must be above 0; got {n_raters!r}. Pass how many ratings a pair "
+            "will have, or None for those here."
+        )
+        raise ValueError(msg)
     rating = as_numbers(ratings, "ratings")
     pairs = check_labels(pair_ids, "pair_ids", "Name the pair of every rating.")
     if rating.shape != pairs.shape:

@@ -286,7 +286,11 @@ def radial_kernel(first, second, width, product=np.matmul):
     kernel : ndarray of shape (n_first, n_second)
         In [0, 1].
     """
-    first, second = first.astype(np.float64), second.astype(np.float64)
+    # Row by row in memory: sums over the columns of a table that is held by column
+    # are added up in another order than those of one row.
+    first, second = (
+        np.asarray(rows, dtype=np.float64, order="C") for rows in (first, second)
+    )
     kernel = product(first, second.T)
     kernel *= 2.0
     kernel -= np.einsum("ij,ij->i", first, first)[:, np.newaxis]

@@ -102,7 +102,9 @@ def fit_estimator(estimator, X, y, weight):
         The fitted clone.
     """
     arguments = {} if weight is None else _weight_arguments(estimator, weight)
-    return clone(estimator).fit(X, y.copy(), **arguments)
+    fitted = clone(estimator)
+    fitted.fit(X, y.copy(), **arguments)  # some return nothing
+    return fitted
 
 
 def fit_per_target(estimator, X, targets, weight):

@@ -133,7 +133,10 @@ class PairDistances(TransformerMixin, BaseEstimator):
         X = check_features(self, X, reset=False)
         blocks = [X]
         for audio, text, cosine in self._sides.values():
-            apart = X[:, audio].astype(np.float64) - X[:, text]
+            # Row by row in memory: the sums of one row of a table that is held by
+            # column would be added up in another order.
+            apart = X[:, audio].astype(np.float64, order="C")
+            apart -= X[:, text]
             angle = 1 - np.arccos(np.clip(X[:, cosine], -1, 1)) / np.pi
             distances = (
                 angle,

@@ -225,3 +225,11 @@ def test_calibration_does_not_cost_error_on_average():
         calibrated = IncreasingMap().fit(held_out, y[train]).predict(plain)
         change.append(mse(y[test], calibrated) - mse(y[test], plain))
     assert np.mean(change) < 0.01 * 4  # one percent of the noise
+
+
+def test_what_is_no_number_is_not_mapped():
+    one = IncreasingMap().fit(np.arange(20.0), np.arange(20.0))
+    with pytest.raises(ValueError, match="x must be numbers; its dtype is <U3"):
+        one.predict(["7_5"])
+    hidden = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+    assert_array_equal(np.isnan(one.predict(hidden)), [False, True])

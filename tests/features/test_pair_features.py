@@ -119,3 +119,13 @@ def test_half_precision_is_near_enough_to_unit_norm(dim):
     a, b = unit(50, dim, 0), unit(50, dim, 1)
     halves = pair_features(a.astype(np.float16), b.astype(np.float16))
     assert_allclose(halves, pair_features(a, b), atol=3e-3)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_bits_of_a_row_do_not_depend_on_the_layout_of_the_table(normalize):
+    a, b = unit(60, 64, 0), unit(60, 64, 1)
+    by_column = [np.asfortranarray(side) for side in (a, b)]
+    assert_array_equal(
+        pair_features(*by_column, normalize=normalize),
+        pair_features(a, b, normalize=normalize),
+    )

@@ -256,6 +256,12 @@ def test_noise_ceiling_finds_the_reliability_of_the_mean(ratings):
     assert noise_ceiling(*ratings).reliability == pytest.approx(4 / 6, abs=0.02)
 
 
+@pytest.mark.parametrize("n_raters", [0, -1, np.nan])
+def test_noise_ceiling_refuses_no_raters(ratings, n_raters):
+    with pytest.raises(ValueError, match="n_raters must be above 0; got"):
+        noise_ceiling(*ratings, n_raters=n_raters)
+
+
 def test_noise_ceiling_is_the_icc_of_balanced_ratings():
     table = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6.0]])
     k = table.shape[1]

@@ -382,6 +382,24 @@ class InPlace(RegressorMixin, BaseEstimator):
         return np.full(len(X), self.mean_)
 
 
+class ReturnsNothing(LinearRegression):
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y, sample_weight)
+
+
+def test_regressors_whose_fit_returns_nothing_are_fitted(pairs):
+    X, y = pairs
+    scores = [
+        ClapStackingRegressor(
+            boosting=one, base_estimators=[one, "ridge"], final_estimator=one
+        )
+        .fit(X, y)
+        .predict(X)
+        for one in (ReturnsNothing(), LinearRegression())
+    ]
+    assert_array_equal(*scores)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_regressors_that_work_in_place_change_no_other(pairs, weighted):
     X, y = pairs

@@ -26,6 +26,18 @@ def test_distance_of_a_pair_does_not_depend_on_other_pairs(features):
     assert_array_equal(distances.transform(X[:1]), distances.transform(X)[:1])
 
 
+def test_distance_of_a_pair_alone_has_the_same_bits_in_a_table_held_by_column():
+    rng = np.random.default_rng(0)
+    sides = rng.normal(size=(40, 128)) / 8
+    cosine = np.zeros((40, 1))
+    columns = [f"clap__{side}{i}" for side in ("audio", "text") for i in range(64)]
+    table = np.asfortranarray(np.hstack([sides, cosine]))
+    X = pd.DataFrame(table, columns=[*columns, "clap__cosine"])
+    distances = PairDistances().fit(X)
+    alone = [distances.transform(X[row : row + 1])[0] for row in range(40)]
+    assert_array_equal(alone, distances.transform(X))
+
+
 def test_cosine_beyond_one_by_rounding_has_an_angle():
     columns = ["clap__audio0", "clap__text0", "clap__cosine"]
     X = pd.DataFrame([[1.0, 1.0, 1.0000001]], columns=columns)
