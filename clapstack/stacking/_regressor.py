@@ -590,7 +590,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         final = self._final_level
         parts = [test for _, test in splits]
         held_out = [inputs[part] for part in parts]
-        scales = self._nested = None
+        scales = []
+        self._nested = None
         if nesting_pays(len(np.unique(units[used])), n_first_level):
             nested = fit_nested(
                 final,
@@ -606,9 +607,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             )
             if nested is not None:
                 first_level, stacks = nested
-                parts, members, levels, scales = zip(*stacks, strict=True)
-                final.members_ = list(levels)
-                self._nested = first_level, list(members)
+                parts, members, final.members_, scales = map(
+                    list, zip(*stacks, strict=True)
+                )
+                self._nested = first_level, members
                 held_out = [
                     self._with_features(
                         first_level.predict_rows(X, *taken), X, taken[0]
@@ -619,14 +621,14 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         for part, level, own in zip(parts, final.members_, held_out, strict=True):
             scores[part] = level.predict(own)
             disagreement[part] = level.disagreement(own, n_first_level)
-        if scales is None:
+        if not scales:
             counts = None if weight is None else weight[used]
             errors = np.abs(y - scores)
             scale = DisagreementScale(errors[used], disagreement[used], counts)
             scales = [scale] * len(parts)
         final.held_out_ = self.oof_scores_ = scores
         self._errors = HeldOutErrors(
-            y, scores, disagreement, weight, units, parts, list(scales)
+            y, scores, disagreement, weight, units, parts, scales
         )
 
     def _predict_apart(self, X):
