@@ -62,7 +62,7 @@ _OTHERS = {
 }
 # What stands where an audio file should, and what to do about it
 _NO_AUDIO = (
-    (b"version https://git-lfs", "a pointer of Git LFS. Fetch it with git lfs pull"),
+    (b"version https:", "a pointer of Git LFS. Fetch it with git lfs pull"),
     (b"\x93NUMPY", "an array of NumPy. Pass (numpy.load(path), rate)"),
     (b"PK\x03\x04", "a zip archive. Unpack it"),
     (b"\x1f\x8b", "compressed with gzip. Decompress it"),
