@@ -158,8 +158,8 @@ def fit_nested(
 def _make_blocks(splits, weight, n_pairs):
     """Return the rows of each block, and those to learn from without it."""
     used = np.arange(n_pairs) if weight is None else np.flatnonzero(weight)
-    counted = [np.isin(test, used).any() for _, test in splits]
-    n_blocks = min(int(np.sum(counted)), _MOST_BLOCKS)
+    counted = [bool(np.isin(test, used).any()) for _, test in splits]
+    n_blocks = min(sum(counted), _MOST_BLOCKS)
     # A fold of weight zero joins a block, as it is nothing to learn from alone.
     block_of_fold = np.where(counted, np.cumsum(counted) - 1, 0) % n_blocks
     blocks, train = [], []

@@ -589,9 +589,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         used = slice(None) if weight is None else weight > 0
         final = self._final_level
         parts = [test for _, test in splits]
-        held_out = [inputs[part] for part in parts]
-        scales = []
-        self._nested = None
+        nested = None
         if nesting_pays(len(np.unique(units[used])), n_first_level):
             nested = fit_nested(
                 final,
@@ -605,27 +603,27 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
                 n_first_level=n_first_level,
                 with_features=self._with_features,
             )
-            if nested is not None:
-                first_level, stacks = nested
-                parts, members, final.members_, scales = map(
-                    list, zip(*stacks, strict=True)
-                )
-                self._nested = first_level, members
-                held_out = [
-                    self._with_features(
-                        first_level.predict_rows(X, *taken), X, taken[0]
-                    )
-                    for taken in zip(parts, members, strict=True)
-                ]
+        self._nested = None
+        if nested is not None:
+            first_level, stacks = nested
+            parts = [stack.rows for stack in stacks]
+            final.members_ = [stack.level for stack in stacks]
+            self._nested = first_level, [stack.members for stack in stacks]
         scores, disagreement = np.empty(len(y)), np.empty(len(y))
-        for part, level, own in zip(parts, final.members_, held_out, strict=True):
+        for number, (part, level) in enumerate(zip(parts, final.members_, strict=True)):
+            own = inputs[part]
+            if nested is not None:
+                own = first_level.predict_rows(X, part, stacks[number].members)
+                own = self._with_features(own, X, part)
             scores[part] = level.predict(own)
             disagreement[part] = level.disagreement(own, n_first_level)
-        if not scales:
+        if nested is None:
             counts = None if weight is None else weight[used]
             errors = np.abs(y - scores)
             scale = DisagreementScale(errors[used], disagreement[used], counts)
             scales = [scale] * len(parts)
+        else:
+            scales = [stack.scale for stack in stacks]
         final.held_out_ = self.oof_scores_ = scores
         self._errors = HeldOutErrors(
             y, scores, disagreement, weight, units, parts, scales
