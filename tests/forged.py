@@ -234,7 +234,7 @@ def grow_an_axis(file, rng):
 
 
 def change_a_type(file, rng):
-    types = [torch.int8, torch.bool, torch.complex64, torch.float64, torch.bfloat16]
+    types = [torch.int8, torch.bool, torch.int64, torch.float64, torch.bfloat16]
 
     def edit(tensors, name):
         tensors[name] = tensors[name].to(types[rng.randint(len(types))])
