@@ -97,7 +97,7 @@ def test_a_table_that_is_certain_is_read(read, content):
         ("Text,audio,TEXT\na,b,c\n", "must have one column 'text'; it has"),
         ("a.wav,rain\nb.wav,hail\n", "the first line must name the columns"),
         ("audio|text\na.wav|rain\n", "it has ['audio|text']"),
-        ("audio;te\txt\na;b\tc\n", "must have one column 'audio'"),
+        ("audio;left\tright\na;b\tc\n", "must have one column 'audio'"),
         ("audio,text\na.wav\n", "line 2: 1 cells, and the header has 2"),
         ("audio,text\na.wav,rain,\n", "line 2: 3 cells, and the header has 2"),
         ("audio,text,\na.wav,rain\n", "line 2: 2 cells, and the header has 3"),
