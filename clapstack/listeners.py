@@ -313,5 +313,8 @@ def _check_pairs_rated(
 
 def _as_floats(column: pd.Series) -> np.ndarray:
     """Return numbers as float64, and NaN for what is missing or no number."""
+    if getattr(column.dtype, "kind", "O") in "mMc":
+        # pandas would count a date in nanoseconds, and NumPy drop an imaginary part.
+        return np.full(len(column), np.nan)
     numeric = pd.to_numeric(column, errors="coerce")
     return numeric.to_numpy(np.float64, na_value=np.nan)

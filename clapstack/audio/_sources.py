@@ -20,6 +20,7 @@ from clapstack.exceptions import AudioError
 MAX_BYTES = 1 << 32  # of a file: hours of any format; a larger one is no clip
 
 _SETTLED_NS = 2_000_000_000  # the coarsest file clock in use (FAT) ticks every 2 s
+_LONGEST_SHOWN = 300  # characters of a path in a message
 _URL = re.compile(r"(?i)(?:[a-z][a-z0-9+.-]+://|file:/|data:[^/\\]*/[^/\\]*[;,])")
 # Readers share file objects between threads; reading one moves its position.
 _READING_OBJECTS = threading.Lock()
@@ -195,7 +196,9 @@ def describe_audio(source: Any) -> str:
         The path, or the type, shape and rate of the samples.
     """
     if isinstance(source, (str, os.PathLike)):
-        return os.fsdecode(source) or "''"
+        words = os.fsdecode(source) or "''"
+        # What is so long is no path but, say, a file's content in base64.
+        return words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}…"
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"{type(source).__name__} of {memoryview(source).nbytes} bytes"
     if isinstance(source, Mapping):

@@ -283,3 +283,7 @@ def test_a_decoder_of_torchcodec_alone(decoded, clip):
     resampling = AudioDecoder(str(clip), sample_rate=8_000)
     with pytest.raises(AudioError, match=r"resamples from 16000 to 8000 Hz. Create it"):
         read_audio(resampling, 48_000)
+
+
+def test_a_text_that_is_no_path_is_shown_in_part():
+    assert describe_audio("UklGR" * 1000) == "UklGR" * 60 + "…"

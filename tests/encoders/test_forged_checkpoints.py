@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Split
 
 from clapstack.encoders import load_encoder
-from clapstack.encoders._reading import read_content, read_tensors
+from clapstack.encoders._reading import guarded, read_content, read_tensors
 from clapstack.encoders._weights import read_tokenizer
 from clapstack.exceptions import CheckpointError
 from tests.checkpoints import (
@@ -400,3 +403,13 @@ def test_a_tensor_in_a_shard_of_another_folder_is_not_read(tmp_path):
         index.write_text(json.dumps({"weight_map": {"a": shard}}))
         with pytest.raises(CheckpointError, match="no file of weights beside it"):
             read_tensors(index)
+
+
+def test_a_panic_of_the_tokenizers_library_is_an_error_of_the_checkpoint():
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = Split(Regex("(a+)+$"), "isolated")
+    with (
+        pytest.raises(CheckpointError, match="'folder' makes no model: PanicException"),
+        guarded("folder"),
+    ):
+        tokenizer.encode("a" * 40 + "b")

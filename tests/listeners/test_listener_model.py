@@ -183,3 +183,11 @@ def test_pairs_without_ratings_are_named(ratings):
 def test_one_rating_a_pair_is_refused(ratings):
     with pytest.raises(ValueError, match="no pair has two ratings"):
         ListenerModel().fit(ratings.drop_duplicates("pair"))
+
+
+@pytest.mark.parametrize(
+    "convert", [lambda s: s + 1j, lambda s: pd.to_timedelta(s, unit="ns")]
+)
+def test_dates_and_complex_numbers_are_no_scores(ratings, convert):
+    with pytest.raises(ValueError, match="a score that is not a number"):
+        ListenerModel().fit(ratings.assign(score=convert(ratings["score"])))
