@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
-
-from clapstack._terminal import message_stream
 
 
 def import_optional(name: str, *, extra: str, caller: str) -> ModuleType:
@@ -53,13 +52,15 @@ def progress(
     """Return a tqdm bar over `iterable`, or a silent one if not `verbose`."""
     from tqdm.auto import tqdm
 
+    # The command line escapes what it prints, and a bar moves the cursor itself.
+    stream = getattr(sys.stderr, "unescaped", sys.stderr)
     return tqdm(
         iterable,
-        file=message_stream(),
+        file=stream,
         total=total,
         desc=desc,
         unit=unit,
-        disable=not verbose,
+        disable=stream is None or not verbose,
         dynamic_ncols=True,
         leave=False,
     )

@@ -9,9 +9,9 @@ from sklearn.base import BaseEstimator
 from sklearn.isotonic import isotonic_regression
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from clapstack._checks import as_numbers, check_weight, first_rows
-from clapstack._ranks import clearly_positive, folds_by_rank, weight_up_to
-from clapstack._sklearn import StrOptions, _fit_context
+from clapstack._compat import StrOptions, _fit_context
+from clapstack._numerics.checks import as_numbers, check_weight, first_rows
+from clapstack._numerics.ranks import clearly_positive, folds_by_rank, weight_up_to
 
 __all__ = ["IncreasingMap"]
 

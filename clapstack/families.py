@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
-from clapstack._checks import as_numbers
-from clapstack._frames import is_polars
-from clapstack._tables import LazyTable
+from clapstack._compat import is_polars
+from clapstack._numerics.checks import as_numbers
+from clapstack._numerics.lazy_table import LazyTable
 
 __all__ = [
     "NAMELESS",

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from clapstack._frames import to_pandas
-from clapstack._sklearn import Interval, _fit_context
+from clapstack._compat import Interval, _fit_context, to_pandas
 
 __all__ = ["ListenerModel"]
 

@@ -1,27 +1,29 @@
-"""What a table of (audio, text) pairs is, and checking it."""
+"""Tables of (audio, text) pairs: checked, and computed on row by usable row."""
 
 from __future__ import annotations
 
 import os
 import reprlib
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
-from clapstack._frames import columns_of, is_frame, to_pandas
+from clapstack._compat import columns_of, is_frame, to_pandas
 from clapstack.audio import audio_key
-from clapstack.exceptions import AudioError, BadPair
+from clapstack.exceptions import AudioError, BadPair, BadPairsError
 
 __all__ = [
     "PAIR_COLUMNS",
+    "Usable",
     "bad_texts",
     "check_pairs",
     "clip_identity",
     "group_identity",
+    "on_usable_rows",
     "resolved_path",
     "text_identity",
 ]
@@ -253,3 +255,58 @@ def _from_rows(X: Sequence[Any], who: str) -> pd.DataFrame:
             raise ValueError(msg)
         table[position, 0], table[position, 1] = row
     return pd.DataFrame(table, columns=list(PAIR_COLUMNS), dtype=object)
+
+
+class Usable(NamedTuple):
+    """What was computed, and for which rows.
+
+    Attributes
+    ----------
+    values : object
+        What the function returned for the usable rows; None if there are none.
+    positions : ndarray of int
+        Where these rows stand in the table.
+    bad : list of BadPair
+        The others, with their positions in the table, in order.
+    """
+
+    values: Any
+    positions: np.ndarray
+    bad: list[BadPair]
+
+
+def on_usable_rows(
+    compute: Callable[[pd.DataFrame], Any],
+    pairs: pd.DataFrame,
+    known: Iterable[BadPair] = (),
+) -> Usable:
+    """Compute on the rows that can be used.
+
+    A function that meets bad rows has stored all others by the time it says so; what
+    it is asked again it looks up. Encoders may differ in what they can use, so it may
+    be asked more than twice.
+
+    Parameters
+    ----------
+    compute : callable
+        Takes pairs, returns whatever it computes, or raises BadPairsError.
+    pairs : DataFrame of shape (n_pairs, n_columns)
+        With the columns ``audio`` and ``text``.
+    known : iterable of BadPair, default=()
+        Rows that are known not to be usable; they are not tried.
+
+    Returns
+    -------
+    usable : Usable
+    """
+    bad = list(known)
+    left = np.setdiff1d(np.arange(len(pairs)), [row.position for row in bad])
+    values = None
+    while len(left):
+        try:
+            values = compute(pairs.iloc[left])
+            break
+        except BadPairsError as error:
+            bad += [r._replace(position=int(left[r.position])) for r in error.rows]
+            left = np.delete(left, [row.position for row in error.rows])
+    return Usable(values, left, sorted(bad, key=lambda row: row.position))

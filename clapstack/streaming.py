@@ -10,8 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from clapstack._pair import pair_feature_names, pair_features
-from clapstack._tables import LazyTable, Part, Rows, as_slice, read_table, row_slices
+from clapstack._numerics.lazy_table import (
+    LazyTable,
+    Part,
+    Rows,
+    as_slice,
+    read_table,
+    row_slices,
+)
+from clapstack.features import pair_feature_names, pair_features
 
 __all__ = ["StreamedFeatures"]
 

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from clapstack import load_model
-from clapstack._demo import run_demo
+from clapstack.cli._demo import run_demo
 from clapstack.datasets import load_xacle
 
 FOLDER = Path("clapstack-demo")

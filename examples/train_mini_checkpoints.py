@@ -52,8 +52,8 @@ from clapstack.datasets._simulated import (
     write_caption,
 )
 from clapstack.datasets._sounds import sound_classes
-from clapstack.encoders._frontends import LogMel, fuse, mel_bank
-from clapstack.encoders._msclap import SUFFIX, MsClapModel, to_official
+from clapstack.encoders._mel import LogMel, fuse, mel_bank
+from clapstack.encoders.clap._msclap import SUFFIX, MsClapModel, to_official
 
 N_CAPTIONS = 4  # right ones, and edited ones, drawn per scene ahead of training
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from clapstack._checks import as_numbers, check_labels
+from clapstack._numerics.checks import as_numbers, check_labels
 
 NUMBERS = {
     "list": [1, 0, 2],

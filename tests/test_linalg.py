@@ -4,14 +4,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
-from clapstack import _linalg
-from clapstack._linalg import (
+from clapstack._numerics import rows as _linalg
+from clapstack._numerics.rows import (
     StandardizedTable,
     block_lanczos,
     leading_right_singular_vectors,
     matmul,
 )
-from clapstack.stacking import _compression, _product
+from clapstack.stacking import _compression
+from clapstack.stacking.ridge import _fold_product as _product
 from clapstack.stacking._compression import fit_compressors
 from clapstack.stacking._folds import Fold
 

@@ -15,11 +15,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from clapstack._optional import import_optional
 from clapstack._output import replaced
-from clapstack._pair import pair_feature_names
 from clapstack.distributed._mapped import MappedRows
 from clapstack.distributed._partitions import check_table
 from clapstack.distributed._rows import ERROR, try_rows
 from clapstack.families import families_of
+from clapstack.features import pair_feature_names
 from clapstack.streaming import StreamedFeatures
 
 __all__ = ["read_features", "write_features"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clapstack._usable import on_usable_rows
+from clapstack.pairs import on_usable_rows
 
 ERROR = "error"  # the column that says why a row failed
 

@@ -3,8 +3,8 @@
 The only home of torch and transformers in clapstack.
 """
 
-from clapstack.encoders._audio_base import AudioEncoder
-from clapstack.encoders._base import ClapEncoder
 from clapstack.encoders._registry import clear_encoders, load_encoder
+from clapstack.encoders.audio import AudioEncoder
+from clapstack.encoders.clap import ClapEncoder
 
 __all__ = ["AudioEncoder", "ClapEncoder", "clear_encoders", "load_encoder"]

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import BertConfig
 
-from clapstack.encoders._htsat import count_modules
-from clapstack.encoders._weights import check_vocabulary, read_tokenizer
+from clapstack.encoders._finding import check_vocabulary, read_tokenizer
+from clapstack.encoders.clap._htsat_names import count_modules
 
 _HEAD_WIDTH = 64  # in all published sizes
 

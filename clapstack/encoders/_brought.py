@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clapstack.encoders._weights import bert_tokenizer_beside
+from clapstack.encoders._finding import bert_tokenizer_beside
 from clapstack.exceptions import CheckpointError
 
 

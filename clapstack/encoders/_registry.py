@@ -12,28 +12,28 @@ from typing import Any
 
 import torch
 
-from clapstack.encoders._audio_base import AudioEncoder
-from clapstack.encoders._base import DTYPES, ClapEncoder
+from clapstack.encoders.audio._base import AudioEncoder
+from clapstack.encoders.clap._base import DTYPES, ClapEncoder
 
 _LOGGER = logging.getLogger("clapstack")
-# kind : module in this folder, class in it. Imported when first asked for: all of them
-# would load most of transformers.
+# kind : module below this folder, class in it. Imported when first asked for: all of
+# them would load most of transformers.
 _KINDS = {
-    "laion": ("_laion", "LaionClapEncoder"),
-    "msclap": ("_msclap", "MsClapEncoder"),
-    "wavlm": ("_wavlm", "WavLmEncoder"),
-    "audiomae": ("_audiomae", "AudioMaeEncoder"),
-    "whisper": ("_whisper", "WhisperEncoder"),
-    "ctc": ("_ctc", "CtcEncoder"),
-    "beats": ("_beats", "BeatsEncoder"),
-    "beats-states": ("_beats", "BeatsStatesEncoder"),
-    "eat": ("_eat", "EatEncoder"),
-    "m2d-clap": ("_m2d", "M2dClapEncoder"),
+    "laion": ("clap._laion", "LaionClapEncoder"),
+    "msclap": ("clap._msclap", "MsClapEncoder"),
+    "wavlm": ("audio._wavlm", "WavLmEncoder"),
+    "audiomae": ("audio._audiomae", "AudioMaeEncoder"),
+    "whisper": ("audio._whisper", "WhisperEncoder"),
+    "ctc": ("audio._ctc", "CtcEncoder"),
+    "beats": ("audio._beats", "BeatsEncoder"),
+    "beats-states": ("audio._beats", "BeatsStatesEncoder"),
+    "eat": ("audio._eat", "EatEncoder"),
+    "m2d-clap": ("clap._m2d", "M2dClapEncoder"),
 }
 # The authors' packages, by the name that `backend` has for them; each has one kind.
 _REFERENCES = {
-    "laion_clap": {"laion": ("_reference", "LaionReferenceEncoder")},
-    "msclap": {"msclap": ("_reference", "MsClapReferenceEncoder")},
+    "laion_clap": {"laion": ("clap._reference", "LaionReferenceEncoder")},
+    "msclap": {"msclap": ("clap._reference", "MsClapReferenceEncoder")},
 }
 # As many as a union of all published families has: fewer would load each model again
 # for each table.

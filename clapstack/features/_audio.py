@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from clapstack._sklearn import Interval, StrOptions, _fit_context
+from clapstack._compat import Interval, StrOptions, _fit_context
 from clapstack.exceptions import BadPairsError
 from clapstack.features._base import check_same_weights, load_encoder_of
-from clapstack.features._embed import embed_clips, one_bad_pair_per_row
+from clapstack.features._embedding import embed_clips, one_bad_pair_per_row
 from clapstack.pairs import bad_texts, check_pairs
 
 

@@ -9,10 +9,14 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from clapstack._pair import check_blocks, pair_feature_names, pair_features
-from clapstack._sklearn import Interval, _fit_context
+from clapstack._compat import Interval, _fit_context
 from clapstack.exceptions import FingerprintMismatchError
-from clapstack.features._embed import embed_pairs
+from clapstack.features._embedding import embed_pairs
+from clapstack.features._pair_feature import (
+    check_blocks,
+    pair_feature_names,
+    pair_features,
+)
 from clapstack.pairs import check_pairs
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clapstack._sklearn import StrOptions
+from clapstack._compat import StrOptions
 from clapstack.features._audio import _BaseAudioFeatures
 
 __all__ = ["BeatsFeatures"]

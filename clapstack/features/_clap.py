@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from clapstack._pair import PAIR_BLOCKS
-from clapstack._sklearn import StrOptions
+from clapstack._compat import StrOptions
 from clapstack.features._base import _BasePairFeatures, load_encoder_of
+from clapstack.features._pair_feature import PAIR_BLOCKS
 
 __all__ = ["LaionClapPairFeatures", "MsClapPairFeatures"]
 

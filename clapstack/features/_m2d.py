@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from clapstack._pair import PAIR_BLOCKS
 from clapstack.features._base import _BasePairFeatures, load_encoder_of
 from clapstack.features._clap import CHECKPOINT_CONSTRAINTS
+from clapstack.features._pair_feature import PAIR_BLOCKS
 
 __all__ = ["M2dClapPairFeatures"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clapstack._fitted import find_stack, model_and_target
 from clapstack.inspection._canvas import COLUMN, Display
-from clapstack.inspection._models import find_stack, model_and_target
 from clapstack.metrics import srcc
 
 

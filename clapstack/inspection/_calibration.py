@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from clapstack._fitted import predict
+from clapstack._numerics.checks import check_scores
 from clapstack.inspection._canvas import (
     COLUMN,
     GREY,
@@ -14,8 +16,6 @@ from clapstack.inspection._canvas import (
     Display,
     scale_limits,
 )
-from clapstack.inspection._models import predict
-from clapstack.metrics._checks import check_scores
 
 _PER_BIN = 5
 _MOST_BINS = 10

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clapstack._fitted import cut, features_of
 from clapstack.inspection._canvas import (
     BLACK,
     BLUE,
@@ -15,7 +16,6 @@ from clapstack.inspection._canvas import (
     VERMILION,
     Display,
 )
-from clapstack.inspection._models import cut, features_of
 
 _START, _END = "baseline", "prediction"
 _LAST = "calibration"  # it comes after all others, so it is drawn after them

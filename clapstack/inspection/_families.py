@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from clapstack._fitted import find_stack, model_and_target
 from clapstack.inspection._canvas import (
     BLACK,
     BLUE,
@@ -15,7 +16,6 @@ from clapstack.inspection._canvas import (
     Display,
     percent,
 )
-from clapstack.inspection._models import find_stack, model_and_target
 from clapstack.metrics import bootstrap_interval, srcc
 
 _COLUMNS = ("model", "target", "srcc", "low", "high")

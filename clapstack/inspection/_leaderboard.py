@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clapstack._fitted import predict
 from clapstack.datasets import load_xacle_ranking
 from clapstack.inspection._canvas import BLUE, COLUMN, GREY, SKY, VERMILION, Display
-from clapstack.inspection._models import predict
 from clapstack.metrics import bootstrap_interval, ktau, lcc, mse, srcc
 
 _METRICS = {"srcc": srcc, "lcc": lcc, "ktau": ktau, "mse": mse}

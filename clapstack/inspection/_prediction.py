@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from clapstack._fitted import predict
+from clapstack._numerics.checks import check_finite, check_scores
 from clapstack.inspection._canvas import (
     COLUMN,
     GREY,
@@ -16,9 +18,7 @@ from clapstack.inspection._canvas import (
     scale_limits,
     scatter,
 )
-from clapstack.inspection._models import predict
 from clapstack.metrics import srcc
-from clapstack.metrics._checks import check_finite, check_scores
 
 
 class PredictionDisplay(Display):

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import scipy.signal
 
+from clapstack._fitted import predict
 from clapstack.audio import read_audio, read_audio_at_own_rate
 from clapstack.inspection._canvas import COLUMN, Display
-from clapstack.inspection._models import predict
 
 _HIGHEST_RATE = 48_000  # Hz; no encoder hears more
 _WINDOW, _HOP = 0.032, 0.010  # s

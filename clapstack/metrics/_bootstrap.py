@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clapstack.metrics._checks import Floats, check_scores
+from clapstack._numerics.checks import Floats, check_scores
 from clapstack.metrics._draws import metric_of_draws
 from clapstack.metrics._scores import METRICS, Metric
 

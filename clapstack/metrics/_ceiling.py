@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 
-from clapstack._checks import as_numbers, check_labels
-from clapstack.metrics._checks import check_finite
+from clapstack._numerics.checks import as_numbers, check_finite, check_labels
 
 
 class NoiseCeiling(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 
-from clapstack.metrics._checks import Floats
+from clapstack._numerics.checks import Floats
 from clapstack.metrics._scores import Metric, ktau, lcc, mse, srcc
 
 # With more pairs, comparing each with each costs more than sorting every resample.

@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import make_scorer
 
-from clapstack.metrics._checks import Floats, check_scores
+from clapstack._numerics.checks import Floats, check_scores
 
 Metric = Callable[[ArrayLike, ArrayLike], float]
 

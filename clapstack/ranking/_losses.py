@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from clapstack._ranks import rank_target
+from clapstack._numerics.ranks import rank_target
 
 __all__ = ["LOSSES", "ListNetLoss", "PairwiseLoss", "SpearmanLoss"]
 

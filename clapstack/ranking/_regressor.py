@@ -9,16 +9,15 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from clapstack._checks import check_weight
-from clapstack._linalg import matmul
-from clapstack._ranks import folds_by_rank
-from clapstack._sklearn import Interval, StrOptions, _fit_context
-from clapstack._tables import read_table
+from clapstack._compat import Interval, StrOptions, _fit_context
+from clapstack._numerics.checks import check_varies, check_weight, check_y
+from clapstack._numerics.lazy_table import read_table
+from clapstack._numerics.ranks import folds_by_rank
+from clapstack._numerics.rows import matmul
 from clapstack.calibration import IncreasingMap
 from clapstack.families import check_features
 from clapstack.ranking._losses import LOSSES
 from clapstack.ranking._solver import LinearProblem
-from clapstack.stacking._checks import check_varies, check_y
 
 
 class RankingRegressor(RegressorMixin, BaseEstimator):

@@ -9,7 +9,7 @@ from scipy.linalg import blas, cholesky, eigh, solve_triangular
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from clapstack._linalg import StandardizedTable
+from clapstack._numerics.rows import StandardizedTable
 
 __all__ = ["LinearProblem"]
 

@@ -154,6 +154,12 @@ def class_name(cls: type) -> str:
     known = _STABLE.get(f"{home}:{cls.__qualname__}")
     if known is not None:
         return known
+    # A public class may be defined in a package below its public home.
+    parts = home.split(".")
+    for length in range(len(parts), 0, -1):
+        name = f"{'.'.join(parts[:length])}.{cls.__qualname__}"
+        if name in CLASSES:
+            return name
     public = home.partition("._")[0]
     if getattr(sys.modules.get(public), cls.__qualname__, None) is cls:
         home = public

@@ -13,14 +13,15 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
 
+from clapstack._compat import _safe_indexing
+from clapstack._numerics.checks import check_y
+from clapstack._numerics.lazy_table import LazyTable
 from clapstack._optional import progress
-from clapstack._sklearn import _safe_indexing
-from clapstack._tables import LazyTable
 from clapstack.agreement import CROSS, CrossAgreement, cross_names
 from clapstack.families import contrastive_families, families_of
 from clapstack.metrics import mse, paired_bootstrap, srcc
 from clapstack.pairs import PAIR_COLUMNS
-from clapstack.stacking._checks import check_groups, check_y
+from clapstack.stacking._checks import check_groups
 from clapstack.stacking._folds import make_splits
 from clapstack.stacking._regressor import ClapStackingRegressor
 

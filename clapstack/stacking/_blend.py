@@ -8,10 +8,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from clapstack._checks import check_weight
-from clapstack._linalg import matmul
-from clapstack._sklearn import Interval, _fit_context
-from clapstack.stacking._checks import check_y
+from clapstack._compat import Interval, _fit_context
+from clapstack._numerics.checks import check_weight, check_y
+from clapstack._numerics.rows import matmul
 
 
 class BlendRidge(RegressorMixin, BaseEstimator):

@@ -7,15 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clapstack._linalg import (
+from clapstack._numerics.lazy_table import read_table, row_slices
+from clapstack._numerics.rows import (
     ShiftedRows,
     StandardizedTable,
     block_lanczos,
     matmul,
 )
-from clapstack._tables import read_table, row_slices
-from clapstack.stacking._gram import FoldWeights, columns_of_folds, have_cells
-from clapstack.stacking._product import FoldProduct
+from clapstack.stacking.ridge._fold_product import FoldProduct
+from clapstack.stacking.ridge._fold_sums import (
+    FoldWeights,
+    columns_of_folds,
+    have_cells,
+)
 
 # From this size on, the compression is iterated for, without a Gram matrix.
 _LARGE = 1024

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from clapstack._linalg import matmul
-from clapstack._tables import read_table, row_slices
+from clapstack._numerics.lazy_table import read_table, row_slices
+from clapstack._numerics.rows import matmul
 from clapstack.families import family_of
-from clapstack.stacking._models import BOOSTING
-from clapstack.stacking._ridge import StandardizedRidge
+from clapstack.stacking._families import BOOSTING
+from clapstack.stacking.ridge._estimator import StandardizedRidge
 
 _OWN_COLUMNS = ("baseline", "calibration", "prediction")
 _MEAN_ROWS = 4096

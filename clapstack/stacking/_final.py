@@ -8,14 +8,14 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from clapstack._linalg import matmul
+from clapstack._numerics.rows import matmul
 from clapstack.calibration import IncreasingMap
-from clapstack.stacking._targets import rank_target, weighted_srcc
-from clapstack.stacking._weighted import (
+from clapstack.stacking._sample_weight import (
     asking_for_weights,
     checked_predictions,
     fit_estimator,
 )
+from clapstack.stacking._targets import rank_target, weighted_srcc
 
 # Noise over signal at R² = 0.4, times the number of inputs: see StandardizedRidge.
 _PENALTY_PER_COLUMN = 1.5

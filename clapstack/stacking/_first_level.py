@@ -9,15 +9,15 @@ from itertools import chain
 import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
 
-from clapstack._linalg import matmul
+from clapstack._numerics.lazy_table import as_slice, read_table, row_slices
+from clapstack._numerics.rows import matmul
+from clapstack._numerics.threads import one_thread
 from clapstack._optional import progress
-from clapstack._tables import as_slice, read_table, row_slices
-from clapstack._threads import one_thread
 from clapstack.stacking._compression import fit_compressors
-from clapstack.stacking._family import fit_family_ridges
-from clapstack.stacking._models import BOOSTING
-from clapstack.stacking._ridge import StandardizedRidge
-from clapstack.stacking._weighted import checked_predictions, fit_per_target
+from clapstack.stacking._families import BOOSTING
+from clapstack.stacking._sample_weight import checked_predictions, fit_per_target
+from clapstack.stacking.ridge._estimator import StandardizedRidge
+from clapstack.stacking.ridge._fit import fit_family_ridges
 
 # Rows that are predicted at once: 90 MB at the paper's width.
 _PREDICTED_ROWS = 2048

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, check_cv
 
-from clapstack._checks import first_rows
+from clapstack._numerics.checks import first_rows
 from clapstack.stacking._targets import rank_among, rank_target
 
 

@@ -10,13 +10,12 @@ from sklearn.svm import SVR
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from clapstack._checks import check_weight
-from clapstack._linalg import StandardizedTable, matmul
-from clapstack._ranks import rank_target
-from clapstack._sklearn import Interval, _fit_context
-from clapstack._tables import row_slices
+from clapstack._compat import Interval, _fit_context
+from clapstack._numerics.checks import check_weight, check_y
+from clapstack._numerics.lazy_table import row_slices
+from clapstack._numerics.ranks import rank_target
+from clapstack._numerics.rows import StandardizedTable, matmul
 from clapstack.families import check_features
-from clapstack.stacking._checks import check_y
 
 # Each pass brings the drawn subspace nearer to that of the leading singular vectors.
 _N_PASSES = 2

@@ -16,36 +16,31 @@ from sklearn.base import (
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
-from clapstack._checks import check_weight
-from clapstack._sklearn import HasMethods, Interval, StrOptions, _fit_context
-from clapstack._tables import LazyTable
+from clapstack._compat import HasMethods, Interval, StrOptions, _fit_context
+from clapstack._numerics.checks import check_varies, check_weight, check_y
+from clapstack._numerics.lazy_table import LazyTable
 from clapstack.families import check_features
-from clapstack.stacking._checks import (
-    check_families_vary,
-    check_groups,
-    check_varies,
-    check_y,
-)
+from clapstack.stacking._checks import check_families_vary, check_groups
 from clapstack.stacking._explain import column_means, explain_predictions
-from clapstack.stacking._family import check_alphas
-from clapstack.stacking._final import FinalLevel
-from clapstack.stacking._first_level import fit_first_level
-from clapstack.stacking._folds import make_fold, make_splits
-from clapstack.stacking._intervals import DisagreementScale, HeldOutErrors
-from clapstack.stacking._models import (
+from clapstack.stacking._families import (
     BOOSTING,
     auxiliary_families,
     name_models,
     read_families,
     regressors_of,
 )
+from clapstack.stacking._final import FinalLevel
+from clapstack.stacking._first_level import fit_first_level
+from clapstack.stacking._folds import make_fold, make_splits
+from clapstack.stacking._intervals import DisagreementScale, HeldOutErrors
 from clapstack.stacking._nested import fit_nested, nesting_pays
-from clapstack.stacking._trees import BoostedTrees
-from clapstack.stacking._weighted import (
+from clapstack.stacking._sample_weight import (
     asking_for_weights,
     check_weights_reach,
     count_pairs,
 )
+from clapstack.stacking._trees import BoostedTrees
+from clapstack.stacking.ridge._fit import check_alphas
 
 _TARGETS = ("score", "rank")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clapstack._ranks import rank_target, weight_up_to
+from clapstack._numerics.ranks import rank_target, weight_up_to
 
 __all__ = ["rank_target", "weighted_srcc"]
 

@@ -1,6 +1,6 @@
 """Embeddings on disk, keyed by content, shared by runs and processes."""
 
-from clapstack.store._places import default_cache_dir, open_store, text_key
+from clapstack.store._location import default_cache_dir, open_store, text_key
 from clapstack.store._store import (
     EmbeddingStore,
     MergeReport,

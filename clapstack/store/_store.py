@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from clapstack._batched import batched
+from clapstack._compat import batched
 from clapstack._optional import progress
 from clapstack.audio import FileState
 from clapstack.store._database import (

@@ -1,15 +1,15 @@
 """The paper's systems, and the challenge's baselines, as scikit-learn pipelines."""
 
 from clapstack.systems._build import make_clap_stack, make_system
-from clapstack.systems._checkpoints import bundled_checkpoints
-from clapstack.systems._families import CLAP_FAMILIES, FAMILIES, Family
-from clapstack.systems._rank_ensemble import RankEnsembleRegressor
-from clapstack.systems._records import (
+from clapstack.systems._catalogue import (
     Figures,
     SystemRecord,
     describe_system,
     list_systems,
 )
+from clapstack.systems._checkpoints import bundled_checkpoints
+from clapstack.systems._families import CLAP_FAMILIES, FAMILIES, Family
+from clapstack.systems._rank_ensemble import RankEnsembleRegressor
 from clapstack.systems._svr import PairDistances
 
 __all__ = [

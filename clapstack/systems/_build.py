@@ -13,11 +13,11 @@ from sklearn.preprocessing import StandardScaler
 
 from clapstack.agreement import CrossAgreement
 from clapstack.stacking import ClapStackingRegressor, StandardizedRidge
+from clapstack.systems._catalogue import describe_system
 from clapstack.systems._checkpoints import choose_checkpoints
 from clapstack.systems._families import CLAP_FAMILIES, FAMILIES
 from clapstack.systems._presets import PRESETS
 from clapstack.systems._rank_ensemble import RankEnsembleRegressor
-from clapstack.systems._records import describe_system
 from clapstack.systems._svr import PairDistances, from_unit, make_two_svrs, to_unit
 
 __all__ = ["make_clap_stack", "make_system"]

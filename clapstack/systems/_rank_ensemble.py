@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression
 from sklearn.utils.validation import check_is_fitted
 
-from clapstack._sklearn import StrOptions, _fit_context
+from clapstack._compat import StrOptions, _fit_context
 from clapstack.stacking import ClapStackingRegressor, rank_target
 
 __all__ = ["RankEnsembleRegressor"]

@@ -21,7 +21,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVR
 from sklearn.utils.validation import check_is_fitted
 
-from clapstack._sklearn import _fit_context
+from clapstack._compat import _fit_context
 from clapstack.families import check_features, contrastive_families, families_of
 
 __all__ = ["PairDistances", "make_two_svrs"]

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clapstack._pair import PAIR_BLOCKS, pair_feature_names
 from clapstack.families import NAMELESS, contrastive_families
+from clapstack.features import PAIR_BLOCKS, pair_feature_names
 
 __all__ = ["FamilyLayout", "check_unit", "column_names", "find_layouts"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
-from clapstack._linalg import matmul
+from clapstack._numerics.rows import matmul
 
 __all__ = ["CosineProblem", "apply_map"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clapstack._ranks import clearly_positive
+from clapstack._numerics.ranks import clearly_positive
 from clapstack.tuning._maps import apply_map
 
 __all__ = ["check_shrinkages", "choose_shrinkage"]

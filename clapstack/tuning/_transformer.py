@@ -8,13 +8,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from clapstack._checks import check_weight
-from clapstack._pair import pair_features
-from clapstack._ranks import folds_by_rank
-from clapstack._sklearn import Interval, StrOptions, _fit_context
-from clapstack._tables import read_table
+from clapstack._compat import Interval, StrOptions, _fit_context
+from clapstack._numerics.checks import check_weight, check_y
+from clapstack._numerics.lazy_table import read_table
+from clapstack._numerics.ranks import folds_by_rank
 from clapstack.families import check_features
-from clapstack.stacking._checks import check_y
+from clapstack.features import pair_features
 from clapstack.tuning._layout import check_unit, column_names, find_layouts
 from clapstack.tuning._maps import CosineProblem, apply_map
 from clapstack.tuning._shrinkage import check_shrinkages, choose_shrinkage

@@ -54,10 +54,10 @@ from transformers import (
 from clapstack import LaionClapPairFeatures, MsClapPairFeatures
 from clapstack.audio import read_audio
 from clapstack.encoders import load_encoder
-from clapstack.encoders._frontends import mel_bank
-from clapstack.encoders._msclap import MsClapEncoder, MsClapModel, to_official
+from clapstack.encoders._mel import mel_bank
+from clapstack.encoders.clap._msclap import MsClapEncoder, MsClapModel, to_official
 from clapstack.exceptions import CollapsedTowerWarning
-from clapstack.features import _embed
+from clapstack.features import _embedding as _embed
 
 STOCK_BATCH = 32
 SENTENCE = (

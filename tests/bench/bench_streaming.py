@@ -36,10 +36,10 @@ from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
 from clapstack import ClapStackingRegressor, CrossAgreement
-from clapstack._linalg import ShiftedRows
+from clapstack._numerics.rows import ShiftedRows
 from clapstack.families import families_of
 from clapstack.stacking._folds import make_fold
-from clapstack.stacking._gram import FamilyGrams, FoldWeights
+from clapstack.stacking.ridge._fold_sums import FamilyGrams, FoldWeights
 from clapstack.streaming import StreamedFeatures
 
 STAGES = ("gram", "agreement", "ridges", "whole", "predict")

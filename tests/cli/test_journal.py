@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from clapstack._tabular._journal import Journal
+from clapstack.cli.tables._journal import Journal
 
 IDENTITY = {"model": "abc"}
 

@@ -6,8 +6,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 
 from clapstack import ClapStackingRegressor
-from clapstack._tabular import doubt, fit_and_judge, judge, judge_model, report_lines
-from clapstack._tabular._rated import Rated
+from clapstack.cli.tables import doubt, fit_and_judge, judge, judge_model, report_lines
+from clapstack.cli.tables._rated import Rated
 from clapstack.exceptions import BadPair, BadPairsError
 
 N_PAIRS = 60

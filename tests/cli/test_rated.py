@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from clapstack._tabular import PairTable, join_by_key, read_by_key, read_rated, remarks
+from clapstack.cli.tables import PairTable, join_by_key, read_by_key, read_rated, remarks
 from clapstack.exceptions import BadRowsError
 
 ROLES = ("audio", "text", "score")

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clapstack._tabular import PairTable, part_file, score_to_file, score_to_stream
-from clapstack._tabular._scorers import Scorer
+from clapstack.cli.tables import PairTable, part_file, score_to_file, score_to_stream
+from clapstack.cli.tables._scorers import Scorer
 from clapstack.exceptions import BadPair, BadPairsError
 
 # A process of its own that has imported everything already.

@@ -18,9 +18,10 @@ from transformers import (
     GPT2Config,
 )
 
-from clapstack.encoders import _laion_official, clear_encoders
-from clapstack.encoders._frontends import mel_bank
-from clapstack.encoders._msclap import MsClapModel, to_official
+from clapstack.encoders import clear_encoders
+from clapstack.encoders.clap import _laion_official
+from clapstack.encoders._mel import mel_bank
+from clapstack.encoders.clap._msclap import MsClapModel, to_official
 from tests.checkpoints import (
     SAMPLE_RATE,
     TEXTS,

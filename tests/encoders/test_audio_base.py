@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from clapstack.encoders import AudioEncoder
-from clapstack.encoders._audio_base import pool
+from clapstack.encoders.audio._base import pool
 from clapstack.exceptions import AudioError, CheckpointError
 
 

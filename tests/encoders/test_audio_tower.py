@@ -8,8 +8,8 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from transformers import ClapAudioConfig, ClapAudioModel
 
-from clapstack.encoders import _audio_tower
-from clapstack.encoders._audio_tower import AudioTower, shift_mask, window_order
+from clapstack.encoders.clap import _htsat as _audio_tower
+from clapstack.encoders.clap._htsat import AudioTower, shift_mask, window_order
 from clapstack.exceptions import CheckpointError
 
 N_FRAMES = 500

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from clapstack.encoders import load_encoder
-from clapstack.encoders._beats_model import position_buckets
+from clapstack.encoders.audio._beats_model import position_buckets
 from clapstack.exceptions import CheckpointError
 from clapstack.features import BeatsFeatures
 from tests.checkpoints import save_beats

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 
 from clapstack.encoders import load_encoder
-from clapstack.encoders._ctc import TRANSCRIPT_LENGTH, decoded, greedy_text
+from clapstack.encoders.audio._ctc import TRANSCRIPT_LENGTH, decoded, greedy_text
 from clapstack.exceptions import CheckpointError
 from tests.checkpoints import CTC_TOKENS, make_ctc, read_tensors, write_tensors
 

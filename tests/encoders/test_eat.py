@@ -10,7 +10,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from clapstack.encoders import _eat, load_encoder
+from clapstack.encoders import load_encoder
+from clapstack.encoders.audio import _eat
 from clapstack.exceptions import CheckpointError
 from clapstack.features import EatFeatures
 from tests.checkpoints import save_eat

@@ -18,7 +18,7 @@ from tokenizers.pre_tokenizers import Split
 
 from clapstack.encoders import load_encoder
 from clapstack.encoders._reading import guarded, read_content, read_tensors
-from clapstack.encoders._weights import read_tokenizer
+from clapstack.encoders._finding import read_tokenizer
 from clapstack.exceptions import CheckpointError
 from tests.checkpoints import (
     edit_json,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from transformers import ClapFeatureExtractor
 
-from clapstack.encoders import _frontends
-from clapstack.encoders._frontends import (
+from clapstack.encoders import _mel as _frontends
+from clapstack.encoders._mel import (
     LogMel,
     fill_window,
     fuse,

@@ -14,8 +14,8 @@ from transformers import ClapAudioConfig, ClapConfig, ClapModel
 
 from clapstack import LaionClapPairFeatures
 from clapstack.encoders import load_encoder
-from clapstack.encoders._laion import round_to_int16
-from clapstack.encoders._laion_official import build_laion, from_official, to_official
+from clapstack.encoders.clap._laion import round_to_int16
+from clapstack.encoders.clap._laion_official import build_laion, from_official, to_official
 from clapstack.encoders._reading import read_tensors
 from clapstack.exceptions import CheckpointError
 
@@ -299,14 +299,14 @@ def test_a_file_on_the_hub_is_fetched_by_its_name(laion_files, monkeypatch):
         fetched.append((repository, revision, allow_patterns))
         return str(laion_files[False].parent)
 
-    monkeypatch.setattr("clapstack.encoders._weights.snapshot_download", fetch)
+    monkeypatch.setattr("clapstack.encoders._finding.snapshot_download", fetch)
     load_encoder("laion", "lukewys/laion_clap/best.pt", revision="main")
     assert fetched == [("lukewys/laion_clap", "main", ["best.pt"])]
 
 
 def test_a_file_that_is_not_on_the_hub_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "clapstack.encoders._weights.snapshot_download", lambda *a, **k: str(tmp_path)
+        "clapstack.encoders._finding.snapshot_download", lambda *a, **k: str(tmp_path)
     )
     with pytest.raises(CheckpointError, match=r"holds no file 'worst\.pt'"):
         load_encoder("laion", "lukewys/laion_clap/worst.pt")

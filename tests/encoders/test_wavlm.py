@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from transformers import Wav2Vec2FeatureExtractor
 
 from clapstack.encoders import load_encoder
-from clapstack.encoders._speech import standardized
+from clapstack.encoders.audio._speech import standardized
 from clapstack.exceptions import CheckpointError
 from tests.checkpoints import make_wavlm, read_tensors, write_tensors
 

@@ -20,7 +20,7 @@ from clapstack import (
 )
 from clapstack.features._audio import block_names
 from clapstack.features._ctc import lexical_overlap
-from clapstack.features._embed import embed_clips
+from clapstack.features._embedding import embed_clips
 
 WORDS = st.text(alphabet="ab' .!", max_size=12)
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
-from clapstack.features import PairFeatures, _embed
+from clapstack.features import PairFeatures
+from clapstack.features import _embedding as _embed
 
 
 class CountingEncoder:

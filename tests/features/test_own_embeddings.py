@@ -11,7 +11,8 @@ from sklearn.base import clone
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from clapstack.exceptions import BadPairsError, CollapsedTowerWarning
-from clapstack.features import PairFeatures, PrecomputedPairFeatures, _embed
+from clapstack.features import PairFeatures, PrecomputedPairFeatures
+from clapstack.features import _embedding as _embed
 
 BLOCKS = ("audio", "text", "cosine")
 

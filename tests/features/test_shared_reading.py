@@ -9,8 +9,9 @@ import soundfile
 from numpy.testing import assert_array_equal
 from sklearn.pipeline import FeatureUnion
 
-from clapstack.features import PairFeatures, _embed
-from clapstack.features._shared import SharedClips, shared_bytes
+from clapstack.features import PairFeatures
+from clapstack.features import _embedding as _embed
+from clapstack.features._clip_cache import SharedClips, shared_bytes
 
 
 @pytest.fixture

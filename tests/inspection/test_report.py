@@ -16,8 +16,8 @@ from sklearn.linear_model import Ridge
 from typer.testing import CliRunner
 
 from clapstack import load_model
-from clapstack._report import Data, ModelFile, make_report, read_data, read_model
-from clapstack._report._html import tag
+from clapstack.cli.report import Data, ModelFile, make_report, read_data, read_model
+from clapstack.cli.report._html import tag
 from clapstack.cli import app
 from clapstack.datasets import load_xacle
 from clapstack.metrics import score_report
@@ -193,7 +193,7 @@ def test_same_model_and_data_give_the_same_page(out, model_file, rated):
 
 
 def test_content_has_one_fingerprint_wherever_it_lies(rated, tmp_path):
-    from clapstack._report._model import content_sha256
+    from clapstack.cli.report._model import content_sha256
 
     data = read_data(rated)
     clip = data.pairs["audio"][0]

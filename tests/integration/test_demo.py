@@ -5,7 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from clapstack._demo import run_demo, simulate_challenge
+from clapstack.cli._demo import run_demo, simulate_challenge
 from clapstack.cli import app
 
 

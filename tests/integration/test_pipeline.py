@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from clapstack import LaionClapPairFeatures, MsClapPairFeatures, make_clap_stack
-from clapstack.encoders._base import ClapEncoder
+from clapstack.encoders.clap._base import ClapEncoder
 from clapstack.exceptions import BadPairsError, FingerprintMismatchError
 from clapstack.metrics import srcc, srcc_scorer
 
@@ -111,7 +111,7 @@ def writing_down_calls(log):
 
         import soundfile
 
-        from clapstack.encoders._base import ClapEncoder
+        from clapstack.encoders.clap._base import ClapEncoder
 
         def written(function):
             def call(*args, **kwargs):
@@ -248,7 +248,7 @@ def test_bad_rows_are_named_and_good_rows_are_kept(challenge, tmp_path):
     with pytest.raises(BadPairsError, match="7 of 9 pairs") as caught:
         features.fit(X).transform(X)
     assert [row.position for row in caught.value.rows] == [1, 2, 3, 4, 5, 6, 7]
-    from clapstack.encoders import _base
+    from clapstack.encoders.clap import _base
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(_base.ClapEncoder, "encode_audio")

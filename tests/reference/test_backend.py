@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from clapstack.encoders import load_encoder
-from clapstack.encoders._reference import import_part
+from clapstack.encoders.clap._reference import import_part
 
 CHECKPOINTS = [
     ("laion", "bundled:laion-unfused", "laion_clap"),

@@ -16,7 +16,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from clapstack import LaionClapPairFeatures, MsClapPairFeatures
 from clapstack.audio import read_audio
 from clapstack.datasets import load_bundled_sounds
-from clapstack.encoders import _msclap_2022, load_encoder
+from clapstack.encoders import load_encoder
+from clapstack.encoders.clap import _msclap_2022
 
 pytestmark = pytest.mark.reference
 
@@ -142,7 +143,8 @@ def test_loading_leaves_the_process_as_it_is(needs):
     needs("msclap")
     code = """
 import sys, warnings, torch
-from clapstack.encoders import _msclap_2022, load_encoder
+from clapstack.encoders import load_encoder
+from clapstack.encoders.clap import _msclap_2022
 state = torch.get_rng_state()
 load_encoder("laion", "bundled:laion-fused", device="cpu", backend="laion_clap")
 load_encoder("msclap", "bundled:msclap", device="cpu", backend="msclap")

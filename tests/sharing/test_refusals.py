@@ -146,8 +146,8 @@ def test_types_beyond_the_list_are_named_and_not_imported(forge, state, name):
 @pytest.mark.parametrize(
     "name",
     [
-        "clapstack.features._embed.os",
-        "clapstack.stacking._ridge.cho_solve",
+        "clapstack.features._embedding.os",
+        "clapstack.stacking.ridge._estimator.cho_solve",
         "clapstack.stacking._final.Ridge",
         "clapstack.stacking.no.such",
     ],

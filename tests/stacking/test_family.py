@@ -9,11 +9,13 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
-from clapstack.stacking import _family, _gram, rank_target
-from clapstack.stacking._family import SharedSolver, fit_family_ridges
+from clapstack.stacking import rank_target
+from clapstack.stacking.ridge import _fit as _family
+from clapstack.stacking.ridge import _fold_sums as _gram
+from clapstack.stacking.ridge._fit import SharedSolver, fit_family_ridges
 from clapstack.stacking._folds import Fold
-from clapstack.stacking._gram import CellSums, have_cells
-from clapstack.stacking._refine import NotRefinableError
+from clapstack.stacking.ridge._fold_sums import CellSums, have_cells
+from clapstack.stacking.ridge._refine import NotRefinableError
 from clapstack.stacking._targets import rank_among
 
 
@@ -146,7 +148,7 @@ def test_blocks_and_updates_do_not_matter(shared, monkeypatch):
     folds = make_folds(y)
     whole = shared(X, np.arange(40), folds, 1.0)
     monkeypatch.setattr(_gram, "_UPDATE_ROWS", 23)
-    monkeypatch.setattr("clapstack._linalg._BLOCK_ELEMENTS", 40 * 7)
+    monkeypatch.setattr("clapstack._numerics.rows._BLOCK_ELEMENTS", 40 * 7)
     parts = shared(X, np.arange(40), folds, 1.0)
     for one, other in zip(chain(*whole), chain(*parts), strict=True):
         assert_allclose(one.predict(X), other.predict(X), atol=1e-11)

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from clapstack.stacking import _family, _krylov
-from clapstack.stacking._family import SharedSolver, fit_family_ridges
-from clapstack.stacking._krylov import KrylovSolver
-from clapstack.stacking._refine import NotRefinableError
+from clapstack.stacking.ridge import _fit as _family
+from clapstack.stacking.ridge import _krylov
+from clapstack.stacking.ridge._fit import SharedSolver, fit_family_ridges
+from clapstack.stacking.ridge._krylov import KrylovSolver
+from clapstack.stacking.ridge._refine import NotRefinableError
 from tests.stacking.test_family import assert_like_sklearn, make_folds, make_table
 
 
@@ -129,7 +130,7 @@ def test_small_penalties_take_the_gram_matrix(wide, monkeypatch):
 
 
 def test_tables_too_large_to_hold_take_the_gram_matrix(wide, monkeypatch):
-    monkeypatch.setattr("clapstack.stacking._product._HELD_BYTES", 0)
+    monkeypatch.setattr("clapstack.stacking.ridge._fold_product._HELD_BYTES", 0)
     monkeypatch.setattr(_family, "KrylovSolver", None)
     X, y = make_table(200, 60)
     folds = make_folds(y)
@@ -141,7 +142,7 @@ def test_reading_anew_gives_the_same(monkeypatch):
     X, y = make_table(200, 60)
     folds = make_folds(y)
     held = solve(X, np.arange(60), folds, 1.0)
-    monkeypatch.setattr("clapstack.stacking._product._PRODUCT_ROWS", 31)
+    monkeypatch.setattr("clapstack.stacking.ridge._fold_product._PRODUCT_ROWS", 31)
     parts = solve(X, np.arange(60), folds, 1.0)
     for one, other in zip(held, parts, strict=True):
         assert_allclose(one[0].predict(X), other[0].predict(X), atol=1e-9)

@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 from sklearn.tree import DecisionTreeRegressor
 
-from clapstack import _linalg
+from clapstack._numerics import rows as _linalg
 from clapstack.stacking import ClapStackingRegressor
 
 SCALED_SVR = make_pipeline(StandardScaler(), SVR())

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from clapstack._linalg import StandardizedTable
+from clapstack._numerics.rows import StandardizedTable
 from clapstack.metrics import srcc
 from clapstack.stacking import ClapStackingRegressor, RbfSvr, rank_target
 from clapstack.stacking._rbf_svr import leading_subspace, radial_kernel

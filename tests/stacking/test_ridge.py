@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from clapstack import _linalg
+from clapstack._numerics import rows as _linalg
 from clapstack.stacking import StandardizedRidge
 
 

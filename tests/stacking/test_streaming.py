@@ -20,9 +20,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from clapstack import ClapStackingRegressor, CrossAgreement
-from clapstack._tables import read_table
+from clapstack._numerics.lazy_table import read_table
 from clapstack.features import pair_feature_names, pair_features
-from clapstack.stacking import StandardizedRidge, _compression, _family
+from clapstack.stacking import StandardizedRidge, _compression
+from clapstack.stacking.ridge import _fit as _family
 from clapstack.stacking._trees import BoostedTrees
 from clapstack.streaming import StreamedFeatures
 
@@ -215,8 +216,8 @@ def test_no_reading_takes_the_whole_table(monkeypatch, fold_sharing):
         return counted
 
     monkeypatch.setattr(StreamedFeatures, "reader", watched)
-    monkeypatch.setattr("clapstack._linalg._CHUNK_ELEMENTS", 1 << 15)
-    monkeypatch.setattr("clapstack._linalg._BLOCK_ELEMENTS", 1 << 15)
+    monkeypatch.setattr("clapstack._numerics.rows._CHUNK_ELEMENTS", 1 << 15)
+    monkeypatch.setattr("clapstack._numerics.rows._BLOCK_ELEMENTS", 1 << 15)
     lazy = CrossAgreement(2).fit(X).transform(X)
     ClapStackingRegressor(boosting=False, cv=2).fit(lazy, y).predict(lazy)
     # The largest are the 2,048 rows of 31 columns that are predicted at once.

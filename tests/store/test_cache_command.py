@@ -4,7 +4,7 @@ import sqlite3
 import pytest
 from typer.testing import CliRunner
 
-from clapstack._cache_command import cache_app
+from clapstack.cli._cache import cache_app
 from clapstack.store import EmbeddingStore, text_key
 from tests.store.rows import put
 
@@ -161,6 +161,6 @@ def test_every_command_explains_itself(command):
     [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (2_500_000, "2.5 MB")],
 )
 def test_sizes_are_written_in_decimal_units(n_bytes, words):
-    from clapstack._cache_command import _size
+    from clapstack.cli._cache import _size
 
     assert _size(n_bytes) == words

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from clapstack._challenge import (
+from clapstack.cli.challenge import (
     match_predictions,
     read_predictions,
     read_truth,

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 import clapstack
 from clapstack import make_system, save_model
-from clapstack._challenge import _run
-from clapstack._challenge._run import settings_of
+from clapstack.cli.challenge import _run
+from clapstack.cli.challenge._run import settings_of
 from clapstack.cli import app
 from clapstack.datasets import load_xacle
 from clapstack.metrics import score_report

@@ -1,0 +1,174 @@
+"""What other libraries hide, name by version, or do each in their own way.
+
+The private scikit-learn names that we rely on, ``itertools.batched`` for Python before
+3.12, and tables of pandas, polars, Arrow and datasets. pandas alone is imported for
+tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from functools import wraps
+from itertools import islice
+from typing import Any, TypeVar
+
+import pandas as pd
+from sklearn import config_context, get_config
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Hidden,
+    Interval,
+    Options,
+    StrOptions,
+)
+from sklearn.utils._set_output import _get_output_config
+
+__all__ = [
+    "HasMethods",
+    "Hidden",
+    "Interval",
+    "Options",
+    "StrOptions",
+    "_fit_context",
+    "_get_output_config",
+    "_safe_indexing",
+    "batched",
+    "columns_of",
+    "file_digest",
+    "is_frame",
+    "is_polars",
+    "to_pandas",
+]
+
+T = TypeVar("T")
+# Who holds one of these has imported its module.
+_FRAMES = (
+    ("polars", "DataFrame"),
+    ("pyarrow", "Table"),
+    ("pyarrow", "RecordBatch"),
+    ("datasets", "Dataset"),
+)
+
+
+def _fit_context(*, prefer_skip_nested_validation):
+    """Return a decorator of fits: check parameters first, undo a fit that fails.
+
+    A fit sets attributes as it proceeds, the width of `X` first. Left as they are, a
+    fit that fails halfway would pass `check_is_fitted` and mix the attributes of two
+    fits. One function does both, and not scikit-learn's decorator within another,
+    because warnings count the calls between them and the caller.
+
+    Parameters
+    ----------
+    prefer_skip_nested_validation : bool
+        Whether estimators that the fit uses leave their parameters unchecked.
+    """
+
+    def decorator(fit_method):
+        @wraps(fit_method)
+        def wrapper(estimator, *args, **kwargs):
+            skip = get_config()["skip_parameter_validation"]
+            # A shallow copy is enough: fits replace attributes and never edit them.
+            before = vars(estimator).copy()
+            try:
+                if not skip:
+                    estimator._validate_params()
+                nested = skip or prefer_skip_nested_validation
+                with config_context(skip_parameter_validation=nested):
+                    return fit_method(estimator, *args, **kwargs)
+            except BaseException:
+                vars(estimator).clear()
+                vars(estimator).update(before)
+                raise
+
+        return wrapper
+
+    return decorator
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of `size` items, the last one maybe shorter.
+
+    ``itertools.batched`` does this from Python 3.12 on.
+
+    Examples
+    --------
+    >>> from clapstack._compat import batched
+    >>> list(batched("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    ``hashlib.file_digest`` does this from Python 3.11 on.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def is_frame(X: Any) -> bool:
+    """Return whether `X` is a table of pandas, polars, Arrow or datasets."""
+    return isinstance(X, pd.DataFrame) or any(
+        _is_of(X, module, name) for module, name in _FRAMES
+    )
+
+
+def is_polars(X: Any) -> bool:
+    """Return whether `X` is a polars DataFrame."""
+    return _is_of(X, "polars", "DataFrame")
+
+
+def columns_of(X: Any) -> list[Any]:
+    """Return the names of the columns of such a table, in order."""
+    if isinstance(X, pd.DataFrame) or is_polars(X):
+        return list(X.columns)
+    if _is_of(X, "datasets", "Dataset"):
+        return list(X.column_names)
+    return list(X.schema.names)
+
+
+def to_pandas(X: Any, columns: Sequence[str]) -> pd.DataFrame:
+    """Return some columns of such a table as a pandas DataFrame.
+
+    Cells of other tables than pandas' become Python objects: lists, dicts and None.
+    Audio columns of a Dataset are not decoded, so that a clip is read here as its file
+    would be, and by one decoder.
+    """
+    if isinstance(X, pd.DataFrame):
+        return X[list(columns)]
+    if _is_of(X, "datasets", "Dataset"):
+        cells = _of_dataset(X, columns)
+    elif is_polars(X):
+        cells = {name: X.get_column(name).to_list() for name in columns}
+    else:
+        cells = {name: X.column(name).to_pylist() for name in columns}
+    return pd.DataFrame(
+        {name: pd.Series(column, dtype=object) for name, column in cells.items()}
+    )
+
+
+def _of_dataset(X: Any, columns: Sequence[str]) -> dict[str, list[Any]]:
+    from datasets import Audio
+
+    X = X.with_format(None).select_columns(list(columns))
+    for name in columns:
+        if isinstance(X.features[name], Audio):
+            X = X.cast_column(name, Audio(decode=False))
+    return {name: list(X[name]) for name in columns}
+
+
+def _is_of(X: Any, module: str, name: str) -> bool:
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(X, kind)

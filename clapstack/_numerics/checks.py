@@ -1,0 +1,259 @@
+"""Checks of numbers, scores, weights and labels, whatever container they come in."""
+
+from __future__ import annotations
+
+import numbers
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import column_or_1d
+
+Floats = NDArray[np.float64]
+
+_SHOWN = 5
+
+
+def first_rows(rows: NDArray[np.intp]) -> str:
+    """Name the first of some rows, for an error."""
+    return f"rows {', '.join(map(str, rows[:_SHOWN]))}{', …' * (rows.size > _SHOWN)}"
+
+
+def as_numbers(values: Any, name: str) -> NDArray[np.float64]:
+    """Return values as float64, with NaN where one is missing.
+
+    Parameters
+    ----------
+    values : array-like
+        Numbers or booleans: an array, masked or not, a list, a Series of any dtype
+        (nullable and Arrow dtypes too) or a frame.
+    name : str
+        What they are, for the error.
+
+    Returns
+    -------
+    numbers : ndarray of float64
+        A new array.
+
+    Raises
+    ------
+    ValueError
+        If a value is text, a date, complex or another object: NumPy would read the text
+        "7_5" as 75, count a date in nanoseconds, and drop an imaginary part.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        # NumPy would take the hidden values for the data.
+        out = as_numbers(np.ma.getdata(values), name)
+        out[np.ma.getmaskarray(values)] = np.nan
+        return out
+    dtype = getattr(values, "dtype", None)
+    if isinstance(dtype, pd.api.extensions.ExtensionDtype):
+        series = pd.Series(values)
+        if pd.api.types.is_numeric_dtype(dtype) and dtype.kind != "c":
+            return series.to_numpy(np.float64, na_value=np.nan, copy=True)
+        values = series.to_numpy(object)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        msg = f"{name} must be one number a row, or a table of numbers: {error}"
+        raise ValueError(msg) from error
+    if array.dtype.kind in "biuf":
+        return array.astype(np.float64)
+    if array.dtype.kind != "O":
+        msg = (
+            f"{name} must be numbers; its dtype is {array.dtype}. Convert it first, "
+            "text with pd.to_numeric."
+        )
+        raise ValueError(msg)
+    out = np.empty(array.shape)
+    for place, value in np.ndenumerate(array):
+        if isinstance(value, numbers.Real | Decimal | np.bool_):
+            try:
+                out[place] = value
+            except OverflowError:  # Whole numbers and fractions alone raise.
+                out[place] = -np.inf if value < 0 else np.inf
+        elif value is None or value is pd.NA:
+            out[place] = np.nan
+        else:
+            msg = (
+                f"{name} must be numbers; row {place[0] if place else 0} has "
+                f"{value!r:.60}. Convert it first, text with pd.to_numeric."
+            )
+            raise ValueError(msg)
+    return out
+
+
+def check_weight(sample_weight: Any, n_rows: int) -> NDArray[np.float64] | None:
+    """Return weights as float64 of shape (n_rows,), or None if there are none."""
+    if sample_weight is None:
+        return None
+    weight = as_numbers(sample_weight, "sample_weight")
+    if weight.shape != (n_rows,):
+        msg = (
+            f"sample_weight must have shape ({n_rows},), one weight a pair; got "
+            f"{weight.shape}."
+        )
+        raise ValueError(msg)
+    rows = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if rows.size:
+        msg = (
+            f"sample_weight must be finite and not negative; {rows.size} of "
+            f"{len(weight)} rows are not ({first_rows(rows)})."
+        )
+        raise ValueError(msg)
+    if not weight.any():
+        msg = "sample_weight is zero for all pairs. Give some pairs a positive weight."
+        raise ValueError(msg)
+    return weight
+
+
+def check_labels(labels: Any, name: str, remedy: str) -> NDArray[Any]:
+    """Return labels as a sortable array: as they came, or numbered in sorted order.
+
+    Labels are numbered where they are of several types, which NumPy would make text (so
+    that 1 and "1" became one label), or tuples, which it would make rows.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_rows,)
+        Hashable values, none missing.
+    name : str
+        What they are, for the errors.
+    remedy : str
+        What to do about a missing label.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_rows,)
+        Equal where the labels are.
+
+    Raises
+    ------
+    ValueError
+        If the labels are not one column, or one is missing or not hashable.
+    """
+    array = _label_array(labels)
+    if array.ndim != 1:
+        msg = (
+            f"{name} must be one column of labels; got shape {array.shape}. Number the "
+            "combinations of several columns with table.groupby([...]).ngroup()."
+        )
+        raise ValueError(msg)
+    missing = pd.isna(array)
+    if isinstance(labels, np.ma.MaskedArray):
+        missing |= np.ma.getmaskarray(labels).reshape(array.shape)
+    if array.dtype == object:
+        parts = [isinstance(v, tuple) and any(map(pd.isna, v)) for v in array]
+        missing |= np.array(parts, dtype=bool)
+    rows = np.flatnonzero(missing)
+    if rows.size:
+        msg = (
+            f"{name} has missing values in {rows.size} of {len(array)} rows "
+            f"({first_rows(rows)}). {remedy}"
+        )
+        raise ValueError(msg)
+    if array.dtype != object or all(isinstance(value, str) for value in array):
+        return array
+    if all(type(value) is int for value in array):
+        whole = np.array(array.tolist())
+        if whole.dtype.kind in "iu":  # no larger than 64 bits
+            return whole
+    try:
+        codes, found = pd.factorize(array)
+    except TypeError as error:
+        msg = f"{name} must be hashable labels, such as text or numbers: {error}."
+        raise ValueError(msg) from error
+    # By value, or else by type: folds must not depend on the order of the rows.
+    try:
+        order = sorted(range(len(found)), key=found.__getitem__)
+    except TypeError:
+        order = sorted(
+            range(len(found)), key=lambda i: (type(found[i]).__name__, repr(found[i]))
+        )
+    numbered: NDArray[Any] = np.argsort(order)[codes]
+    return numbered
+
+
+def _label_array(labels: Any) -> NDArray[Any]:
+    """Return labels as an array in which each is what it was."""
+    if isinstance(labels, np.ndarray):
+        labels = np.ma.getdata(labels)
+        return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if hasattr(labels, "to_numpy"):
+        return _label_array(np.asarray(labels.to_numpy()))
+    if hasattr(labels, "__array__"):
+        return _label_array(np.asarray(labels))
+    if not np.iterable(labels):
+        return np.asarray(labels)
+    listed = list(labels)
+    array = np.empty(len(listed), dtype=object)
+    array[:] = listed
+    return array
+
+
+def check_y(estimator, X, y):
+    """Return `y` as float64 of shape (n_pairs,), or say what is wrong with it."""
+    if y is None:
+        msg = (
+            f"{type(estimator).__name__} requires y to be passed, but the target y is "
+            "None. Pass one score per pair."
+        )
+        raise ValueError(msg)
+    y = as_numbers(y, f"y passed to {type(estimator).__name__}")
+    y = column_or_1d(y, warn=True)
+    if len(y) != X.shape[0]:
+        msg = (
+            f"X and y passed to {type(estimator).__name__} have inconsistent numbers "
+            f"of samples: [{X.shape[0]}, {len(y)}]. Pass one score per pair, in the "
+            "order of X."
+        )
+        raise ValueError(msg)
+    rows = np.flatnonzero(~np.isfinite(y))
+    if rows.size:
+        msg = (
+            f"y passed to {type(estimator).__name__} has NaN or infinity in "
+            f"{rows.size} of {len(y)} rows ({first_rows(rows)}). Remove those pairs "
+            "from X and y."
+        )
+        raise ValueError(msg)
+    return y
+
+
+def check_varies(y, weight):
+    """Refuse a `y` without variance among the pairs that count."""
+    used = y if weight is None else y[weight > 0]
+    if np.ptp(used) == 0:
+        msg = (
+            f"y is constant: all of {len(used)} scores are {used[0]:g}, so there is "
+            "nothing to learn. Pass scores that differ."
+        )
+        raise ValueError(msg)
+
+
+def check_scores(
+    y_true: ArrayLike, y_score: ArrayLike, name: str = "y_score"
+) -> tuple[Floats, Floats]:
+    true, score = as_numbers(y_true, "y_true"), as_numbers(y_score, name)
+    if true.ndim != 1 or score.ndim != 1 or len(true) != len(score) or len(true) == 0:
+        msg = (
+            f"y_true and {name} must be one-dimensional, of one length and not empty; "
+            f"got shapes {true.shape} and {score.shape}. Pass one number per pair, in "
+            "the same order."
+        )
+        raise ValueError(msg)
+    check_finite("y_true", true)
+    check_finite(name, score)
+    return true, score
+
+
+def check_finite(name: str, values: Floats) -> None:
+    rows = np.flatnonzero(~np.isfinite(values))
+    if rows.size:
+        msg = (
+            f"{name} has NaN or infinity in {rows.size} of {values.size} rows "
+            f"({first_rows(rows)}). Give these rows a number, or leave them out on "
+            "purpose."
+        )
+        raise ValueError(msg)

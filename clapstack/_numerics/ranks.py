@@ -1,0 +1,125 @@
+"""Ranks with weights, and folds by rank."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clapstack._numerics.checks import as_numbers, check_weight
+
+
+def weight_up_to(values, weight=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return distinct values and the share of the weight below and up to each.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_pairs,)
+        In any order.
+    weight : ndarray of shape (n_pairs,), default=None
+        Positive weights; None counts every value once.
+
+    Returns
+    -------
+    distinct : ndarray of shape (n_distinct,)
+        Ascending.
+    shares : ndarray of shape (n_distinct + 1,)
+        Rising from 0 to 1: ``shares[i]`` is what lies below ``distinct[i]``.
+    inverse : ndarray of int of shape (n_pairs,)
+        Which distinct value each value is.
+    """
+    distinct, inverse = np.unique(values, return_inverse=True)
+    reached = np.cumsum(np.bincount(inverse, weights=weight))
+    return distinct, np.concatenate([[0.0], reached / reached[-1]]), inverse
+
+
+def rank_target(y, sample_weight=None) -> np.ndarray:
+    """Return the ranks of `y`, scaled to (0, 1).
+
+    The rank of a value is the share of the pairs below it, plus half the share of those
+    that equal it. Weighting is the same as repeating, and the scale of the weights does
+    not matter.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_pairs,)
+        Scores.
+    sample_weight : array-like of shape (n_pairs,), default=None
+        Weights, zero or more; None counts every value once.
+
+    Returns
+    -------
+    ranks : ndarray of shape (n_pairs,), dtype float64
+        ``(rank - 1/2) / n_pairs``, with ranks from 1. Tied values share the mean of
+        their ranks.
+
+    Raises
+    ------
+    ValueError
+        If `y` is empty, not one-dimensional, or has NaN or infinity, or if weights are
+        negative or not finite.
+
+    Examples
+    --------
+    >>> from clapstack.stacking import rank_target
+    >>> rank_target([3.0, 9.0, 3.0, 7.0]).tolist()
+    [0.25, 0.875, 0.25, 0.625]
+    """
+    y = as_numbers(y, "y")
+    if y.ndim != 1 or not y.size or not np.all(np.isfinite(y)):
+        msg = (
+            "y passed to rank_target must be one-dimensional, finite and not empty; "
+            f"got shape {y.shape} with {np.sum(~np.isfinite(y))} values of NaN or "
+            "infinity. Pass one score per pair."
+        )
+        raise ValueError(msg)
+    weight = check_weight(sample_weight, len(y))
+    _, shares, inverse = weight_up_to(y, weight)
+    return ((shares[:-1] + shares[1:]) / 2.0)[inverse]
+
+
+def folds_by_rank(values, n_folds) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return training and test rows of folds that go by the order of some values.
+
+    Every fold has values from low to high, and rows of equal values stay together, so
+    that a weight is the same as repeating; nothing is drawn.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_pairs,)
+        Compared as float32: what differs by rounding alone is one value.
+    n_folds : int
+        How many folds to make.
+
+    Returns
+    -------
+    splits : list of (ndarray of int, ndarray of int)
+        Fewer than `n_folds` if there are fewer different values, and none if there is
+        one value alone.
+    """
+    different, rank = np.unique(np.asarray(values, np.float32), return_inverse=True)
+    if len(different) < 2:
+        return []
+    fold = rank % n_folds
+    return [
+        (np.flatnonzero(fold != number), np.flatnonzero(fold == number))
+        for number in range(min(n_folds, len(different)))
+    ]
+
+
+def clearly_positive(gain, weight, values) -> bool:
+    """Return whether the weighted mean of gains exceeds its standard error.
+
+    Parameters
+    ----------
+    gain : ndarray of shape (n_pairs,)
+        By how much the squared error of each pair falls.
+    weight : ndarray of shape (n_pairs,)
+        Positive weights, on any scale.
+    values : ndarray of shape (n_pairs,)
+        What folds were made by. Pairs of equal values were held out together and count
+        as one observation, so a weight is the same as repeating.
+    """
+    weight = weight / weight.sum()
+    mean = weight @ gain
+    _, same = np.unique(np.asarray(values, np.float32), return_inverse=True)
+    deviations = np.bincount(same, weights=weight * (gain - mean))
+    return bool(mean > np.sqrt(deviations @ deviations))

@@ -1,0 +1,83 @@
+"""The ``clapstack`` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clapstack.cli import _evaluate, _extract, _fit, _report, _score
+from clapstack.cli._cache import cache_app
+from clapstack.cli._errors import SafeGroup, show_tracebacks, told
+from clapstack.cli._terminal import open_closed_streams
+from clapstack.cli._xacle import xacle_app
+
+app = typer.Typer(
+    name="clapstack",
+    cls=SafeGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Predict how well an audio clip satisfies a text prompt (0-10).",
+    epilog="clapstack COMMAND --help shows the options of a command, with examples. "
+    "Exit codes: 0 success; 1 rows that cannot be used, or data that do not allow what "
+    "was asked; 2 a wrong command; 3 a missing or unreadable file; 70 an error inside "
+    "clapstack; 130 interrupted.",
+)
+
+
+@app.callback()
+def set_up(
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug",
+            help="Show the traceback of an error; before the command: clapstack "
+            "--debug score …",
+        ),
+    ] = False,
+) -> None:
+    """Predict how well an audio clip satisfies a text prompt (0-10)."""
+    show_tracebacks(debug)
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path, typer.Option(help="Where the simulated challenge and the model go.")
+    ] = Path("clapstack-demo"),
+    n_train: Annotated[int, typer.Option(min=60, help="Pairs to fit on.")] = 800,
+    n_test: Annotated[int, typer.Option(min=30, help="Pairs to score.")] = 500,
+    random_state: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    quiet: Annotated[bool, typer.Option(help="No progress bars.")] = False,
+) -> None:
+    """Run the whole system offline on real sounds and simulated listeners."""
+    from clapstack.cli._demo import run_demo
+
+    with told("clapstack demo"):
+        folder.mkdir(parents=True, exist_ok=True)
+        run_demo(
+            folder,
+            n_train=n_train,
+            n_test=n_test,
+            random_state=random_state,
+            verbose=not quiet,
+            echo=typer.echo,
+        )
+
+
+# In the order in which --help shows them.
+app.command(epilog=_fit.EPILOG)(_fit.fit)
+app.command(epilog=_score.EPILOG)(_score.score)
+app.command(epilog=_evaluate.EPILOG)(_evaluate.evaluate)
+app.command(epilog=_extract.EPILOG)(_extract.extract)
+app.command(epilog=_report.EPILOG)(_report.report)
+app.add_typer(cache_app, name="cache")
+app.add_typer(xacle_app, name="xacle")
+
+
+def main() -> None:
+    """Run the command line."""
+    open_closed_streams()
+    app(prog_name="clapstack")

@@ -1,0 +1,167 @@
+"""``clapstack fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clapstack._output import check_output
+from clapstack.cli import _options as options
+from clapstack.cli._errors import told
+
+__all__ = ["fit"]
+
+EPILOG = """\
+\b
+Examples:
+  clapstack fit rated.csv --out model.clapstack
+  clapstack fit rated.csv --out model.clapstack --groups text --folds 10
+  clapstack fit meta/train.csv --audio-folder wav --out model.clapstack --jobs 4
+
+The table has a column of clips (audio), a column of texts (text) and a column of
+ratings (score). A pair that stands in several rows is one pair, rated with the mean.
+
+The report is of cross-validation: every pair is judged by a stack that was fitted on
+others. Where pairs share a text or a clip, --groups text (or audio, or a column of
+yours) keeps those that share it in one fold; without it the report is too good.
+
+The model file runs nothing when it is loaded, and holds no network weights.
+"""
+
+
+def fit(
+    table: Annotated[
+        str,
+        typer.Argument(
+            help="CSV, JSON Lines or Parquet of rated pairs; - for standard input.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")],
+    audio_folder: options.AudioFolder = None,
+    audio_column: options.AudioColumn = None,
+    text_column: options.TextColumn = None,
+    score_column: options.ScoreColumn = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="Column whose equal cells are never parted between folds."),
+    ] = None,
+    input_format: options.InputFormat = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            help="One of clapstack xacle systems. Without it: the stack of three CLAP "
+            "models."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the stack of three CLAP models: paper (the default), or best, "
+            "which takes about four times as long to fit."
+        ),
+    ] = None,
+    checkpoints: options.Checkpoints = "published",
+    checkpoint: options.Checkpoint = None,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Of the cross-validation; 0 for no report.")
+    ] = 5,
+    resamples: options.Resamples = 1000,
+    coverage: options.Coverage = 0.9,
+    skip_bad: options.SkipBad = False,
+    random_state: Annotated[int, typer.Option(help="Seed.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option(help="Threads of what learns; -1 for all cores.")
+    ] = None,
+    device: options.Device = None,
+    batch_size: options.BatchSize = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fit a model on rated pairs, and report how well it predicts others."""
+    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    if folds == 1:
+        msg = "it is 2 or more, or 0 for no report."
+        raise typer.BadParameter(msg, param_hint="--folds")
+    if preset is not None and system is not None:
+        msg = "a system has no presets; give one of the two."
+        raise typer.BadParameter(msg, param_hint="--preset")
+    options.checked_format(preset, "--preset", "paper", "best")
+    chosen = options.chosen_checkpoints(checkpoints, checkpoint)
+    with told("clapstack fit"):
+        from clapstack._fitted import set_up
+        from clapstack.cli.tables import (
+            PairTable,
+            doubt,
+            fit_and_judge,
+            read_rated,
+            remarks,
+            report_lines,
+        )
+        from clapstack.sharing import save_model
+        from clapstack.systems import make_clap_stack, make_system
+
+        check_output(out, table)
+        usual = groups in (None, "audio", "text")
+        source = PairTable(
+            table,
+            fmt=input_format,
+            audio_folder=audio_folder,
+            names={"audio": audio_column, "text": text_column, "score": score_column},
+            roles=("audio", "text", "score"),
+            others=() if usual else (str(groups),),
+        )
+        rated = read_rated(source, groups)
+        for words in () if quiet else remarks(rated):
+            typer.echo(f"clapstack fit: {words}", err=True)
+        settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs}
+        if system is None:
+            model = make_clap_stack(chosen, preset=preset or "paper", **settings)
+        else:
+            model = make_system(system, checkpoints=chosen, **settings)
+        set_up(model, device=device, batch_size=batch_size, verbose=not quiet)
+        judged = fit_and_judge(
+            model,
+            rated,
+            folds=folds,
+            coverage=coverage,
+            n_resamples=resamples,
+            random_state=random_state,
+            skip_bad=skip_bad,
+            verbose=not quiet,
+        )
+        options.name_bad(judged.bad, "fit")
+        if judged.report and (words := doubt(judged.report)) and not quiet:
+            typer.echo(f"clapstack fit: warning: {words}", err=True)
+        set_up(model, verbose=False)
+        save_model(model, out, card=_card(source.name, rated, judged, folds, groups))
+        if json:
+            counts = {"pairs": judged.n_pairs, "left_out": len(judged.bad)}
+            result = {"out": str(out), **counts, "folds": folds}
+            options.print_json({**result, "report": judged.report})
+            return
+        if judged.report:
+            typer.echo(_title(judged.n_pairs, folds, groups, resamples))
+            typer.echo("\n".join(report_lines(judged.report)))
+        typer.echo(f"{out}: fitted on {judged.n_pairs:,} pairs of {source.name}")
+
+
+def _title(n_pairs: int, folds: int, groups: str | None, resamples: int) -> str:
+    kept = f", {groups!r} never parted" if groups else ""
+    ends = "; in brackets, intervals of 95 %" if resamples else ""
+    return f"Cross-validated on {n_pairs:,} pairs, {folds} folds{kept}{ends}:"
+
+
+def _card(
+    name: str, rated: Any, judged: Any, folds: int, groups: str | None
+) -> dict[str, Any]:
+    """Return what the model card says of this fit."""
+    data = f"{judged.n_pairs} pairs of {Path(name).name}, {rated.n_ratings} ratings."
+    if not judged.report:
+        return {"data": data}
+    kept = f", {groups!r} never parted" if groups else ""
+    data += f" The metrics are cross-validated on them, {folds} folds{kept}."
+    metrics = {k: v for k, v in judged.report.items() if k != "n_pairs"}
+    return {"data": data, "metrics": metrics}

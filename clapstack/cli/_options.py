@@ -1,0 +1,150 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clapstack.cli._terminal import one_line
+from clapstack.exceptions import BadPair
+
+AudioFolder = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        file_okay=False,
+        help="What relative paths of clips are relative to. Without it: the folder of "
+        "the table, or the current folder for standard input.",
+    ),
+]
+AudioColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of clips. Usually: audio, wav_file_name."),
+]
+TextColumn = Annotated[str | None, typer.Option(help="Column of texts. Usually: text.")]
+ScoreColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of ratings. Usually: score, average_score."),
+]
+InputFormat = Annotated[
+    str | None,
+    typer.Option(help="Of the table: csv, jsonl or parquet, whatever its name says."),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Where encoders run, such as cpu or cuda:0. Without it: what a model "
+        "says, or else a GPU where there is one."
+    ),
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Clips or texts in one forward pass.")
+]
+Checkpoints = Annotated[
+    str,
+    typer.Option(
+        help="published (from the hub or its cache) or bundled (mini ones, offline; "
+        "they know the bundled sounds only)."
+    ),
+]
+Checkpoint = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="FAMILY=PATH",
+        help="Weights of one family: a path, or a hub id. May be given repeatedly.",
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object.")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="No progress bars, no remarks; errors only.")
+]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="MODEL is a file of joblib, which runs what is in it when it is loaded, "
+        "and you trust it.",
+    ),
+]
+TrustEncoder = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-encoder",
+        metavar="MODULE:CLASS",
+        help="A class of your own that the model holds, such as an encoder: its code "
+        "is imported and run. The module must be installed, or on PYTHONPATH. May be "
+        "given repeatedly.",
+    ),
+]
+Coverage = Annotated[
+    float,
+    typer.Option(
+        min=0.01, max=0.999, help="Share of true scores that intervals are to hold."
+    ),
+]
+
+Resamples = Annotated[
+    int,
+    typer.Option(min=0, help="Bootstrap resamples of the metrics; 0 for no intervals."),
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out rows that cannot be used, and name them, rather than stop.",
+    ),
+]
+
+
+def chosen_checkpoints(
+    checkpoints: str, checkpoint: list[str] | None
+) -> str | dict[str, str | None]:
+    """Return what systems take, from ``--checkpoints`` and ``--checkpoint``."""
+    if checkpoints not in ("published", "bundled"):
+        msg = (
+            f"it is published or bundled; got {checkpoints!r}. Give weights of your "
+            "own with --checkpoint FAMILY=PATH."
+        )
+        raise typer.BadParameter(msg, param_hint="--checkpoints")
+    if not checkpoint:
+        return checkpoints
+    from clapstack.systems import bundled_checkpoints
+
+    given: dict[str, str | None] = {}
+    for each in checkpoint:
+        family, equals, path = each.partition("=")
+        if not (family and equals and path):
+            msg = f"it is FAMILY=PATH; got {each!r}."
+            raise typer.BadParameter(msg, param_hint="--checkpoint")
+        given[family] = path
+    return bundled_checkpoints(given) if checkpoints == "bundled" else given
+
+
+def checked_format(fmt: str | None, option: str, *known: str) -> str | None:
+    """Return a format that was given, if it is one."""
+    if fmt is not None and fmt not in known:
+        msg = f"it is {' or '.join(known)}; got {fmt!r}."
+        raise typer.BadParameter(msg, param_hint=option)
+    return fmt
+
+
+def name_bad(bad: Iterable[BadPair], command: str) -> None:
+    """Name rows that were left out, one a line, on standard error."""
+    for row in bad:
+        typer.echo(
+            f"clapstack {command}: "
+            + one_line(f"row {row.index}, {row.source}: {row.reason}"),
+            err=True,
+        )
+
+
+def print_json(result: Any) -> None:
+    """Print a result for programs."""
+    typer.echo(json.dumps(result))

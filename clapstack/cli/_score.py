@@ -1,0 +1,249 @@
+"""``clapstack score``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clapstack._output import check_output, is_stream, named
+from clapstack.cli import _options as options
+from clapstack.cli._errors import told
+from clapstack.cli._terminal import data_stream
+
+__all__ = ["score"]
+
+EPILOG = """\
+\b
+Examples:
+  clapstack score model.clapstack dog.wav "a dog barks"
+  clapstack score model.clapstack clips.csv --out scores.csv
+  clapstack score model.clapstack clips.jsonl --out scores.parquet --keep id
+  cut -d, -f1,2 all.csv | clapstack score model.clapstack - | head
+  clapstack score --unsupervised clips.csv --out order.csv
+
+The table has a column of clips (audio) and a column of texts (text). The result has the
+columns row, audio, text, score, low, high and error, one row per row of the table;
+error says what is wrong with a row that has no score.
+
+After a kill the same command goes on where it was: until it is through, results are in
+a file beside the result, with .part at the end of its name.
+
+The exit code is 0 if every row has a score, 1 if not, 2 if the command is wrong, 3 if a
+file is missing or cannot be read.
+"""
+
+
+def score(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL (TABLE | AUDIO TEXT)",
+            help="A model of clapstack fit (or save_model), and a CSV, JSON Lines or "
+            "Parquet table, - for standard input, or one clip and its text. With "
+            "--unsupervised: the table alone.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write; without it, standard output."),
+    ] = None,
+    fmt: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Of the result: csv, jsonl or parquet. Without it: what the name of "
+            "the file ends in; csv for standard output.",
+        ),
+    ] = None,
+    coverage: options.Coverage = 0.9,
+    unsupervised: Annotated[
+        bool,
+        typer.Option(
+            "--unsupervised",
+            help="Without a model or any ratings: the mean of the encoders' cosines, "
+            "each standardised over the table. Such a score ranks the pairs of one "
+            "table and has no scale.",
+        ),
+    ] = False,
+    checkpoints: options.Checkpoints = "published",
+    checkpoint: options.Checkpoint = None,
+    audio_folder: options.AudioFolder = None,
+    audio_column: options.AudioColumn = None,
+    text_column: options.TextColumn = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A column of the table that the result is to have too. May be given "
+            "repeatedly."
+        ),
+    ] = None,
+    input_format: options.InputFormat = None,
+    device: options.Device = None,
+    batch_size: options.BatchSize = None,
+    chunk_size: Annotated[
+        int,
+        typer.Option(min=1, help="Rows that a kill loses at most."),
+    ] = 1024,
+    trust: options.Trust = False,
+    trust_encoder: options.TrustEncoder = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Score pairs with a fitted model, or without any ratings."""
+    model, table, pair = _arguments(what, unsupervised)
+    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    chosen = options.chosen_checkpoints(checkpoints, checkpoint)
+    encoding = {"device": device, "batch_size": batch_size}
+    trusting = {"trust": trust, "trust_encoders": trust_encoder}
+    if pair is not None:
+        if out is not None or fmt is not None:
+            msg = "one pair is printed; --out and --format are for tables."
+            raise typer.BadParameter(msg)
+        with told("clapstack score"):
+            _score_pair(_model(model, trusting, encoding), pair, coverage, json)
+        return
+    fmt = _result_format(out, fmt, json)
+    encoding["verbose"] = not quiet
+    with told("clapstack score"):
+        from clapstack.cli.tables import ModelScorer, PairTable, keep_keys
+
+        pairs = PairTable(
+            table,
+            fmt=input_format,
+            audio_folder=audio_folder,
+            names={"audio": audio_column, "text": text_column},
+            others=keep or (),
+        )
+        pairs.check()
+        if out is not None:
+            check_output(out, table, model)
+        if unsupervised:
+            scorer = _cosines(chosen, encoding)
+        else:
+            loaded = _model(model, trusting, encoding)
+            keep_keys(pairs, loaded, audio_folder)
+            scorer = ModelScorer(loaded, model, coverage)
+        n_failed = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)
+    if n_failed:
+        rows = "row has" if n_failed == 1 else "rows have"
+        words = f"clapstack score: {n_failed:,} {rows} no score; "
+        typer.echo(f"{words}the column error says why", err=True)
+        raise typer.Exit(1)
+
+
+def _score_table(
+    pairs: Any,
+    scorer: Any,
+    out: Path | None,
+    fmt: str,
+    chunk_size: int,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Score a table and say how it went; return how many rows failed."""
+    from clapstack.cli.tables import ERRORS, score_to_file, score_to_stream
+
+    def tell(words: str) -> None:
+        if not quiet:
+            typer.echo(f"clapstack score: {words}", err=True)
+
+    running: dict[str, Any] = {"chunk_size": chunk_size, "verbose": not quiet}
+    if out is None:
+        stream = data_stream(ERRORS[fmt])
+        result = score_to_stream(pairs, scorer, stream, fmt, **running)
+    elif is_stream(out):
+        settings: Any = {"encoding": "utf-8", "errors": ERRORS[fmt], "newline": ""}
+        with named(out), open(out, "a", **settings) as file:
+            result = score_to_stream(pairs, scorer, file, fmt, **running)
+    else:
+        result = score_to_file(pairs, scorer, out, fmt, tell=tell, **running)
+    n_scored = result.n_rows - result.n_failed
+    if json:
+        counts = {"rows": result.n_rows, "scored": n_scored, "failed": result.n_failed}
+        scale = None if scorer.waits else "ratings"
+        told_too = {"resumed": result.n_resumed, "scale": scale}
+        options.print_json({"out": str(out), **counts, **told_too})
+    where = "" if out is None else f", in {out}"
+    tell(f"{n_scored:,} of {result.n_rows:,} rows scored{where}")
+    if scorer.waits:
+        tell(
+            "scores without ratings have no scale: they rank the pairs of this table, "
+            "and mean nothing beside those of another"
+        )
+    return result.n_failed
+
+
+def _arguments(
+    what: list[str], unsupervised: bool
+) -> tuple[Path, str, tuple[str, str] | None]:
+    """Return the model, the table and the pair, one of the last two empty."""
+    if unsupervised:
+        if len(what) == 1:
+            return Path(), what[0], None
+        msg = "with --unsupervised, give one table: its pairs are compared."
+    elif len(what) == 2:
+        return Path(what[0]), what[1], None
+    elif len(what) == 3:
+        return Path(what[0]), "", (what[1], what[2])
+    else:
+        msg = f"give MODEL TABLE, or MODEL AUDIO TEXT; got {len(what)} arguments."
+    raise typer.BadParameter(msg)
+
+
+def _result_format(out: Path | None, fmt: str | None, json: bool) -> str:
+    if out is None:
+        if json:
+            msg = (
+                "--json prints a summary where the table would go; give the table a "
+                "file with --out, or ask for --format jsonl."
+            )
+            raise typer.BadParameter(msg)
+        return options.checked_format(fmt, "--format", "csv", "jsonl") or "csv"
+    from clapstack.cli.tables import result_format
+
+    given = options.checked_format(fmt, "--format", "csv", "jsonl", "parquet")
+    if is_stream(out):
+        if given == "parquet":
+            msg = f"{out} is a device or a pipe, which takes csv or jsonl."
+            raise typer.BadParameter(msg, param_hint="--format")
+        return given or "csv"
+    try:
+        return given or result_format(out)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--out") from error
+
+
+def _model(path: Path, trusting: dict[str, Any], settings: dict[str, Any]) -> Any:
+    from clapstack._fitted import set_up
+    from clapstack.cli.tables import open_model
+
+    return set_up(open_model(path, **trusting), **settings)
+
+
+def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
+    from clapstack.cli.tables import CosineScorer, make_union
+    from clapstack.systems import CLAP_FAMILIES
+
+    settings = {name: value for name, value in settings.items() if value is not None}
+    return CosineScorer(make_union(checkpoints, CLAP_FAMILIES, ["cosine"], **settings))
+
+
+def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) -> None:
+    import pandas as pd
+
+    from clapstack.cli.tables import predict_with_interval
+
+    audio, text = pair
+    # As objects: Arrow's strings cannot hold a file name that is not UTF-8.
+    pairs = pd.DataFrame({"audio": [audio], "text": [text]}, dtype=object)
+    score, low, high = predict_with_interval(model, pairs, coverage)[0].tolist()
+    if json:
+        ends = {"low": low, "high": high, "coverage": coverage}
+        known = low == low  # NaN where the model gives no intervals
+        result = {"audio": audio, "text": text, "score": score}
+        options.print_json({**result, **(ends if known else {})})
+    else:
+        typer.echo(repr(score))

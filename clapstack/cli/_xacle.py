@@ -1,0 +1,218 @@
+"""The ``clapstack xacle`` command: a challenge, from the folder to the ranking."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clapstack._output import check_output
+from clapstack.cli import _options as options
+from clapstack.cli._errors import SafeGroup, told
+
+__all__ = ["xacle_app"]
+
+xacle_app = typer.Typer(
+    cls=SafeGroup,
+    no_args_is_help=True,
+    help="Take part in the XACLE challenge: check its folder, run systems by name, "
+    "evaluate, submit, and see where a result stands.",
+)
+
+Data = Annotated[
+    Path, typer.Option("--data", help="The challenge folder, or its parent.")
+]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder of predictions, records and tables.")
+]
+
+
+@xacle_app.command()
+def systems(
+    name: Annotated[str | None, typer.Argument(help="One system, in detail.")] = None,
+) -> None:
+    """List the systems, or tell what one is, needs and reached in print."""
+    from clapstack.systems import describe_system, list_systems
+
+    with told("clapstack xacle systems"):
+        if name is not None:
+            typer.echo(describe_system(name))
+            return
+        for each in list_systems():
+            typer.echo(f"{each:<22}{describe_system(each).title}")
+
+
+@xacle_app.command()
+def check(data: Data) -> None:
+    """Check the folder: clips, scores, and clips that stand in two splits.
+
+    The exit code is 1 if anything is wrong.
+    """
+    from clapstack.cli import challenge as _challenge
+
+    with told("clapstack xacle check"):
+        sound = _challenge.check_challenge(data, typer.echo)
+    if not sound:
+        raise typer.Exit(1)
+
+
+@xacle_app.command()
+def run(
+    data: Data,
+    system: Annotated[
+        list[str], typer.Option("--system", help="A system; may be given repeatedly.")
+    ],
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--checkpoint", help="FAMILY=PATH (or hub id) of weights; repeatedly."
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without", help="A family that systems go without, such as beats."
+        ),
+    ] = None,
+    bundled: Annotated[
+        bool,
+        typer.Option("--bundled", help="Mini checkpoints; they know few sounds."),
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe", help="Fit on 512 and judge on 128 pairs (EAT: 256/64)."
+        ),
+    ] = False,
+    out: Out = Path("xacle-results"),
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="Go on if training pairs are held out."),
+    ] = False,
+    random_state: Annotated[int, typer.Option(help="Seed.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips in a pass.")] = 32,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Fit systems on the training split; predict and judge validation and test.
+
+    What is finished stays in the folder of results. After a kill, the same command goes
+    on where it was.
+    """
+    from clapstack.cli import challenge as _challenge
+    from clapstack.systems import bundled_checkpoints
+
+    with told("clapstack xacle run"):
+        chosen = {**_pairs_of(checkpoint or []), **dict.fromkeys(without or [])}
+        results = _challenge.run_systems(
+            data,
+            list(dict.fromkeys(system)),
+            checkpoints=bundled_checkpoints(chosen) if bundled else chosen,
+            out=out,
+            probe=probe,
+            allow_overlap=allow_overlap,
+            random_state=random_state,
+            device=device,
+            batch_size=batch_size,
+            verbose=not quiet,
+            echo=typer.echo,
+        )
+        typer.echo(f"\n{_challenge.results_text(results)}\n")
+        typer.echo(f"Predictions, and tables with every interval, are in {out}.")
+
+
+@xacle_app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="CSV of predictions.")],
+    truth: Annotated[Path, typer.Argument(help="CSV of mean scores.")],
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Bootstrap resamples; 0 for no intervals.")
+    ] = 1000,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object.")
+    ] = False,
+) -> None:
+    """Evaluate predictions as the challenge does; refuse what it would drop."""
+    from clapstack.cli import challenge as _challenge
+    from clapstack.cli.tables import report_lines, suspicion
+    from clapstack.metrics import score_report
+
+    with told("clapstack xacle evaluate"):
+        y_true = _challenge.read_truth(truth)
+        scores = _challenge.read_predictions(predictions)
+        y_score = _challenge.match_predictions(
+            scores, list(y_true.index), repr(str(predictions))
+        )
+        if words := suspicion(y_true.to_numpy(), y_score):
+            typer.echo(f"clapstack xacle evaluate: warning: {words}", err=True)
+        report = score_report(y_true.to_numpy(), y_score, n_resamples=resamples)
+        if as_json:
+            typer.echo(json.dumps({"n_pairs": len(y_score), **report}))
+            return
+        typer.echo("\n".join(report_lines(report)))
+        typer.echo(f"N    {len(y_score)}")
+
+
+@xacle_app.command()
+def submit(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A pipeline from clapstack.save_model, or a CSV of predictions.",
+        ),
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    split: Annotated[str, typer.Option(help="Which split.")] = "test",
+    trust: options.Trust = False,
+    trust_encoder: options.TrustEncoder = None,
+) -> None:
+    """Write a submission: every pair of the split once, every digit."""
+    from clapstack.cli import challenge as _challenge
+    from clapstack.cli.tables import open_model
+    from clapstack.datasets import load_xacle
+    from clapstack.tables import is_table
+
+    with told("clapstack xacle submit"):
+        check_output(out, source, *data.glob("**/*.csv"))
+        loaded = load_xacle(data, split)
+        if is_table(source):
+            scores = _challenge.read_predictions(source)
+            y_score = _challenge.match_predictions(
+                scores, list(loaded.ids), repr(str(source))
+            )
+        else:
+            model = open_model(source, trust=trust, trust_encoders=trust_encoder)
+            y_score = model.predict(loaded.X)
+        _challenge.write_predictions(out, loaded.ids, y_score)
+        typer.echo(
+            f"{out}: {len(y_score):,} pairs, {len(set(y_score)):,} different scores "
+            f"from {min(y_score):.2f} to {max(y_score):.2f}"
+        )
+
+
+@xacle_app.command()
+def table(out: Out = Path("xacle-results")) -> None:
+    """Show the official ranking of 2026 with the test results of a folder in it."""
+    from clapstack.cli import challenge as _challenge
+
+    with told("clapstack xacle table"):
+        results = _challenge.read_results(out)
+        typer.echo(_challenge.place_in_ranking(results))
+        if results["simulated"].any():
+            typer.echo("\nResults on simulated listeners have no place in it.")
+        if results.empty:
+            typer.echo(f"\n{out} has no results; clapstack xacle run writes them.")
+
+
+def _pairs_of(given: list[str]) -> dict[str, str]:
+    pairs = {}
+    for each in given:
+        family, equals, checkpoint = each.partition("=")
+        if not (family and equals and checkpoint):
+            msg = f"--checkpoint takes FAMILY=PATH; got {each!r}."
+            raise ValueError(msg)
+        pairs[family] = checkpoint
+    return pairs

@@ -1,0 +1,303 @@
+"""Fit systems on the training split and judge them on the others, resumably."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch
+
+from clapstack import __version__
+from clapstack._compat import file_digest
+from clapstack._optional import progress
+from clapstack._output import write_text
+from clapstack.audio import audio_key
+from clapstack.cli.challenge._checkpoints import load_weights
+from clapstack.cli.challenge._predictions import write_predictions
+from clapstack.cli.challenge._report import format_results, read_results
+from clapstack.datasets import (
+    find_overlaps,
+    list_xacle_splits,
+    load_xacle,
+    probe_split,
+)
+from clapstack.metrics import noise_ceiling, score_report
+from clapstack.systems import describe_system, make_system
+
+Echo = Callable[[str], None]
+
+N_RESAMPLES = 1000
+RECORD = "record.json"
+
+# How a system is run, which its predictions do not depend on, and the place of its
+# weights, which their fingerprint stands for.
+_NOT_SETTINGS = {
+    "batch_size",
+    "cache",
+    "checkpoint",
+    "device",
+    "memory",
+    "n_jobs",
+    "revision",
+    "verbose",
+}
+_SHOWN = 10
+
+
+def run_systems(
+    folder: Path,
+    names: Sequence[str],
+    *,
+    out: Path,
+    checkpoints: str | Mapping[str, str | None] = "published",
+    probe: bool = False,
+    allow_overlap: bool = False,
+    random_state: int = 0,
+    device: str | None = None,
+    batch_size: int = 32,
+    cache: Any = "auto",
+    verbose: bool = True,
+    echo: Echo = print,
+) -> pd.DataFrame:
+    """Fit systems on the training split and predict the others.
+
+    What is finished stays in `out`, by system, and is not computed again as long as the
+    data, the weights and the settings are the same.
+
+    Parameters
+    ----------
+    folder : Path
+        A challenge folder.
+    names : sequence of str
+        Systems.
+    out : Path
+        Where predictions, records and tables go.
+    checkpoints : {"published", "bundled"} or mapping
+        As for :func:`make_system`.
+    probe : bool, default=False
+        Fit on a few training pairs and judge on a few validation pairs, as the probes
+        of the paper.
+    allow_overlap : bool, default=False
+        Go on if a held-out pair stands in the training split too.
+    random_state : int, default=0
+        Seed of the systems and of the probe.
+    device, batch_size, cache, verbose
+        As for :func:`make_system`.
+    echo : callable, default=print
+        Where the text goes.
+
+    Returns
+    -------
+    results : DataFrame
+        One row per system and rated split of everything in `out`.
+
+    Raises
+    ------
+    MissingCheckpointsError
+        If weights are not at hand; nothing is computed then.
+    ValueError
+        If a system is unknown, or a held-out pair stands in the training split.
+    """
+    settings = {"device": device, "batch_size": batch_size, "cache": cache}
+    pipelines = {
+        name: make_system(
+            name,
+            checkpoints=checkpoints,
+            random_state=random_state,
+            verbose=verbose,
+            **settings,
+        )
+        for name in names
+    }
+    splits = {split: load_xacle(folder, split) for split in list_xacle_splits(folder)}
+    weights = load_weights(pipelines, splits["train"].X)
+    keys = _audio_keys(splits, verbose)
+    _refuse_overlap(splits, keys, allow_overlap, echo)
+    for name, pipeline in pipelines.items():
+        sizes = describe_system(name).probe
+        train, held_out = _parts(splits, sizes, probe, random_state)
+        identity = {
+            "system": name,
+            "version": __version__,
+            "weights": weights[name],
+            "settings": settings_of(pipeline),
+            "data": data_digest({"train": train, **held_out}, keys),
+        }
+        place = out / f"{name}{'-probe' * probe}"
+        if _is_finished(place, identity):
+            echo(f"{name}: finished before, kept")
+            continue
+        started = time.perf_counter()
+        (place / RECORD).unlink(missing_ok=True)
+        pipeline.fit(train.X, train.y)
+        record = {
+            "identity": identity,
+            "checkpoints": {
+                family: str(transformer.checkpoint)
+                for family, transformer in pipeline["features"].transformer_list
+            },
+            "simulated": train.simulated,
+            "n_train": len(train.X),
+            "splits": dict(_predicted(pipeline, held_out, place)),
+        }
+        # Last: what has a record is finished.
+        write_text(place / RECORD, json.dumps(record, indent=2) + "\n")
+        _write_tables(out)
+        echo(f"{name}: done in {time.perf_counter() - started:.0f} s")
+    return _write_tables(out)
+
+
+def check_challenge(folder: Path, echo: Echo = print) -> bool:
+    """Check a challenge folder and show what it holds.
+
+    Parameters
+    ----------
+    folder : Path
+        A challenge folder.
+    echo : callable, default=print
+        Where the text goes.
+
+    Returns
+    -------
+    sound : bool
+        Whether no clip stands in two splits.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`load_xacle` does: tables or clips are missing, or rows are wrong.
+    """
+    splits = {split: load_xacle(folder, split) for split in list_xacle_splits(folder)}
+    for split, data in splits.items():
+        line = f"{split}: {len(data.X):,} pairs, {data.X['text'].nunique():,} texts"
+        if data.y is None:
+            line += ", not rated"
+        elif data.ratings is None:
+            line += f", mean score {data.y.mean():.2f}"
+        else:
+            ceiling = noise_ceiling(data.ratings["pair"], data.ratings["score"])
+            line += (
+                f", {len(data.ratings):,} ratings, mean score {data.y.mean():.2f}, "
+                f"noise ceiling: LCC {ceiling.lcc:.3f}, MSE {ceiling.mse:.3f}"
+            )
+        echo(line + ", SIMULATED" * data.simulated)
+    overlaps = find_overlaps(splits)
+    for row in _overlap_lines(overlaps):
+        echo(row)
+    return overlaps.empty
+
+
+def settings_of(pipeline: Pipeline) -> dict[str, str]:
+    """Return what a pipeline's predictions depend on, the weights and data aside."""
+    settings = {}
+    for name, value in sorted(pipeline.get_params().items()):
+        nested = hasattr(value, "get_params") or isinstance(value, list)
+        if nested or name.split("__")[-1] in _NOT_SETTINGS:
+            continue
+        settings[name] = value.__qualname__ if callable(value) else repr(value)
+    return settings
+
+
+def data_digest(splits: Mapping[str, Bunch], keys: Mapping[str, str]) -> str:
+    """Return a digest of names, texts, scores and sounds of all splits."""
+    digest = hashlib.sha256()
+    for split, data in splits.items():
+        scores = [None] * len(data.X) if data.y is None else data.y.tolist()
+        audio = [keys[path] for path in data.X["audio"]]
+        rows = [split, *zip(data.ids, data.X["text"], scores, audio, strict=True)]
+        digest.update(json.dumps(rows).encode())
+    return digest.hexdigest()
+
+
+def _audio_keys(splits: Mapping[str, Bunch], verbose: bool) -> dict[str, str]:
+    """Return the content key of every clip by path; each file is read once."""
+    paths = [path for data in splits.values() for path in data.X["audio"]]
+    bar = progress(paths, desc="reading clips", unit="clip", verbose=verbose)
+    return {path: audio_key(path) for path in bar}
+
+
+def _refuse_overlap(
+    splits: Mapping[str, Bunch], keys: Mapping[str, str], allowed: bool, echo: Echo
+) -> None:
+    overlaps = find_overlaps(splits, keys)
+    same = overlaps[overlaps["same_text"] & (overlaps["other_split"] == "train")]
+    lines = _overlap_lines(same)
+    if lines and not allowed:
+        msg = (
+            "Pairs to be judged on are among those to be fitted on:\n"
+            + "\n".join(lines)
+            + "\nRemove them from one split, or pass --allow-overlap and say so."
+        )
+        raise ValueError(msg)
+    for line in lines:
+        echo(line)
+
+
+def _overlap_lines(overlaps: pd.DataFrame) -> list[str]:
+    lines = [
+        f"  {row.split} {row.id} is {row.other_split} {row.other_id}"
+        + (", text and all" if row.same_text else ", with another text")
+        for row in overlaps.head(_SHOWN).itertuples()
+    ]
+    more = len(overlaps) - _SHOWN
+    return lines + [f"  … and {more} more"] * (more > 0)
+
+
+def _parts(
+    splits: Mapping[str, Bunch], sizes: tuple[int, int], probe: bool, random_state: int
+) -> tuple[Bunch, dict[str, Bunch]]:
+    """Return the pairs to fit on and, by split, those to predict."""
+    train = splits["train"]
+    if not probe:
+        return train, {name: data for name, data in splits.items() if name != "train"}
+    train, held_out = probe_split(
+        train,
+        splits.get("validation"),
+        n_train=sizes[0],
+        n_validation=sizes[1],
+        random_state=random_state,
+    )
+    return train, {"probe": held_out}
+
+
+def _predicted(
+    pipeline: Pipeline, held_out: Mapping[str, Bunch], place: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Predict and write every split; yield what the record says of it."""
+    for split, data in held_out.items():
+        scores = np.asarray(pipeline.predict(data.X), dtype=np.float64)
+        file = place / f"{split}.csv"
+        write_predictions(file, data.ids, scores)
+        report = None
+        if data.y is not None:
+            report = score_report(data.y, scores, n_resamples=N_RESAMPLES)
+        yield (
+            split,
+            {"n_pairs": len(data.X), "sha256": file_digest(file), "report": report},
+        )
+
+
+def _is_finished(place: Path, identity: Mapping[str, Any]) -> bool:
+    """Tell whether these very predictions are there, and whole."""
+    if not (place / RECORD).exists():
+        return False
+    record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+    return record["identity"] == identity and all(
+        (place / f"{split}.csv").exists()
+        and file_digest(place / f"{split}.csv") == told["sha256"]
+        for split, told in record["splits"].items()
+    )
+
+
+def _write_tables(out: Path) -> pd.DataFrame:
+    results = read_results(out)
+    write_text(out / "results.csv", results.to_csv(index=False))
+    write_text(out / "results.md", format_results(results))
+    return results

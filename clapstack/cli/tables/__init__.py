@@ -1,0 +1,46 @@
+"""What the command line does with tables of pairs in files."""
+
+from clapstack.cli.tables._encoders import make_union
+from clapstack.cli.tables._extract import extract
+from clapstack.cli.tables._judge import (
+    Judged,
+    doubt,
+    fit_and_judge,
+    judge,
+    judge_model,
+    report_lines,
+    suspicion,
+)
+from clapstack.cli.tables._models import keep_keys, open_model, predict_with_interval
+from clapstack.cli.tables._rated import join_by_key, read_by_key, read_rated, remarks
+from clapstack.cli.tables._read import PairTable, result_format
+from clapstack.cli.tables._score import part_file, score_to_file, score_to_stream
+from clapstack.cli.tables._scorers import CosineScorer, ModelScorer
+from clapstack.cli.tables._write import ERRORS
+
+__all__ = [
+    "ERRORS",
+    "CosineScorer",
+    "Judged",
+    "ModelScorer",
+    "PairTable",
+    "doubt",
+    "extract",
+    "fit_and_judge",
+    "join_by_key",
+    "judge",
+    "judge_model",
+    "keep_keys",
+    "make_union",
+    "open_model",
+    "part_file",
+    "predict_with_interval",
+    "read_by_key",
+    "read_rated",
+    "remarks",
+    "report_lines",
+    "result_format",
+    "score_to_file",
+    "score_to_stream",
+    "suspicion",
+]

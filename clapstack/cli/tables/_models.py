@@ -1,0 +1,121 @@
+"""Fitted models as the command line meets them: loaded, set up, asked."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clapstack._fitted import predict, takes_keys
+from clapstack.cli.tables._read import PairTable
+
+__all__ = [
+    "keep_keys",
+    "open_model",
+    "predict_with_interval",
+]
+
+
+def open_model(
+    path: Path, *, trust: bool = False, trust_encoders: Iterable[str] | None = None
+) -> Any:
+    """Load a fitted model from a file.
+
+    Parameters
+    ----------
+    path : Path
+        A file of ``save_model``.
+    trust : bool, default=False
+        Whether it is a file of joblib, which runs what is in it.
+    trust_encoders : iterable of str, default=None
+        Classes of the user's own that it may hold, ``module:Class``. Their modules are
+        imported, and no others: a file does not choose what is imported.
+
+    Returns
+    -------
+    model : estimator
+
+    Raises
+    ------
+    ImportError
+        If a class of `trust_encoders` is not found.
+    ModelFileError
+        As :func:`~clapstack.load_model`.
+    ValueError
+        If a file of joblib holds a class that is not found.
+    """
+    trusted = [_find_class(name) for name in trust_encoders or ()]
+    if not trust:
+        from clapstack.sharing import load_model
+
+        return load_model(path, trusted=trusted)
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except (AttributeError, ImportError) as error:
+        msg = (
+            f"{path} holds a class whose code is not found: {error}. A class of a "
+            "script or notebook must be put into a module that is installed or on "
+            "PYTHONPATH, and the model saved again from there; a file of save_model "
+            "needs no more than --trust-encoder MODULE:CLASS."
+        )
+        raise ValueError(msg) from error
+
+
+def _find_class(name: str) -> type:
+    """Import a class that the user named."""
+    module, _, short = name.partition(":")
+    if not short:
+        module, _, short = name.rpartition(".")
+    if not (module and short):
+        msg = (
+            "--trust-encoder takes MODULE:CLASS, such as my_package:MyEncoder; got "
+            f"{name!r}."
+        )
+        raise ValueError(msg)
+    try:
+        found = getattr(importlib.import_module(module), short, None)
+    except ImportError as error:
+        # The current folder is no such place for an installed command, on purpose:
+        # files that lie about are not imported.
+        msg = (
+            f"--trust-encoder {name}: {error}. Install the module, or name its folder "
+            "in PYTHONPATH."
+        )
+        raise ImportError(msg) from error
+    if not isinstance(found, type):
+        msg = f"--trust-encoder {name}: the module {module!r} has no class {short!r}."
+        raise ImportError(msg)
+    return found
+
+
+def keep_keys(table: PairTable, model: Any, audio_folder: Path | None) -> None:
+    """Leave keys as they stand in a table, where a model finds clips by key.
+
+    Parameters
+    ----------
+    table : PairTable
+        Changed in place.
+    model : estimator
+        What the pairs are for.
+    audio_folder : Path or None
+        Set before each clip all the same if the user gave one.
+    """
+    if audio_folder is None and takes_keys(model):
+        table.folder = ""
+
+
+def predict_with_interval(model: Any, pairs: Any, coverage: float) -> np.ndarray:
+    """Return score, low end, high end of pairs, float64 of shape (n_pairs, 3).
+
+    Ends are NaN where the model gives no intervals.
+    """
+    scores = np.full((len(pairs), 3), np.nan)
+    scores[:, 0], interval = predict(model, pairs, coverage)
+    if interval is not None:
+        scores[:, 1:] = interval
+    return scores

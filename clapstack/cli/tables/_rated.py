@@ -1,0 +1,269 @@
+"""Rated pairs, and predictions to be judged, from tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from clapstack.cli.tables._read import PairTable, Row
+from clapstack.cli.tables._usable import pairs_of
+from clapstack.exceptions import BadRowsError
+from clapstack.pairs import (
+    clip_identity,
+    group_identity,
+    resolved_path,
+    text_identity,
+)
+from clapstack.tables import to_number
+
+__all__ = ["Rated", "join_by_key", "read_by_key", "read_rated", "remarks"]
+
+_SHOWN = 5
+
+
+class Rated(NamedTuple):
+    """Pairs with their ratings.
+
+    Attributes
+    ----------
+    pairs : DataFrame of shape (n_pairs, 2)
+        Columns ``audio`` and ``text``; the index holds the number of the row where a
+        pair stands first.
+    y : ndarray of shape (n_pairs,), float64
+        Ratings; the mean where a pair has several.
+    groups : ndarray of shape (n_pairs,) or None
+        Group of each pair.
+    n_ratings : int
+        Rows of the table.
+    """
+
+    pairs: pd.DataFrame
+    y: np.ndarray
+    groups: np.ndarray | None
+    n_ratings: int
+
+
+def read_rated(table: PairTable, groups: str | None = None) -> Rated:
+    """Read pairs and their ratings; a pair that comes several times is one pair.
+
+    Two rows are one pair if their clips have one content, or one place where that
+    cannot be read, and their texts differ in white space or Unicode form at most.
+
+    Parameters
+    ----------
+    table : PairTable
+        With the roles ``audio``, ``text`` and ``score``.
+    groups : str, default=None
+        Which of its other columns holds groups; ``"audio"`` and ``"text"`` too.
+
+    Returns
+    -------
+    rated : Rated
+
+    Raises
+    ------
+    TableError
+        If the table cannot be read.
+    BadRowsError
+        If a rating is no finite number, a row has no group (rows are named), or a pair
+        stands in two groups.
+    """
+    ratings: dict[tuple[str, str], list[float]] = {}
+    of_pair: dict[tuple[str, str], str | None] = {}
+    firsts, wrong, alone = [], [], []
+    n_ratings = 0
+    for row in table.rows():
+        n_ratings += 1
+        rating = to_number(row.cells["score"])
+        if math.isnan(rating):
+            wrong.append((row, repr(row.cells["score"])))
+            continue
+        pair = clip, text = _clip(row), _text(row)
+        if pair not in ratings:
+            firsts.append(row)
+        ratings.setdefault(pair, []).append(rating)
+        if groups is None:
+            continue
+        usual = {"audio": clip, "text": text}
+        group = usual.get(groups) or group_identity(row.cells.get(groups))
+        if group is None:
+            alone.append((row, repr(row.cells.get(groups))))
+        elif of_pair.setdefault(pair, group) != group:
+            msg = (
+                f"{table.name}, {_place(row)}: the pair stands in the groups "
+                f"{of_pair[pair]!r} and {group!r}. Give all its rows one group."
+            )
+            raise BadRowsError(msg)
+    _refuse_rows(wrong, f"{table.name}: the rating is no finite number in")
+    words = f"{table.name}: there is no group in the column {groups!r} in"
+    _refuse_rows(alone, words)
+    y = np.array([np.mean(each) for each in ratings.values()])
+    named = np.array(list(of_pair.values())) if groups else None
+    return Rated(pairs_of(firsts), y, named, n_ratings)
+
+
+def remarks(rated: Rated) -> list[str]:
+    """Return what is to be known of rated pairs before they are dealt to folds.
+
+    Parameters
+    ----------
+    rated : Rated
+        Pairs.
+
+    Returns
+    -------
+    remarks : list of str
+        That ratings were averaged, and that pairs without groups share texts or clips.
+    """
+    words = []
+    n_pairs = len(rated.y)
+    if rated.n_ratings > n_pairs:
+        words.append(
+            f"{rated.n_ratings:,} ratings of {n_pairs:,} pairs; each pair has the mean"
+        )
+    identities: dict[str, Callable[[Any], str]] = {
+        "text": text_identity,
+        "audio": clip_identity,
+    }
+    for column, identity in identities.items() if rated.groups is None else ():
+        cells = [cell for cell in rated.pairs[column] if isinstance(cell, str) and cell]
+        # Of objects: Arrow's texts refuse what was no UTF-8.
+        shared = pd.Series(list(map(identity, cells)), dtype=object)
+        n_shared = int(shared.duplicated(keep=False).sum())
+        if n_shared:
+            words.append(
+                f"{n_shared:,} of {n_pairs:,} pairs share their {column} with another; "
+                f"--groups {column} keeps them in one fold"
+            )
+    return words
+
+
+def read_by_key(
+    table: PairTable,
+    role: str,
+    keys: Sequence[str],
+    resolved: Callable[[Any], Any] = str,
+) -> pd.Series:
+    """Read numbers by key.
+
+    Parameters
+    ----------
+    table : PairTable
+        With the role `role`, and `keys` among its columns.
+    role : {"score", "prediction"}
+        Which numbers. Ratings of the same key are averaged; predictions must be one.
+    keys : sequence of str
+        Columns that make a key, or the roles ``audio`` and ``text``.
+    resolved : callable, default=str
+        Makes a path of a clip. Two tables that are to be joined need the same, so that
+        ``a.wav``, ``./a.wav`` and ``/folder/a.wav`` are one clip in both.
+
+    Returns
+    -------
+    numbers : Series of float64
+        By key, a tuple; NaN for a prediction that is empty.
+
+    Raises
+    ------
+    TableError
+        If the table cannot be read.
+    BadRowsError
+        If a number is none, a key is empty or there are two predictions for one key;
+        rows are named.
+    """
+    found: dict[tuple[str, ...], list[float]] = {}
+    wrong, twice, nameless = [], [], []
+    for row in table.rows():
+        cells = {"audio": row.audio, "text": row.text, **row.cells}
+        parts = [_key(name, cells[name], resolved) for name in keys]
+        cell = cells[role]
+        value = to_number(cell)
+        if math.isnan(value) and not (role == "prediction" and cell in ("", None)):
+            wrong.append((row, repr(cell)))
+        key = tuple(part for part in parts if part is not None)
+        if len(key) < len(keys):
+            nameless.append((row, ", ".join(repr(cells[name]) for name in keys)))
+            continue
+        if role == "prediction" and key in found:
+            twice.append((row, ", ".join(key)))
+        found.setdefault(key, []).append(value)
+    _refuse_rows(wrong, f"{table.name}: the {role} is no finite number in")
+    _refuse_rows(nameless, f"{table.name}: a cell of the key is empty in")
+    _refuse_rows(twice, f"{table.name}: a prediction for the same key stands before")
+    index = pd.Index(list(found), tupleize_cols=False)
+    return pd.Series([float(np.mean(each)) for each in found.values()], index=index)
+
+
+def _key(name: str, cell: Any, resolved: Callable[[Any], Any]) -> str | None:
+    """Return a part of a key; None if the cell names nothing."""
+    identity = group_identity(cell)
+    if identity is None or not isinstance(cell, str):
+        return identity
+    if name == "audio":
+        return resolved_path(resolved(cell))
+    return identity if name == "text" else cell
+
+
+def join_by_key(truth: pd.Series, scores: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return true and predicted scores of the same keys; refuse any without partner.
+
+    Parameters
+    ----------
+    truth, scores : Series
+        By key, as from `read_by_key`.
+
+    Returns
+    -------
+    y_true, y_score : ndarray of shape (n_pairs,)
+        Predictions may be NaN.
+
+    Raises
+    ------
+    BadRowsError
+        With keys that only one of the two has.
+    """
+    for words, some, others in (
+        ("there is no prediction for", truth, scores),
+        ("there is no rating for", scores, truth),
+    ):
+        have = set(others.index)
+        _refuse([", ".join(key) for key in some.index if key not in have], words)
+    order = {key: place for place, key in enumerate(scores.index)}
+    places = [order[key] for key in truth.index]
+    return truth.to_numpy(), scores.to_numpy()[places]
+
+
+def _clip(row: Row) -> str:
+    """Return the identity of a clip; one that is none is like no other."""
+    is_path = isinstance(row.path, str) and row.path.strip()
+    return clip_identity(row.path) if is_path else f"row {row.number}"
+
+
+def _text(row: Row) -> str:
+    """Return the identity of a text; one that cannot be used is like no other."""
+    is_text = isinstance(row.text, str) and row.text.strip()
+    return text_identity(row.text) if is_text else f"row\n{row.number}"
+
+
+def _place(row: Row) -> str:
+    return (f"line {row.line}, " if row.line else "") + f"row {row.number}"
+
+
+def _refuse_rows(rows: Sequence[tuple[Row, str]], words: str) -> None:
+    _refuse([f"row {row.number} ({shown})" for row, shown in rows], words, rows)
+
+
+def _refuse(
+    what: Sequence[str], words: str, rows: Sequence[tuple[Row, str]] = ()
+) -> None:
+    if what:
+        shown = ", ".join(what[:_SHOWN])
+        more = f" and {len(what) - _SHOWN} more" if len(what) > _SHOWN else ""
+        lines = ", ".join(str(row.line) for row, _ in rows[:_SHOWN] if row.line)
+        where = f" in line {lines}" if lines else ""
+        msg = f"{words} {shown}{more}. Correct the table{where}."
+        raise BadRowsError(msg)

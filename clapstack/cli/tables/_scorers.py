@@ -1,0 +1,130 @@
+"""What gives scores to pairs: a fitted model, or cosines alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import FeatureUnion
+
+from clapstack._compat import file_digest
+from clapstack.cli.tables._models import predict_with_interval
+
+__all__ = ["CosineScorer", "ModelScorer", "Scorer"]
+
+Values = list[float]
+Finish = Callable[[Values], Values]
+
+
+class Scorer(ABC):
+    """Numbers of a pair, and what becomes of them once the table is through.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Columns of the result.
+    waits : bool
+        Whether the result of a row depends on the whole table.
+    identity : dict
+        What the numbers of a row follow from besides the row. Of JSON.
+    """
+
+    names: tuple[str, ...]
+    waits: bool
+    identity: dict[str, Any]
+
+    @abstractmethod
+    def values(self, pairs: pd.DataFrame) -> np.ndarray:
+        """Return numbers of shape (n_pairs, n_numbers); raise BadPairsError."""
+
+    @abstractmethod
+    def finish(self, values: Iterator[Values]) -> Finish:
+        """Return what makes results of numbers, given those of all good rows."""
+
+
+class ModelScorer(Scorer):
+    """Scores and intervals of a fitted model.
+
+    Parameters
+    ----------
+    model : estimator
+        Takes pairs.
+    path : Path
+        Its file.
+    coverage : float
+        Of the intervals, in (0, 1).
+    """
+
+    names = ("score", "low", "high")
+    waits = False
+
+    def __init__(self, model: Any, path: Path, coverage: float):
+        self.model = model
+        self.coverage = coverage
+        self.identity = {"model": file_digest(path), "coverage": coverage}
+
+    def values(self, pairs: pd.DataFrame) -> np.ndarray:
+        """Predict; shape (n_pairs, 3)."""
+        return predict_with_interval(self.model, pairs, self.coverage)
+
+    def finish(self, values: Iterator[Values]) -> Finish:
+        """Return predictions as they are."""
+        return list
+
+
+class CosineScorer(Scorer):
+    """The mean over encoders of cosines, standardised over the table.
+
+    An encoder's cosines lie where its training left them; standardised, each counts
+    alike. What comes out ranks the pairs of one table and has no scale.
+
+    Parameters
+    ----------
+    union : FeatureUnion
+        Of transformers that give a cosine each, not fitted.
+    """
+
+    waits = True
+
+    def __init__(self, union: FeatureUnion):
+        self.union = union
+        # Which encoders: loading them is cheap to tell, and any pair will do for it.
+        union.fit(pd.DataFrame({"audio": ["a"], "text": ["a"]}))
+        families = [name for name, _ in union.transformer_list]
+        self.names = ("score", *(f"{name}_cosine" for name in families))
+        self.identity = {
+            "cosines": {
+                name: [transformer.fingerprint_, transformer.crop]
+                for name, transformer in union.transformer_list
+            }
+        }
+
+    def values(self, pairs: pd.DataFrame) -> np.ndarray:
+        """Return the cosine of every encoder; shape (n_pairs, n_encoders)."""
+        return np.asarray(self.union.transform(pairs), dtype=np.float64)
+
+    def finish(self, values: Iterator[Values]) -> Finish:
+        """Standardise over the good rows; an encoder without variance counts zero."""
+        cosines = np.array(list(values)).reshape(-1, len(self.names) - 1)
+        if len(cosines) == 1:
+            msg = (
+                "one pair alone has nothing to be compared with, and a score without "
+                "a fitted model is a comparison within the table. Add pairs, or fit a "
+                "model with clapstack fit."
+            )
+            raise ValueError(msg)
+        mean = cosines.mean(axis=0) if len(cosines) else 0.0
+        spread = cosines.std(axis=0) if len(cosines) else 1.0
+        return lambda row: [standardised_mean(row, mean, spread), *row]
+
+
+def standardised_mean(row: Sequence[float], mean: Any, spread: Any) -> float:
+    """Return the mean of (value - mean) / spread; zero for a spread of zero."""
+    apart = np.subtract(row, mean)
+    return float(
+        np.divide(apart, spread, out=np.zeros_like(apart), where=spread > 0).mean()
+    )

@@ -1,0 +1,276 @@
+"""What all audio-only encoders share: pieces of clips, batches, identity."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clapstack._compat import batched
+from clapstack.audio import window_starts
+from clapstack.encoders._mel import fill_window
+from clapstack.encoders._reading import guarded
+from clapstack.encoders.clap._base import DTYPES, checked_waveform, fingerprint_of
+from clapstack.exceptions import CheckpointError
+
+# The statistics of `pool`, in the order in which it joins them.
+POOLED = ("mean", "std", "max")
+
+
+class AudioEncoder(ABC):
+    """A frozen model that maps waveforms to a row of features each.
+
+    Made by :func:`load_encoder`. A clip no longer than `window` is heard in one pass.
+    A longer one is heard in pieces (see `fixed_length`), whose features are averaged.
+    Nothing is padded for the sake of what shares its batch; on a CPU each piece goes
+    through the model alone, so that the bits of a row depend on its clip only.
+
+    A subclass sets `version` and `fixed_length`, and has `_read`, `_prepare` and
+    `_embed`.
+
+    Parameters
+    ----------
+    model : Module
+        Loaded weights in float32.
+    settings : mapping of plain values
+        What else the features depend on; part of the fingerprint. Holds at least
+        "sample_rate" (Hz), "window" and "shortest" (samples; a piece shorter than the
+        latter gets zeros appended).
+    blocks : mapping of str to int
+        Name and width of each block of features, in order.
+    source : str
+        Where the weights came from, for error messages.
+    device : str
+        A torch device.
+    dtype : {"float32", "bfloat16"}, default="float32"
+        Of the model.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Rate that waveforms must have, in hertz.
+    window : int
+        Most samples that the model hears at once.
+    blocks : dict of str to int
+        As given. Columns are named after it: a block of one column bears its name,
+        others number their columns from 0.
+    embedding_dim : int
+        Length of a row: the sum of the widths in `blocks`.
+    fingerprint : str
+        SHA-256 of weights, settings and blocks, in hex. Equal on every machine, and
+        for a file in half precision and its copy in single precision.
+    identity : str
+        `fingerprint`, the dtype of the model, the name of the class and its version:
+        all that a row depends on besides the waveform and `crop`.
+    """
+
+    #: Raise it when a change to the subclass moves its features.
+    version: ClassVar[str] = "1"
+    #: Whether the model sees inputs of one shape, however short the piece. Then the
+    #: pieces of a long clip are windows of full length, evenly spaced, as for CLAP,
+    #: and pieces of any length share a batch. If not, the pieces are consecutive and
+    #: of equal length, so that each frame is heard once.
+    fixed_length: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        model: torch.nn.Module,
+        settings: Mapping[str, Any],
+        blocks: Mapping[str, int],
+        source: str,
+        device: str,
+        dtype: str = "float32",
+    ):
+        self.sample_rate: int = settings["sample_rate"]
+        self.window: int = settings["window"]
+        self.blocks = dict(blocks)
+        self.embedding_dim = sum(self.blocks.values())
+        self.source = source
+        self.device = torch.device(device)
+        self.fingerprint = fingerprint_of(model, {**settings, "blocks": self.blocks})
+        code = f"{type(self).__name__}{self.version}"
+        self.identity = f"{self.fingerprint}-{dtype}-{code}"
+        self._settings = settings
+        self._dtype = DTYPES[dtype]
+        self._model: Any = model.eval().to(self.device, self._dtype)
+        # Apple's devices have no float64, which front ends may compute in.
+        self._front_end_device = "cpu" if self.device.type == "mps" else device
+        # Matrix products round by the size of the batch: alone, bits are always equal.
+        self._at_once = 1 if self.device.type == "cpu" else sys.maxsize
+
+    @classmethod
+    def load(
+        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
+    ) -> AudioEncoder:
+        """Load a checkpoint."""
+        with guarded(checkpoint):
+            parts = cls._read(checkpoint, revision)
+        return cls(**parts, device=device, dtype=dtype)
+
+    @classmethod
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a checkpoint: what `__init__` takes, but device and dtype."""
+        raise NotImplementedError
+
+    def encode_audio(
+        self,
+        waveforms: Sequence[NDArray[np.float32]],
+        *,
+        crop: str = "windows",
+        batch_size: int = 32,
+    ) -> NDArray[np.float32]:
+        """Compute the features of waveforms.
+
+        Parameters
+        ----------
+        waveforms : sequence of ndarray of shape (n_samples,), float32
+            Mono, at `sample_rate`, usually within [-1, 1].
+        crop : {"windows", "center", "start"}, default="windows"
+            What to hear of a clip longer than the window: pieces that cover it, whose
+            features are averaged; or one window.
+        batch_size : int, default=32
+            Pieces that go through the model at once, at most. On a CPU one does. On a
+            GPU whose memory is too small for them, half as many do from then on, with
+            a warning.
+
+        Returns
+        -------
+        features : ndarray of shape (n_waveforms, embedding_dim), float32
+
+        Raises
+        ------
+        AudioError
+            If a waveform is not a non-empty row of finite numbers.
+        CheckpointError
+            If a feature comes out that is not finite.
+        """
+        if not waveforms:
+            return np.zeros((0, self.embedding_dim), dtype=np.float32)
+        rows, pieces = [], []
+        for row, waveform in enumerate(waveforms):
+            for piece in self._pieces(checked_waveform(waveform, row), crop):
+                rows.append(row)
+                pieces.append(piece)
+        features = np.empty((len(pieces), self.embedding_dim), dtype=np.float32)
+        with torch.inference_mode():
+            for some in self._batches(pieces, batch_size):
+                features[some] = self._embed_pieces([pieces[i] for i in some])
+        self._refuse_not_finite(features, rows)
+        starts = np.searchsorted(rows, np.arange(1, len(waveforms)))
+        return np.stack([self._join(some) for some in np.split(features, starts)])
+
+    @abstractmethod
+    def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
+        """Return what the model sees of a piece: float32, without a batch axis.
+
+        Equal lengths give equal shapes; with `fixed_length` all shapes are equal. It
+        may be computed on `_front_end_device`.
+        """
+
+    @abstractmethod
+    def _embed(self, inputs: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+        """Compute the features of pieces of one shape.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (n, ...)
+            What `_prepare` returned, stacked, on the device of the model and in its
+            dtype.
+        lengths : sequence of int
+            Samples of each piece.
+
+        Returns
+        -------
+        features : Tensor of shape (n, embedding_dim)
+            In any dtype, on any device.
+        """
+
+    def _join(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Join the rows of the pieces of one clip into one row."""
+        return features.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def _pieces(
+        self, waveform: NDArray[np.float32], crop: str
+    ) -> list[NDArray[np.float32]]:
+        starts = window_starts(len(waveform), self.window, crop)
+        if len(starts) > 1 and not self.fixed_length:
+            pieces = np.array_split(waveform, len(starts))
+        else:
+            pieces = [waveform[start : start + self.window] for start in starts]
+        shortest = self._settings["shortest"]
+        return [
+            p if len(p) >= shortest else fill_window(p, shortest, "pad") for p in pieces
+        ]
+
+    def _batches(
+        self, pieces: Sequence[NDArray[np.float32]], batch_size: int
+    ) -> Iterator[list[int]]:
+        """Yield the places of pieces that may share a batch."""
+        alike: dict[int, list[int]] = {}
+        for place, piece in enumerate(pieces):
+            alike.setdefault(0 if self.fixed_length else len(piece), []).append(place)
+        for places in alike.values():
+            yield from batched(places, min(batch_size, self._at_once))
+
+    def _embed_pieces(
+        self, pieces: Sequence[NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """Embed pieces, in halves if the memory of the GPU is too small for all."""
+        try:
+            inputs = torch.stack([self._prepare(piece) for piece in pieces])
+            inputs = inputs.to(self.device, self._dtype)
+            lengths = [len(piece) for piece in pieces]
+            return self._embed(inputs, lengths).float().cpu().numpy()
+        except torch.cuda.OutOfMemoryError:
+            if len(pieces) == 1:
+                raise
+        # Out of the handler, which keeps what the failed pass holds in memory.
+        half = len(pieces) // 2
+        if half < self._at_once:
+            self._at_once = half
+            msg = (
+                f"{len(pieces)} pieces at once do not fit the memory of {self.device}: "
+                f"{half} are taken from now on. Pass batch_size={half}."
+            )
+            warnings.warn(msg, stacklevel=3)
+        halves = (pieces[:half], pieces[half:])
+        return np.concatenate([self._embed_pieces(some) for some in halves])
+
+    def _refuse_not_finite(
+        self, features: NDArray[np.float32], rows: Sequence[int]
+    ) -> None:
+        finite = np.isfinite(features).all(axis=1)
+        if not finite.all():
+            msg = (
+                f"The features of waveform {rows[int(np.argmin(finite))]} are not all "
+                f"finite. The weights of {self.source} are probably damaged: fetch "
+                f"them again, or compare their checksum with the publisher's."
+            )
+            raise CheckpointError(msg)
+
+
+def pool(states: torch.Tensor) -> torch.Tensor:
+    """Pool states over time (or over whatever their second axis is).
+
+    Parameters
+    ----------
+    states : Tensor of shape (n, n_frames, width)
+        Frames; pooled in float32.
+
+    Returns
+    -------
+    pooled : Tensor of shape (n, 3 * width), float32
+        Mean, standard deviation (of the population, so that one frame gives 0) and
+        maximum of each channel: the order of `POOLED`.
+    """
+    states = states.float()
+    return torch.cat(
+        [states.mean(dim=1), states.std(dim=1, correction=0), states.amax(dim=1)], dim=1
+    )

@@ -1,0 +1,99 @@
+"""What the encoders that hear raw samples of speech share: WavLM and wav2vec2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clapstack.encoders._reading import MOST_LAYERS, check_number, read_extractor
+from clapstack.exceptions import CheckpointError
+
+# Attention takes memory by the square of the length: 0.15 GB a layer of WavLM Large
+# for half a minute, 15 GB for five minutes.
+WINDOW_SECONDS = 30
+
+_VARIANCE_FLOOR = 1e-7
+
+# What the tensors do not tell and the states depend on.
+_ARCHITECTURE = (
+    "conv_stride",
+    "do_stable_layer_norm",
+    "feat_extract_activation",
+    "feat_extract_norm",
+    "hidden_act",
+    "layer_norm_eps",
+    "num_attention_heads",
+)
+
+
+def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
+    """Translate the configurations of a model and its extractor.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the extractor's configuration is.
+    config : PretrainedConfig
+        Of a model with the convolutions of wav2vec2.
+
+    Returns
+    -------
+    settings : dict
+        For :class:`AudioEncoder`, and "normalize".
+
+    Raises
+    ------
+    CheckpointError
+        If a setting is missing, or the model ends in an adapter, which shortens and
+        transforms the states.
+    """
+    if config.add_adapter:
+        msg = f"The model in {folder} ends in an adapter (add_adapter); none may."
+        raise CheckpointError(msg)
+    names = {"sample_rate": "sampling_rate", "normalize": "do_normalize"}
+    settings = read_extractor(folder, names)
+    if not isinstance(settings["normalize"], bool):
+        msg = f"do_normalize in {folder} must be true or false."
+        raise CheckpointError(msg)
+    for said in (config.num_hidden_layers, len(config.conv_dim)):
+        check_number(said, 1, MOST_LAYERS, f"layers by {folder / 'config.json'}")
+    window = WINDOW_SECONDS * settings["sample_rate"]
+    for name in ("conv_kernel", "conv_stride"):
+        for number in getattr(config, name):
+            check_number(number, 1, 4096, f"{name} in {folder / 'config.json'}")
+    shortest = first_frame(config.conv_kernel, config.conv_stride)
+    check_number(shortest, 1, window, f"samples of a first frame by {folder}")
+    return {
+        **settings,
+        "window": window,
+        "shortest": shortest,
+        "architecture": {name: getattr(config, name) for name in _ARCHITECTURE},
+    }
+
+
+def first_frame(kernels: list[int], strides: list[int]) -> int:
+    """Return how many samples the first frame behind convolutions is made of.
+
+    Examples
+    --------
+    >>> from clapstack.encoders.audio._speech import first_frame
+    >>> first_frame([10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2])
+    400
+    """
+    n_samples = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        n_samples = (n_samples - 1) * stride + kernel
+    return n_samples
+
+
+def standardized(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale a waveform to zero mean and unit variance, as wav2vec2's extractor does.
+
+    In float64; a floor of 1e-7 under the variance keeps silence silent.
+    """
+    samples = waveform.astype(np.float64)
+    scale = np.sqrt(samples.var() + _VARIANCE_FLOOR)
+    return ((samples - samples.mean()) / scale).astype(np.float32)

@@ -1,0 +1,484 @@
+"""What all CLAP encoders share: windows, batches, unit norm, identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import reprlib
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clapstack._compat import batched
+from clapstack._numerics.collapse import warn_if_collapsed
+from clapstack.audio import window_starts
+from clapstack.encoders._mel import FRONT_END_VERSION, LogMel, fill_window
+from clapstack.encoders._passes import side_by_side
+from clapstack.encoders._reading import guarded, is_derived
+from clapstack.exceptions import AudioError, CheckpointError
+
+# Enough to keep a GPU busy; while it is, the next ones are laid out for it.
+_WINDOWS_AT_ONCE_ON_GPU = 64
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+# Tokens of a text are filled up to a multiple, so that texts share passes whose shape
+# depends on none of them alone.
+_TOKENS_STEP = 4
+# Tokens of one forward pass on a CPU. Products of fewer than 16 rows have kernels that
+# round in another way, and 24 take no more time. Larger products than of 512 rows may
+# have others again, and are no faster.
+_FEWEST_TOKENS, _MOST_TOKENS = 24, 512
+
+
+class ClapEncoder(ABC):
+    """A frozen CLAP model that maps waveforms and texts to unit-norm arrays.
+
+    Made by :func:`load_encoder`. The same input always gives the same embedding: no
+    crop is random, and no result depends on the batch size, on the order or on what
+    else is encoded in the same call. On a CPU this holds to the last bit for clips,
+    because every window meets kernels of the same shape, with one thread (see
+    :mod:`clapstack.encoders._passes`). For texts it does where kernels round all rows
+    of a product alike, as MKL's for AVX-512 do. Elsewhere, and on a GPU, it holds to
+    about 1e-7, the rounding of float32.
+
+    A subclass whose `_embed_audio` keeps windows apart on a CPU may take several at
+    once there and set `_at_once_on_cpu`.
+
+    Parameters
+    ----------
+    model : Module
+        Loaded weights in float32, the audio tower as `audio_model`.
+    tokenizer : PreTrainedTokenizer
+        Its end token is kept when a text is cut to `max_tokens`.
+    log_mel : LogMel
+        The front end.
+    projection_dim : int
+        Length of an embedding.
+    settings : mapping of plain values
+        What else an embedding depends on; part of the fingerprint. Holds at least
+        "sample_rate" (Hz), "window" (samples), "padding" (see :func:`fill_window`),
+        "max_tokens" and "suffix" (what is appended to every text).
+    source : str
+        Where the weights came from, for error messages.
+    device : str
+        A torch device.
+    dtype : {"float32", "bfloat16"}
+        Of the two towers; the front end works in float64 whatever `dtype` is.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Rate that waveforms must have, in hertz.
+    window : int
+        Samples that the model sees at once.
+    projection_dim : int
+        Length of an embedding.
+    fingerprint : str
+        SHA-256 of weights, vocabulary and front-end settings, in hex. Equal on every
+        machine, and for a file in half precision and its copy in single precision.
+    collapsed : set of str
+        The towers, "audio" and "text", that a warning has called collapsed.
+    """
+
+    #: Windows of a forward pass on a CPU.
+    _at_once_on_cpu = 1
+
+    def __init__(
+        self,
+        *,
+        model: torch.nn.Module,
+        tokenizer: Any,
+        log_mel: LogMel,
+        projection_dim: int,
+        settings: Mapping[str, Any],
+        source: str,
+        device: str,
+        dtype: str,
+    ):
+        self.projection_dim = projection_dim
+        self.sample_rate: int = settings["sample_rate"]
+        self.window: int = settings["window"]
+        self.max_tokens: int = settings["max_tokens"]
+        self._settings = settings
+        self.source = source
+        self.device = torch.device(device)
+        self.fingerprint = fingerprint_of(model, settings, tokenizer)
+        self._version = f"{self.fingerprint}-{dtype}-f{FRONT_END_VERSION}"
+        self._dtype = DTYPES[dtype]
+        self._model: Any = model.eval().to(self.device, self._dtype)
+        self._tokenizer = tokenizer
+        # Windows; fewer when a GPU runs out of memory.
+        self._at_once = _WINDOWS_AT_ONCE_ON_GPU
+        if self.device.type == "cpu":
+            self._at_once = self._at_once_on_cpu
+        self.collapsed: set[str] = set()
+        self._warned_of_cut = False
+        # Apple's devices have no float64.
+        self._log_mel = log_mel.to("cpu" if self.device.type == "mps" else device)
+
+    @classmethod
+    def load(
+        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
+    ) -> ClapEncoder:
+        """Load a checkpoint."""
+        with guarded(checkpoint):
+            parts = cls._read(checkpoint, revision)
+        return cls(**parts, device=device, dtype=dtype)
+
+    @classmethod
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a checkpoint: what `__init__` takes, but device and dtype."""
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> str:
+        """All that an embedding depends on besides the input and `crop`.
+
+        `fingerprint`, the dtype of the towers, the version of the front end's code
+        and, if it is not "highest", ``torch.get_float32_matmul_precision()``.
+        """
+        precision = torch.get_float32_matmul_precision()
+        return self._version + ("" if precision == "highest" else f"-{precision}")
+
+    def encode_audio(
+        self,
+        waveforms: Sequence[NDArray[np.float32]],
+        *,
+        crop: str = "windows",
+        batch_size: int = 32,
+    ) -> NDArray[np.float32]:
+        """Embed waveforms.
+
+        Parameters
+        ----------
+        waveforms : sequence of ndarray of shape (n_samples,), float32
+            Mono, at `sample_rate`, usually within [-1, 1].
+        crop : {"windows", "center", "start"}, default="windows"
+            What to do with a clip longer than the window: embed windows that cover
+            it, average their unit embeddings and renormalise (a fused LAION model
+            sees the whole clip in one pass instead); or take one window.
+        batch_size : int, default=32
+            Windows that go through the model at once, at most. On a CPU it is one to
+            four, in as many passes side by side as PyTorch has threads; on a GPU no
+            more than 64, while the next are laid out for it. On a GPU whose memory is
+            too small for them, half as many do from then on, with a warning.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_waveforms, projection_dim), float32
+            Rows of unit norm.
+
+        Raises
+        ------
+        AudioError
+            If a waveform is not a non-empty row of finite numbers.
+        CheckpointError
+            If an embedding comes out with a norm that is zero or not finite.
+
+        Warns
+        -----
+        CollapsedTowerWarning
+            Once, if eight or more distinct inputs get all but the same embedding.
+        """
+        totals = np.zeros((len(waveforms), self.projection_dim))
+        at_once = min(batch_size, self._at_once)
+        if self.device.type == "cpu":  # a core for each of few clips
+            at_once = min(at_once, max(1, len(waveforms) // torch.get_num_threads()))
+        batches = batched(self._audio_pieces(waveforms, crop), at_once)
+        with _convolutions_like_products():
+            done = self._passes(self._embed_pieces, batches)
+            if done:  # fetched last: until here nothing has waited for a GPU
+                rows = [row for of_clips, _ in done for row in of_clips]
+                embedded = torch.cat([embeddings for _, embeddings in done])
+                units = self._unit(_to_numpy(embedded), "waveform", rows)
+                np.add.at(totals, rows, units)
+        units = self._unit(totals, "waveform", range(len(totals)))
+        self._warn_if_collapsed("audio", units, waveforms)
+        return units.astype(np.float32)
+
+    def encode_text(
+        self, texts: Sequence[str], *, batch_size: int = 32
+    ) -> NDArray[np.float32]:
+        """Embed texts.
+
+        Equal texts are embedded once; texts of like length share a batch.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            A text of more than `max_tokens` tokens is cut; its end token stays.
+        batch_size : int, default=32
+            Texts that go through the model at once, at most. On a CPU they have 512
+            tokens together, at most.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_texts, projection_dim), float32
+            Rows of unit norm.
+
+        Raises
+        ------
+        TypeError
+            If a text is not a string.
+        CheckpointError
+            If an embedding comes out with a norm that is zero or not finite.
+
+        Warns
+        -----
+        CollapsedTowerWarning
+            Once, if eight or more distinct inputs get all but the same embedding.
+        UserWarning
+            Once, with their number, if texts are cut.
+        """
+        unique = list(dict.fromkeys(texts))
+        tokens = self._tokens(unique)
+        units = np.zeros((len(tokens), self.projection_dim))
+        batches = self._text_batches(tokens, batch_size)
+
+        def embed(rows: list[int]) -> torch.Tensor:
+            return self._embed_text([tokens[row] for row in rows])
+
+        for rows, embedded in zip(batches, self._passes(embed, batches), strict=True):
+            labels = [unique[row] for row in rows]
+            units[rows] = self._unit(_to_numpy(embedded), "text", labels)
+        self._warn_if_collapsed("text", units, unique)
+        row_of = {text: row for row, text in enumerate(unique)}
+        return units.astype(np.float32)[[row_of[text] for text in texts]]
+
+    @abstractmethod
+    def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
+        """Embed inputs of shape (n, n_channels, n_frames, n_mels).
+
+        `longer`, on the CPU, marks those of a fused model that it is to fuse.
+        """
+
+    @abstractmethod
+    def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
+        """Embed tokenized texts."""
+
+    def _passes(self, embed: Callable[[Any], Any], batches: Iterable[Any]) -> list[Any]:
+        """Return what `embed` makes of each batch."""
+        if self.device.type == "cpu":
+            return side_by_side(embed, batches)
+        with torch.inference_mode():
+            return [embed(batch) for batch in batches]
+
+    def _text_batches(
+        self, tokens: Sequence[Sequence[int]], batch_size: int
+    ) -> list[list[int]]:
+        """Return the texts of each forward pass, by their places.
+
+        On a CPU those of one padded length share a pass, so that none is padded for the
+        sake of another. Copies of a text bring a small pass to a number of tokens from
+        which on products round alike.
+        """
+        by_length = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+        if self.device.type != "cpu":
+            return list(batched(by_length, batch_size))
+        batches = []
+        alike = groupby(by_length, key=lambda row: self._padded(tokens[row]))
+        for length, rows in alike:
+            fewest = -(-_FEWEST_TOKENS // length)
+            most = max(fewest, min(batch_size, _MOST_TOKENS // length))
+            for batch in batched(rows, most):
+                batches.append(batch + batch[-1:] * (fewest - len(batch)))
+        return batches
+
+    def _padded(self, ids: Sequence[int]) -> int:
+        """Return how many tokens a text has when it is padded."""
+        return min(-(-len(ids) // _TOKENS_STEP) * _TOKENS_STEP, self.max_tokens)
+
+    def _pad_tokens(
+        self, tokens: Sequence[Sequence[int]], pad_id: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Stack token ids, on the device of the model.
+
+        Returns
+        -------
+        input_ids, attention_mask : Tensor of shape (n, longest), int64
+            Padded on the right with `pad_id`; 1 where a token is, else 0.
+        """
+        longest = max(self._padded(ids) for ids in tokens)
+        input_ids = torch.full((len(tokens), longest), pad_id)
+        attention_mask = torch.zeros_like(input_ids)
+        for row, ids in enumerate(tokens):
+            input_ids[row, : len(ids)] = torch.tensor(ids)
+            attention_mask[row, : len(ids)] = 1
+        return input_ids.to(self.device), attention_mask.to(self.device)
+
+    def _embed_pieces(
+        self, batch: Sequence[tuple[int, NDArray[np.float32], bool]]
+    ) -> tuple[tuple[int, ...], torch.Tensor]:
+        """Embed pieces as `_audio_pieces` yields them; return their clips, too."""
+        of_clips, pieces, longer = zip(*batch, strict=True)
+        mels = self._mels(pieces, longer).to(self.device, self._dtype)
+        return of_clips, self._embed_windows(mels, torch.tensor(longer))
+
+    def _embed_windows(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
+        """Embed inputs, in halves if the memory of the GPU is too small for all."""
+        try:
+            return self._embed_audio(mels, longer)
+        except torch.cuda.OutOfMemoryError:
+            if len(mels) == 1:
+                raise
+        # Out of the handler, which keeps what the failed pass holds in memory.
+        half = len(mels) // 2
+        if half < self._at_once:
+            self._at_once = half
+            msg = (
+                f"{len(mels)} windows at once do not fit the memory of {self.device}: "
+                f"{half} are taken from now on. Pass batch_size={half}."
+            )
+            warnings.warn(msg, stacklevel=3)
+        return torch.cat(
+            [
+                self._embed_windows(mels[:half], longer[:half]),
+                self._embed_windows(mels[half:], longer[half:]),
+            ]
+        )
+
+    def _pieces(
+        self, waveform: NDArray[np.float32], crop: str
+    ) -> Iterator[tuple[NDArray[np.float32], bool]]:
+        """Yield what the model hears of a clip, and whether it is to fuse it."""
+        for start in window_starts(len(waveform), self.window, crop):
+            yield waveform[start : start + self.window], False
+
+    def _mels(
+        self, pieces: Sequence[NDArray[np.float32]], longer: Sequence[bool]
+    ) -> torch.Tensor:
+        """Return the inputs of the audio tower, for pieces no longer than a window."""
+        pinned = self.device.type == "cuda"
+        windows = torch.empty(len(pieces), self.window, pin_memory=pinned)
+        for row, piece in zip(windows.numpy(), pieces, strict=True):
+            row[:] = fill_window(piece, self.window, self._settings["padding"])
+        # From pinned memory, so that nobody waits for what still runs.
+        windows = windows.to(self._log_mel.bank.device, non_blocking=pinned)
+        return self._log_mel(windows)[:, None]
+
+    def _audio_pieces(
+        self, waveforms: Sequence[NDArray[np.float32]], crop: str
+    ) -> Iterator[tuple[int, NDArray[np.float32], bool]]:
+        for row, waveform in enumerate(waveforms):
+            for piece, longer in self._pieces(checked_waveform(waveform, row), crop):
+                yield row, piece, longer
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        for text in texts:
+            if not isinstance(text, str):
+                msg = f"Texts must be strings; got {type(text).__name__}: {text!r}."
+                raise TypeError(msg)
+        if not texts:
+            return []
+        # Cut here, not in the tokenizer: its truncation is state, unsafe in threads.
+        suffixed = [text + self._settings["suffix"] for text in texts]
+        tokens = self._tokenizer(suffixed, verbose=False)["input_ids"]
+        long = [row for row, ids in enumerate(tokens) if len(ids) > self.max_tokens]
+        for row in long:
+            tokens[row] = [*tokens[row][: self.max_tokens - 1], tokens[row][-1]]
+        if long and not self._warned_of_cut:
+            self._warned_of_cut = True
+            msg = (
+                f"{len(long)} of {len(texts)} texts encoded together have more than "
+                f"{self.max_tokens} tokens, the limit of {self.source}: only their "
+                f"beginning is used. The first is {reprlib.repr(texts[long[0]])}. "
+                "Shorten such texts; later ones are cut without another warning."
+            )
+            warnings.warn(msg, stacklevel=3)
+        return tokens
+
+    def _unit(
+        self, embeddings: NDArray[np.floating], what: str, labels: Sequence[Any]
+    ) -> NDArray[np.float64]:
+        norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+        for norm, label in zip(norms, labels, strict=True):
+            if not (np.isfinite(norm) and norm > 0):
+                msg = (
+                    f"The embedding of {what} {label!r} has norm {norm}, so it cannot "
+                    f"be scaled to unit norm. The weights of {self.source} are "
+                    f"probably damaged: fetch them again, or compare their checksum "
+                    f"with the publisher's."
+                )
+                raise CheckpointError(msg)
+        return embeddings / norms[:, None]
+
+    def _warn_if_collapsed(
+        self, tower: str, units: NDArray[np.float64], inputs: Sequence[Any]
+    ) -> None:
+        if tower not in self.collapsed and warn_if_collapsed(
+            tower, self.source, units, inputs
+        ):
+            self.collapsed.add(tower)
+
+
+def apart(head: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> Any:
+    """Apply what ends a tower to rows; on a CPU to one at a time."""
+    if rows.device.type != "cpu":
+        return head(rows)
+    # Copies, since kernels may take rows that lie on another boundary in another way.
+    return torch.cat([head(row.clone()) for row in rows.split(1)])
+
+
+def _convolutions_like_products() -> AbstractContextManager[None]:
+    """Keep cuDNN from TF32, its default, unless matrix products may use it."""
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=torch.get_float32_matmul_precision() != "highest",
+    )
+
+
+def _to_numpy(embeddings: torch.Tensor) -> NDArray[np.float32]:
+    return embeddings.float().cpu().numpy()
+
+
+def checked_waveform(waveform: NDArray[np.float32], row: int) -> NDArray[np.float32]:
+    """Return a waveform as contiguous float32.
+
+    Raises
+    ------
+    AudioError
+        If it is not a non-empty row of finite numbers; `row` stands in the message.
+    """
+    waveform = np.ascontiguousarray(waveform, dtype=np.float32)
+    if waveform.ndim != 1 or not waveform.size or not _all_finite(waveform):
+        msg = (
+            f"Waveform {row} must be a one-dimensional, non-empty array of finite "
+            f"samples; got shape {waveform.shape} with "
+            f"{int((~np.isfinite(waveform)).sum())} samples that are not finite. "
+            f"Read audio with clapstack.audio, which mixes to mono and checks."
+        )
+        raise AudioError(msg)
+    return waveform
+
+
+def _all_finite(waveform: NDArray[np.float32]) -> bool:
+    with np.errstate(all="ignore"):
+        # One sum of squares tells, and takes a third of the time. It may overflow.
+        return bool(np.isfinite(waveform @ waveform) or np.isfinite(waveform).all())
+
+
+def fingerprint_of(
+    model: torch.nn.Module, settings: Mapping[str, Any], tokenizer: Any = None
+) -> str:
+    """Return the SHA-256 of settings, vocabulary and weights, in hex."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    if tokenizer is not None:
+        # The vocabulary stands for the tokenizer: how a tokenizer is written to a
+        # file changes between library versions, its vocabulary does not.
+        digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if not is_derived(name):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().reshape(-1).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,212 @@
+"""LAION CLAP: an HTS-AT audio tower and a RoBERTa text tower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import ClapConfig, ClapModel
+
+from clapstack.encoders._finding import check_vocabulary, find_laion, read_tokenizer
+from clapstack.encoders._mel import LogMel, fuse, mel_bank
+from clapstack.encoders._pretrained import build_checked, read_config
+from clapstack.encoders._reading import (
+    DERIVED,
+    MOST_LAYERS,
+    check_number,
+    is_derived,
+    read_extractor,
+    read_tensors,
+)
+from clapstack.encoders.clap._base import ClapEncoder, apart
+from clapstack.encoders.clap._htsat import CLIPS_AT_ONCE, AudioTower
+from clapstack.encoders.clap._htsat_names import check_image
+from clapstack.encoders.clap._laion_official import build_laion, front_end_settings
+from clapstack.encoders.clap._projections import warn_if_untrained
+from clapstack.exceptions import CheckpointError
+
+
+class LaionClapEncoder(ClapEncoder):
+    """LAION CLAP, unfused or fused.
+
+    An unfused model sees one window at a time. A fused one (``enable_fusion`` in its
+    configuration) takes a long clip in one pass, as the whole shrunk to a window and
+    three chunks of it; a short one passes it as four equal spectrograms, unfused.
+
+    A checkpoint in transformers' format is heard through the front end that its
+    configuration describes: the Slaney mel bank, or with ``truncation="fusion"`` the
+    HTK one. That extractor draws chunks at random and marks a random clip of a batch
+    without long ones as long; here chunks have fixed places and every clip is marked
+    for what it is.
+
+    A checkpoint in the authors' format (``.pt``) is heard through the front end of
+    their package, which also rounds samples to 16 bits and cuts a text at 77 tokens.
+    Rounding fills bands that are all but silent with noise: there the two formats of
+    the same weights differ, by up to 1e-2, and their fingerprints always do.
+    """
+
+    _at_once_on_cpu = CLIPS_AT_ONCE
+
+    def __init__(self, **parts: Any):
+        super().__init__(**parts)
+        self._audio_tower = AudioTower(self._model.audio_model, source=self.source)
+
+    @classmethod
+    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+        """Read a checkpoint; see :func:`find_laion` for what it may be."""
+        folder, weights = find_laion(checkpoint, revision)
+        read = _read_official if weights.suffix == ".pt" else _read_transformers
+        model, settings, tokenizer = read(folder, weights)
+        text = model.config.text_config
+        check_vocabulary(tokenizer, folder, text.vocab_size)
+        frames = settings["window"] // settings["hop_length"] + 1
+        check_image(model.config.audio_config, frames, weights)
+        for tower in ("audio", "text"):
+            head = getattr(model, f"{tower}_projection")
+            warn_if_untrained([head.linear1, head.linear2], tower, weights, model)
+        # RoBERTa's positions start behind the padding's.
+        n_positions = text.max_position_embeddings - text.pad_token_id - 1
+        settings["max_tokens"] = min(settings["max_tokens"], n_positions)
+        check_number(settings["max_tokens"], 2, n_positions, f"tokens of {weights}")
+        bank = mel_bank(
+            settings["n_fft"],
+            settings["n_mels"],
+            sample_rate=settings["sample_rate"],
+            f_min=settings["f_min"],
+            f_max=settings["f_max"],
+            scale=settings["mel_scale"],
+        )
+        return {
+            "model": model,
+            "tokenizer": tokenizer,
+            "log_mel": LogMel(bank, hop_length=settings["hop_length"]),
+            "projection_dim": model.config.projection_dim,
+            "settings": settings,
+            "source": str(weights),
+        }
+
+    def _pieces(
+        self, waveform: NDArray[np.float32], crop: str
+    ) -> Iterator[tuple[NDArray[np.float32], bool]]:
+        if self._settings["int16"]:
+            waveform = round_to_int16(waveform)
+        if self._settings["fused"] and crop == "windows":
+            # Less than a hop longer than the window: no frame more, nothing to fuse.
+            hop_length = self._settings["hop_length"]
+            longer = len(waveform) // hop_length > self.window // hop_length
+            yield waveform, longer
+        else:
+            yield from super()._pieces(waveform, crop)
+
+    def _mels(
+        self, pieces: Sequence[NDArray[np.float32]], longer: Sequence[bool]
+    ) -> torch.Tensor:
+        if all(len(piece) <= self.window for piece in pieces):
+            return super()._mels(pieces, longer)
+        return torch.cat(
+            [self._mel_of_any(*both) for both in zip(pieces, longer, strict=True)]
+        )
+
+    def _mel_of_any(self, piece: NDArray[np.float32], longer: bool) -> torch.Tensor:
+        """Return the four spectrograms of a piece of any length."""
+        if len(piece) <= self.window:
+            return super()._mels([piece], [longer]).expand(1, 4, -1, -1)
+        waveform = torch.tensor(piece).to(self._log_mel.bank.device)
+        whole = self._log_mel(waveform[None])
+        if not longer:
+            return whole[:, None].expand(1, 4, -1, -1)
+        chunk = self.window // self._settings["hop_length"] + 1
+        return fuse(whole[0], chunk)[None]
+
+    def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
+        if not longer.any():
+            mels = mels[:, :1]  # of the four equal ones the model looks at the first
+        return apart(self._model.audio_projection, self._audio_tower(mels, longer))
+
+    def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
+        pad_id = self._model.config.text_config.pad_token_id
+        input_ids, attention_mask = self._pad_tokens(tokens, pad_id)
+        tower = self._model.text_model
+        states = tower(input_ids=input_ids, attention_mask=attention_mask)
+
+        def head(first: torch.Tensor) -> torch.Tensor:
+            return self._model.text_projection(tower.pooler(first))
+
+        return apart(head, states.last_hidden_state[:, :1])
+
+
+def round_to_int16(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Clip to [-1, 1] and round towards zero to steps of 1 / 32767."""
+    steps = (np.clip(waveform, -1, 1) * 32767).astype(np.int16)
+    return (steps / 32767).astype(np.float32)
+
+
+def _read_official(folder: Path, weights: Path) -> tuple[Any, dict[str, Any], Any]:
+    """Return model, settings and tokenizer of a file in the authors' format."""
+    model = build_laion(read_tensors(weights), weights)
+    settings = front_end_settings(model.config.audio_config)
+    return model, settings, read_tokenizer(folder, roberta=True)
+
+
+def _read_transformers(folder: Path, weights: Path) -> tuple[Any, dict[str, Any], Any]:
+    """Return model, settings and tokenizer of a folder in transformers' format."""
+    config = read_config(folder, ClapConfig)
+    audio = config.audio_config
+    settings = _extractor_settings(folder, fused=audio.enable_fusion)
+    if settings["n_mels"] != audio.num_mel_bins:
+        msg = (
+            f"The extractor in {folder} makes {settings['n_mels']} mel bands "
+            f"(feature_size); the audio tower takes {audio.num_mel_bins} "
+            f"(num_mel_bins). Compare both with the publisher's."
+        )
+        raise CheckpointError(msg)
+    tensors = read_tensors(weights)
+    for said in (config.text_config.num_hidden_layers, sum(audio.depths)):
+        check_number(said, 0, MOST_LAYERS, f"layers of a tower by {folder}")
+    model = build_checked(lambda: ClapModel(config), tensors, weights, unused=DERIVED)
+    tokenizer = read_tokenizer(folder)
+    settings["max_tokens"] = tokenizer.model_max_length
+    # The buffers that the constructor derives stay as they are.
+    weights_alone = {k: v for k, v in tensors.items() if not is_derived(k)}
+    model.load_state_dict(weights_alone, strict=False)
+    return model, settings, tokenizer
+
+
+def _extractor_settings(folder: Path, *, fused: bool) -> dict[str, Any]:
+    """Translate the configuration of transformers' extractor."""
+    names = {
+        "sample_rate": "sampling_rate",
+        "n_fft": "fft_window_size",
+        "hop_length": "hop_length",
+        "n_mels": "feature_size",
+        "f_min": "frequency_min",
+        "f_max": "frequency_max",
+        "seconds": "max_length_s",
+        "padding": "padding",
+        "truncation": "truncation",
+    }
+    settings = read_extractor(folder, names)
+    truncation, padding = settings.pop("truncation"), settings["padding"]
+    if truncation != ("fusion" if fused else "rand_trunc"):
+        msg = (
+            f"The extractor in {folder} has truncation {truncation!r}, but config.json "
+            f"has enable_fusion={fused}: a fused model goes with 'fusion', an unfused "
+            f"one with 'rand_trunc'."
+        )
+        raise CheckpointError(msg)
+    if padding not in ("repeatpad", "repeat", "pad"):
+        msg = (
+            f"The extractor in {folder} has padding {padding!r}; known are "
+            f"'repeatpad', 'repeat', 'pad'."
+        )
+        raise CheckpointError(msg)
+    settings["window"] = int(settings.pop("seconds") * settings["sample_rate"])
+    settings["mel_scale"] = "htk" if fused else "slaney"
+    settings["fused"] = fused
+    settings["int16"] = False
+    settings["suffix"] = ""
+    return settings

@@ -1,0 +1,228 @@
+"""LAION CLAP in the authors' format: training checkpoints, ``.pt``.
+
+Such a file tells the sizes of both towers, but not the front end: that is fixed here as
+it is in the authors' package, and the file's own mel bank must agree with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import ClapConfig, ClapModel, ClapTextConfig
+
+from clapstack.encoders._mel import mel_bank
+from clapstack.encoders._pretrained import build_checked
+from clapstack.encoders.clap._htsat_names import (
+    UNUSED_IN_HTSAT,
+    count_modules,
+    infer_htsat,
+    rename_tensors,
+    restore_names,
+)
+from clapstack.exceptions import CheckpointError
+
+SAMPLE_RATE = 48_000
+WINDOW_SECONDS = 10
+N_FFT = 1024
+HOP_LENGTH = 480
+F_MIN = 50
+F_MAX = 14_000
+MAX_TOKENS = 77
+_HEAD_WIDTH = 64
+
+_HTSAT = "audio_branch."
+_ROBERTA = "text_branch."
+
+# Official name → transformers'. Longer prefixes stand before those that they extend.
+_PREFIXES = {
+    f"{_HTSAT}bn0.": "audio_model.audio_encoder.batch_norm.",
+    _HTSAT: "audio_model.audio_encoder.",
+    _ROBERTA: "text_model.",
+    "audio_projection.0.": "audio_projection.linear1.",
+    "audio_projection.2.": "audio_projection.linear2.",
+    "text_projection.0.": "text_projection.linear1.",
+    "text_projection.2.": "text_projection.linear2.",
+}
+
+# Tensors of the file that no embedding depends on. The two transforms stand behind the
+# embeddings and are used in training only; the mel bank is checked and rebuilt.
+_MEL_BANK = f"{_HTSAT}logmel_extractor.melW"
+_UNUSED = re.compile(
+    rf"{re.escape(_HTSAT)}{UNUSED_IN_HTSAT}|{re.escape(_MEL_BANK)}"
+    rf"|{re.escape(_ROBERTA)}embeddings\.(position_ids|token_type_ids)"
+    r"|(audio|text)_transform\.sequential\.\d+\.(weight|bias)"
+)
+
+
+def to_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename the tensors of a ClapModel as the authors' file names them.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        A ``state_dict()``.
+
+    Returns
+    -------
+    official : dict of str to Tensor
+        To be saved as ``torch.save({"state_dict": official}, "….pt")``, without the
+        tensors that no embedding depends on. A model whose image is not 256 wide needs
+        one of them, ``audio_branch.layers.0.blocks.1.attn_mask``, added, since its
+        width cannot be told from the others.
+    """
+    official = restore_names(state, _PREFIXES)
+    return {k: v for k, v in official.items() if not _UNUSED.fullmatch(k)}
+
+
+def from_official(official: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename the tensors of the authors' file as a ClapModel names them.
+
+    Parameters
+    ----------
+    official : mapping of str to Tensor
+        What the file holds as "state_dict", without ``module.``.
+
+    Returns
+    -------
+    state : dict of str to Tensor
+        For ``load_state_dict``, which still needs ``strict=False`` for the buffers
+        that the constructor derives.
+    """
+    used = {k: v for k, v in official.items() if not _UNUSED.fullmatch(k)}
+    return rename_tensors(used, _PREFIXES)
+
+
+def build_laion(official: Mapping[str, torch.Tensor], source: Path) -> ClapModel:
+    """Build the ClapModel that fits the tensors of an official file, and load them.
+
+    Parameters
+    ----------
+    official : mapping of str to Tensor
+        What the file holds as "state_dict", without ``module.``.
+    source : Path
+        The file, for error messages.
+
+    Returns
+    -------
+    model : ClapModel
+        Fused if the tensors are.
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor is missing, unexpected or of a shape that fits no such model, or
+        if the model was trained on another mel bank.
+    """
+    if not any(name.startswith(f"{_HTSAT}patch_embed.") for name in official):
+        msg = (
+            f"{source} holds no HTS-AT audio tower (names that start with "
+            f"'{_HTSAT}patch_embed.'). Known are LAION CLAP's files with HTS-AT and "
+            f"RoBERTa towers, such as 630k-audioset-best.pt."
+        )
+        raise CheckpointError(msg)
+    try:
+        config = _config(official, source)
+    except KeyError as error:
+        msg = f"{source} does not match its model. Tensors missing: {error.args[0]}."
+        raise CheckpointError(msg) from error
+    model = build_checked(
+        lambda: ClapModel(config), official, source, unused=_UNUSED, named=to_official
+    )
+    _check_mel_bank(official, source)
+    model.load_state_dict(from_official(official), strict=False)
+    return model
+
+
+def front_end_settings(audio_config: Any) -> dict[str, Any]:
+    """Return the settings of the authors' front end.
+
+    Their package rounds samples to 16 bits before all else; "int16" says so.
+    """
+    fused = audio_config.enable_fusion
+    return {
+        "sample_rate": SAMPLE_RATE,
+        "window": SAMPLE_RATE * WINDOW_SECONDS,
+        "int16": True,
+        "n_fft": N_FFT,
+        "hop_length": HOP_LENGTH,
+        "n_mels": audio_config.num_mel_bins,
+        "f_min": F_MIN,
+        "f_max": F_MAX,
+        "mel_scale": "htk" if fused else "slaney",
+        "padding": "repeatpad",
+        "fused": fused,
+        "suffix": "",
+        "max_tokens": MAX_TOKENS,
+    }
+
+
+def _config(official: Mapping[str, torch.Tensor], source: Path) -> Any:
+    fused = f"{_HTSAT}patch_embed.mel_conv2d.weight" in official
+    audio = infer_htsat(
+        official,
+        _HTSAT,
+        enable_fusion=fused,
+        fusion_type="aff_2d" if fused else None,
+    )
+    return ClapConfig(
+        text_config=_text_config(official, source).to_dict(),
+        audio_config=audio.to_dict(),
+        projection_dim=len(official["audio_projection.0.weight"]),
+    )
+
+
+def _text_config(official: Mapping[str, torch.Tensor], source: Path) -> ClapTextConfig:
+    """Infer the text tower; RoBERTa's heads are 64 wide in all its published sizes."""
+    embeddings = f"{_ROBERTA}embeddings."
+    vocabulary, width = official[f"{embeddings}word_embeddings.weight"].shape
+    if width % _HEAD_WIDTH:
+        msg = (
+            f"The text tower of {source} is {width} wide; its attention heads cannot "
+            f"be inferred, since that is not a multiple of {_HEAD_WIDTH}."
+        )
+        raise CheckpointError(msg)
+    hidden = official[f"{_ROBERTA}encoder.layer.0.intermediate.dense.weight"]
+    return ClapTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=count_modules(
+            official, rf"{re.escape(_ROBERTA)}encoder\.layer\.(\d+)\."
+        ),
+        num_attention_heads=width // _HEAD_WIDTH,
+        intermediate_size=len(hidden),
+        max_position_embeddings=len(
+            official[f"{embeddings}position_embeddings.weight"]
+        ),
+        type_vocab_size=len(official[f"{embeddings}token_type_embeddings.weight"]),
+        # roberta-base's, which the authors build on; ClapTextConfig's own is 1e-12.
+        layer_norm_eps=1e-5,
+    )
+
+
+def _check_mel_bank(official: Mapping[str, torch.Tensor], source: Path) -> None:
+    """Refuse a file whose mel bank, if it holds one, is not the authors'.
+
+    Every file holds Slaney's bank, also a fused one, which hears through HTK's.
+    """
+    found = official.get(_MEL_BANK)
+    if found is None:
+        return
+    n_mels = len(official[f"{_HTSAT}bn0.weight"])
+    bank = mel_bank(N_FFT, n_mels, sample_rate=SAMPLE_RATE, f_min=F_MIN, f_max=F_MAX)
+    # The bank is float32 by now, whatever it was in the file: of a file in bfloat16 it
+    # is off by 2 ** -9 of each value (4e-5 at the peaks, near 0.02).
+    rounded = torch.equal(found, found.bfloat16().float())
+    rtol = 2**-8 if rounded else 2**-11
+    if found.shape != bank.shape or not np.allclose(found, bank, rtol=rtol, atol=1e-5):
+        msg = (
+            f"The mel bank of {source}, {_MEL_BANK}, is not that of LAION CLAP: "
+            f"{n_mels} bands from {F_MIN} to {F_MAX} Hz, {N_FFT} samples at "
+            f"{SAMPLE_RATE} Hz. A model that was trained on another front end is not "
+            f"supported."
+        )
+        raise CheckpointError(msg)

@@ -1,0 +1,416 @@
+"""From pairs to embeddings: look up, read and encode what is missing, store it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from itertools import chain
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from clapstack._compat import batched
+from clapstack._numerics.collapse import warn_if_collapsed
+from clapstack._optional import progress
+from clapstack.audio import (
+    READING_VERSION,
+    FileState,
+    audio_key,
+    describe_audio,
+    file_state,
+    read_keyed_audio,
+)
+from clapstack.exceptions import AudioError, BadPair, BadPairsError
+from clapstack.features._clip_cache import SharedClips, shared_bytes
+from clapstack.pairs import bad_texts
+from clapstack.store import EmbeddingStore, open_store, text_key
+
+__all__ = [
+    "ClipEncoder",
+    "PairEncoder",
+    "embed_clips",
+    "embed_pairs",
+    "one_bad_pair_per_row",
+]
+
+_READERS = min(16, os.cpu_count() or 1)
+_SOURCES_PER_TASK = 256  # a task of one source would cost more than its lookup
+_FEW_SOURCES = 4  # are read in the thread that calls
+# Content keys of the files that this process has met; about 0.5 kB each.
+_KEYS: dict[Any, str] = {}
+_MOST_KEYS = 100_000
+_SHARED = SharedClips(shared_bytes())
+
+
+class PairEncoder(Protocol):
+    """What `embed_pairs` needs of an encoder with two towers."""
+
+    sample_rate: int
+    projection_dim: int
+    fingerprint: str | None
+    identity: str | None
+
+    def encode_audio(
+        self, waveforms: Sequence[np.ndarray], *, crop: str | None, batch_size: int
+    ) -> np.ndarray:
+        """Return unit embeddings of mono float32 clips at `sample_rate`."""
+
+    def encode_text(self, texts: Sequence[str], *, batch_size: int) -> np.ndarray:
+        """Return unit embeddings of texts."""
+
+
+class ClipEncoder(Protocol):
+    """What `embed_clips` needs of an encoder."""
+
+    sample_rate: int
+    embedding_dim: int
+    identity: str | None
+
+    def encode_audio(
+        self, waveforms: Sequence[np.ndarray], *, crop: str | None, batch_size: int
+    ) -> np.ndarray:
+        """Return a row of `embedding_dim` values per mono float32 clip."""
+
+
+def embed_clips(
+    sources: Sequence[Any],
+    encoder: ClipEncoder,
+    *,
+    crop: str | None,
+    batch_size: int,
+    cache: str | os.PathLike[str] | None,
+    verbose: bool,
+) -> tuple[np.ndarray, list[BadPair]]:
+    """Embed clips, each distinct one at most once.
+
+    Parameters
+    ----------
+    sources : sequence
+        Clips as for `read_audio`.
+    encoder, crop, batch_size, cache, verbose
+        As for `embed_pairs`, but of one tower.
+
+    Returns
+    -------
+    embeddings : ndarray of shape (n_clips, embedding_dim)
+        float32; zero where a clip cannot be used.
+    bad : list of BadPair
+        The clips that cannot be used; their index is their position.
+    """
+    store = open_store(cache) if encoder.identity is not None else None
+    with closing(store) if store is not None else nullcontext():
+        return _embed_clips(list(sources), encoder, store, crop, batch_size, verbose)
+
+
+def embed_pairs(
+    pairs: pd.DataFrame,
+    encoder: PairEncoder,
+    *,
+    crop: str | None,
+    batch_size: int,
+    cache: str | os.PathLike[str] | None,
+    verbose: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embed both sides of every pair, each distinct clip and text at most once.
+
+    Parameters
+    ----------
+    pairs : DataFrame of shape (n_pairs, 2)
+        As from `check_pairs`.
+    encoder : PairEncoder
+        The frozen encoder. Nothing is stored if its identity is None.
+    crop : str or None
+        Handed to the encoder, and part of the key of an audio embedding.
+    batch_size : int
+        Clips or texts per forward pass, and clips per transaction of the store.
+    cache : {"auto"}, path-like or None
+        As for `open_store`.
+    verbose : bool
+        Whether to show progress bars.
+
+    Returns
+    -------
+    audio, text : ndarray of shape (n_pairs, projection_dim)
+        float32 embeddings, in the order of `pairs`.
+
+    Raises
+    ------
+    BadPairsError
+        If a row cannot be used. It names every such row; all the others are encoded
+        and stored by then.
+    """
+    store = open_store(cache) if encoder.identity is not None else None
+    bad = bad_texts(pairs)
+    unreadable = {row.position for row in bad}
+    with closing(store) if store is not None else nullcontext():
+        clips, bad_clips = _embed_clips(
+            pairs["audio"].tolist(), encoder, store, crop, batch_size, verbose
+        )
+        texts = _embed_texts(
+            [
+                text
+                for i, text in enumerate(pairs["text"].tolist())
+                if i not in unreadable
+            ],
+            encoder,
+            store,
+            batch_size,
+            verbose,
+        )
+    bad += [row._replace(index=pairs.index[row.position]) for row in bad_clips]
+    if bad:
+        raise BadPairsError(one_bad_pair_per_row(bad), len(pairs))
+    return clips, texts
+
+
+def one_bad_pair_per_row(bad: Iterable[BadPair]) -> list[BadPair]:
+    """Join the faults of the same row, so that a count of faults counts rows."""
+    rows: dict[int, BadPair] = {}
+    for fault in bad:
+        other = rows.get(fault.position)
+        if other is not None:
+            fault = other._replace(
+                source=f"{other.source} and {fault.source}",
+                reason=f"{other.reason} Also: {fault.reason}",
+            )
+        rows[fault.position] = fault
+    return list(rows.values())
+
+
+def _embed_clips(
+    sources: list[Any],
+    encoder: PairEncoder | ClipEncoder,
+    store: EmbeddingStore | None,
+    crop: str | None,
+    batch_size: int,
+    verbose: bool,
+) -> tuple[np.ndarray, list[BadPair]]:
+    """Return a row per clip, zero for those that cannot be used, and these clips."""
+    rate = encoder.sample_rate
+    scope = f"{encoder.identity}\naudio {rate} {crop} {READING_VERSION}"
+    keys = _audio_keys(sources, store)
+    faults: dict[Any, AudioError] = {k: k for k in keys if isinstance(k, AudioError)}
+    distinct: dict[Any, Any] = dict(zip(keys, sources, strict=True))
+    for fault in faults:
+        del distinct[fault]
+    _SHARED.keep_only(distinct)
+    place = {key: row for row, key in enumerate(distinct)}
+    found, rows = _look_up(store, scope, list(distinct), _width(encoder))
+    missing = {key: distinct[key] for key, row in place.items() if not found[row]}
+    with _bar(len(missing), "clip", verbose) as bar:
+        for batch in _read_ahead(missing, rate, batch_size):
+            faults.update(
+                (key, clip) for key, clip, _ in batch if isinstance(clip, AudioError)
+            )
+            good = [row for row in batch if not isinstance(row[1], AudioError)]
+            if good:
+                clip_keys, waveforms, read_keys = zip(*good, strict=True)
+                embeddings = _checked(
+                    encoder.encode_audio(waveforms, crop=crop, batch_size=batch_size),
+                    len(good),
+                    encoder,
+                )
+                if store is not None:
+                    store.put(scope, read_keys, embeddings)
+                rows[[place[key] for key in clip_keys]] = embeddings
+            bar.update(len(batch))
+    _check_collapse("audio", rows, encoder)
+    bad = [
+        BadPair(i, i, describe_audio(sources[i]), str(faults[key]))
+        for i, key in enumerate(keys)
+        if key in faults
+    ]
+    return _in_order(rows, [place.get(key, -1) for key in keys]), bad
+
+
+def _embed_texts(
+    texts: list[str],
+    encoder: PairEncoder,
+    store: EmbeddingStore | None,
+    batch_size: int,
+    verbose: bool,
+) -> np.ndarray:
+    """Return a row per text."""
+    scope = f"{encoder.identity}\ntext"
+    place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    keys = [text_key(text) for text in place]
+    found, rows = _look_up(store, scope, keys, _width(encoder))
+    missing = [text for text, row in place.items() if not found[row]]
+    # Texts of like length together, so that little is padded; the longest first, so
+    # that the time left is overrated rather than underrated.
+    missing.sort(key=len, reverse=True)
+    with _bar(len(missing), "text", verbose) as bar:
+        for batch in batched(missing, batch_size):
+            embeddings = _checked(
+                encoder.encode_text(batch, batch_size=batch_size), len(batch), encoder
+            )
+            where = [place[text] for text in batch]
+            if store is not None:
+                store.put(scope, [keys[row] for row in where], embeddings)
+            rows[where] = embeddings
+            bar.update(len(batch))
+    _check_collapse("text", rows, encoder)
+    return _in_order(rows, [place[text] for text in texts])
+
+
+def _check_collapse(tower: str, rows: np.ndarray, encoder: Any) -> None:
+    """Warn once if a tower gives the distinct inputs of a table one embedding.
+
+    Here, where all of a table is in sight, stored embeddings too: an encoder sees but
+    batches of what is new.
+    """
+    collapsed = getattr(encoder, "collapsed", None)  # an audio-only encoder has none
+    if collapsed is None or tower in collapsed:
+        return
+    rows = rows[rows.any(axis=1)]  # without the clips that cannot be used
+    if warn_if_collapsed(tower, encoder.source, rows, None):
+        collapsed.add(tower)
+
+
+def _look_up(
+    store: EmbeddingStore | None, scope: str, keys: list[str], width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which keys are stored, and their rows; zeros for the others."""
+    if store is None:
+        return np.zeros(len(keys), bool), np.zeros((len(keys), width), np.float32)
+    return store.get(scope, keys, width)
+
+
+def _in_order(rows: np.ndarray, order: list[int]) -> np.ndarray:
+    """Return rows in an order; zeros for -1."""
+    if order == list(range(len(rows))):
+        return rows
+    out = np.zeros((len(order), rows.shape[1]), rows.dtype)
+    places = np.array(order, dtype=np.intp)
+    known = places >= 0
+    out[known] = rows[places[known]]
+    return out
+
+
+def _audio_keys(
+    sources: list[Any], store: EmbeddingStore | None
+) -> list[str | AudioError]:
+    """Return the content key of every source, or what is wrong with it.
+
+    A file that is as it was when the store noted its key is not read for it.
+    """
+
+    def states_of(some: list[Any]) -> list[FileState | None]:
+        return [file_state(source) for source in some]
+
+    def keys_of(some: list[Any]) -> list[str | AudioError]:
+        return [_attempt(audio_key, source) for source in some]
+
+    few = len(sources) <= _FEW_SOURCES
+    with nullcontext() if few else ThreadPoolExecutor(_READERS) as pool:
+
+        def spread(function: Callable[..., Any], items: list[Any]) -> list[Any]:
+            parts = (map if pool is None else pool.map)(
+                function, batched(items, _SOURCES_PER_TASK)
+            )
+            return list(chain.from_iterable(parts))
+
+        # Taken before any file is read: one that changes meanwhile has another state.
+        states = spread(states_of, sources)
+        if store is not None:
+            strange = {state for state in states if state and state not in _KEYS}
+            recalled: dict[Any, str] = store.recall_files(strange)
+            _KEYS.update(recalled)
+        new = [i for i, state in enumerate(states) if state not in _KEYS]
+        keys: list[Any] = [_KEYS.get(state) for state in states]
+        for i, key in zip(new, spread(keys_of, [sources[i] for i in new]), strict=True):
+            keys[i] = key
+    found = {states[i]: keys[i] for i in new if states[i] and isinstance(keys[i], str)}
+    if store is not None:
+        store.remember_files(found)
+    if len(_KEYS) > _MOST_KEYS:
+        _KEYS.clear()
+    _KEYS.update(found)
+    return keys
+
+
+def _read_ahead(
+    sources: dict[str, Any], sample_rate: int, batch_size: int
+) -> Iterator[list[tuple[str, np.ndarray | AudioError, str]]]:
+    """Yield batches of (key, samples or fault, key of what was read).
+
+    While one batch is encoded the next is read, so that two are held at most, besides
+    the clips that are shared.
+    """
+
+    def read(key: str) -> tuple[str, np.ndarray | AudioError, str]:
+        shared = _SHARED.get(key, sample_rate)
+        if shared is not None:
+            return key, shared, key
+        clip = _attempt(read_keyed_audio, sources[key], sample_rate)
+        if isinstance(clip, AudioError):
+            return key, clip, key
+        samples, read_key = clip
+        return key, samples, read_key
+
+    for clips in _ahead(read, sources, batch_size):
+        # In order: which clips find room depends on no thread.
+        for _, samples, read_key in clips:
+            if not isinstance(samples, AudioError):
+                _SHARED.put(read_key, sample_rate, samples)
+        yield clips
+
+
+def _ahead(
+    read: Callable[[str], Any], keys: Collection[str], batch_size: int
+) -> Iterator[list[Any]]:
+    """Yield batches of what `read` returns, of which the next is read meanwhile."""
+    if len(keys) <= min(_FEW_SOURCES, batch_size):
+        if keys:
+            yield [read(key) for key in keys]
+        return
+    with ThreadPoolExecutor(_READERS) as pool:
+        upcoming: list[Any] = []
+        for batch in chain(batched(keys, batch_size), [[]]):
+            current = upcoming
+            upcoming = [pool.submit(read, key) for key in batch]
+            if current:
+                yield [future.result() for future in current]
+
+
+def _attempt(function: Callable[..., Any], source: Any, *args: Any) -> Any:
+    """Call a reader; return its AudioError, without the name of the source."""
+    try:
+        return function(source, *args)
+    except AudioError as error:
+        return AudioError(str(error).removeprefix(f"{describe_audio(source)}: "))
+
+
+def _checked(
+    embeddings: Any, n_rows: int, encoder: PairEncoder | ClipEncoder
+) -> np.ndarray:
+    """Refuse what must not be stored: a wrong shape, NaN, infinities."""
+    embeddings = np.asarray(embeddings, dtype=np.float32)
+    expected = (n_rows, _width(encoder))
+    if embeddings.shape != expected or not np.isfinite(embeddings).all():
+        msg = (
+            f"{type(encoder).__name__} must return finite embeddings of shape "
+            f"{expected}; got shape {embeddings.shape} with "
+            f"{np.count_nonzero(~np.isfinite(embeddings))} values that are not finite."
+        )
+        raise ValueError(msg)
+    return embeddings
+
+
+def _width(encoder: PairEncoder | ClipEncoder) -> int:
+    """Return the length of an audio embedding."""
+    if hasattr(encoder, "projection_dim"):
+        return encoder.projection_dim
+    return encoder.embedding_dim
+
+
+def _bar(total: int, unit: str, verbose: bool) -> Any:
+    return progress(
+        total=total,
+        desc=f"encoding {unit}s",
+        unit=unit,
+        verbose=verbose and total > 0,
+    )
