@@ -36,11 +36,13 @@ __all__ = [
     "_fit_context",
     "_get_output_config",
     "_safe_indexing",
+    "asking_for_weights",
     "batched",
     "columns_of",
     "file_digest",
     "is_frame",
     "is_polars",
+    "routing_is_on",
     "to_pandas",
 ]
 
@@ -88,6 +90,18 @@ def _fit_context(*, prefer_skip_nested_validation):
         return wrapper
 
     return decorator
+
+
+def routing_is_on():
+    """Return whether scikit-learn routes sample weights and other metadata."""
+    return get_config()["enable_metadata_routing"]
+
+
+def asking_for_weights(estimator):
+    """Return a regressor of our own making, asking for weights where that is needed."""
+    if routing_is_on():
+        estimator.set_fit_request(sample_weight=True)
+    return estimator
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -27,8 +27,8 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from clapstack.encoders.audio._audiomae import AudioVit
 from clapstack.encoders._mel import mel_bank
+from clapstack.encoders.audio._audiomae import AudioVit
 from clapstack.systems import FAMILIES
 
 TEXTS = [

@@ -12,9 +12,9 @@ from clapstack._numerics.rows import (
     matmul,
 )
 from clapstack.stacking import _compression
-from clapstack.stacking.ridge import _fold_product as _product
 from clapstack.stacking._compression import fit_compressors
 from clapstack.stacking._folds import Fold
+from clapstack.stacking.ridge import _fold_product as _product
 
 
 @pytest.fixture

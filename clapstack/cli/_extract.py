@@ -80,7 +80,7 @@ def extract(
         raise typer.BadParameter(msg, param_hint="--out")
     with told("clapstack extract"):
         from clapstack.cli import tables as _tabular
-        from clapstack.systems import CLAP_FAMILIES
+        from clapstack.systems import CLAP_FAMILIES, make_union
 
         if out is not None:
             check_output(out, table)
@@ -94,7 +94,7 @@ def extract(
         settings: dict[str, Any] = {"device": device, "verbose": not quiet}
         if batch_size is not None:
             settings["batch_size"] = batch_size
-        union = _tabular.make_union(
+        union = make_union(
             chosen, family or CLAP_FAMILIES, blocks.split(","), **settings
         )
         n_rows, bad, widths = _tabular.extract(

@@ -224,8 +224,8 @@ def _model(path: Path, trusting: dict[str, Any], settings: dict[str, Any]) -> An
 
 
 def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
-    from clapstack.cli.tables import CosineScorer, make_union
-    from clapstack.systems import CLAP_FAMILIES
+    from clapstack.cli.tables import CosineScorer
+    from clapstack.systems import CLAP_FAMILIES, make_union
 
     settings = {name: value for name, value in settings.items() if value is not None}
     return CosineScorer(make_union(checkpoints, CLAP_FAMILIES, ["cosine"], **settings))

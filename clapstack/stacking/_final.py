@@ -8,10 +8,10 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from clapstack._compat import asking_for_weights
 from clapstack._numerics.rows import matmul
 from clapstack.calibration import IncreasingMap
 from clapstack.stacking._sample_weight import (
-    asking_for_weights,
     checked_predictions,
     fit_estimator,
 )

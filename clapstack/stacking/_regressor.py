@@ -16,7 +16,13 @@ from sklearn.base import (
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
-from clapstack._compat import HasMethods, Interval, StrOptions, _fit_context
+from clapstack._compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    _fit_context,
+    asking_for_weights,
+)
 from clapstack._numerics.checks import check_varies, check_weight, check_y
 from clapstack._numerics.lazy_table import LazyTable
 from clapstack.families import check_features
@@ -35,7 +41,6 @@ from clapstack.stacking._folds import make_fold, make_splits
 from clapstack.stacking._intervals import DisagreementScale, HeldOutErrors
 from clapstack.stacking._nested import fit_nested, nesting_pays
 from clapstack.stacking._sample_weight import (
-    asking_for_weights,
     check_weights_reach,
     count_pairs,
 )

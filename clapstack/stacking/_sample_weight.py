@@ -5,11 +5,11 @@ from __future__ import annotations
 from inspect import Parameter, signature
 
 import numpy as np
-from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
 
+from clapstack._compat import routing_is_on
 from clapstack._numerics.checks import as_numbers, first_rows
 
 # Whole weights above this are no counts of repetitions.
@@ -132,13 +132,6 @@ def fit_per_target(estimator, X, targets, weight):
     return [fit_estimator(estimator, X.copy(), target, weight) for target in targets.T]
 
 
-def asking_for_weights(estimator):
-    """Return a regressor of our own making, asking for weights where that is needed."""
-    if _routing():
-        estimator.set_fit_request(sample_weight=True)
-    return estimator
-
-
 def check_weights_reach(owner, regressors, weight):
     """Refuse weights where a regressor takes none, or does not say whether it does.
 
@@ -151,7 +144,7 @@ def check_weights_reach(owner, regressors, weight):
     weight : ndarray of shape (n_pairs,)
         Weights.
     """
-    if _routing():
+    if routing_is_on():
         process_routing(owner, "fit", sample_weight=weight)
     for regressor in regressors.values():
         last = regressor
@@ -166,7 +159,7 @@ def check_weights_reach(owner, regressors, weight):
 
 
 def _weight_arguments(estimator, weight):
-    if _routing():
+    if routing_is_on():
         asks = get_routing_for_object(estimator).consumes("fit", ["sample_weight"])
         return {"sample_weight": weight.copy()} if asks else {}
     if not isinstance(estimator, Pipeline):
@@ -180,10 +173,6 @@ def _weight_arguments(estimator, weight):
     for name, value in _weight_arguments(last, weight).items():
         arguments[f"{last_name}__{name}"] = value
     return arguments
-
-
-def _routing():
-    return get_config()["enable_metadata_routing"]
 
 
 def _names_weight(step):

@@ -1,6 +1,6 @@
 """The paper's systems, and the challenge's baselines, as scikit-learn pipelines."""
 
-from clapstack.systems._build import make_clap_stack, make_system
+from clapstack.systems._build import make_clap_stack, make_system, make_union
 from clapstack.systems._catalogue import (
     Figures,
     SystemRecord,
@@ -25,4 +25,5 @@ __all__ = [
     "list_systems",
     "make_clap_stack",
     "make_system",
+    "make_union",
 ]

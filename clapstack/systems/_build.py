@@ -20,7 +20,7 @@ from clapstack.systems._presets import PRESETS
 from clapstack.systems._rank_ensemble import RankEnsembleRegressor
 from clapstack.systems._svr import PairDistances, from_unit, make_two_svrs, to_unit
 
-__all__ = ["make_clap_stack", "make_system"]
+__all__ = ["make_clap_stack", "make_system", "make_union"]
 
 _STEPS = list[tuple[str, Any]]
 
@@ -113,9 +113,9 @@ def make_clap_stack(
             "Add other encoders to the pipeline's FeatureUnion."
         )
         raise ValueError(msg)
-    chosen = choose_checkpoints(checkpoints, [*families, *["beats"] * beats])
     settings = {"device": device, "batch_size": batch_size, "cache": cache}
-    union = _make_union(chosen, None, {**settings, "verbose": verbose})
+    wanted = [*families, *["beats"] * beats]
+    union = make_union(checkpoints, wanted, **settings, verbose=verbose)
     steps = _stack_steps(
         n_components, cv, final_target, random_state, n_jobs, verbose, preset
     )
@@ -205,9 +205,15 @@ def make_system(
         families.append("beats")
     if beats != "auto":
         optional.remove("beats")
-    chosen = choose_checkpoints(checkpoints, families, optional)
     settings = {"device": device, "batch_size": batch_size, "cache": cache}
-    union = _make_union(chosen, record.blocks, {**settings, "verbose": verbose})
+    union = make_union(
+        checkpoints,
+        families,
+        record.blocks,
+        optional=optional,
+        **settings,
+        verbose=verbose,
+    )
     steps: _STEPS
     if record.regressor == "stack":
         steps = _stack_steps(
@@ -229,16 +235,55 @@ def make_system(
     return _wired([("features", union), *steps])
 
 
-def _make_union(
-    chosen: Mapping[str, str],
-    blocks: tuple[str, ...] | None,
-    settings: Mapping[str, Any],
+def make_union(
+    checkpoints: str | Mapping[str, str | None],
+    families: Sequence[str],
+    blocks: Sequence[str] | None = None,
+    *,
+    optional: Sequence[str] = (),
+    **settings: Any,
 ) -> FeatureUnion:
+    """Build one transformer per family of encoders, side by side.
+
+    Parameters
+    ----------
+    checkpoints : {"published", "bundled"} or mapping
+        As for :func:`make_clap_stack`.
+    families : sequence of str
+        Some of :data:`FAMILIES`.
+    blocks : sequence of str or None, default=None
+        Parts of the pair feature (paper, equation 1), for families that have them; None
+        leaves the transformers' own.
+    optional : sequence of str, default=()
+        Further families, taken where `checkpoints` has one for them.
+    **settings
+        Further parameters of the transformers, such as `device` or `cache`.
+
+    Returns
+    -------
+    union : FeatureUnion
+        Not fitted.
+
+    Raises
+    ------
+    ValueError
+        If `checkpoints` or a family is unknown, or a family has no checkpoint.
+
+    Examples
+    --------
+    >>> from clapstack.systems import make_union
+    >>> make_union("bundled", ["msclap"], ["cosine"]).transformer_list[0][0]
+    'msclap'
+    """
+    unknown = [name for name in [*families, *optional] if name not in FAMILIES]
+    if unknown:
+        msg = f"unknown families {unknown}; there are {list(FAMILIES)}."
+        raise ValueError(msg)
     transformers = []
-    for name, checkpoint in chosen.items():
+    for name, checkpoint in choose_checkpoints(checkpoints, families, optional).items():
         transformer = FAMILIES[name].make(checkpoint, **settings)
-        if blocks is not None and "blocks" in transformer.get_params():
-            transformer.set_params(blocks=blocks)
+        if blocks is not None and "blocks" in transformer.get_params(deep=False):
+            transformer.set_params(blocks=tuple(blocks))
         transformers.append((name, transformer))
     return FeatureUnion(transformers)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from clapstack._compat import asking_for_weights
 from clapstack.stacking import BlendRidge, RbfSvr
-from clapstack.stacking._sample_weight import asking_for_weights
 
 #: Penalties per column that each family of "best" chooses from.
 ALPHAS = (0.5, 1.5, 5.0, 15.0, 50.0, 150.0)

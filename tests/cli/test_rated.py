@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from clapstack.cli.tables import PairTable, join_by_key, read_by_key, read_rated, remarks
+from clapstack.cli.tables import (
+    PairTable,
+    join_by_key,
+    read_by_key,
+    read_rated,
+    remarks,
+)
 from clapstack.exceptions import BadRowsError
 
 ROLES = ("audio", "text", "score")

@@ -11,8 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from clapstack._optional import progress
-from clapstack.cli._errors import SafeGroup, told
 from clapstack.cli import app
+from clapstack.cli._errors import SafeGroup, told
 
 HOSTILE = "\x1b[31m\x1b]0;title\x07\x9b2J\r\u202ename"
 
@@ -154,8 +154,8 @@ class Terminal(io.StringIO):
 
 
 def test_a_table_is_escaped_on_a_terminal_alone(monkeypatch):
-    from clapstack.cli.tables._write import write_lines
     from clapstack.cli._terminal import data_stream, safe_streams
+    from clapstack.cli.tables._write import write_lines
 
     row = {"text": HOSTILE}
     for stream, is_raw in ((Terminal(), False), (io.StringIO(), True)):

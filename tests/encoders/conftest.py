@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from clapstack.encoders import clear_encoders
-from clapstack.encoders.clap import _laion_official
 from clapstack.encoders._mel import mel_bank
+from clapstack.encoders.clap import _laion_official
 from clapstack.encoders.clap._msclap import MsClapModel, to_official
 from tests.checkpoints import (
     SAMPLE_RATE,

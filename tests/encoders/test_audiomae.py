@@ -9,8 +9,8 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from clapstack.encoders import load_encoder
-from clapstack.encoders.audio._base import pool
 from clapstack.encoders._kaldi import kaldi_fbank
+from clapstack.encoders.audio._base import pool
 from clapstack.exceptions import CheckpointError
 from tests.checkpoints import make_audiomae_tensors, save_audiomae
 

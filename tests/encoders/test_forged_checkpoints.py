@@ -17,8 +17,8 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Split
 
 from clapstack.encoders import load_encoder
-from clapstack.encoders._reading import guarded, read_content, read_tensors
 from clapstack.encoders._finding import read_tokenizer
+from clapstack.encoders._reading import guarded, read_content, read_tensors
 from clapstack.exceptions import CheckpointError
 from tests.checkpoints import (
     edit_json,

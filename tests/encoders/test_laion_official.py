@@ -14,9 +14,13 @@ from transformers import ClapAudioConfig, ClapConfig, ClapModel
 
 from clapstack import LaionClapPairFeatures
 from clapstack.encoders import load_encoder
-from clapstack.encoders.clap._laion import round_to_int16
-from clapstack.encoders.clap._laion_official import build_laion, from_official, to_official
 from clapstack.encoders._reading import read_tensors
+from clapstack.encoders.clap._laion import round_to_int16
+from clapstack.encoders.clap._laion_official import (
+    build_laion,
+    from_official,
+    to_official,
+)
 from clapstack.exceptions import CheckpointError
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "laion.json").read_text())

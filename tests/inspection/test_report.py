@@ -16,9 +16,9 @@ from sklearn.linear_model import Ridge
 from typer.testing import CliRunner
 
 from clapstack import load_model
+from clapstack.cli import app
 from clapstack.cli.report import Data, ModelFile, make_report, read_data, read_model
 from clapstack.cli.report._html import tag
-from clapstack.cli import app
 from clapstack.datasets import load_xacle
 from clapstack.metrics import score_report
 from clapstack.sharing._card import facts_of

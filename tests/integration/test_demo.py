@@ -5,8 +5,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from clapstack.cli._demo import run_demo, simulate_challenge
 from clapstack.cli import app
+from clapstack.cli._demo import run_demo, simulate_challenge
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,8 @@ from transformers import (
 
 import clapstack
 from clapstack.encoders import clear_encoders
-from clapstack.encoders.clap import _laion_official
-from clapstack.encoders.clap import _msclap
 from clapstack.encoders._mel import mel_bank
+from clapstack.encoders.clap import _laion_official, _msclap
 from tests.checkpoints import make_msclap_2022_tensors, save_msclap_2022
 
 BUNDLED = Path(clapstack.__file__).parent / "bundled"

@@ -10,13 +10,13 @@ from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
 from clapstack.stacking import rank_target
+from clapstack.stacking._folds import Fold
+from clapstack.stacking._targets import rank_among
 from clapstack.stacking.ridge import _fit as _family
 from clapstack.stacking.ridge import _fold_sums as _gram
 from clapstack.stacking.ridge._fit import SharedSolver, fit_family_ridges
-from clapstack.stacking._folds import Fold
 from clapstack.stacking.ridge._fold_sums import CellSums, have_cells
 from clapstack.stacking.ridge._refine import NotRefinableError
-from clapstack.stacking._targets import rank_among
 
 
 def make_folds(y, weight=None, cv=3):

@@ -23,8 +23,8 @@ from clapstack import ClapStackingRegressor, CrossAgreement
 from clapstack._numerics.lazy_table import read_table
 from clapstack.features import pair_feature_names, pair_features
 from clapstack.stacking import StandardizedRidge, _compression
-from clapstack.stacking.ridge import _fit as _family
 from clapstack.stacking._trees import BoostedTrees
+from clapstack.stacking.ridge import _fit as _family
 from clapstack.streaming import StreamedFeatures
 
 DIMS = {"msclap": 6, "laion": 4}

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 import clapstack
 from clapstack import make_system, save_model
+from clapstack.cli import app
 from clapstack.cli.challenge import _run
 from clapstack.cli.challenge._run import settings_of
-from clapstack.cli import app
 from clapstack.datasets import load_xacle
 from clapstack.metrics import score_report
 from clapstack.systems import describe_system

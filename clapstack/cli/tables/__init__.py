@@ -1,6 +1,5 @@
 """What the command line does with tables of pairs in files."""
 
-from clapstack.cli.tables._encoders import make_union
 from clapstack.cli.tables._extract import extract
 from clapstack.cli.tables._judge import (
     Judged,
@@ -31,7 +30,6 @@ __all__ = [
     "judge",
     "judge_model",
     "keep_keys",
-    "make_union",
     "open_model",
     "part_file",
     "predict_with_interval",
