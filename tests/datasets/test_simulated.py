@@ -123,19 +123,19 @@ def test_caption_of_another_scene_names_none_of_its_sounds():
         assert not {"cow", "siren"} & set(caption.names)
 
 
-@pytest.mark.parametrize("name", sorted(sound_classes()))
-def test_every_class_can_be_heard(name):
-    rng = np.random.default_rng(0)
-    scene = simulate_scene(rng, names=[name])
-    samples = render_simulated_scene(scene, rng)
-    assert samples.dtype == np.float32
-    assert samples.shape == (160_000,)
-    assert np.abs(samples).max() <= 1.0
-    event = scene.events[0]
-    start = round(event.onset * 16_000)
-    inside = samples[start : start + round(event.length * 16_000)]
-    outside = np.r_[samples[:start], samples[start + len(inside) :]]
-    assert np.std(inside) > 3 * np.std(outside)
+def test_every_class_can_be_heard():
+    for name in sorted(sound_classes()):
+        rng = np.random.default_rng(0)
+        scene = simulate_scene(rng, names=[name])
+        samples = render_simulated_scene(scene, rng)
+        assert samples.dtype == np.float32
+        assert samples.shape == (160_000,)
+        assert np.abs(samples).max() <= 1.0
+        event = scene.events[0]
+        start = round(event.onset * 16_000)
+        inside = samples[start : start + round(event.length * 16_000)]
+        outside = np.r_[samples[:start], samples[start + len(inside) :]]
+        assert np.std(inside) > 3 * np.std(outside), name
 
 
 def test_same_seed_gives_the_same_scene_whatever_the_size(tmp_path):

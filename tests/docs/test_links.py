@@ -3,8 +3,6 @@
 import re
 from urllib.parse import urlsplit
 
-import pytest
-
 from tests.docs.blocks import PAGES, ROOT
 
 MARKDOWN = sorted(
@@ -18,50 +16,58 @@ SOURCES = sorted(
 )
 
 
+def text_of(page):
+    return (ROOT / page).read_text()
+
+
 def links_of(page):
     """Return the targets of Markdown links and pictures."""
-    return re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text())
+    return re.findall(r"\]\(([^)\s]+)\)", text_of(page))
 
 
 def addresses_of(page):
     """Return every web address in a file."""
-    found = re.findall(r"https?://[^\s\"'<>`)\]}]+", (ROOT / page).read_text())
+    found = re.findall(r"https?://[^\s\"'<>`)\]}]+", text_of(page))
     return [address.rstrip(".,;:") for address in found]
 
 
-@pytest.mark.parametrize("page", MARKDOWN)
-def test_relative_links_lead_to_files(page):
-    relative = [link for link in links_of(page) if not urlsplit(link).scheme]
+def test_relative_links_lead_to_files():
+    relative = [
+        (page, link)
+        for page in MARKDOWN
+        for link in links_of(page)
+        if not urlsplit(link).scheme
+    ]
+    assert relative
     missing = [
-        link
-        for link in relative
+        (page, link)
+        for page, link in relative
         if not ((ROOT / page).parent / link.split("#")[0]).exists()
     ]
     assert not missing
 
 
-@pytest.mark.parametrize("page", [*PAGES, *MARKDOWN, *SOURCES])
-def test_web_addresses_are_well_formed(page):
-    for address in addresses_of(page):
+def test_web_addresses_are_well_formed():
+    found = [(p, a) for p in [*PAGES, *MARKDOWN, *SOURCES] for a in addresses_of(p)]
+    assert found
+    for page, address in found:
         parts = urlsplit(address)
-        assert re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc), address
-        assert "//" not in parts.path, address
+        is_host = re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc)
+        assert is_host, (page, address)
+        assert "//" not in parts.path, (page, address)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_paths_in_the_documents_exist(page):
+def test_paths_in_the_documents_exist():
     """Files of the repository that documents name in literals are there."""
-    text = (ROOT / page).read_text()
-    named = re.findall(r"`((?:clapstack|docs|examples|tests)/[\w./-]+)`", text)
-    assert not [path for path in named if not (ROOT / path).exists()]
+    pattern = re.compile(r"`((?:clapstack|docs|examples|tests)/[\w./-]+)`")
+    named = [(p, path) for p in PAGES for path in pattern.findall(text_of(p))]
+    assert named
+    assert not [(page, path) for page, path in named if not (ROOT / path).exists()]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_tests_in_the_documents_exist(page):
-    text = (ROOT / page).read_text()
-    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
-        assert f"\ndef {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
-
-
-def test_readme_has_links():
-    assert len(links_of("README.md")) > 3
+def test_tests_in_the_documents_exist():
+    pattern = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+    named = [(p, *test) for p in PAGES for test in pattern.findall(text_of(p))]
+    assert named
+    for page, path, name in named:
+        assert f"\ndef {name}(" in text_of(path), f"{page}: {path}::{name}"
