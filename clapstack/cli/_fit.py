@@ -133,19 +133,20 @@ def fit(
             verbose=not quiet,
         )
         options.name_bad(judged.bad, "fit")
+        n_pairs = len(judged.y)
         if judged.report and (words := doubt(judged.report)) and not quiet:
             typer.echo(f"clapstack fit: warning: {words}", err=True)
         set_up(model, verbose=False)
         save_model(model, out, card=_card(source.name, rated, judged, folds, groups))
         if json:
-            counts = {"pairs": judged.n_pairs, "left_out": len(judged.bad)}
+            counts = {"pairs": n_pairs, "left_out": len(judged.bad)}
             result = {"out": str(out), **counts, "folds": folds}
             options.print_json({**result, "report": judged.report})
             return
         if judged.report:
-            typer.echo(_title(judged.n_pairs, folds, groups, resamples))
+            typer.echo(_title(n_pairs, folds, groups, resamples))
             typer.echo("\n".join(report_lines(judged.report)))
-        typer.echo(f"{out}: fitted on {judged.n_pairs:,} pairs of {source.name}")
+        typer.echo(f"{out}: fitted on {n_pairs:,} pairs of {source.name}")
 
 
 def _title(n_pairs: int, folds: int, groups: str | None, resamples: int) -> str:
@@ -158,7 +159,7 @@ def _card(
     name: str, rated: Any, judged: Any, folds: int, groups: str | None
 ) -> dict[str, Any]:
     """Return what the model card says of this fit."""
-    data = f"{judged.n_pairs} pairs of {Path(name).name}, {rated.n_ratings} ratings."
+    data = f"{len(judged.y)} pairs of {Path(name).name}, {rated.n_ratings} ratings."
     if not judged.report:
         return {"data": data}
     kept = f", {groups!r} never parted" if groups else ""

@@ -234,7 +234,7 @@ def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
 def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) -> None:
     import pandas as pd
 
-    from clapstack.cli.tables import predict_with_interval
+    from clapstack._fitted import predict_with_interval
 
     audio, text = pair
     # As objects: Arrow's strings cannot hold a file name that is not UTF-8.

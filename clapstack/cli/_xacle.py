@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from clapstack._output import check_output
 from clapstack.cli import _options as options
 from clapstack.cli._errors import SafeGroup, told
+from clapstack.cli._evaluate import print_metrics
 
 __all__ = ["xacle_app"]
 
@@ -135,24 +135,21 @@ def evaluate(
     ] = False,
 ) -> None:
     """Evaluate predictions as the challenge does; refuse what it would drop."""
-    from clapstack.cli import challenge as _challenge
-    from clapstack.cli.tables import report_lines, suspicion
-    from clapstack.metrics import score_report
+    from clapstack.cli.challenge import prediction_table
+    from clapstack.cli.tables import judge_predictions
 
     with told("clapstack xacle evaluate"):
-        y_true = _challenge.read_truth(truth)
-        scores = _challenge.read_predictions(predictions)
-        y_score = _challenge.match_predictions(
-            scores, list(y_true.index), repr(str(predictions))
+        judged, _ = judge_predictions(
+            prediction_table(predictions),
+            prediction_table(truth, "score"),
+            ("audio",),
+            n_resamples=resamples,
+            once=True,
         )
-        if words := suspicion(y_true.to_numpy(), y_score):
-            typer.echo(f"clapstack xacle evaluate: warning: {words}", err=True)
-        report = score_report(y_true.to_numpy(), y_score, n_resamples=resamples)
         if as_json:
-            typer.echo(json.dumps({"n_pairs": len(y_score), **report}))
-            return
-        typer.echo("\n".join(report_lines(report)))
-        typer.echo(f"N    {len(y_score)}")
+            options.print_json(judged.report)
+        else:
+            print_metrics(judged.report)
 
 
 @xacle_app.command()
@@ -179,10 +176,7 @@ def submit(
         check_output(out, source, *data.glob("**/*.csv"))
         loaded = load_xacle(data, split)
         if is_table(source):
-            scores = _challenge.read_predictions(source)
-            y_score = _challenge.match_predictions(
-                scores, list(loaded.ids), repr(str(source))
-            )
+            y_score = _challenge.read_predictions(source, list(loaded.ids))
         else:
             model = open_model(source, trust=trust, trust_encoders=trust_encoder)
             y_score = model.predict(loaded.X)

@@ -1,7 +1,8 @@
-"""What all pictures share: the size of a paper's column, colours, and a plot method."""
+"""Base of the displays, with the style that they share: width, colours, scales."""
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ PAPER: Mapping[str, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": 300,
 }
+# The same picture gives the same bytes; what is drawn as pixels has 200 to the inch.
+_SVG = {"svg.hashsalt": "clapstack", "svg.fonttype": "path", "savefig.dpi": 200}
 _TICKS: Mapping[str, Any] = {"width": 0.6, "length": 2.5, "labelsize": 7.5}
 
 
@@ -92,6 +95,29 @@ class Display(ABC):
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
+
+    def to_svg(self) -> bytes:
+        """Return the picture as the content of an SVG file, drawn without a window.
+
+        Returns
+        -------
+        svg : bytes
+            The same picture gives the same bytes.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        caller = f"{type(self).__name__}.to_svg"
+        pyplot = import_optional("matplotlib.pyplot", extra="plot", caller=caller)
+        with pyplot.rc_context({**PAPER, **_SVG}):
+            figure = pyplot.Figure(figsize=self.size, layout="constrained")
+            self.plot(figure.subplots())
+            buffer = io.BytesIO()
+            dateless = {"Date": None, "Creator": None}
+            figure.savefig(buffer, format="svg", metadata=dateless)
+        return buffer.getvalue()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a model file says of its model: facts for machines, a card for people."""
+"""The description of a model in its file: facts for machines, a card for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line does with tables of pairs in files."""
+"""Tables of pairs in files: read, judged, scored, extracted and written."""
 
 from clapstack.cli.tables._extract import extract
 from clapstack.cli.tables._judge import (
@@ -7,11 +7,17 @@ from clapstack.cli.tables._judge import (
     fit_and_judge,
     judge,
     judge_model,
+    judge_predictions,
     report_lines,
-    suspicion,
 )
-from clapstack.cli.tables._models import keep_keys, open_model, predict_with_interval
-from clapstack.cli.tables._rated import join_by_key, read_by_key, read_rated, remarks
+from clapstack.cli.tables._models import keep_keys, open_model
+from clapstack.cli.tables._rated import (
+    Rated,
+    join_by_key,
+    read_by_key,
+    read_rated,
+    remarks,
+)
 from clapstack.cli.tables._read import PairTable, result_format
 from clapstack.cli.tables._score import part_file, score_to_file, score_to_stream
 from clapstack.cli.tables._scorers import CosineScorer, ModelScorer
@@ -23,16 +29,17 @@ __all__ = [
     "Judged",
     "ModelScorer",
     "PairTable",
+    "Rated",
     "doubt",
     "extract",
     "fit_and_judge",
     "join_by_key",
     "judge",
     "judge_model",
+    "judge_predictions",
     "keep_keys",
     "open_model",
     "part_file",
-    "predict_with_interval",
     "read_by_key",
     "read_rated",
     "remarks",
@@ -40,5 +47,4 @@ __all__ = [
     "result_format",
     "score_to_file",
     "score_to_stream",
-    "suspicion",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,10 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
+from clapstack._fitted import predict_with_interval
 from clapstack._optional import progress
-from clapstack.cli.tables._models import predict_with_interval
-from clapstack.cli.tables._rated import Rated
+from clapstack.cli.tables._rated import Rated, join_by_key, read_by_key
+from clapstack.cli.tables._read import PairTable
 from clapstack.cli.tables._usable import on_usable_files
 from clapstack.exceptions import BadPair, BadPairsError, BadRowsError
 from clapstack.metrics import score_report
@@ -25,8 +27,8 @@ __all__ = [
     "fit_and_judge",
     "judge",
     "judge_model",
+    "judge_predictions",
     "report_lines",
-    "suspicion",
 ]
 
 _CHUNK = 1024
@@ -35,56 +37,134 @@ _METRICS = ("srcc", "lcc", "ktau", "mse")
 
 
 class Judged(NamedTuple):
-    """What came of fitting or judging.
+    """Pairs with ratings and predictions, and how well the two agree.
 
     Attributes
     ----------
     report : dict
-        Metrics with the ends of their intervals; ``n_pairs``; and of prediction
-        intervals, where there are any, ``coverage`` (what they promise), ``held`` (the
-        share of scores that they held) and ``mean_width``. Empty without judging.
+        ``n_pairs``; metrics with the ends of their intervals; and of prediction
+        intervals, where there are any, ``coverage`` (the nominal one), ``held`` (the
+        share of ratings inside) and ``mean_width``. Empty without judging.
+    y : ndarray of shape (n_pairs,)
+        Ratings.
+    scores : ndarray of shape (n_pairs, 3)
+        Score, low end, high end; NaN ends where there are no intervals, NaN alone
+        without judging.
     bad : list of BadPair
         Rows that were left out.
-    n_pairs : int
-        Pairs that were not.
     """
 
     report: dict[str, float]
+    y: np.ndarray
+    scores: np.ndarray
     bad: list[BadPair]
-    n_pairs: int
 
 
 def judge(
-    y: np.ndarray, scores: np.ndarray, *, coverage: float, n_resamples: int
-) -> dict[str, float]:
-    """Return metrics of predictions, and what their intervals hold.
+    y: np.ndarray,
+    scores: np.ndarray,
+    *,
+    n_resamples: int,
+    coverage: float | None = None,
+    bad: Iterable[BadPair] = (),
+) -> Judged:
+    """Compare predictions, and their intervals, with ratings.
 
     Parameters
     ----------
     y : ndarray of shape (n_pairs,)
         Ratings.
-    scores : ndarray of shape (n_pairs, 3)
-        Score, low end, high end; NaN ends where there are no intervals.
-    coverage : float
-        What the intervals promise.
+    scores : ndarray of shape (n_pairs,) or (n_pairs, 3)
+        Scores, or what `predict_with_interval` returns.
     n_resamples : int
         Bootstrap resamples of the metrics; 0 leaves their intervals out.
+    coverage : float, default=None
+        Nominal coverage of the prediction intervals.
+    bad : iterable of BadPair, default=()
+        Rows that were left out.
 
     Returns
     -------
-    report : dict of str to float
+    judged : Judged
     """
+    if scores.ndim == 1:
+        scores = np.column_stack([scores, np.full((len(y), 2), np.nan)])
     report = score_report(y, scores[:, 0], n_resamples=n_resamples)
     low, high = scores[:, 1], scores[:, 2]
-    if not np.isnan(low).any():
-        held = np.mean((low <= y) & (y <= high))
-        width = np.mean(high - low)
+    if coverage is not None and not np.isnan(low).any():
         report |= {
             "coverage": coverage,
-            "held": float(held),
-            "mean_width": float(width),
+            "held": float(np.mean((low <= y) & (y <= high))),
+            "mean_width": float(np.mean(high - low)),
         }
-    return {"n_pairs": len(y), **report}
+    return Judged({"n_pairs": len(y), **report}, y, scores, list(bad))
+
+
+def judge_predictions(
+    predictions: PairTable,
+    truth: PairTable,
+    keys: Sequence[str],
+    *,
+    n_resamples: int,
+    skip_empty: bool = False,
+    once: bool = False,
+    resolved: Callable[[Any], Any] | None = None,
+) -> tuple[Judged, int]:
+    """Judge predictions of one table by the ratings of another.
+
+    Parameters
+    ----------
+    predictions : PairTable
+        With the role ``prediction``.
+    truth : PairTable
+        With the role ``score``.
+    keys : sequence of str
+        Columns of both that name a pair, as for `read_by_key`.
+    n_resamples : int
+        As for `judge`.
+    skip_empty : bool, default=False
+        Whether rows without a prediction are left out.
+    once, resolved
+        As for `read_by_key`.
+
+    Returns
+    -------
+    judged : Judged
+    n_empty : int
+        Rows that were left out.
+
+    Raises
+    ------
+    BadRowsError
+        If a key is in one table alone, or a prediction is missing.
+
+    Warns
+    -----
+    UserWarning
+        If every prediction equals its rating.
+    """
+    y, scores = join_by_key(
+        read_by_key(truth, "score", keys, resolved, once=once),
+        read_by_key(predictions, "prediction", keys, resolved, once=once),
+    )
+    empty = np.isnan(scores)
+    if empty.all():
+        msg = f"{predictions.name} has no score at all. Score its pairs first."
+        raise BadRowsError(msg)
+    if empty.any() and not skip_empty:
+        msg = (
+            f"{predictions.name} has no score in {empty.sum():,} rows. Leave them out "
+            "with --skip-bad, or score them again."
+        )
+        raise BadRowsError(msg)
+    if np.array_equal(y[~empty], scores[~empty]):
+        warnings.warn(
+            "every prediction equals its rating, as if a table were judged by itself. "
+            "Check that the predictions are predictions.",
+            stacklevel=2,
+        )
+    judged = judge(y[~empty], scores[~empty], n_resamples=n_resamples)
+    return judged, int(empty.sum())
 
 
 def report_lines(report: dict[str, float]) -> list[str]:
@@ -104,16 +184,6 @@ def report_lines(report: dict[str, float]) -> list[str]:
     return lines
 
 
-def suspicion(y: np.ndarray, scores: np.ndarray) -> str:
-    """Return a warning if predictions are their own ratings, else the empty string."""
-    if not np.array_equal(y, scores):
-        return ""
-    return (
-        "every prediction equals its rating, as if a table were judged by itself. "
-        "Check that the predictions are predictions."
-    )
-
-
 def doubt(report: dict[str, float]) -> str:
     """Return a warning if a held-out SRCC is not clearly above zero.
 
@@ -122,7 +192,7 @@ def doubt(report: dict[str, float]) -> str:
     Parameters
     ----------
     report : dict
-        As of `judge`, of predictions that were held out of the fit.
+        Of predictions that were held out of the fit, as in `Judged`.
 
     Returns
     -------
@@ -190,13 +260,13 @@ def judge_model(
             bar.update(len(part))
     _check_bad(bad, len(rated.y), skip_bad)
     rows = np.concatenate(kept)
-    report = judge(
+    return judge(
         rated.y[rows],
         np.concatenate(scores),
         coverage=coverage,
         n_resamples=n_resamples,
+        bad=bad,
     )
-    return Judged(report, bad, len(rows))
 
 
 def fit_and_judge(
@@ -246,7 +316,7 @@ def fit_and_judge(
     rows = usable.positions
     y = rated.y[rows]
     groups = None if rated.groups is None else rated.groups[rows]
-    report: dict[str, float] = {}
+    judged = Judged({}, y, np.full((len(y), 3), np.nan), usable.bad)
     if folds:
         scores = _held_out(
             pipeline[1:],
@@ -257,9 +327,11 @@ def fit_and_judge(
             coverage,
             verbose,
         )
-        report = judge(y, scores, coverage=coverage, n_resamples=n_resamples)
+        judged = judge(
+            y, scores, coverage=coverage, n_resamples=n_resamples, bad=usable.bad
+        )
     pipeline.fit(rated.pairs.iloc[rows], y, **_fit_groups(pipeline, groups))
-    return Judged(report, usable.bad, len(y))
+    return judged
 
 
 def _splits(

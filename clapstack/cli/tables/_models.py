@@ -1,4 +1,4 @@
-"""Fitted models as the command line meets them: loaded, set up, asked."""
+"""Loading the model that a command names."""
 
 from __future__ import annotations
 
@@ -7,16 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from clapstack._fitted import predict, takes_keys
+from clapstack._fitted import takes_keys
 from clapstack.cli.tables._read import PairTable
 
-__all__ = [
-    "keep_keys",
-    "open_model",
-    "predict_with_interval",
-]
+__all__ = ["keep_keys", "open_model"]
 
 
 def open_model(
@@ -107,15 +101,3 @@ def keep_keys(table: PairTable, model: Any, audio_folder: Path | None) -> None:
     """
     if audio_folder is None and takes_keys(model):
         table.folder = ""
-
-
-def predict_with_interval(model: Any, pairs: Any, coverage: float) -> np.ndarray:
-    """Return score, low end, high end of pairs, float64 of shape (n_pairs, 3).
-
-    Ends are NaN where the model gives no intervals.
-    """
-    scores = np.full((len(pairs), 3), np.nan)
-    scores[:, 0], interval = predict(model, pairs, coverage)
-    if interval is not None:
-        scores[:, 1:] = interval
-    return scores

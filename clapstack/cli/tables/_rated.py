@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from clapstack._numerics.checks import first_few
 from clapstack.cli.tables._read import PairTable, Row
 from clapstack.cli.tables._usable import pairs_of
 from clapstack.exceptions import BadRowsError
@@ -21,8 +22,6 @@ from clapstack.pairs import (
 from clapstack.tables import to_number
 
 __all__ = ["Rated", "join_by_key", "read_by_key", "read_rated", "remarks"]
-
-_SHOWN = 5
 
 
 class Rated(NamedTuple):
@@ -146,7 +145,9 @@ def read_by_key(
     table: PairTable,
     role: str,
     keys: Sequence[str],
-    resolved: Callable[[Any], Any] = str,
+    resolved: Callable[[Any], Any] | None = None,
+    *,
+    once: bool = False,
 ) -> pd.Series:
     """Read numbers by key.
 
@@ -158,9 +159,11 @@ def read_by_key(
         Which numbers. Ratings of the same key are averaged; predictions must be one.
     keys : sequence of str
         Columns that make a key, or the roles ``audio`` and ``text``.
-    resolved : callable, default=str
-        Makes a path of a clip. Two tables that are to be joined need the same, so that
-        ``a.wav``, ``./a.wav`` and ``/folder/a.wav`` are one clip in both.
+    resolved : callable, default=None
+        Makes a path of a clip, so that ``a.wav``, ``./a.wav`` and ``/folder/a.wav``
+        are one clip in two tables that have the same. None takes names as they are.
+    once : bool, default=False
+        Whether a rating of a key that has one, or an empty prediction, is refused.
 
     Returns
     -------
@@ -182,28 +185,29 @@ def read_by_key(
         parts = [_key(name, cells[name], resolved) for name in keys]
         cell = cells[role]
         value = to_number(cell)
-        if math.isnan(value) and not (role == "prediction" and cell in ("", None)):
+        may_be_empty = role == "prediction" and not once
+        if math.isnan(value) and not (may_be_empty and cell in ("", None)):
             wrong.append((row, repr(cell)))
         key = tuple(part for part in parts if part is not None)
         if len(key) < len(keys):
             nameless.append((row, ", ".join(repr(cells[name]) for name in keys)))
             continue
-        if role == "prediction" and key in found:
+        if key in found and (once or role == "prediction"):
             twice.append((row, ", ".join(key)))
         found.setdefault(key, []).append(value)
     _refuse_rows(wrong, f"{table.name}: the {role} is no finite number in")
     _refuse_rows(nameless, f"{table.name}: a cell of the key is empty in")
-    _refuse_rows(twice, f"{table.name}: a prediction for the same key stands before")
+    _refuse_rows(twice, f"{table.name}: a {role} for the same key stands before")
     index = pd.Index(list(found), tupleize_cols=False)
     return pd.Series([float(np.mean(each)) for each in found.values()], index=index)
 
 
-def _key(name: str, cell: Any, resolved: Callable[[Any], Any]) -> str | None:
+def _key(name: str, cell: Any, resolved: Callable[[Any], Any] | None) -> str | None:
     """Return a part of a key; None if the cell names nothing."""
     identity = group_identity(cell)
     if identity is None or not isinstance(cell, str):
         return identity
-    if name == "audio":
+    if name == "audio" and resolved is not None:
         return resolved_path(resolved(cell))
     return identity if name == "text" else cell
 
@@ -226,12 +230,18 @@ def join_by_key(truth: pd.Series, scores: pd.Series) -> tuple[np.ndarray, np.nda
     BadRowsError
         With keys that only one of the two has.
     """
+    faults = []
     for words, some, others in (
         ("there is no prediction for", truth, scores),
         ("there is no rating for", scores, truth),
     ):
         have = set(others.index)
-        _refuse([", ".join(key) for key in some.index if key not in have], words)
+        alone = [", ".join(key) for key in some.index if key not in have]
+        if alone:
+            faults.append(f"{words} {first_few(alone)}")
+    if faults:
+        msg = f"{'; '.join(faults)}. Predict every rated pair once, and nothing else."
+        raise BadRowsError(msg)
     order = {key: place for place, key in enumerate(scores.index)}
     places = [order[key] for key in truth.index]
     return truth.to_numpy(), scores.to_numpy()[places]
@@ -254,16 +264,9 @@ def _place(row: Row) -> str:
 
 
 def _refuse_rows(rows: Sequence[tuple[Row, str]], words: str) -> None:
-    _refuse([f"row {row.number} ({shown})" for row, shown in rows], words, rows)
-
-
-def _refuse(
-    what: Sequence[str], words: str, rows: Sequence[tuple[Row, str]] = ()
-) -> None:
-    if what:
-        shown = ", ".join(what[:_SHOWN])
-        more = f" and {len(what) - _SHOWN} more" if len(what) > _SHOWN else ""
-        lines = ", ".join(str(row.line) for row, _ in rows[:_SHOWN] if row.line)
-        where = f" in line {lines}" if lines else ""
-        msg = f"{words} {shown}{more}. Correct the table{where}."
+    if rows:
+        shown = first_few([f"row {row.number} ({cell})" for row, cell in rows])
+        lines = [row.line for row, _ in rows if row.line]
+        where = f" in line {first_few(lines)}" if lines else ""
+        msg = f"{words} {shown}. Correct the table{where}."
         raise BadRowsError(msg)

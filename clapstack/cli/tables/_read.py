@@ -70,6 +70,8 @@ class PairTable:
         What the table must have.
     others : sequence of str, default=()
         Names of further columns.
+    remedy : str, default="Say which with --{role}-column"
+        What to do about a missing or doubtful column, for commands without options.
 
     Attributes
     ----------
@@ -86,6 +88,7 @@ class PairTable:
         names: Mapping[str, str | None] | None = None,
         roles: Sequence[str] = ("audio", "text"),
         others: Sequence[str] = (),
+        remedy: str = "Say which with --{role}-column",
     ):
         self.is_stdin = str(source) == "-"
         self.path = Path(source)
@@ -97,6 +100,7 @@ class PairTable:
         self.names = dict(names or {})
         self.roles = tuple(roles)
         self.others = tuple(others)
+        self._remedy = remedy
 
     def count(self) -> int | None:
         """Return the number of rows, None if they can be read once only."""
@@ -162,9 +166,9 @@ class PairTable:
         what = "more than one" if found else "no"
         msg = (
             f"{self.name} has {what} column of {role} "
-            f"({', '.join(map(repr, usual))}); it has {list(header)}. Say which with "
-            f"--{role}-column; the first line must name the columns, separated by "
-            "commas, semicolons or tabs."
+            f"({', '.join(map(repr, usual))}); it has {list(header)}. "
+            f"{self._remedy.format(role=role)}; the first line must name the columns, "
+            "separated by commas, semicolons or tabs."
         )
         raise TableError(msg)
 

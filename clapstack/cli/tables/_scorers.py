@@ -1,4 +1,4 @@
-"""What gives scores to pairs: a fitted model, or cosines alone."""
+"""Scorers of pairs: a fitted model, or cosines alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.pipeline import FeatureUnion
 
 from clapstack._compat import file_digest
-from clapstack.cli.tables._models import predict_with_interval
+from clapstack._fitted import predict_with_interval
 
 __all__ = ["CosineScorer", "ModelScorer", "Scorer"]
 
@@ -21,7 +21,7 @@ Finish = Callable[[Values], Values]
 
 
 class Scorer(ABC):
-    """Numbers of a pair, and what becomes of them once the table is through.
+    """Numbers of a pair, and results made of them once all rows have theirs.
 
     Attributes
     ----------
