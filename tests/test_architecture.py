@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "tuning": {"families", "features", "stacking"},
     "datasets": {"audio", "metrics", "pairs", "tables"},
     "systems": {"families", "features", "agreement", "stacking"},
-    "distributed": {"families", "features", "pairs", "store", "streaming"},
+    "distributed": {"_fitted", "families", "features", "pairs", "store", "streaming"},
     "inspection": {"_fitted", "audio", "datasets", "metrics"},
     # A model file names its classes: no estimator is imported for it.
     "sharing": set(),

@@ -1,4 +1,4 @@
-"""What is done with one partition: all rows that can be used, and why others cannot."""
+"""Computing on the usable rows of one partition, and naming the others."""
 
 from __future__ import annotations
 

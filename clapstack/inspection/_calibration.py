@@ -1,4 +1,4 @@
-"""Whether predictions mean what they say."""
+"""Display of mean human scores against predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a result stands among those of the challenge."""
+"""Display of a result among those of the challenge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predicted against human scores."""
+"""Display of human against predicted scores."""
 
 from __future__ import annotations
 

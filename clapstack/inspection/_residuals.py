@@ -1,4 +1,4 @@
-"""Errors against predictions."""
+"""Display of errors against predictions."""
 
 from __future__ import annotations
 

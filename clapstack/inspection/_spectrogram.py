@@ -1,4 +1,4 @@
-"""A clip as a picture, beside what was asked of it and how well it does."""
+"""Display of a clip as a spectrogram, with its text and score."""
 
 from __future__ import annotations
 
