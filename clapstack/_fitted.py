@@ -1,4 +1,4 @@
-"""Questions to a fitted model: last step, features, scores, held-out pairs, encoders."""
+"""Questions to a fitted model: its last step, scores, held-out pairs, encoders."""
 
 from __future__ import annotations
 
@@ -32,22 +32,10 @@ def _steps(model: Any) -> tuple[Pipeline | None, Any]:
 def predict(
     model: Any, X: Any, coverage: float | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Predict scores, and intervals where the model gives them.
+    """Return scores of shape (n_pairs,), float64, and intervals of shape (n_pairs, 2).
 
-    Parameters
-    ----------
-    model : estimator
-        Fitted. The features of a pipeline are computed once.
-    X : array-like or DataFrame
-        What it takes.
-    coverage : float or None, default=None
-        Nominal coverage of the intervals, in (0, 1); None leaves them out.
-
-    Returns
-    -------
-    y_pred : ndarray of shape (n_pairs,), float64
-    interval : ndarray of shape (n_pairs, 2) or None
-        None also if the model has no ``predict_interval``.
+    Intervals are None without `coverage`, which is the nominal one, in (0, 1), and if
+    the model has no ``predict_interval``. The features of a pipeline are computed once.
     """
     features, last = features_of(model, X), last_step(model)
     y_pred = np.ravel(last.predict(features)).astype(np.float64)
@@ -74,13 +62,7 @@ def stack_of(model: Any) -> Any:
 
 
 def find_stack(model: Any, caller: str) -> Any:
-    """Return the fitted stack that a model ends in.
-
-    Raises
-    ------
-    TypeError
-        If it ends in no stack.
-    """
+    """Return the fitted stack that a model ends in; a TypeError names the caller."""
     stack = stack_of(model)
     if stack is None:
         msg = (
@@ -93,19 +75,9 @@ def find_stack(model: Any, caller: str) -> Any:
 
 
 def held_out_predictions(stack: Any, target: str | None = None) -> pd.DataFrame:
-    """Return a fitted stack's out-of-fold predictions of one target.
+    """Return a stack's out-of-fold predictions, a column per first-level model.
 
-    Parameters
-    ----------
-    stack : ClapStackingRegressor
-        Fitted.
-    target : {"score", "rank"}, default=None
-        None takes the first of the stack's targets.
-
-    Returns
-    -------
-    predictions : DataFrame of shape (n_pairs, n_models)
-        A column per first-level model.
+    `target` is ``"score"`` or ``"rank"``; None takes the first that the stack learned.
     """
     named = [model_and_target(name) for name in stack.first_level_names_]
     targets = list(dict.fromkeys(target for _, target in named))
@@ -166,23 +138,9 @@ def set_up(
     batch_size: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Set how the encoders of a model run; what it predicts does not depend on it.
+    """Set how the encoders of a model run, in place; its predictions stay the same.
 
-    Parameters
-    ----------
-    model : estimator
-        Changed in place.
-    device : str, default=None
-        None leaves the model's own.
-    batch_size : int, default=None
-        The same.
-    verbose : bool, default=False
-        Whether encoders show progress.
-
-    Returns
-    -------
-    model : estimator
-        The same.
+    A device or a batch size of None leaves the model's own.
     """
     wanted = {"device": device, "batch_size": batch_size, "verbose": verbose}
     for encoder in encoders_of(model).values():

@@ -295,7 +295,10 @@ def _check_pairs_rated(
             if screen is None
             else f"Lower screen={screen!r}, or set it to None."
         )
-        msg = f"{n_bare} of {n_pairs} pairs have no rating (pairs {first_few(bare)}). {cause}"
+        msg = (
+            f"{n_bare} of {n_pairs} pairs have no rating (pairs {first_few(bare)}). "
+            f"{cause}"
+        )
         raise ValueError(msg)
     if count.max(initial=0) < 2:
         msg = (

@@ -44,16 +44,11 @@ def show_tracebacks(wanted: bool) -> None:
 
 @contextmanager
 def told(command: str) -> Iterator[None]:
-    """Turn an error into a message on standard error and an exit code.
+    """Turn an error into a message of `command` on standard error, and an exit code.
 
     The code is 1 for rows that cannot be used and for what the data or the settings do
     not allow, 3 for a file or a package that is missing or cannot be used, 70 for
     errors that no input should cause, and 130 for an interruption.
-
-    Parameters
-    ----------
-    command : str
-        What stands before the message, such as ``"clapstack score"``.
     """
     with warnings.catch_warnings():
         if not _TRACEBACKS.get():

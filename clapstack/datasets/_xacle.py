@@ -125,8 +125,8 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     if missing:
         msg = (
             f"{len(missing)} of {len(pairs)} WAV files of split {split!r} are missing "
-            f"from {str(root / 'wav' / split)!r}: {first_few(missing)}. Unpack the audio "
-            "of the challenge there."
+            f"from {str(root / 'wav' / split)!r}: {first_few(missing)}. Unpack the "
+            "audio of the challenge there."
         )
         raise FileNotFoundError(msg)
     return Bunch(

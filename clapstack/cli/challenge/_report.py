@@ -31,16 +31,8 @@ _WARNINGS = {
 def read_results(out: Path) -> pd.DataFrame:
     """Return one row per finished system and rated split in a folder of results.
 
-    Parameters
-    ----------
-    out : Path
-        What :func:`run_systems` wrote.
-
-    Returns
-    -------
-    results : DataFrame
-        ``system``, ``split``, ``n_train``, ``n_pairs``, each metric with ``_low`` and
-        ``_high``, ``published_`` of each, ``simulated``, ``bundled``.
+    Columns are ``system``, ``split``, ``n_train``, ``n_pairs``, each metric with
+    ``_low`` and ``_high``, ``published_`` of each, ``simulated``, ``bundled``.
     """
     order = {name: number for number, name in enumerate(list_systems())}
     rows = []
@@ -75,15 +67,7 @@ def format_results(results: pd.DataFrame) -> str:
 def results_text(results: pd.DataFrame) -> str:
     """Return the results as text for a terminal, about 120 characters wide.
 
-    Parameters
-    ----------
-    results : DataFrame
-        As :func:`run_systems` returns it.
-
-    Returns
-    -------
-    text : str
-        One row per system and split; simulated rows and mini checkpoints say so.
+    Simulated rows and mini checkpoints say so.
     """
     header = ["system", "split", "pairs", "SRCC", "95 % interval", "LCC", "KTAU", "MSE"]
     header += ["published", "note"]
@@ -130,16 +114,6 @@ def place_in_ranking(results: pd.DataFrame) -> str:
     """Return the official ranking of 2026 with the rated test results in it.
 
     Simulated results have no place in it and are left out.
-
-    Parameters
-    ----------
-    results : DataFrame
-        As :func:`run_systems` returns it.
-
-    Returns
-    -------
-    table : str
-        A Markdown table.
     """
     ranking = load_xacle_ranking()
     official = ranking.loc[ranking["kind"] == "official", "srcc"]

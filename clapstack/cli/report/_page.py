@@ -47,14 +47,14 @@ def make_report(
     n_pairs: int = 3,
     is_xacle_test: bool = False,
 ) -> str:
-    """Return the report of a fitted model as one HTML page.
+    """Return the report of a fitted model as one HTML page, which fetches nothing.
+
+    The same model and data give the same page.
 
     Parameters
     ----------
-    file : ModelFile
-        The model.
     data : Data, default=None
-        Rated pairs that it has not seen.
+        Rated pairs that the model has not seen; those of its fit are refused.
     title : str, default=None
         Title of the page; None takes the name of the file.
     coverage : float, default=0.9
@@ -66,17 +66,6 @@ def make_report(
     is_xacle_test : bool, default=False
         Whether `data` is the official test split of XACLE 2026, so that the result has
         a place in its ranking.
-
-    Returns
-    -------
-    page : str
-        It fetches nothing. The same model and data give the same page.
-
-    Raises
-    ------
-    ValueError
-        If `data` holds the pairs of the fit, or a place in the ranking is asked for
-        without data.
     """
     if is_xacle_test and data is None:
         msg = "A place in the ranking takes the test split; give it as data."

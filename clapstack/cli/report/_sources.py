@@ -17,19 +17,7 @@ from clapstack.sharing import describe_model
 
 
 class ModelFile(NamedTuple):
-    """A fitted model and the file that it came in.
-
-    Attributes
-    ----------
-    name : str
-        Name of the file.
-    sha256 : str
-        Of its bytes.
-    model : estimator
-        The model.
-    facts : dict
-        As from `describe_model`.
-    """
+    """A fitted model, its file's name and SHA-256, and what `describe_model` says."""
 
     name: str
     sha256: str
@@ -38,19 +26,7 @@ class ModelFile(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Rated pairs that a model has not seen.
-
-    Attributes
-    ----------
-    name : str
-        Name of the table.
-    pairs : DataFrame of shape (n_pairs, 2)
-        ``audio`` and ``text``.
-    y : ndarray of shape (n_pairs,)
-        Human scores.
-    sha256 : str
-        Of the bytes of the table.
-    """
+    """Rated pairs that a model has not seen, and their table's name and SHA-256."""
 
     name: str
     pairs: pd.DataFrame
@@ -61,21 +37,7 @@ class Data(NamedTuple):
 def read_model(
     path: Path, *, trust: bool, trust_encoders: Iterable[str] | None = None
 ) -> ModelFile:
-    """Load a model with what its file says of it.
-
-    Parameters
-    ----------
-    path : Path
-        A file of ``save_model``.
-    trust : bool
-        Whether it is a file of joblib, which runs what is in it.
-    trust_encoders : iterable of str, default=None
-        Classes of the user's own that it may hold.
-
-    Returns
-    -------
-    file : ModelFile
-    """
+    """Load a model, as `open_model` does, with what its file says of it."""
     model = open_model(path, trust=trust, trust_encoders=trust_encoders)
     facts = describe_model(model, None if trust else path)
     return ModelFile(path.name, file_digest(path), model, facts)
@@ -88,29 +50,10 @@ def read_data(
     audio_folder: Path | None = None,
     names: Mapping[str, str | None] | None = None,
 ) -> Data:
-    """Read rated pairs from a file.
+    """Read rated pairs from a file; ratings of one pair are averaged.
 
-    Parameters
-    ----------
-    path : Path
-        A CSV, JSON Lines or Parquet file. Ratings of one pair are averaged.
-    model : estimator, default=None
-        What the pairs judge. If it finds clips by key, they are left as they are; None
-        is a model that reads clips.
-    audio_folder : Path, default=None
-        What relative paths of clips are relative to; None is the folder of the table.
-    names : mapping of str to str or None, default=None
-        Names of the columns by role: ``audio``, ``text``, ``score``.
-
-    Returns
-    -------
-    data : Data
-
-    Raises
-    ------
-    ValueError
-        If there is no row, a column is missing, or a score is no finite number; rows
-        are named.
+    Clips that `model` finds by key keep their names; None is a model that reads clips.
+    `names` are those of columns by role: ``audio``, ``text``, ``score``.
     """
     roles = ("audio", "text", "score")
     table = PairTable(path, audio_folder=audio_folder, names=names, roles=roles)

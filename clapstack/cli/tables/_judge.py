@@ -70,22 +70,8 @@ def judge(
 ) -> Judged:
     """Compare predictions, and their intervals, with ratings.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_pairs,)
-        Ratings.
-    scores : ndarray of shape (n_pairs,) or (n_pairs, 3)
-        Scores, or what `predict_with_interval` returns.
-    n_resamples : int
-        Bootstrap resamples of the metrics; 0 leaves their intervals out.
-    coverage : float, default=None
-        Nominal coverage of the prediction intervals.
-    bad : iterable of BadPair, default=()
-        Rows that were left out.
-
-    Returns
-    -------
-    judged : Judged
+    `scores` is of shape (n_pairs,), or (n_pairs, 3) as `predict_with_interval` returns
+    them; `coverage` is the nominal one of the intervals.
     """
     if scores.ndim == 1:
         scores = np.column_stack([scores, np.full((len(y), 2), np.nan)])
@@ -112,36 +98,10 @@ def judge_predictions(
 ) -> tuple[Judged, int]:
     """Judge predictions of one table by the ratings of another.
 
-    Parameters
-    ----------
-    predictions : PairTable
-        With the role ``prediction``.
-    truth : PairTable
-        With the role ``score``.
-    keys : sequence of str
-        Columns of both that name a pair, as for `read_by_key`.
-    n_resamples : int
-        As for `judge`.
-    skip_empty : bool, default=False
-        Whether rows without a prediction are left out.
-    once, resolved
-        As for `read_by_key`.
-
-    Returns
-    -------
-    judged : Judged
-    n_empty : int
-        Rows that were left out.
-
-    Raises
-    ------
-    BadRowsError
-        If a key is in one table alone, or a prediction is missing.
-
-    Warns
-    -----
-    UserWarning
-        If every prediction equals its rating.
+    `once` and `resolved` are those of `read_by_key`. With `skip_empty`, rows without a
+    prediction are left out, and their number is returned too; otherwise they are a
+    BadRowsError, as are keys that only one table has. Predictions that all equal their
+    ratings cause a warning.
     """
     y, scores = join_by_key(
         read_by_key(truth, "score", keys, resolved, once=once),
@@ -185,19 +145,9 @@ def report_lines(report: dict[str, float]) -> list[str]:
 
 
 def doubt(report: dict[str, float]) -> str:
-    """Return a warning if a held-out SRCC is not clearly above zero.
+    """Return a warning if a held-out SRCC is not clearly above zero, or nothing.
 
     Without any relation its standard deviation is 1 / sqrt(n - 1).
-
-    Parameters
-    ----------
-    report : dict
-        Of predictions that were held out of the fit, as in `Judged`.
-
-    Returns
-    -------
-    words : str
-        Empty if there is nothing to warn of.
     """
     n_pairs = report["n_pairs"]
     bound = min(1.0, _SURE / np.sqrt(max(n_pairs - 1, 1)))
@@ -219,29 +169,10 @@ def judge_model(
     skip_bad: bool,
     verbose: bool,
 ) -> Judged:
-    """Judge a fitted model on pairs that it was not fitted on.
+    """Judge a fitted model of pairs on pairs that it was not fitted on.
 
-    Parameters
-    ----------
-    model : estimator
-        Takes pairs.
-    rated : Rated
-        The pairs.
-    coverage, n_resamples
-        As for `judge`.
-    skip_bad : bool
-        Whether rows that cannot be used are left out.
-    verbose : bool
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    judged : Judged
-
-    Raises
-    ------
-    BadPairsError
-        If rows cannot be used and are not to be left out; every one is named.
+    Rows that cannot be used are left out with `skip_bad`, else named in a
+    BadPairsError.
     """
     scores, kept, bad = [], [], []
     starts = range(0, len(rated.y), _CHUNK)
@@ -283,33 +214,9 @@ def fit_and_judge(
     """Judge a pipeline by cross-validation, then fit it on all pairs.
 
     The first step, frozen encoders, is computed once; what learns is fitted anew in
-    every fold.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        Its first step takes pairs and learns nothing from them. Fitted in place.
-    rated : Rated
-        The pairs.
-    folds : int
-        Of the cross-validation; 0 goes without.
-    coverage, n_resamples
-        As for `judge`.
-    random_state : int
-        Deals pairs to folds, unless groups do.
-    skip_bad : bool
-        Whether rows that cannot be used are left out.
-    verbose : bool
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    judged : Judged
-
-    Raises
-    ------
-    BadPairsError
-        If rows cannot be used and are not to be left out; every one is named.
+    every fold. No folds, no judgement. `random_state` deals pairs to folds, unless
+    groups do. Rows that cannot be used are left out with `skip_bad`, else named in a
+    BadPairsError.
     """
     usable = on_usable_files(pipeline[:1].fit_transform, rated.pairs)
     _check_bad(usable.bad, len(rated.y), skip_bad)

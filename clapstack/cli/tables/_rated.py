@@ -51,25 +51,9 @@ def read_rated(table: PairTable, groups: str | None = None) -> Rated:
 
     Two rows are one pair if their clips have one content, or one place where that
     cannot be read, and their texts differ in white space or Unicode form at most.
-
-    Parameters
-    ----------
-    table : PairTable
-        With the roles ``audio``, ``text`` and ``score``.
-    groups : str, default=None
-        Which of its other columns holds groups; ``"audio"`` and ``"text"`` too.
-
-    Returns
-    -------
-    rated : Rated
-
-    Raises
-    ------
-    TableError
-        If the table cannot be read.
-    BadRowsError
-        If a rating is no finite number, a row has no group (rows are named), or a pair
-        stands in two groups.
+    `groups` names the column of groups, ``"audio"`` and ``"text"`` among them. Ratings
+    that are no finite numbers, rows without a group and pairs in two groups are a
+    BadRowsError.
     """
     ratings: dict[tuple[str, str], list[float]] = {}
     of_pair: dict[tuple[str, str], str | None] = {}
@@ -106,17 +90,9 @@ def read_rated(table: PairTable, groups: str | None = None) -> Rated:
 
 
 def remarks(rated: Rated) -> list[str]:
-    """Return what is to be known of rated pairs before they are dealt to folds.
+    """Return what to know of rated pairs before they are dealt to folds.
 
-    Parameters
-    ----------
-    rated : Rated
-        Pairs.
-
-    Returns
-    -------
-    remarks : list of str
-        That ratings were averaged, and that pairs without groups share texts or clips.
+    That ratings were averaged, and that pairs without groups share texts or clips.
     """
     words = []
     n_pairs = len(rated.y)
@@ -149,34 +125,23 @@ def read_by_key(
     *,
     once: bool = False,
 ) -> pd.Series:
-    """Read numbers by key.
+    """Read numbers of a role, ``"score"`` or ``"prediction"``, by key.
 
     Parameters
     ----------
-    table : PairTable
-        With the role `role`, and `keys` among its columns.
-    role : {"score", "prediction"}
-        Which numbers. Ratings of the same key are averaged; predictions must be one.
     keys : sequence of str
         Columns that make a key, or the roles ``audio`` and ``text``.
     resolved : callable, default=None
-        Makes a path of a clip, so that ``a.wav``, ``./a.wav`` and ``/folder/a.wav``
-        are one clip in two tables that have the same. None takes names as they are.
+        Makes a path of a clip, so that ``a.wav``, ``./a.wav`` and ``/folder/a.wav`` are
+        one clip in two tables that have the same. None takes names as they are.
     once : bool, default=False
         Whether a rating of a key that has one, or an empty prediction, is refused.
+        Otherwise ratings of one key are averaged. A key has one prediction in any case.
 
     Returns
     -------
     numbers : Series of float64
         By key, a tuple; NaN for a prediction that is empty.
-
-    Raises
-    ------
-    TableError
-        If the table cannot be read.
-    BadRowsError
-        If a number is none, a key is empty or there are two predictions for one key;
-        rows are named.
     """
     found: dict[tuple[str, ...], list[float]] = {}
     wrong, twice, nameless = [], [], []
@@ -215,20 +180,7 @@ def _key(name: str, cell: Any, resolved: Callable[[Any], Any] | None) -> str | N
 def join_by_key(truth: pd.Series, scores: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return true and predicted scores of the same keys; refuse any without partner.
 
-    Parameters
-    ----------
-    truth, scores : Series
-        By key, as from `read_by_key`.
-
-    Returns
-    -------
-    y_true, y_score : ndarray of shape (n_pairs,)
-        Predictions may be NaN.
-
-    Raises
-    ------
-    BadRowsError
-        With keys that only one of the two has.
+    Both are as from `read_by_key`. Predictions may be NaN.
     """
     faults = []
     for words, some, others in (

@@ -117,17 +117,8 @@ class PairTable:
     def rows(self) -> Generator[Row, None, None]:
         """Yield the rows in order.
 
-        Yields
-        ------
-        row : Row
-
-        Raises
-        ------
-        OSError
-            If there is no such file, or it cannot be read.
-        TableError
-            If a column is missing, is named twice or could be either of two, if there
-            is no row, or if a line cannot be read; it is named.
+        A missing or doubtful column, a table without rows and a line that cannot be
+        read are a TableError that names them.
         """
         source = "-" if self.is_stdin else self.path
         with closing(read_rows(source, self.fmt, self._columns)) as rows:
@@ -174,22 +165,7 @@ class PairTable:
 
 
 def result_format(path: Path) -> str:
-    """Return the format of a result by the suffix of its name.
-
-    Parameters
-    ----------
-    path : Path
-        A name of a file.
-
-    Returns
-    -------
-    fmt : {"csv", "jsonl", "parquet"}
-
-    Raises
-    ------
-    ValueError
-        If the suffix is none in which results are written.
-    """
+    """Return the format in which a result is written, by the suffix of its name."""
     written = {suffix: fmt for suffix, fmt in SUFFIXES.items() if suffix != ".tsv"}
     fmt = written.get(path.suffix.lower())
     if fmt is None:

@@ -56,33 +56,13 @@ def score_to_file(
     verbose: bool,
     tell: Callable[[str], None],
 ) -> Scored:
-    """Score a table into a file, which appears when it is whole.
+    """Score a table into a file, which appears, or replaces one, when it is whole.
 
     Until then results are kept beside it, chunk by chunk (see `part_file`). After a
     kill the same call goes on from there: rows that have a score keep it, unless their
     text, their path or the file there changed; rows that failed are tried again. What
-    another model or other settings left there is not used.
-
-    Parameters
-    ----------
-    table : PairTable
-        The pairs.
-    scorer : Scorer
-        Gives the scores.
-    out : Path
-        The file; one that is there is replaced at the end.
-    fmt : {"csv", "jsonl", "parquet"}
-        Its format.
-    chunk_size : int
-        Rows worked on at once, and lost at most.
-    verbose : bool
-        Whether to show a progress bar.
-    tell : callable
-        Is told what was found of an earlier run.
-
-    Returns
-    -------
-    scored : Scored
+    another model or other settings left there is not used. `tell` is called with words
+    about what an earlier run left.
     """
     columns = _columns(table, scorer)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -134,19 +114,8 @@ def score_to_stream(
 ) -> Scored:
     """Score a table into an open file, chunk by chunk; nothing is kept for a restart.
 
-    Parameters
-    ----------
-    table, scorer, chunk_size, verbose
-        As for `score_to_file`.
-    stream : text file
-        Gets the rows as they are scored, or all at the end if scores depend on the
-        whole table.
-    fmt : {"csv", "jsonl"}
-        How.
-
-    Returns
-    -------
-    scored : Scored
+    The stream gets the rows as they are scored, or all at the end if scores depend on
+    the whole table.
     """
     columns = _columns(table, scorer)
     n_rows = failed = 0

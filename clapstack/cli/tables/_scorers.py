@@ -47,17 +47,7 @@ class Scorer(ABC):
 
 
 class ModelScorer(Scorer):
-    """Scores and intervals of a fitted model.
-
-    Parameters
-    ----------
-    model : estimator
-        Takes pairs.
-    path : Path
-        Its file.
-    coverage : float
-        Of the intervals, in (0, 1).
-    """
+    """Scores and intervals of a fitted model of pairs, which came from `path`."""
 
     names = ("score", "low", "high")
     waits = False
@@ -80,12 +70,8 @@ class CosineScorer(Scorer):
     """The mean over encoders of cosines, standardised over the table.
 
     An encoder's cosines lie where its training left them; standardised, each counts
-    alike. What comes out ranks the pairs of one table and has no scale.
-
-    Parameters
-    ----------
-    union : FeatureUnion
-        Of transformers that give a cosine each, not fitted.
+    alike. The result ranks the pairs of one table and has no scale. `union` is of
+    transformers that give a cosine each, not fitted.
     """
 
     waits = True

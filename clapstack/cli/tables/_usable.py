@@ -27,16 +27,7 @@ def on_usable_files(
 ) -> Usable:
     """Compute on the pairs that can be used, of which the audio must be a file.
 
-    Parameters
-    ----------
-    compute : callable
-        Takes pairs, returns whatever it computes, or raises BadPairsError.
-    pairs : DataFrame of shape (n_pairs, 2)
-        Columns ``audio`` and ``text``.
-
-    Returns
-    -------
-    usable : Usable
+    `compute` takes pairs and returns anything, or raises BadPairsError.
     """
     no_paths = [
         BadPair(i, pairs.index[i], f"audio {audio!r}", reason)

@@ -321,7 +321,7 @@ def test_whatever_comes_from_outside_is_text(clips):
     facts["card"] = dict.fromkeys(facts["card"], HOSTILE)
     names = ("name", "class", "checkpoint", "revision", "crop", "fingerprint")
     facts["encoders"] = [dict.fromkeys(names, HOSTILE)]
-    facts |= dict.fromkeys(("columns", "families", "first_level"), [HOSTILE])
+    facts |= {key: [HOSTILE] for key in ("columns", "families", "first_level")}
     facts["versions"] = {HOSTILE: (HOSTILE, HOSTILE)}
     file = ModelFile(HOSTILE, HOSTILE, silent, facts)
     data = Data(HOSTILE, clips.assign(text=HOSTILE), np.array([1.0, 5, 2]), HOSTILE)
