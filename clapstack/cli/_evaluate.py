@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from clapstack.cli import _options as options
-from clapstack.cli._errors import told
+from clapstack.cli._errors import errors_as_messages
 
 __all__ = ["evaluate"]
 
@@ -68,12 +68,12 @@ def evaluate(
 ) -> None:
     """Judge a model, or predictions, by ratings."""
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
-    with told("clapstack evaluate"):
+    with errors_as_messages("clapstack evaluate"):
         from clapstack._fitted import set_up, was_fitted_on
         from clapstack.cli.tables import (
             PairTable,
-            judge_model,
-            judge_predictions,
+            evaluate_model,
+            evaluate_predictions,
             keep_keys,
             open_model,
             read_rated,
@@ -104,7 +104,7 @@ def evaluate(
             predicted = PairTable(
                 predictor, names=names, roles=(*roles, "prediction"), others=keys
             )
-            judged, n_skipped = judge_predictions(
+            evaluation, n_skipped = evaluate_predictions(
                 predicted,
                 source,
                 keys or roles,
@@ -126,7 +126,7 @@ def evaluate(
                     "the fit",
                     stacklevel=1,
                 )
-            judged = judge_model(
+            evaluation = evaluate_model(
                 model,
                 pairs,
                 coverage=coverage,
@@ -134,12 +134,12 @@ def evaluate(
                 skip_bad=skip_bad,
                 verbose=not quiet,
             )
-            options.name_bad(judged.bad, "evaluate")
-            n_skipped = len(judged.bad)
+            options.name_bad(evaluation.bad, "evaluate")
+            n_skipped = len(evaluation.bad)
         if json:
-            options.print_json({"left_out": n_skipped, "report": judged.report})
+            options.print_json({"left_out": n_skipped, "report": evaluation.report})
         else:
-            print_metrics(judged.report, n_skipped)
+            print_metrics(evaluation.report, n_skipped)
 
 
 def print_metrics(report: dict[str, float], n_left_out: int = 0) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from clapstack._output import check_output
 from clapstack.cli import _options as options
-from clapstack.cli._errors import SafeGroup, told
+from clapstack.cli._errors import SafeGroup, errors_as_messages
 from clapstack.cli._evaluate import print_metrics
 
 __all__ = ["xacle_app"]
@@ -36,7 +36,7 @@ def systems(
     """List the systems, or tell what one is, needs and reached in print."""
     from clapstack.systems import describe_system, list_systems
 
-    with told("clapstack xacle systems"):
+    with errors_as_messages("clapstack xacle systems"):
         if name is not None:
             typer.echo(describe_system(name))
             return
@@ -52,7 +52,7 @@ def check(data: Data) -> None:
     """
     from clapstack.cli import challenge as _challenge
 
-    with told("clapstack xacle check"):
+    with errors_as_messages("clapstack xacle check"):
         sound = _challenge.check_challenge(data, typer.echo)
     if not sound:
         raise typer.Exit(1)
@@ -104,7 +104,7 @@ def run(
     from clapstack.cli import challenge as _challenge
     from clapstack.systems import bundled_checkpoints
 
-    with told("clapstack xacle run"):
+    with errors_as_messages("clapstack xacle run"):
         chosen = {**_pairs_of(checkpoint or []), **dict.fromkeys(without or [])}
         results = _challenge.run_systems(
             data,
@@ -136,10 +136,10 @@ def evaluate(
 ) -> None:
     """Evaluate predictions as the challenge does; refuse what it would drop."""
     from clapstack.cli.challenge import prediction_table
-    from clapstack.cli.tables import judge_predictions
+    from clapstack.cli.tables import evaluate_predictions
 
-    with told("clapstack xacle evaluate"):
-        judged, _ = judge_predictions(
+    with errors_as_messages("clapstack xacle evaluate"):
+        evaluation, _ = evaluate_predictions(
             prediction_table(predictions),
             prediction_table(truth, "score"),
             ("audio",),
@@ -147,9 +147,9 @@ def evaluate(
             once=True,
         )
         if as_json:
-            options.print_json(judged.report)
+            options.print_json(evaluation.report)
         else:
-            print_metrics(judged.report)
+            print_metrics(evaluation.report)
 
 
 @xacle_app.command()
@@ -172,7 +172,7 @@ def submit(
     from clapstack.datasets import load_xacle
     from clapstack.tables import is_table
 
-    with told("clapstack xacle submit"):
+    with errors_as_messages("clapstack xacle submit"):
         check_output(out, source, *data.glob("**/*.csv"))
         loaded = load_xacle(data, split)
         if is_table(source):
@@ -192,7 +192,7 @@ def table(out: Out = Path("xacle-results")) -> None:
     """Show the official ranking of 2026 with the test results of a folder in it."""
     from clapstack.cli import challenge as _challenge
 
-    with told("clapstack xacle table"):
+    with errors_as_messages("clapstack xacle table"):
         results = _challenge.read_results(out)
         typer.echo(_challenge.place_in_ranking(results))
         if results["simulated"].any():

@@ -39,9 +39,9 @@ def read_results(out: Path) -> pd.DataFrame:
     for path in sorted(out.glob("*/record.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         rows += [
-            _row(record, split, told)
-            for split, told in record["splits"].items()
-            if told["report"] is not None
+            _row(record, split, outcome)
+            for split, outcome in record["splits"].items()
+            if outcome["report"] is not None
         ]
     rows.sort(key=lambda row: (row["split"] == "probe", order[row["system"]]))
     reports = [f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")]
@@ -140,7 +140,7 @@ def place_in_ranking(results: pd.DataFrame) -> str:
     return _markdown(header, [cells for _, cells in rows])
 
 
-def _row(record: Mapping[str, Any], split: str, told: Mapping[str, Any]) -> dict:
+def _row(record: Mapping[str, Any], split: str, outcome: Mapping[str, Any]) -> dict:
     name = record["identity"]["system"]
     published = describe_system(name).published.get(split)
     figures = {} if published is None else published._asdict()
@@ -148,8 +148,8 @@ def _row(record: Mapping[str, Any], split: str, told: Mapping[str, Any]) -> dict
         "system": name,
         "split": split,
         "n_train": record["n_train"],
-        "n_pairs": told["n_pairs"],
-        **told["report"],
+        "n_pairs": outcome["n_pairs"],
+        **outcome["report"],
         **{f"published_{metric}": value for metric, value in figures.items()},
         "simulated": record["simulated"],
         "bundled": any(

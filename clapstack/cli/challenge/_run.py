@@ -250,8 +250,8 @@ def _is_finished(place: Path, identity: Mapping[str, Any]) -> bool:
     record = json.loads((place / RECORD).read_text(encoding="utf-8"))
     return record["identity"] == identity and all(
         (place / f"{split}.csv").exists()
-        and file_digest(place / f"{split}.csv") == told["sha256"]
-        for split, told in record["splits"].items()
+        and file_digest(place / f"{split}.csv") == outcome["sha256"]
+        for split, outcome in record["splits"].items()
     )
 
 

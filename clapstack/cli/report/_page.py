@@ -22,7 +22,7 @@ from clapstack.cli.report._pictures import (
     score_pictures,
 )
 from clapstack.cli.report._sources import Data, ModelFile, content_sha256
-from clapstack.cli.tables import Judged, Rated, judge, judge_model
+from clapstack.cli.tables import Evaluation, Rated, evaluate, evaluate_model
 from clapstack.inspection import (
     ExplanationDisplay,
     SpectrogramDisplay,
@@ -74,7 +74,7 @@ def make_report(
     stack = stack_of(file.model)
     shown: dict[str, Any] = dict.fromkeys(("own", "new", "pairs", "content_sha256"))
     if stack is not None:
-        of_fit = judge(stack.y_train_, stack.oof_scores_, n_resamples=n_resamples)
+        of_fit = evaluate(stack.y_train_, stack.oof_scores_, n_resamples=n_resamples)
         shown["own"] = {
             "label": "Training pairs, out of fold",
             "report": of_fit.report,
@@ -82,14 +82,14 @@ def make_report(
             **family_pictures(stack, n_resamples),
         }
     if data is not None:
-        judged = _judge(file.model, data, coverage, n_resamples)
+        evaluation = _evaluate(file.model, data, coverage, n_resamples)
         shown["new"] = {
             "label": data.name,
-            "report": judged.report,
-            **score_pictures(judged, coverage),
-            "ranking": ranking_picture(judged, title) if is_xacle_test else None,
+            "report": evaluation.report,
+            **score_pictures(evaluation, coverage),
+            "ranking": ranking_picture(evaluation, title) if is_xacle_test else None,
         }
-        shown |= _worst_pairs(file.model, data, judged, n_pairs)
+        shown |= _worst_pairs(file.model, data, evaluation, n_pairs)
         by_key = takes_keys(file.model)
         shown["content_sha256"] = content_sha256(data, by_key=by_key)
     last = last_step(file.model)
@@ -132,7 +132,7 @@ def _headings(shown: dict[str, Any]) -> list[str]:
     return ["Metrics", *there, "Model card", "Fingerprints and versions"]
 
 
-def _judge(model: Any, data: Data, coverage: float, n_resamples: int) -> Judged:
+def _evaluate(model: Any, data: Data, coverage: float, n_resamples: int) -> Evaluation:
     if was_fitted_on(model, data.y):
         msg = (
             f"{data.name} has the scores of the pairs that the model was fitted on, "
@@ -140,7 +140,7 @@ def _judge(model: Any, data: Data, coverage: float, n_resamples: int) -> Judged:
             "the fit. Or give a table of other pairs."
         )
         raise ValueError(msg)
-    return judge_model(
+    return evaluate_model(
         model,
         Rated(data.pairs, data.y, None, len(data.y)),
         coverage=coverage,
@@ -151,10 +151,10 @@ def _judge(model: Any, data: Data, coverage: float, n_resamples: int) -> Judged:
 
 
 def _worst_pairs(
-    model: Any, data: Data, judged: Judged, n_shown: int
+    model: Any, data: Data, evaluation: Evaluation, n_shown: int
 ) -> dict[str, Any]:
     """Return the pairs whose predictions are farthest off, with sound and reasons."""
-    error = np.abs(judged.y - judged.scores[:, 0])
+    error = np.abs(evaluation.y - evaluation.scores[:, 0])
     rows = np.argsort(-error, kind="stable")[:n_shown]
     worst = data.pairs.iloc[rows]
     reasons, why_not = _explain(model, worst) if n_shown else (None, "")
@@ -171,8 +171,8 @@ def _worst_pairs(
                 "row": worst.index[place],
                 "audio": audio,
                 "text": worst["text"].iloc[place],
-                "human": judged.y[row],
-                "scores": judged.scores[row],
+                "human": evaluation.y[row],
+                "scores": evaluation.scores[row],
                 "spectrogram": heard,
                 "explanation": reason,
             }

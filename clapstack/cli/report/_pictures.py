@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clapstack._fitted import held_out_predictions
-from clapstack.cli.tables import Judged
+from clapstack.cli.tables import Evaluation
 from clapstack.inspection import (
     CalibrationCurveDisplay,
     FamilyAgreementDisplay,
@@ -36,20 +36,20 @@ def picture(display: Any) -> Picture:
     }
 
 
-def score_pictures(judged: Judged, coverage: float) -> dict[str, Any]:
+def score_pictures(evaluation: Evaluation, coverage: float) -> dict[str, Any]:
     """Return the pictures of human and predicted scores."""
-    scores: dict[str, Any] = {"y_true": judged.y, "y_pred": judged.scores[:, 0]}
+    scores: dict[str, Any] = {"y_true": evaluation.y, "y_pred": evaluation.scores[:, 0]}
     band: dict[str, Any] = {}
     # Ends are NaN without intervals, and infinite if too few pairs were fitted.
-    if np.isfinite(judged.scores).all():
-        band = {"interval": judged.scores[:, 1:], "coverage": coverage}
+    if np.isfinite(evaluation.scores).all():
+        band = {"interval": evaluation.scores[:, 1:], "coverage": coverage}
     drawn = {
         "has_band": bool(band),
         "prediction": picture(PredictionDisplay(**scores, **band)),
         "calibration": None,
         "residuals": picture(ResidualsDisplay(**scores)),
     }
-    if len(judged.y) > 1:
+    if len(evaluation.y) > 1:
         drawn["calibration"] = picture(CalibrationCurveDisplay(**scores))
     return drawn
 
@@ -64,8 +64,8 @@ def family_pictures(stack: Any, n_resamples: int) -> dict[str, Any]:
     return drawn
 
 
-def ranking_picture(judged: Judged, name: str) -> Picture:
+def ranking_picture(evaluation: Evaluation, name: str) -> Picture:
     """Return the result among those of the challenge."""
-    report = judged.report
+    report = evaluation.report
     ends = {"low": report.get("srcc_low"), "high": report.get("srcc_high")}
     return picture(LeaderboardDisplay(value=report["srcc"], **ends, name=name))

@@ -1,15 +1,15 @@
-"""Tables of pairs in files: read, judged, scored, extracted and written."""
+"""Tables of pairs in files: read, evaluated, scored, extracted and written."""
 
-from clapstack.cli.tables._extract import extract
-from clapstack.cli.tables._judge import (
-    Judged,
+from clapstack.cli.tables._evaluate import (
+    Evaluation,
     doubt,
-    fit_and_judge,
-    judge,
-    judge_model,
-    judge_predictions,
+    evaluate,
+    evaluate_model,
+    evaluate_predictions,
+    fit_and_evaluate,
     report_lines,
 )
+from clapstack.cli.tables._extract import extract
 from clapstack.cli.tables._models import keep_keys, open_model
 from clapstack.cli.tables._rated import (
     Rated,
@@ -26,17 +26,17 @@ from clapstack.cli.tables._write import ERRORS
 __all__ = [
     "ERRORS",
     "CosineScorer",
-    "Judged",
+    "Evaluation",
     "ModelScorer",
     "PairTable",
     "Rated",
     "doubt",
+    "evaluate",
+    "evaluate_model",
+    "evaluate_predictions",
     "extract",
-    "fit_and_judge",
+    "fit_and_evaluate",
     "join_by_key",
-    "judge",
-    "judge_model",
-    "judge_predictions",
     "keep_keys",
     "open_model",
     "part_file",

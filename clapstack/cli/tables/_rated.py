@@ -1,4 +1,4 @@
-"""Rated pairs, and predictions to be judged, from tables."""
+"""Rated pairs, and predictions to be evaluated, from tables."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from clapstack._numerics.checks import first_few
-from clapstack.cli.tables._read import PairTable, Row
-from clapstack.cli.tables._usable import pairs_of
+from clapstack.cli.tables._read import PairTable, Row, pairs_of
 from clapstack.exceptions import BadRowsError
 from clapstack.pairs import (
     clip_identity,

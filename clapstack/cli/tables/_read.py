@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from clapstack.audio import is_url
-from clapstack.exceptions import TableError
+from clapstack.exceptions import BadPair, TableError
+from clapstack.pairs import Usable, on_usable_rows
 from clapstack.tables import SUFFIXES, find_column, format_of, read_rows
 
-__all__ = ["PairTable", "Row", "result_format"]
+__all__ = ["PairTable", "Row", "on_usable_files", "pairs_of", "result_format"]
 
 # What a column may be called where no option says so; the challenge's names too.
 SPELLINGS: dict[str, tuple[str, ...]] = {
@@ -59,7 +62,7 @@ class PairTable:
     source : str or Path
         A file, or ``"-"`` for standard input, which is read once.
     fmt : {"csv", "jsonl", "parquet"}, default=None
-        None tells by the suffix; standard input is CSV then.
+        None goes by the suffix; standard input is CSV then.
     audio_folder : Path, default=None
         What relative paths of clips are relative to. None is the folder of the table,
         or the current one for standard input.
@@ -175,3 +178,32 @@ def result_format(path: Path) -> str:
         )
         raise ValueError(msg)
     return fmt
+
+
+def pairs_of(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return rows as a frame of pairs; its index holds the numbers of the rows."""
+    columns = {"audio": [row.path for row in rows], "text": [row.text for row in rows]}
+    # Of objects: NumPy's integers would show as np.int64(0) in messages.
+    numbers = pd.Index([row.number for row in rows], dtype=object)
+    return pd.DataFrame(columns, index=numbers, dtype=object)
+
+
+def on_usable_files(
+    compute: Callable[[pd.DataFrame], Any], pairs: pd.DataFrame
+) -> Usable:
+    """Compute on the pairs that can be used, of which the audio must be a file.
+
+    `compute` takes pairs and returns anything, or raises BadPairsError.
+    """
+    no_paths = [
+        BadPair(i, pairs.index[i], f"audio {audio!r}", reason)
+        for i, audio in enumerate(pairs["audio"])
+        if (reason := _path_fault(audio))
+    ]
+    return on_usable_rows(compute, pairs, no_paths)
+
+
+def _path_fault(audio: Any) -> str:
+    if isinstance(audio, str) and audio.strip():
+        return ""
+    return "the audio must be the path of a file. Fill it in or drop the row."

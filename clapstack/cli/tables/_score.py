@@ -12,9 +12,8 @@ from clapstack._compat import batched
 from clapstack._optional import progress
 from clapstack.audio import audio_key, file_state
 from clapstack.cli.tables._journal import Journal
-from clapstack.cli.tables._read import PairTable, Row
+from clapstack.cli.tables._read import PairTable, Row, on_usable_files, pairs_of
 from clapstack.cli.tables._scorers import Scorer
-from clapstack.cli.tables._usable import on_usable_files, pairs_of
 from clapstack.cli.tables._write import write_lines, write_table
 from clapstack.exceptions import AudioError
 
@@ -54,15 +53,15 @@ def score_to_file(
     *,
     chunk_size: int,
     verbose: bool,
-    tell: Callable[[str], None],
+    remark: Callable[[str], None],
 ) -> Scored:
     """Score a table into a file, which appears, or replaces one, when it is whole.
 
     Until then results are kept beside it, chunk by chunk (see `part_file`). After a
     kill the same call goes on from there: rows that have a score keep it, unless their
     text, their path or the file there changed; rows that failed are tried again. What
-    another model or other settings left there is not used. `tell` is called with words
-    about what an earlier run left.
+    another model or other settings left there is not used. `remark` is called with
+    words about what an earlier run left.
     """
     columns = _columns(table, scorer)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +69,9 @@ def score_to_file(
     with Journal(part_file(out), identity) as journal:
         n_rows = n_resumed = failed = 0
         if journal.is_other:
-            tell(f"{journal.path} is of another model or setting; it is begun anew")
+            remark(f"{journal.path} is of another model or setting; it is begun anew")
         elif journal.n_found:
-            tell(f"going on: {journal.path} has {journal.n_found:,} scored rows")
+            remark(f"going on: {journal.path} has {journal.n_found:,} scored rows")
 
         def rows_left() -> Iterator[tuple[Row, int]]:
             nonlocal n_rows, n_resumed

@@ -78,7 +78,7 @@ class CosineScorer(Scorer):
 
     def __init__(self, union: FeatureUnion):
         self.union = union
-        # Which encoders: loading them is cheap to tell, and any pair will do for it.
+        # Loads the encoders, whose fingerprints are wanted; any pair will do for it.
         union.fit(pd.DataFrame({"audio": ["a"], "text": ["a"]}))
         families = [name for name, _ in union.transformer_list]
         self.names = ("score", *(f"{name}_cosine" for name in families))

@@ -1,4 +1,4 @@
-"""Fitting and judging models on tables of rated pairs."""
+"""Fitting and evaluating models on tables of rated pairs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from sklearn.utils.validation import has_fit_parameter
 from clapstack._fitted import predict_with_interval
 from clapstack._optional import progress
 from clapstack.cli.tables._rated import Rated, join_by_key, read_by_key
-from clapstack.cli.tables._read import PairTable
-from clapstack.cli.tables._usable import on_usable_files
+from clapstack.cli.tables._read import PairTable, on_usable_files
 from clapstack.exceptions import BadPair, BadPairsError, BadRowsError
 from clapstack.metrics import score_report
 
 __all__ = [
-    "Judged",
+    "Evaluation",
     "doubt",
-    "fit_and_judge",
-    "judge",
-    "judge_model",
-    "judge_predictions",
+    "evaluate",
+    "evaluate_model",
+    "evaluate_predictions",
+    "fit_and_evaluate",
     "report_lines",
 ]
 
@@ -36,7 +35,7 @@ _SURE = 1.96  # standard deviations, for 95 %
 _METRICS = ("srcc", "lcc", "ktau", "mse")
 
 
-class Judged(NamedTuple):
+class Evaluation(NamedTuple):
     """Pairs with ratings and predictions, and how well the two agree.
 
     Attributes
@@ -44,12 +43,12 @@ class Judged(NamedTuple):
     report : dict
         ``n_pairs``; metrics with the ends of their intervals; and of prediction
         intervals, where there are any, ``coverage`` (the nominal one), ``held`` (the
-        share of ratings inside) and ``mean_width``. Empty without judging.
+        share of ratings inside) and ``mean_width``. Empty without an evaluation.
     y : ndarray of shape (n_pairs,)
         Ratings.
     scores : ndarray of shape (n_pairs, 3)
         Score, low end, high end; NaN ends where there are no intervals, NaN alone
-        without judging.
+        without an evaluation.
     bad : list of BadPair
         Rows that were left out.
     """
@@ -60,14 +59,14 @@ class Judged(NamedTuple):
     bad: list[BadPair]
 
 
-def judge(
+def evaluate(
     y: np.ndarray,
     scores: np.ndarray,
     *,
     n_resamples: int,
     coverage: float | None = None,
     bad: Iterable[BadPair] = (),
-) -> Judged:
+) -> Evaluation:
     """Compare predictions, and their intervals, with ratings.
 
     `scores` is of shape (n_pairs,), or (n_pairs, 3) as `predict_with_interval` returns
@@ -83,10 +82,10 @@ def judge(
             "held": float(np.mean((low <= y) & (y <= high))),
             "mean_width": float(np.mean(high - low)),
         }
-    return Judged({"n_pairs": len(y), **report}, y, scores, list(bad))
+    return Evaluation({"n_pairs": len(y), **report}, y, scores, list(bad))
 
 
-def judge_predictions(
+def evaluate_predictions(
     predictions: PairTable,
     truth: PairTable,
     keys: Sequence[str],
@@ -95,8 +94,8 @@ def judge_predictions(
     skip_empty: bool = False,
     once: bool = False,
     resolved: Callable[[Any], Any] | None = None,
-) -> tuple[Judged, int]:
-    """Judge predictions of one table by the ratings of another.
+) -> tuple[Evaluation, int]:
+    """Evaluate predictions of one table by the ratings of another.
 
     `once` and `resolved` are those of `read_by_key`. With `skip_empty`, rows without a
     prediction are left out, and their number is returned too; otherwise they are a
@@ -123,8 +122,8 @@ def judge_predictions(
             "Check that the predictions are predictions.",
             stacklevel=2,
         )
-    judged = judge(y[~empty], scores[~empty], n_resamples=n_resamples)
-    return judged, int(empty.sum())
+    evaluation = evaluate(y[~empty], scores[~empty], n_resamples=n_resamples)
+    return evaluation, int(empty.sum())
 
 
 def report_lines(report: dict[str, float]) -> list[str]:
@@ -160,7 +159,7 @@ def doubt(report: dict[str, float]) -> str:
     )
 
 
-def judge_model(
+def evaluate_model(
     model: Any,
     rated: Rated,
     *,
@@ -168,8 +167,8 @@ def judge_model(
     n_resamples: int,
     skip_bad: bool,
     verbose: bool,
-) -> Judged:
-    """Judge a fitted model of pairs on pairs that it was not fitted on.
+) -> Evaluation:
+    """Evaluate a fitted model of pairs on pairs that it was not fitted on.
 
     Rows that cannot be used are left out with `skip_bad`, else named in a
     BadPairsError.
@@ -191,7 +190,7 @@ def judge_model(
             bar.update(len(part))
     _check_bad(bad, len(rated.y), skip_bad)
     rows = np.concatenate(kept)
-    return judge(
+    return evaluate(
         rated.y[rows],
         np.concatenate(scores),
         coverage=coverage,
@@ -200,7 +199,7 @@ def judge_model(
     )
 
 
-def fit_and_judge(
+def fit_and_evaluate(
     pipeline: Pipeline,
     rated: Rated,
     *,
@@ -210,20 +209,20 @@ def fit_and_judge(
     random_state: int,
     skip_bad: bool,
     verbose: bool,
-) -> Judged:
-    """Judge a pipeline by cross-validation, then fit it on all pairs.
+) -> Evaluation:
+    """Evaluate a pipeline by cross-validation, then fit it on all pairs.
 
     The first step, frozen encoders, is computed once; what learns is fitted anew in
-    every fold. No folds, no judgement. `random_state` deals pairs to folds, unless
-    groups do. Rows that cannot be used are left out with `skip_bad`, else named in a
-    BadPairsError.
+    every fold. Without folds there is no evaluation. `random_state` deals pairs to
+    folds, unless groups do. Rows that cannot be used are left out with `skip_bad`, else
+    named in a BadPairsError.
     """
     usable = on_usable_files(pipeline[:1].fit_transform, rated.pairs)
     _check_bad(usable.bad, len(rated.y), skip_bad)
     rows = usable.positions
     y = rated.y[rows]
     groups = None if rated.groups is None else rated.groups[rows]
-    judged = Judged({}, y, np.full((len(y), 3), np.nan), usable.bad)
+    evaluation = Evaluation({}, y, np.full((len(y), 3), np.nan), usable.bad)
     if folds:
         scores = _held_out(
             pipeline[1:],
@@ -234,11 +233,11 @@ def fit_and_judge(
             coverage,
             verbose,
         )
-        judged = judge(
+        evaluation = evaluate(
             y, scores, coverage=coverage, n_resamples=n_resamples, bad=usable.bad
         )
     pipeline.fit(rated.pairs.iloc[rows], y, **_fit_groups(pipeline, groups))
-    return judged
+    return evaluation
 
 
 def _splits(

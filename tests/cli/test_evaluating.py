@@ -6,7 +6,13 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 
 from clapstack import ClapStackingRegressor
-from clapstack.cli.tables import doubt, fit_and_judge, judge, judge_model, report_lines
+from clapstack.cli.tables import (
+    doubt,
+    evaluate,
+    evaluate_model,
+    fit_and_evaluate,
+    report_lines,
+)
 from clapstack.cli.tables._rated import Rated
 from clapstack.exceptions import BadPair, BadPairsError
 
@@ -72,7 +78,7 @@ def make(last=None):
 
 def fit(pipeline, rated, **settings):
     wanted = {"folds": 3, "random_state": 0, "skip_bad": False, **SETTINGS, **settings}
-    return fit_and_judge(pipeline, rated, **wanted)
+    return fit_and_evaluate(pipeline, rated, **wanted)
 
 
 def test_no_pair_is_judged_by_what_learned_from_it(rated):
@@ -134,14 +140,14 @@ def test_rows_that_cannot_be_used_are_left_out_where_that_is_wanted(spoilt):
 
 def test_a_fitted_model_is_judged_as_its_predictions_are(rated, spoilt):
     model = make().fit(rated.pairs, rated.y)
-    judged = judge_model(model, spoilt, skip_bad=True, **SETTINGS)
+    judged = evaluate_model(model, spoilt, skip_bad=True, **SETTINGS)
     good = [i for i in range(N_PAIRS) if i not in (4, 9)]
     scores = np.full((len(good), 3), np.nan)
     scores[:, 0] = model.predict(rated.pairs.iloc[good])
-    expected = judge(rated.y[good], scores, coverage=0.9, n_resamples=20)
+    expected = evaluate(rated.y[good], scores, coverage=0.9, n_resamples=20)
     assert judged.report == expected
     with pytest.raises(BadPairsError, match="2 of 60 pairs cannot be used"):
-        judge_model(model, spoilt, skip_bad=False, **SETTINGS)
+        evaluate_model(model, spoilt, skip_bad=False, **SETTINGS)
 
 
 def test_a_table_without_any_usable_row_is_refused(spoilt):
@@ -153,7 +159,7 @@ def test_a_table_without_any_usable_row_is_refused(spoilt):
 def test_a_report_reads_as_lines():
     y = np.array([1.0, 2, 3, 4])
     scores = np.column_stack([y, y - 1, y + 0.5])
-    lines = report_lines(judge(y, scores, coverage=0.9, n_resamples=0))
+    lines = report_lines(evaluate(y, scores, coverage=0.9, n_resamples=0))
     assert lines[0] == "SRCC 1.0000"
     assert lines[3] == "MSE  0.0000"
     assert lines[4] == (
