@@ -170,21 +170,8 @@ def check_table(
 ) -> Any:
     """Return the columns of a dask DataFrame that are needed, or say what is wrong.
 
-    Parameters
-    ----------
-    caller : str
-        The function that was called, for the error.
-    table : dask DataFrame
-        What it got.
-    keep : sequence of str
-        Columns that stand in the result too.
-    names : sequence of str
-        Columns of the result that are computed.
-
-    Returns
-    -------
-    table : dask DataFrame
-        Columns ``audio``, ``text`` and those of `keep`.
+    They are ``audio``, ``text`` and those of `keep`; `names` are columns of the result
+    that are computed.
     """
     dd = import_optional("dask.dataframe", extra="dask", caller=caller)
     if not isinstance(table, dd.DataFrame):

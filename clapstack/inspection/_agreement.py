@@ -142,20 +142,11 @@ class FamilyAgreementDisplay(Display):
         families = [name.removesuffix(suffix) for name in names]
         return cls.from_predictions(X[names], names=families, ax=ax)
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+    def _size(self) -> tuple[float, float]:
         cells = 0.36 * len(self.agreement)  # a number each, of two digits
         return max(COLUMN, 1.6 + cells), 1.0 + cells
 
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
-
-        Returns
-        -------
-        description : str
-            For a caption or an alt text.
-        """
+    def _describe(self) -> str:
         pairs = list(combinations(self.agreement.columns, 2))
         table = self.agreement.to_numpy()
         values = [float(table[place]) for place in self._places()]

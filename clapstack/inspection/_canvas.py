@@ -59,13 +59,27 @@ class Display(ABC):
     """Base of the pictures: `plot` in the manner of scikit-learn's displays."""
 
     @property
-    @abstractmethod
     def size(self) -> tuple[float, float]:
         """Width and height in inches, where the display makes the figure."""
+        return self._size()
+
+    def describe(self) -> str:
+        """Return what the picture shows, in a sentence or two.
+
+        Returns
+        -------
+        description : str
+            For a caption or an alt text.
+        """
+        return self._describe()
 
     @abstractmethod
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two."""
+    def _size(self) -> tuple[float, float]:
+        """Return width and height in inches."""
+
+    @abstractmethod
+    def _describe(self) -> str:
+        """Return what the picture shows."""
 
     @abstractmethod
     def _draw(self, ax: Any) -> None:
@@ -161,17 +175,9 @@ def scatter(ax: Any, x: Any, y: Any) -> Any:
 def local_rows(y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return points along the predictions, and the pairs about each.
 
-    Parameters
-    ----------
-    y_pred : ndarray of shape (n_pairs,)
-
-    Returns
-    -------
-    grid : ndarray of shape (n_grid,)
-        At equal distances from the lowest to the highest prediction.
-    rows : ndarray of int of shape (n_grid, n_near)
-        A tenth of the pairs, but 40 at least, that stand about the point in the order
-        of the predictions.
+    Points are at equal distances from the lowest to the highest prediction. About each
+    are a tenth of the pairs, but 40 at least, in the order of the predictions, as
+    numbers of shape (n_grid, n_near).
     """
     n_pairs = len(y_pred)
     order = np.argsort(y_pred, kind="stable")

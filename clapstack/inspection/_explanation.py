@@ -129,19 +129,10 @@ class ExplanationDisplay(Display):
         """
         return cls(contributions=contributions).plot(ax)
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+    def _size(self) -> tuple[float, float]:
         return COLUMN, 0.6 + 0.22 * (len(self.steps) + 2)
 
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
-
-        Returns
-        -------
-        description : str
-            For a caption or an alt text.
-        """
+    def _describe(self) -> str:
         parts = ", ".join(f"{name} {size:+.2f}" for name, size in self.steps.items())
         return (
             f"From the baseline of {self.baseline:.2f} to {self.prediction:.2f}: "

@@ -116,19 +116,10 @@ class FamilyScoresDisplay(Display):
         )
         return cls(scores=scores, coverage=coverage).plot(ax)
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+    def _size(self) -> tuple[float, float]:
         return COLUMN, 0.75 + 0.27 * len(self._models())
 
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
-
-        Returns
-        -------
-        description : str
-            For a caption or an alt text.
-        """
+    def _describe(self) -> str:
         best = self._best()
         listed = ", ".join(f"{name} {best[name]:.2f}" for name in self._models())
         return f"Out-of-fold SRCC: {listed}."
