@@ -11,23 +11,28 @@ import pandas as pd
 from clapstack._output import write_text
 from clapstack.cli.tables import PairTable, join_by_key, read_by_key
 
+# As the official code spells them, and as the page of the data set does.
+_NAMES = {
+    "audio": ("wav_file_name", "wave_file_name"),
+    "prediction": ("pred_score", "prediction_score"),
+    "score": ("average_score", "average_semantic_alignement_score"),
+}
+
 
 def prediction_table(path: Path, role: str = "prediction") -> PairTable:
     """Return a table of predictions, or of ratings, by name of WAV file.
 
-    It has ``wav_file_name`` (or ``wave_file_name``) as the role ``audio``, and
-    ``pred_score`` (or ``prediction_score``); for ratings ``average_score`` (or
-    ``average_semantic_alignement_score``).
+    `role` is ``"prediction"`` or ``"score"``; names have the role ``"audio"``.
     """
-    remedy = "Rename the one that is meant"
-    return PairTable(path, roles=("audio", role), remedy=remedy)
+    roles, remedy = ("audio", role), "Rename the one that is meant"
+    return PairTable(path, names=_NAMES, roles=roles, remedy=remedy)
 
 
 def read_predictions(path: Path, names: Sequence[str]) -> np.ndarray:
     """Read predictions in the order of `names`; refuse any without partner."""
     keys = pd.Index([(name,) for name in names], tupleize_cols=False)
     found = read_by_key(prediction_table(path), "prediction", ("audio",), once=True)
-    return join_by_key(pd.Series(np.nan, index=keys), found)[1]
+    return join_by_key(pd.Series(np.nan, index=keys, name="the split"), found)[1]
 
 
 def write_predictions(path: Path, names: Sequence[str], scores: np.ndarray) -> None:

@@ -140,7 +140,7 @@ def read_by_key(
     Returns
     -------
     numbers : Series of float64
-        By key, a tuple; NaN for a prediction that is empty.
+        By key, a tuple; NaN for a prediction that is empty. Its name is the table's.
     """
     found: dict[tuple[str, ...], list[float]] = {}
     wrong, twice, nameless = [], [], []
@@ -163,7 +163,8 @@ def read_by_key(
     _refuse_rows(nameless, f"{table.name}: a cell of the key is empty in")
     _refuse_rows(twice, f"{table.name}: a {role} for the same key stands before")
     index = pd.Index(list(found), tupleize_cols=False)
-    return pd.Series([float(np.mean(each)) for each in found.values()], index=index)
+    means = [float(np.mean(each)) for each in found.values()]
+    return pd.Series(means, index=index, name=table.name)
 
 
 def _key(name: str, cell: Any, resolved: Callable[[Any], Any] | None) -> str | None:
@@ -182,16 +183,17 @@ def join_by_key(truth: pd.Series, scores: pd.Series) -> tuple[np.ndarray, np.nda
     Both are as from `read_by_key`. Predictions may be NaN.
     """
     faults = []
-    for words, some, others in (
-        ("there is no prediction for", truth, scores),
-        ("there is no rating for", scores, truth),
+    for table, what, wanted, given in (
+        (scores.name, "prediction", truth, scores),
+        (truth.name, "row", scores, truth),
     ):
-        have = set(others.index)
-        alone = [", ".join(key) for key in some.index if key not in have]
+        have = set(given.index)
+        alone = [", ".join(key) for key in wanted.index if key not in have]
         if alone:
-            faults.append(f"{words} {first_few(alone)}")
+            count = f"{len(alone):,} of {len(wanted):,}"
+            faults.append(f"{table} has no {what} for {first_few(alone)} ({count})")
     if faults:
-        msg = f"{'; '.join(faults)}. Predict every rated pair once, and nothing else."
+        msg = f"{', and '.join(faults)}. Predict every pair once, and nothing else."
         raise BadRowsError(msg)
     order = {key: place for place, key in enumerate(scores.index)}
     places = [order[key] for key in truth.index]

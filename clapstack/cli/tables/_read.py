@@ -66,9 +66,10 @@ class PairTable:
     audio_folder : Path, default=None
         What relative paths of clips are relative to. None is the folder of the table,
         or the current one for standard input.
-    names : mapping of str to str or None, default=None
-        Names of columns by role: ``audio``, ``text``, ``score``, ``prediction``. A
-        role without a name takes whichever of its usual names the table has.
+    names : mapping of str to str, sequence of str or None, default=None
+        Names of columns by role: ``audio``, ``text``, ``score``, ``prediction``. Of
+        several names, and of its usual ones without any, a role takes the one that the
+        table has.
     roles : sequence of str, default=("audio", "text")
         What the table must have.
     others : sequence of str, default=()
@@ -88,7 +89,7 @@ class PairTable:
         *,
         fmt: str | None = None,
         audio_folder: Path | None = None,
-        names: Mapping[str, str | None] | None = None,
+        names: Mapping[str, str | Sequence[str] | None] | None = None,
         roles: Sequence[str] = ("audio", "text"),
         others: Sequence[str] = (),
         remedy: str = "Say which with --{role}-column",
@@ -152,8 +153,8 @@ class PairTable:
         return found
 
     def _column(self, role: str, header: Sequence[str]) -> str:
-        name = self.names.get(role)
-        usual = SPELLINGS[role] if name is None else (name,)
+        given = self.names.get(role) or SPELLINGS[role]
+        usual = (given,) if isinstance(given, str) else given
         found = find_column(header, usual)
         if len(found) == 1:
             return found[0]
