@@ -33,7 +33,7 @@ Out = Annotated[
 def systems(
     name: Annotated[str | None, typer.Argument(help="One system, in detail.")] = None,
 ) -> None:
-    """List the systems, or tell what one is, needs and reached in print."""
+    """List the systems, or describe one: required files, published results."""
     from clapstack.systems import describe_system, list_systems
 
     with errors_as_messages("clapstack xacle systems"):

@@ -67,5 +67,6 @@ def family_pictures(stack: Any, n_resamples: int) -> dict[str, Any]:
 def ranking_picture(evaluation: Evaluation, name: str) -> Picture:
     """Return the result among those of the challenge."""
     report = evaluation.report
-    ends = {"low": report.get("srcc_low"), "high": report.get("srcc_high")}
-    return picture(LeaderboardDisplay(value=report["srcc"], **ends, name=name))
+    low, high = report.get("srcc_low"), report.get("srcc_high")
+    display = LeaderboardDisplay(value=report["srcc"], low=low, high=high, name=name)
+    return picture(display)
