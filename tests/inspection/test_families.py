@@ -68,7 +68,7 @@ def test_families_without_resamples_have_intervals_of_no_width(model):
 
 
 def test_families_are_those_of_a_stack(features):
-    with pytest.raises(TypeError, match=r"family_scores needs the out-of-fold .* Ridge"):
+    with pytest.raises(TypeError, match=r"family_scores needs .* got Ridge"):
         family_scores(Ridge().fit(*features))
 
 

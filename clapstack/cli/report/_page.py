@@ -71,6 +71,9 @@ def make_report(
         msg = "A place in the ranking takes the test split; give it as data."
         raise ValueError(msg)
     title = title or file.name
+    evaluation = None
+    if data is not None:  # refused before anything is drawn
+        evaluation = _evaluate(file.model, data, coverage, n_resamples)
     stack = stack_of(file.model)
     shown: dict[str, Any] = dict.fromkeys(("own", "new", "pairs", "content_sha256"))
     if stack is not None:
@@ -81,8 +84,7 @@ def make_report(
             **score_pictures(of_fit, coverage),
             **family_pictures(stack, n_resamples),
         }
-    if data is not None:
-        evaluation = _evaluate(file.model, data, coverage, n_resamples)
+    if data is not None and evaluation is not None:
         shown["new"] = {
             "label": data.name,
             "report": evaluation.report,
