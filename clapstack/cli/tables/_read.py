@@ -153,8 +153,9 @@ class PairTable:
         return found
 
     def _column(self, role: str, header: Sequence[str]) -> str:
-        given = self.names.get(role) or SPELLINGS[role]
-        usual = (given,) if isinstance(given, str) else given
+        given = self.names.get(role)
+        usual = SPELLINGS[role] if given is None else given
+        usual = (usual,) if isinstance(usual, str) else usual
         found = find_column(header, usual)
         if len(found) == 1:
             return found[0]
