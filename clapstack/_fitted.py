@@ -1,96 +1,94 @@
-"""What is asked of a fitted model: its last step, its encoders, scores, its ratings."""
+"""Questions to a fitted model: its last step, scores, held-out pairs, encoders."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 
-class Head(NamedTuple):
-    """A fitted model, cut before its last step.
-
-    Attributes
-    ----------
-    before : Pipeline or None
-        What makes the features; None if the model takes them as they come.
-    last : estimator
-        The last step.
-    """
-
-    before: Pipeline | None
-    last: Any
+def last_step(model: Any) -> Any:
+    """Return the last step of a fitted model; of a search, that of its best model."""
+    return _steps(model)[1]
 
 
-def cut(estimator: Any) -> Head:
-    """Cut a model before its last step; of a search, the best one is taken."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    check_is_fitted(estimator)
-    if not isinstance(estimator, Pipeline):
-        return Head(None, estimator)
-    before = estimator[:-1] if len(estimator.steps) > 1 else None
-    return Head(before, estimator[-1])
+def features_of(model: Any, X: Any) -> Any:
+    """Return what the last step of a fitted model takes, of what the model takes."""
+    before, _ = _steps(model)
+    return X if before is None else before.transform(X)
 
 
-def features_of(head: Head, X: Any) -> Any:
-    """Return what the last step takes."""
-    return X if head.before is None else head.before.transform(X)
-
-
-def find_stack(estimator: Any, caller: str) -> Any:
-    """Return the fitted stack at the end of a model.
-
-    Raises
-    ------
-    TypeError
-        If the model does not end in one.
-    """
-    last = cut(estimator).last
-    if not has_held_out(last):
-        msg = (
-            f"{caller} needs the out-of-fold predictions of a ClapStackingRegressor; "
-            f"got {type(last).__name__}. Pass a fitted stack, or a fitted pipeline "
-            "that ends in one."
-        )
-        raise TypeError(msg)
-    return last
-
-
-def has_held_out(last: Any) -> bool:
-    """Tell whether an estimator keeps its out-of-fold predictions."""
-    return all(
-        hasattr(last, name) for name in ("oof_predictions_", "oof_scores_", "y_train_")
-    )
+def _steps(model: Any) -> tuple[Pipeline | None, Any]:
+    model = getattr(model, "best_estimator_", model)
+    check_is_fitted(model)
+    if not isinstance(model, Pipeline):
+        return None, model
+    return model[:-1] if len(model.steps) > 1 else None, model[-1]
 
 
 def predict(
-    estimator: Any, X: Any, coverage: float | None
+    model: Any, X: Any, coverage: float | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Predict scores, and intervals where the model gives them.
+    """Return scores of shape (n_pairs,), float64, and intervals of shape (n_pairs, 2).
 
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted model. The features of a pipeline are computed once.
-    X : array-like or DataFrame
-        What it takes.
-    coverage : float or None
-        Share of pairs that the intervals are to hold, in (0, 1); None leaves them out.
-
-    Returns
-    -------
-    y_pred : ndarray of shape (n_pairs,), float64
-    interval : ndarray of shape (n_pairs, 2) or None
-        None also if the model has no ``predict_interval``.
+    Intervals are None without `coverage`, which is the nominal one, in (0, 1), and if
+    the model has no ``predict_interval``. The features of a pipeline are computed once.
     """
-    head = cut(estimator)
-    features = features_of(head, X)
-    y_pred = np.ravel(head.last.predict(features)).astype(np.float64)
-    if coverage is None or not hasattr(head.last, "predict_interval"):
+    features, last = features_of(model, X), last_step(model)
+    y_pred = np.ravel(last.predict(features)).astype(np.float64)
+    if coverage is None or not hasattr(last, "predict_interval"):
         return y_pred, None
-    return y_pred, head.last.predict_interval(features, coverage=coverage)
+    return y_pred, last.predict_interval(features, coverage=coverage)
+
+
+def predict_with_interval(model: Any, X: Any, coverage: float | None) -> np.ndarray:
+    """Return score, low end and high end of each pair, of shape (n_pairs, 3).
+
+    Ends are NaN where `predict` gives no intervals.
+    """
+    y_pred, interval = predict(model, X, coverage)
+    ends = np.full((len(y_pred), 2), np.nan) if interval is None else interval
+    return np.column_stack([y_pred, ends])
+
+
+def stack_of(model: Any) -> Any:
+    """Return the fitted stack that a model ends in, None if it ends in no stack."""
+    last = last_step(model)
+    kept = ("oof_predictions_", "oof_scores_", "y_train_")
+    return last if all(hasattr(last, name) for name in kept) else None
+
+
+def find_stack(model: Any, caller: str) -> Any:
+    """Return the fitted stack that a model ends in; a TypeError names the caller."""
+    stack = stack_of(model)
+    if stack is None:
+        msg = (
+            f"{caller} needs the out-of-fold predictions of a ClapStackingRegressor; "
+            f"got {type(last_step(model)).__name__}. Pass a fitted stack, or a fitted "
+            "pipeline that ends in one."
+        )
+        raise TypeError(msg)
+    return stack
+
+
+def held_out_predictions(stack: Any, target: str | None = None) -> pd.DataFrame:
+    """Return a stack's out-of-fold predictions, a column per first-level model.
+
+    `target` is ``"score"`` or ``"rank"``; None takes the first that the stack learned.
+    """
+    named = [model_and_target(name) for name in stack.first_level_names_]
+    targets = list(dict.fromkeys(target for _, target in named))
+    target = targets[0] if target is None else target
+    if target not in targets:
+        msg = f"target must be one that the stack learned, {targets}; got {target!r}."
+        raise ValueError(msg)
+    kept = [number for number, (_, one) in enumerate(named) if one == target]
+    return pd.DataFrame(
+        stack.oof_predictions_[:, kept], columns=[named[number][0] for number in kept]
+    )
 
 
 def model_and_target(name: str) -> tuple[str, str]:
@@ -100,6 +98,15 @@ def model_and_target(name: str) -> tuple[str, str]:
     """
     model, _, target = name.rpartition("__")
     return model.replace("__", " · "), target
+
+
+def was_fitted_on(model: Any, y: np.ndarray) -> bool:
+    """Return whether ratings, in any order, are those that a stack was fitted on.
+
+    It is False for models that end in no stack: they do not keep their ratings.
+    """
+    own = getattr(last_step(model), "y_train_", None)
+    return own is not None and np.array_equal(np.sort(own), np.sort(y))
 
 
 def encoders_of(model: Any) -> dict[str, Any]:
@@ -113,6 +120,17 @@ def encoders_of(model: Any) -> dict[str, Any]:
     return owners
 
 
+def takes_keys(model: Any) -> bool:
+    """Return whether a model finds clips by key, among embeddings that exist already.
+
+    What stands for a clip need not be a file then.
+    """
+    parts = [model, *model.get_params(deep=True).values()]
+    return not encoders_of(model) and any(
+        hasattr(part, "audio_embeddings") for part in parts
+    )
+
+
 def set_up(
     model: Any,
     *,
@@ -120,23 +138,9 @@ def set_up(
     batch_size: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Set how the encoders of a model run; what it predicts does not depend on it.
+    """Set how the encoders of a model run, in place; its predictions stay the same.
 
-    Parameters
-    ----------
-    model : estimator
-        Changed in place.
-    device : str, default=None
-        None leaves the model's own.
-    batch_size : int, default=None
-        The same.
-    verbose : bool, default=False
-        Whether encoders show progress.
-
-    Returns
-    -------
-    model : estimator
-        The same.
+    A device or a batch size of None leaves the model's own.
     """
     wanted = {"device": device, "batch_size": batch_size, "verbose": verbose}
     for encoder in encoders_of(model).values():
@@ -149,39 +153,3 @@ def set_up(
             }
         )
     return model
-
-
-def takes_keys(model: Any) -> bool:
-    """Return whether a model finds clips by key, among embeddings that exist already.
-
-    Parameters
-    ----------
-    model : estimator
-
-    Returns
-    -------
-    by_key : bool
-        What stands for a clip need not be a file then.
-    """
-    parts = [model, *model.get_params(deep=True).values()]
-    return not encoders_of(model) and any(
-        hasattr(part, "audio_embeddings") for part in parts
-    )
-
-
-def was_fitted_on(model: Any, y: np.ndarray) -> bool:
-    """Tell whether ratings are those that a model was fitted on.
-
-    Parameters
-    ----------
-    model : estimator
-        A stack, or a pipeline that ends in one; others do not tell.
-    y : ndarray of shape (n_pairs,)
-        Ratings, in any order.
-
-    Returns
-    -------
-    same : bool
-    """
-    own = getattr(cut(model).last, "y_train_", None)
-    return own is not None and np.array_equal(np.sort(own), np.sort(y))

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.utils.validation import validate_data
 
 from clapstack._compat import is_polars
-from clapstack._numerics.checks import as_numbers
+from clapstack._numerics.checks import as_numbers, first_few
 from clapstack._numerics.lazy_table import LazyTable
 
 __all__ = [
@@ -24,8 +24,6 @@ __all__ = [
 
 #: The one family of an array without column names.
 NAMELESS = "features"
-
-_SHOWN = 5
 
 
 def family_of(name: str) -> str:
@@ -151,13 +149,12 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     names = getattr(estimator, "feature_names_in_", None)
     shown = [
         repr(str(names[column])) if names is not None else str(column)
-        for column in columns[:_SHOWN]
+        for column in columns
     ]
-    more = f" and {columns.size - _SHOWN} more" if columns.size > _SHOWN else ""
     rows = np.flatnonzero(bad.any(axis=1))
     msg = (
         f"X passed to {type(estimator).__name__} has NaN or infinity in "
-        f"{columns.size} of {X.shape[1]} columns ({', '.join(shown)}{more}) and "
+        f"{columns.size} of {X.shape[1]} columns ({first_few(shown)}) and "
         f"{rows.size} of {X.shape[0]} rows (the first is row {rows[0]}). Remove those "
         "rows or encode them again."
     )

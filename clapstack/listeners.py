@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 
 from clapstack._compat import Interval, _fit_context, to_pandas
+from clapstack._numerics.checks import first_few, first_rows
 
 __all__ = ["ListenerModel"]
 
@@ -270,9 +271,8 @@ def _check_ratings(ratings: Any, scale: tuple[float, float]) -> pd.DataFrame:
         rows = np.flatnonzero(bad)
         if rows.size:
             msg = (
-                f"{rows.size} of {len(table)} ratings have {what} (rows "
-                f"{', '.join(map(str, rows[:_SHOWN]))}"
-                f"{', …' if rows.size > _SHOWN else ''}). Correct or remove them."
+                f"{rows.size} of {len(table)} ratings have {what} "
+                f"({first_rows(rows)}). Correct or remove them."
             )
             raise ValueError(msg)
     return table.assign(score=score, pair=pair.astype(np.int64))
@@ -296,8 +296,8 @@ def _check_pairs_rated(
             else f"Lower screen={screen!r}, or set it to None."
         )
         msg = (
-            f"{n_bare} of {n_pairs} pairs have no rating (pairs "
-            f"{', '.join(map(str, bare))}{', …' if n_bare > _SHOWN else ''}). {cause}"
+            f"{n_bare} of {n_pairs} pairs have no rating (pairs {first_few(bare)}). "
+            f"{cause}"
         )
         raise ValueError(msg)
     if count.max(initial=0) < 2:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from clapstack._numerics.checks import first_few
 from clapstack._optional import import_optional
 from clapstack.exceptions import BadRowsError, TableError
 
@@ -63,7 +64,6 @@ _PARQUET_ROWS = 1024
 # without line ends: an error there keeps memory flat.
 _LONGEST = 1 << 24
 _NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*", re.ASCII)
-_SHOWN = 10
 
 Choose = Callable[[Sequence[str]], Mapping[str, str]]
 _Records = Generator[tuple[int | None, dict[str, Any]], None, None]
@@ -221,12 +221,10 @@ def refuse_rows(
     """
     marked = pd.Series(list(bad), dtype=bool).to_numpy().nonzero()[0]
     if marked.size:
-        lines = table.index[marked[:_SHOWN]]
-        names = table[key].iloc[marked[:_SHOWN]]
+        lines, names = table.index[marked], table[key].iloc[marked]
         rows = [f"line {n} ({name})" for n, name in zip(lines, names, strict=True)]
         fault, _, remedy = what.partition("|")
-        more = f" and {marked.size - _SHOWN} more" if marked.size > _SHOWN else ""
-        msg = f"{source!r}: {fault} in {', '.join(rows)}{more}. {remedy}"
+        msg = f"{source!r}: {fault} in {first_few(rows)}. {remedy}"
         raise BadRowsError(msg)
 
 

@@ -43,14 +43,14 @@ from transformers import (
     GPT2Config,
 )
 
-from clapstack.datasets._simulated import (
+from clapstack.datasets import (
     render_simulated_scene,
     simulate_caption,
     simulate_ratings,
     simulate_scene,
     simulated_alignment,
-    write_caption,
 )
+from clapstack.datasets._scenes import write_caption
 from clapstack.datasets._sounds import sound_classes
 from clapstack.encoders._mel import LogMel, fuse, mel_bank
 from clapstack.encoders.clap._msclap import SUFFIX, MsClapModel, to_official

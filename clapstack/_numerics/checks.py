@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,11 +15,26 @@ from sklearn.utils.validation import column_or_1d
 Floats = NDArray[np.float64]
 
 _SHOWN = 5
+_LONGEST_SHOWN = 200  # characters of a name, which may come from a stranger's file
+
+
+def first_few(items: Sequence[Any] | NDArray[Any]) -> str:
+    """Name the first of some things and count the others, for an error.
+
+    Examples
+    --------
+    >>> from clapstack._numerics.checks import first_few
+    >>> first_few("abcdefg")
+    'a, b, c, d, e and 2 more'
+    """
+    shown = ", ".join(str(item)[:_LONGEST_SHOWN] for item in items[:_SHOWN])
+    more = len(items) - _SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def first_rows(rows: NDArray[np.intp]) -> str:
     """Name the first of some rows, for an error."""
-    return f"rows {', '.join(map(str, rows[:_SHOWN]))}{', …' * (rows.size > _SHOWN)}"
+    return f"rows {first_few(rows)}"
 
 
 def as_numbers(values: Any, name: str) -> NDArray[np.float64]:

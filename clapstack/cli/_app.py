@@ -9,7 +9,7 @@ import typer
 
 from clapstack.cli import _evaluate, _extract, _fit, _report, _score
 from clapstack.cli._cache import cache_app
-from clapstack.cli._errors import SafeGroup, show_tracebacks, told
+from clapstack.cli._errors import SafeGroup, errors_as_messages, show_tracebacks
 from clapstack.cli._terminal import open_closed_streams
 from clapstack.cli._xacle import xacle_app
 
@@ -55,7 +55,7 @@ def demo(
     """Run the whole system offline on real sounds and simulated listeners."""
     from clapstack.cli._demo import run_demo
 
-    with told("clapstack demo"):
+    with errors_as_messages("clapstack demo"):
         folder.mkdir(parents=True, exist_ok=True)
         run_demo(
             folder,

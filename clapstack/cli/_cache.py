@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from clapstack.cli._errors import SafeGroup, told
+from clapstack.cli._errors import SafeGroup, errors_as_messages
 from clapstack.store import EmbeddingStore, default_cache_dir
 
 __all__ = ["cache_app"]
@@ -140,7 +140,7 @@ def merge(
 def _store(folder: Path | None, command: str) -> Iterator[EmbeddingStore]:
     """Open the chosen store; turn what is wrong with it into one line."""
     with (
-        told(f"clapstack cache {command}"),
+        errors_as_messages(f"clapstack cache {command}"),
         closing(EmbeddingStore(folder or default_cache_dir())) as store,
     ):
         yield store

@@ -68,21 +68,8 @@ def run_demo(
 ) -> pd.DataFrame:
     """Run the whole system on a simulated challenge and show its scores.
 
-    Parameters
-    ----------
-    folder : Path
-        Where the simulated challenge and the fitted model are written. A simulated
-        challenge that stands there is used again.
-    n_train, n_test : int
-        Pairs to fit on and to score.
-    random_state : int, default=0
-        Seed of the simulation.
-    cache : path, "auto" or None, default="auto"
-        The embedding store.
-    verbose : bool, default=True
-        Show progress bars.
-    echo : callable, default=print
-        Where the text goes.
+    The simulated challenge and the fitted model are written to `folder`; a simulated
+    challenge that is there is used again.
 
     Returns
     -------

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from clapstack.cli._terminal import one_line, safe_streams
 from clapstack.exceptions import BadRowsError, ModelFileError, TableError
 
-__all__ = ["SafeGroup", "show_tracebacks", "told"]
+__all__ = ["SafeGroup", "errors_as_messages", "show_tracebacks"]
 
 _TRACEBACKS: ContextVar[bool] = ContextVar("tracebacks", default=False)
 # Exit codes, beside 0 for success and 2 for a wrong command, which is typer's. The
@@ -24,7 +24,7 @@ _UNREADABLE = 3
 _FAILED = 70  # as sysexits.h has it
 _INTERRUPTED = 130  # as shells have it
 # What is wrong with the input, in words meant for its owner. Others are bugs, or a
-# machine that gives out, and are told with their type.
+# machine that gives out, and are shown with their type.
 _PLAIN = (OSError, ValueError, ImportError)
 
 
@@ -43,17 +43,12 @@ def show_tracebacks(wanted: bool) -> None:
 
 
 @contextmanager
-def told(command: str) -> Iterator[None]:
-    """Turn an error into a message on standard error and an exit code.
+def errors_as_messages(command: str) -> Iterator[None]:
+    """Turn an error into a message of `command` on standard error, and an exit code.
 
     The code is 1 for rows that cannot be used and for what the data or the settings do
     not allow, 3 for a file or a package that is missing or cannot be used, 70 for
     errors that no input should cause, and 130 for an interruption.
-
-    Parameters
-    ----------
-    command : str
-        What stands before the message, such as ``"clapstack score"``.
     """
     with warnings.catch_warnings():
         if not _TRACEBACKS.get():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from clapstack.cli import _options as options
-from clapstack.cli._errors import told
+from clapstack.cli._errors import errors_as_messages
 
 __all__ = ["evaluate"]
 
@@ -67,9 +68,16 @@ def evaluate(
 ) -> None:
     """Judge a model, or predictions, by ratings."""
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
-    with told("clapstack evaluate"):
-        from clapstack._fitted import set_up
-        from clapstack.cli.tables import PairTable, keep_keys, open_model, report_lines
+    with errors_as_messages("clapstack evaluate"):
+        from clapstack._fitted import set_up, was_fitted_on
+        from clapstack.cli.tables import (
+            PairTable,
+            evaluate_model,
+            evaluate_predictions,
+            keep_keys,
+            open_model,
+            read_rated,
+        )
         from clapstack.tables import is_table
 
         names = {
@@ -90,104 +98,54 @@ def evaluate(
             )
 
         if is_table(predictor):
-            report, n_skipped = _of_predictions(
-                predictor, rated, names, key, resamples, skip_bad
+            roles = () if key else ("audio", "text")
+            keys = tuple(key or ())
+            source = rated(*roles, others=keys)
+            predicted = PairTable(
+                predictor, names=names, roles=(*roles, "prediction"), others=keys
+            )
+            evaluation, n_skipped = evaluate_predictions(
+                predicted,
+                source,
+                keys or roles,
+                n_resamples=resamples,
+                skip_empty=skip_bad,
+                resolved=source.resolved,
             )
         else:
-            settings: dict[str, Any] = {"device": device, "batch_size": batch_size}
-            settings["verbose"] = not quiet
             source = rated("audio", "text")
             source.check()
-            model = set_up(
-                open_model(predictor, trust=trust, trust_encoders=trust_encoder),
-                **settings,
-            )
+            model = open_model(predictor, trust=trust, trust_encoders=trust_encoder)
+            set_up(model, device=device, batch_size=batch_size, verbose=not quiet)
             keep_keys(source, model, audio_folder)
-            judged = _of_model(
-                model, source, coverage, resamples, skip_bad, verbose=not quiet
+            pairs = read_rated(source)
+            if was_fitted_on(model, pairs.y):
+                warnings.warn(
+                    "these are the ratings that the model was fitted on, so the "
+                    "metrics are too good; clapstack report shows what was held out of "
+                    "the fit",
+                    stacklevel=1,
+                )
+            evaluation = evaluate_model(
+                model,
+                pairs,
+                coverage=coverage,
+                n_resamples=resamples,
+                skip_bad=skip_bad,
+                verbose=not quiet,
             )
-            options.name_bad(judged.bad, "evaluate")
-            report, n_skipped = judged.report, len(judged.bad)
+            options.name_bad(evaluation.bad, "evaluate")
+            n_skipped = len(evaluation.bad)
         if json:
-            options.print_json({"left_out": n_skipped, "report": report})
-            return
-        typer.echo("\n".join(report_lines(report)))
-        left_out = f", {n_skipped:,} left out" if n_skipped else ""
-        typer.echo(f"N    {report['n_pairs']}{left_out}")
+            options.print_json({"left_out": n_skipped, "report": evaluation.report})
+        else:
+            print_metrics(evaluation.report, n_skipped)
 
 
-def _of_model(
-    model: Any,
-    source: Any,
-    coverage: float,
-    resamples: int,
-    skip_bad: bool,
-    *,
-    verbose: bool,
-) -> Any:
-    from clapstack._fitted import was_fitted_on
-    from clapstack.cli.tables import judge_model, read_rated
+def print_metrics(report: dict[str, float], n_left_out: int = 0) -> None:
+    """Print metrics and the number of pairs, as lines to read."""
+    from clapstack.cli.tables import report_lines
 
-    pairs = read_rated(source)
-    if was_fitted_on(model, pairs.y):
-        words = (
-            "clapstack evaluate: warning: these are the ratings that the model was "
-            "fitted on, so the metrics are too good; clapstack report shows what was "
-            "held out of the fit"
-        )
-        typer.echo(words, err=True)
-    return judge_model(
-        model,
-        pairs,
-        coverage=coverage,
-        n_resamples=resamples,
-        skip_bad=skip_bad,
-        verbose=verbose,
-    )
-
-
-def _of_predictions(
-    path: Path,
-    rated: Any,
-    names: dict[str, str | None],
-    key: list[str] | None,
-    resamples: int,
-    skip_bad: bool,
-) -> tuple[dict[str, float], int]:
-    import numpy as np
-
-    from clapstack.cli.tables import (
-        PairTable,
-        join_by_key,
-        judge,
-        read_by_key,
-        suspicion,
-    )
-    from clapstack.exceptions import BadRowsError
-
-    roles = () if key else ("audio", "text")
-    keys = tuple(key) if key else roles
-    others = tuple(key or ())
-    predicted = PairTable(
-        path, names=names, roles=(*roles, "prediction"), others=others
-    )
-    table = rated(*roles, others=others)
-    truth = read_by_key(table, "score", keys, table.resolved)
-    found = read_by_key(predicted, "prediction", keys, table.resolved)
-    y, scores = join_by_key(truth, found)
-    empty = np.isnan(scores)
-    if empty.any() and not skip_bad:
-        msg = (
-            f"{path} has no score in {empty.sum():,} rows. Leave them out with "
-            "--skip-bad, or score them again."
-        )
-        raise BadRowsError(msg)
-    if empty.all():
-        msg = f"{path} has no score at all. Score its pairs first."
-        raise BadRowsError(msg)
-    if words := suspicion(y[~empty], scores[~empty]):
-        typer.echo(f"clapstack evaluate: warning: {words}", err=True)
-    points = np.full((len(y), 3), np.nan)
-    points[:, 0] = scores
-    report = judge(y[~empty], points[~empty], coverage=np.nan, n_resamples=resamples)
-    return report, int(empty.sum())
+    left_out = f", {n_left_out:,} left out" if n_left_out else ""
+    lines = [*report_lines(report), f"N    {report['n_pairs']}{left_out}"]
+    typer.echo("\n".join(lines))

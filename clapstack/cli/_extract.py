@@ -9,7 +9,7 @@ import typer
 
 from clapstack._output import check_output
 from clapstack.cli import _options as options
-from clapstack.cli._errors import told
+from clapstack.cli._errors import errors_as_messages
 
 __all__ = ["extract"]
 
@@ -78,7 +78,7 @@ def extract(
     if out is not None and out.suffix.lower() not in _SUFFIXES:
         msg = f"it ends in .npz or .parquet; got {str(out)!r}."
         raise typer.BadParameter(msg, param_hint="--out")
-    with told("clapstack extract"):
+    with errors_as_messages("clapstack extract"):
         from clapstack.cli import tables as _tabular
         from clapstack.systems import CLAP_FAMILIES, make_union
 

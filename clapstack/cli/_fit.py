@@ -9,7 +9,7 @@ import typer
 
 from clapstack._output import check_output
 from clapstack.cli import _options as options
-from clapstack.cli._errors import told
+from clapstack.cli._errors import errors_as_messages
 
 __all__ = ["fit"]
 
@@ -90,12 +90,12 @@ def fit(
         raise typer.BadParameter(msg, param_hint="--preset")
     options.checked_format(preset, "--preset", "paper", "best")
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
-    with told("clapstack fit"):
+    with errors_as_messages("clapstack fit"):
         from clapstack._fitted import set_up
         from clapstack.cli.tables import (
             PairTable,
             doubt,
-            fit_and_judge,
+            fit_and_evaluate,
             read_rated,
             remarks,
             report_lines,
@@ -122,7 +122,7 @@ def fit(
         else:
             model = make_system(system, checkpoints=chosen, **settings)
         set_up(model, device=device, batch_size=batch_size, verbose=not quiet)
-        judged = fit_and_judge(
+        evaluation = fit_and_evaluate(
             model,
             rated,
             folds=folds,
@@ -132,20 +132,23 @@ def fit(
             skip_bad=skip_bad,
             verbose=not quiet,
         )
-        options.name_bad(judged.bad, "fit")
-        if judged.report and (words := doubt(judged.report)) and not quiet:
+        options.name_bad(evaluation.bad, "fit")
+        n_pairs = len(evaluation.y)
+        if evaluation.report and (words := doubt(evaluation.report)) and not quiet:
             typer.echo(f"clapstack fit: warning: {words}", err=True)
         set_up(model, verbose=False)
-        save_model(model, out, card=_card(source.name, rated, judged, folds, groups))
+        save_model(
+            model, out, card=_card(source.name, rated, evaluation, folds, groups)
+        )
         if json:
-            counts = {"pairs": judged.n_pairs, "left_out": len(judged.bad)}
+            counts = {"pairs": n_pairs, "left_out": len(evaluation.bad)}
             result = {"out": str(out), **counts, "folds": folds}
-            options.print_json({**result, "report": judged.report})
+            options.print_json({**result, "report": evaluation.report})
             return
-        if judged.report:
-            typer.echo(_title(judged.n_pairs, folds, groups, resamples))
-            typer.echo("\n".join(report_lines(judged.report)))
-        typer.echo(f"{out}: fitted on {judged.n_pairs:,} pairs of {source.name}")
+        if evaluation.report:
+            typer.echo(_title(n_pairs, folds, groups, resamples))
+            typer.echo("\n".join(report_lines(evaluation.report)))
+        typer.echo(f"{out}: fitted on {n_pairs:,} pairs of {source.name}")
 
 
 def _title(n_pairs: int, folds: int, groups: str | None, resamples: int) -> str:
@@ -155,13 +158,13 @@ def _title(n_pairs: int, folds: int, groups: str | None, resamples: int) -> str:
 
 
 def _card(
-    name: str, rated: Any, judged: Any, folds: int, groups: str | None
+    name: str, rated: Any, evaluation: Any, folds: int, groups: str | None
 ) -> dict[str, Any]:
     """Return what the model card says of this fit."""
-    data = f"{judged.n_pairs} pairs of {Path(name).name}, {rated.n_ratings} ratings."
-    if not judged.report:
+    data = f"{len(evaluation.y)} pairs of {Path(name).name}, {rated.n_ratings} ratings."
+    if not evaluation.report:
         return {"data": data}
     kept = f", {groups!r} never parted" if groups else ""
     data += f" The metrics are cross-validated on them, {folds} folds{kept}."
-    metrics = {k: v for k, v in judged.report.items() if k != "n_pairs"}
+    metrics = {k: v for k, v in evaluation.report.items() if k != "n_pairs"}
     return {"data": data, "metrics": metrics}

@@ -9,7 +9,7 @@ import typer
 
 from clapstack._output import check_output, write_text
 from clapstack.cli import _options as options
-from clapstack.cli._errors import told
+from clapstack.cli._errors import errors_as_messages
 
 __all__ = ["report"]
 
@@ -70,7 +70,7 @@ def report(
     quiet: options.Quiet = False,
 ) -> None:
     """Write a page of a model: card, metrics, pictures, fingerprints."""
-    with told("clapstack report"):
+    with errors_as_messages("clapstack report"):
         from clapstack._fitted import set_up
         from clapstack.cli.report import make_report, read_data, read_model
 

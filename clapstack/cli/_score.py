@@ -9,7 +9,7 @@ import typer
 
 from clapstack._output import check_output, is_stream, named
 from clapstack.cli import _options as options
-from clapstack.cli._errors import told
+from clapstack.cli._errors import errors_as_messages
 from clapstack.cli._terminal import data_stream
 
 __all__ = ["score"]
@@ -102,12 +102,12 @@ def score(
         if out is not None or fmt is not None:
             msg = "one pair is printed; --out and --format are for tables."
             raise typer.BadParameter(msg)
-        with told("clapstack score"):
+        with errors_as_messages("clapstack score"):
             _score_pair(_model(model, trusting, encoding), pair, coverage, json)
         return
     fmt = _result_format(out, fmt, json)
     encoding["verbose"] = not quiet
-    with told("clapstack score"):
+    with errors_as_messages("clapstack score"):
         from clapstack.cli.tables import ModelScorer, PairTable, keep_keys
 
         pairs = PairTable(
@@ -146,7 +146,7 @@ def _score_table(
     """Score a table and say how it went; return how many rows failed."""
     from clapstack.cli.tables import ERRORS, score_to_file, score_to_stream
 
-    def tell(words: str) -> None:
+    def remark(words: str) -> None:
         if not quiet:
             typer.echo(f"clapstack score: {words}", err=True)
 
@@ -159,17 +159,17 @@ def _score_table(
         with named(out), open(out, "a", **settings) as file:
             result = score_to_stream(pairs, scorer, file, fmt, **running)
     else:
-        result = score_to_file(pairs, scorer, out, fmt, tell=tell, **running)
+        result = score_to_file(pairs, scorer, out, fmt, remark=remark, **running)
     n_scored = result.n_rows - result.n_failed
     if json:
         counts = {"rows": result.n_rows, "scored": n_scored, "failed": result.n_failed}
         scale = None if scorer.waits else "ratings"
-        told_too = {"resumed": result.n_resumed, "scale": scale}
-        options.print_json({"out": str(out), **counts, **told_too})
+        more = {"resumed": result.n_resumed, "scale": scale}
+        options.print_json({"out": str(out), **counts, **more})
     where = "" if out is None else f", in {out}"
-    tell(f"{n_scored:,} of {result.n_rows:,} rows scored{where}")
+    remark(f"{n_scored:,} of {result.n_rows:,} rows scored{where}")
     if scorer.waits:
-        tell(
+        remark(
             "scores without ratings have no scale: they rank the pairs of this table, "
             "and mean nothing beside those of another"
         )
@@ -234,7 +234,7 @@ def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
 def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) -> None:
     import pandas as pd
 
-    from clapstack.cli.tables import predict_with_interval
+    from clapstack._fitted import predict_with_interval
 
     audio, text = pair
     # As objects: Arrow's strings cannot hold a file name that is not UTF-8.

@@ -76,10 +76,7 @@ def safe_streams() -> Iterator[None]:
 def data_stream(errors: str) -> Any:
     """Return standard output for a table: UTF-8 without escapes, but on a terminal.
 
-    Parameters
-    ----------
-    errors : str
-        What becomes of text that UTF-8 cannot encode.
+    `errors` says what becomes of text that UTF-8 cannot encode.
     """
     raw = _raw(sys.stdout)
     if raw.isatty():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,8 @@ import typer
 
 from clapstack._output import check_output
 from clapstack.cli import _options as options
-from clapstack.cli._errors import SafeGroup, told
+from clapstack.cli._errors import SafeGroup, errors_as_messages
+from clapstack.cli._evaluate import print_metrics
 
 __all__ = ["xacle_app"]
 
@@ -33,10 +33,10 @@ Out = Annotated[
 def systems(
     name: Annotated[str | None, typer.Argument(help="One system, in detail.")] = None,
 ) -> None:
-    """List the systems, or tell what one is, needs and reached in print."""
+    """List the systems, or describe one: required files, published results."""
     from clapstack.systems import describe_system, list_systems
 
-    with told("clapstack xacle systems"):
+    with errors_as_messages("clapstack xacle systems"):
         if name is not None:
             typer.echo(describe_system(name))
             return
@@ -52,7 +52,7 @@ def check(data: Data) -> None:
     """
     from clapstack.cli import challenge as _challenge
 
-    with told("clapstack xacle check"):
+    with errors_as_messages("clapstack xacle check"):
         sound = _challenge.check_challenge(data, typer.echo)
     if not sound:
         raise typer.Exit(1)
@@ -104,7 +104,7 @@ def run(
     from clapstack.cli import challenge as _challenge
     from clapstack.systems import bundled_checkpoints
 
-    with told("clapstack xacle run"):
+    with errors_as_messages("clapstack xacle run"):
         chosen = {**_pairs_of(checkpoint or []), **dict.fromkeys(without or [])}
         results = _challenge.run_systems(
             data,
@@ -135,24 +135,21 @@ def evaluate(
     ] = False,
 ) -> None:
     """Evaluate predictions as the challenge does; refuse what it would drop."""
-    from clapstack.cli import challenge as _challenge
-    from clapstack.cli.tables import report_lines, suspicion
-    from clapstack.metrics import score_report
+    from clapstack.cli.challenge import prediction_table
+    from clapstack.cli.tables import evaluate_predictions
 
-    with told("clapstack xacle evaluate"):
-        y_true = _challenge.read_truth(truth)
-        scores = _challenge.read_predictions(predictions)
-        y_score = _challenge.match_predictions(
-            scores, list(y_true.index), repr(str(predictions))
+    with errors_as_messages("clapstack xacle evaluate"):
+        evaluation, _ = evaluate_predictions(
+            prediction_table(predictions),
+            prediction_table(truth, "score"),
+            ("audio",),
+            n_resamples=resamples,
+            once=True,
         )
-        if words := suspicion(y_true.to_numpy(), y_score):
-            typer.echo(f"clapstack xacle evaluate: warning: {words}", err=True)
-        report = score_report(y_true.to_numpy(), y_score, n_resamples=resamples)
         if as_json:
-            typer.echo(json.dumps({"n_pairs": len(y_score), **report}))
-            return
-        typer.echo("\n".join(report_lines(report)))
-        typer.echo(f"N    {len(y_score)}")
+            options.print_json(evaluation.report)
+        else:
+            print_metrics(evaluation.report)
 
 
 @xacle_app.command()
@@ -175,14 +172,11 @@ def submit(
     from clapstack.datasets import load_xacle
     from clapstack.tables import is_table
 
-    with told("clapstack xacle submit"):
+    with errors_as_messages("clapstack xacle submit"):
         check_output(out, source, *data.glob("**/*.csv"))
         loaded = load_xacle(data, split)
         if is_table(source):
-            scores = _challenge.read_predictions(source)
-            y_score = _challenge.match_predictions(
-                scores, list(loaded.ids), repr(str(source))
-            )
+            y_score = _challenge.read_predictions(source, list(loaded.ids))
         else:
             model = open_model(source, trust=trust, trust_encoders=trust_encoder)
             y_score = model.predict(loaded.X)
@@ -198,7 +192,7 @@ def table(out: Out = Path("xacle-results")) -> None:
     """Show the official ranking of 2026 with the test results of a folder in it."""
     from clapstack.cli import challenge as _challenge
 
-    with told("clapstack xacle table"):
+    with errors_as_messages("clapstack xacle table"):
         results = _challenge.read_results(out)
         typer.echo(_challenge.place_in_ranking(results))
         if results["simulated"].any():

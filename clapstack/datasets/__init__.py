@@ -1,16 +1,15 @@
 """XACLE and RELATE, the bundled sounds, and simulated scenes and listeners."""
 
 from clapstack.datasets._relate import load_relate
-from clapstack.datasets._simulated import (
+from clapstack.datasets._scenes import (
     SimulatedCaption,
     SimulatedScene,
-    make_simulated_xacle,
     render_simulated_scene,
     simulate_caption,
-    simulate_ratings,
     simulate_scene,
     simulated_alignment,
 )
+from clapstack.datasets._simulated import make_simulated_xacle, simulate_ratings
 from clapstack.datasets._sounds import SoundClass, load_bundled_sounds, sound_classes
 from clapstack.datasets._splits import find_overlaps, probe_split
 from clapstack.datasets._xacle import list_xacle_splits, load_xacle, load_xacle_ranking

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 from sklearn.utils import Bunch
 
+from clapstack._numerics.checks import first_few
 from clapstack.datasets._tables import (
     clip_file,
     clip_name_identity,
     refuse_nameless_listeners,
     refuse_texts_and_scores,
-    shorten,
 )
 from clapstack.pairs import text_identity
 from clapstack.tables import read_frame, refuse_rows
@@ -139,7 +139,7 @@ def load_relate(
     if missing:
         msg = (
             f"{len(missing)} of {len(pairs)} clips of split {split!r} are missing from "
-            f"{str(audio_root)!r}: {shorten(missing)}. Unpack RELATE's audio there."
+            f"{str(audio_root)!r}: {first_few(missing)}. Unpack RELATE's audio there."
         )
         raise FileNotFoundError(msg)
     per_rating = ratings[["score", "listener_id"]].copy()

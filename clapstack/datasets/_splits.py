@@ -1,4 +1,4 @@
-"""What splits share that they should not, and small parts of them."""
+"""Clips that several splits share, and small parts of splits."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,6 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from clapstack.tables import refuse_rows, to_number
-
-_SHOWN = 10
 
 
 def refuse_texts_and_scores(
@@ -40,13 +37,6 @@ def refuse_nameless_listeners(table: pd.DataFrame, key: str, source: str) -> Non
     nameless = table["listener_id"].str.strip() == ""
     what = "the listener_id is empty|Fill it in, or leave out the column."
     refuse_rows(nameless, table, key, source, what)
-
-
-def shorten(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
-    shown = ", ".join(names[:_SHOWN])
-    more = len(names) - _SHOWN
-    return shown if more <= 0 else f"{shown} and {more} more"
 
 
 def clip_name_identity(name: str) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 from sklearn.utils import Bunch
 
+from clapstack._numerics.checks import first_few
 from clapstack.datasets._tables import (
     clip_file,
     clip_name_identity,
     refuse_nameless_listeners,
     refuse_texts_and_scores,
-    shorten,
 )
 from clapstack.pairs import text_identity
 from clapstack.tables import read_frame, refuse_rows
@@ -125,8 +125,8 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     if missing:
         msg = (
             f"{len(missing)} of {len(pairs)} WAV files of split {split!r} are missing "
-            f"from {str(root / 'wav' / split)!r}: {shorten(missing)}. Unpack the audio "
-            "of the challenge there."
+            f"from {str(root / 'wav' / split)!r}: {first_few(missing)}. Unpack the "
+            "audio of the challenge there."
         )
         raise FileNotFoundError(msg)
     return Bunch(

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from clapstack._fitted import last_step, predict_with_interval
 from clapstack._optional import import_optional
 from clapstack.distributed._rows import ERROR, rows_frame
 from clapstack.pairs import PAIR_COLUMNS
@@ -134,12 +134,8 @@ def extract_partitions(
 
 def _scores(pairs, *, model, coverage):
     """Return scores, and the ends of intervals, of shape (n_pairs, 1 or 3)."""
-    if coverage is None:
-        return np.reshape(model.predict(pairs), (-1, 1))
-    if isinstance(model, Pipeline):
-        pairs, model = model[:-1].transform(pairs), model[-1]
-    interval = model.predict_interval(pairs, coverage)
-    return np.column_stack([model.predict(pairs), interval])
+    scores = predict_with_interval(model, pairs, coverage)
+    return scores[:, :1] if coverage is None else scores
 
 
 def _features(pairs, *, model):
@@ -174,21 +170,8 @@ def check_table(
 ) -> Any:
     """Return the columns of a dask DataFrame that are needed, or say what is wrong.
 
-    Parameters
-    ----------
-    caller : str
-        The function that was called, for the error.
-    table : dask DataFrame
-        What it got.
-    keep : sequence of str
-        Columns that stand in the result too.
-    names : sequence of str
-        Columns of the result that are computed.
-
-    Returns
-    -------
-    table : dask DataFrame
-        Columns ``audio``, ``text`` and those of `keep`.
+    They are ``audio``, ``text`` and those of `keep`; `names` are columns of the result
+    that are computed.
     """
     dd = import_optional("dask.dataframe", extra="dask", caller=caller)
     if not isinstance(table, dd.DataFrame):
@@ -218,7 +201,7 @@ def check_table(
 
 
 def _check_has_intervals(model):
-    last = model[-1] if isinstance(model, Pipeline) else model
+    last = last_step(model)
     if not hasattr(last, "predict_interval"):
         msg = (
             f"coverage needs a model with predict_interval; {type(last).__name__} has "

@@ -1,4 +1,4 @@
-"""What a worker does when it starts; needs distributed."""
+"""Plugin that gives each worker its store; needs distributed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done with one partition: all rows that can be used, and why others cannot."""
+"""Computing on the usable rows of one partition, and naming the others."""
 
 from __future__ import annotations
 
@@ -22,25 +22,9 @@ def rows_frame(
 ) -> pd.DataFrame:
     """Compute columns for the rows that can be used, and say why the others cannot.
 
-    Parameters
-    ----------
-    pairs : DataFrame of shape (n_pairs, n_columns)
-        One partition.
-    function : callable
-        Takes some rows of it; returns an array of shape (n_rows, n_names), or raises
-        BadPairsError.
-    names : sequence of str
-        Names of the columns that `function` computes.
-    dtype : dtype
-        Their type.
-    keep : sequence of str
-        Columns of `pairs` that come first.
-
-    Returns
-    -------
-    frame : DataFrame
-        The index and the columns `keep` of `pairs`; `names`, NaN where a row failed;
-        and ``error``, missing where it did not.
+    `function` takes some rows of a partition and returns an array of shape (n_rows,
+    n_names), or raises BadPairsError. The frame has the index and the columns `keep` of
+    `pairs`; `names`, NaN where a row failed; and ``error``, missing where it did not.
     """
     values = np.full((len(pairs), len(names)), np.nan, dtype)
     good, computed, errors = try_rows(pairs, function)
@@ -63,13 +47,6 @@ def try_rows(
 
     A model stops at its first step that meets bad rows, so it is called again without
     them; what was encoded before is in the store.
-
-    Parameters
-    ----------
-    pairs : DataFrame of shape (n_pairs, n_columns)
-        One partition.
-    function : callable
-        As for `rows_frame`.
 
     Returns
     -------

@@ -19,13 +19,13 @@ from transformers import (  # type: ignore[attr-defined]
     RobertaTokenizerFast,
 )
 
+from clapstack._numerics.checks import first_few
 from clapstack.encoders._reading import (
     EXTRACTOR_FILES,
     adapter_message,
     check_size,
     first_line,
     read_json,
-    some,
 )
 from clapstack.exceptions import CheckpointError
 
@@ -364,7 +364,7 @@ def _local(checkpoint: str, needs: str) -> Path | None:
             names = sorted(f"bundled:{file.parent.name}" for file in known)
             msg = (
                 f"There is no bundled checkpoint {checkpoint!r}; this installation "
-                f"has {some(names) or 'none'}."
+                f"has {first_few(names) or 'none'}."
             )
             raise CheckpointError(msg)
         return folder
@@ -423,11 +423,11 @@ def _pretrained_weights(folder: Path, needs: str) -> Path:
         of_torch = not variants[0].startswith("pytorch")
         name = _PRETRAINED_WEIGHTS[0 if of_torch else 1]
         needs += (
-            f". It has {some(variants)}, a variant: to use it, save it again without "
-            f"variant=, or copy it under the name {name}"
+            f". It has {first_few(variants)}, a variant: to use it, save it again "
+            f"without variant=, or copy it under the name {name}"
         )
     elif others:
-        needs += f". It has {some(others)}, weights of another framework"
+        needs += f". It has {first_few(others)}, weights of another framework"
     _refuse_missing(" or ".join(_PRETRAINED_WEIGHTS), folder, needs)
 
 

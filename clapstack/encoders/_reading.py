@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from reprlib import repr as short_repr
@@ -17,6 +17,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 
+from clapstack._numerics.checks import first_few
 from clapstack.encoders._pickles import check_pickles
 from clapstack.exceptions import CheckpointError
 
@@ -439,19 +440,13 @@ def check_tensors(
             if tensors[name].is_floating_point() != expected[name].is_floating_point()
         ],
     }
-    told = [f"{what}: {some(names)}" for what, names in faults.items() if names]
+    told = [f"{what}: {first_few(names)}" for what, names in faults.items() if names]
     if told:
         msg = (
             f"{source} does not match its model. Tensors {'; '.join(told)}. The file "
             f"is damaged, or of another model than its configuration says."
         )
         raise CheckpointError(msg)
-
-
-def some(names: Sequence[str], limit: int = 5) -> str:
-    """List the first names, and count the rest."""
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(name[:200] for name in names[:limit]) + rest
 
 
 def first_line(error: BaseException) -> str:
@@ -487,7 +482,7 @@ def _read_shards(index: Path) -> dict[str, Any]:
         found.update({n: t for n, t in content.items() if places.get(n) == shard})
     missing = sorted(places.keys() - found.keys())
     if missing:
-        msg = f"{index} names tensors that its files lack: {some(missing)}."
+        msg = f"{index} names tensors that its files lack: {first_few(missing)}."
         raise CheckpointError(msg)
     return found
 
@@ -534,7 +529,7 @@ def _check_stored(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     if odd:
         msg = (
             f"{path} holds tensors that are sparse, quantized, complex, expanded or "
-            f"without values: {some(odd)}. Save them dense and real."
+            f"without values: {first_few(odd)}. Save them dense and real."
         )
         raise CheckpointError(msg)
     size = sum(t.numel() * t.element_size() for t in tensors.values())

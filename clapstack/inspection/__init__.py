@@ -1,9 +1,9 @@
-"""Pictures of models, in the manner of scikit-learn's displays."""
+"""Displays of models, in the manner of scikit-learn's."""
 
 from clapstack.inspection._agreement import FamilyAgreementDisplay
 from clapstack.inspection._calibration import CalibrationCurveDisplay
 from clapstack.inspection._explanation import ExplanationDisplay
-from clapstack.inspection._families import FamilyScoresDisplay
+from clapstack.inspection._families import FamilyScoresDisplay, family_scores
 from clapstack.inspection._leaderboard import LeaderboardDisplay
 from clapstack.inspection._prediction import PredictionDisplay
 from clapstack.inspection._residuals import ResidualsDisplay
@@ -23,5 +23,6 @@ __all__ = [
     "ResidualsDisplay",
     "Spectrogram",
     "SpectrogramDisplay",
+    "family_scores",
     "mel_spectrogram",
 ]

@@ -1,4 +1,4 @@
-"""How alike families judge."""
+"""Display of the agreement between families."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clapstack._fitted import find_stack, model_and_target
+from clapstack._fitted import find_stack, held_out_predictions
 from clapstack.inspection._canvas import COLUMN, Display
 from clapstack.metrics import srcc
 
@@ -142,29 +142,20 @@ class FamilyAgreementDisplay(Display):
         families = [name.removesuffix(suffix) for name in names]
         return cls.from_predictions(X[names], names=families, ax=ax)
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+    def _size(self) -> tuple[float, float]:
         cells = 0.36 * len(self.agreement)  # a number each, of two digits
         return max(COLUMN, 1.6 + cells), 1.0 + cells
 
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
-
-        Returns
-        -------
-        description : str
-            For a caption or an alt text.
-        """
+    def _describe(self) -> str:
         pairs = list(combinations(self.agreement.columns, 2))
         table = self.agreement.to_numpy()
         values = [float(table[place]) for place in self._places()]
         least, most = int(np.argmin(values)), int(np.argmax(values))
-        told = [
+        named = [
             f"{' and '.join(pairs[number])} {how} (SRCC {values[number]:.2f})"
             for number, how in ((most, "agree most"), (least, "agree least"))
         ]
-        return f"Agreement between families: {'; '.join(told[: len(pairs)])}."
+        return f"Agreement between families: {'; '.join(named[: len(pairs)])}."
 
     def _places(self) -> list[tuple[int, int]]:
         return list(combinations(range(len(self.agreement)), 2))
@@ -204,30 +195,3 @@ class FamilyAgreementDisplay(Display):
         bar = ax.figure.colorbar(self.image_, ax=ax, shrink=0.8, pad=0.02)
         bar.outline.set_visible(False)
         bar.set_label("SRCC between families")
-
-
-def held_out_predictions(stack: Any, target: str | None = None) -> pd.DataFrame:
-    """Return a fitted stack's out-of-fold predictions of one target.
-
-    Parameters
-    ----------
-    stack : ClapStackingRegressor
-        Fitted.
-    target : {"score", "rank"}, default=None
-        None takes the first of the stack's targets.
-
-    Returns
-    -------
-    predictions : DataFrame of shape (n_pairs, n_models)
-        A column per first-level model.
-    """
-    named = [model_and_target(name) for name in stack.first_level_names_]
-    targets = list(dict.fromkeys(target for _, target in named))
-    target = targets[0] if target is None else target
-    if target not in targets:
-        msg = f"target must be one that the stack learned, {targets}; got {target!r}."
-        raise ValueError(msg)
-    kept = [number for number, (_, one) in enumerate(named) if one == target]
-    return pd.DataFrame(
-        stack.oof_predictions_[:, kept], columns=[named[number][0] for number in kept]
-    )

@@ -1,4 +1,4 @@
-"""Whether predictions mean what they say."""
+"""Display of mean human scores against predictions."""
 
 from __future__ import annotations
 
@@ -139,19 +139,10 @@ class CalibrationCurveDisplay(Display):
         """
         return cls(y_true=y_true, y_pred=y_pred, n_bins=n_bins).plot(ax)
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+    def _size(self) -> tuple[float, float]:
         return COLUMN, 3.6
 
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
-
-        Returns
-        -------
-        description : str
-            For a caption or an alt text.
-        """
+    def _describe(self) -> str:
         off = self.mean_human - self.mean_predicted
         worst = int(np.argmax(np.abs(off)))
         return (

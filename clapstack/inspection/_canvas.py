@@ -1,7 +1,8 @@
-"""What all pictures share: the size of a paper's column, colours, and a plot method."""
+"""Base of the displays, with the style that they share: width, colours, scales."""
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ PAPER: Mapping[str, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": 300,
 }
+# The same picture gives the same bytes; what is drawn as pixels has 200 to the inch.
+_SVG = {"svg.hashsalt": "clapstack", "svg.fonttype": "path", "savefig.dpi": 200}
 _TICKS: Mapping[str, Any] = {"width": 0.6, "length": 2.5, "labelsize": 7.5}
 
 
@@ -56,13 +59,27 @@ class Display(ABC):
     """Base of the pictures: `plot` in the manner of scikit-learn's displays."""
 
     @property
-    @abstractmethod
     def size(self) -> tuple[float, float]:
         """Width and height in inches, where the display makes the figure."""
+        return self._size()
+
+    def describe(self) -> str:
+        """Return what the picture shows, in a sentence or two.
+
+        Returns
+        -------
+        description : str
+            For a caption or an alt text.
+        """
+        return self._describe()
 
     @abstractmethod
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two."""
+    def _size(self) -> tuple[float, float]:
+        """Return width and height in inches."""
+
+    @abstractmethod
+    def _describe(self) -> str:
+        """Return what the picture shows."""
 
     @abstractmethod
     def _draw(self, ax: Any) -> None:
@@ -92,6 +109,29 @@ class Display(ABC):
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
+
+    def to_svg(self) -> bytes:
+        """Return the picture as the content of an SVG file, drawn without a window.
+
+        Returns
+        -------
+        svg : bytes
+            The same picture gives the same bytes.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        caller = f"{type(self).__name__}.to_svg"
+        pyplot = import_optional("matplotlib.pyplot", extra="plot", caller=caller)
+        with pyplot.rc_context({**PAPER, **_SVG}):
+            figure = pyplot.Figure(figsize=self.size, layout="constrained")
+            self.plot(figure.subplots())
+            buffer = io.BytesIO()
+            dateless = {"Date": None, "Creator": None}
+            figure.savefig(buffer, format="svg", metadata=dateless)
+        return buffer.getvalue()
 
 
 @contextmanager
@@ -135,17 +175,9 @@ def scatter(ax: Any, x: Any, y: Any) -> Any:
 def local_rows(y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return points along the predictions, and the pairs about each.
 
-    Parameters
-    ----------
-    y_pred : ndarray of shape (n_pairs,)
-
-    Returns
-    -------
-    grid : ndarray of shape (n_grid,)
-        At equal distances from the lowest to the highest prediction.
-    rows : ndarray of int of shape (n_grid, n_near)
-        A tenth of the pairs, but 40 at least, that stand about the point in the order
-        of the predictions.
+    Points are at equal distances from the lowest to the highest prediction. About each
+    are a tenth of the pairs, but 40 at least, in the order of the predictions, as
+    numbers of shape (n_grid, n_near).
     """
     n_pairs = len(y_pred)
     order = np.argsort(y_pred, kind="stable")

@@ -1,4 +1,4 @@
-"""What made a pair's score."""
+"""Display of the parts of one pair's score."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clapstack._fitted import cut, features_of
+from clapstack._fitted import features_of, last_step
 from clapstack.inspection._canvas import (
     BLACK,
     BLUE,
@@ -97,18 +97,18 @@ class ExplanationDisplay(Display):
         ValueError
             If `X` is not one row.
         """
-        head = cut(estimator)
-        if not hasattr(head.last, "explain"):
+        last = last_step(estimator)
+        if not hasattr(last, "explain"):
             msg = (
                 f"{cls.__name__}.from_estimator needs a model with a method 'explain'; "
-                f"{type(head.last).__name__} has none. Pass contributions of your own "
-                "to from_contributions."
+                f"{type(last).__name__} has none. Pass contributions of your own to "
+                "from_contributions."
             )
             raise TypeError(msg)
         if len(X) != 1:
             msg = f"X must be one pair; got {len(X)} rows. Take one with X.iloc[[i]]."
             raise ValueError(msg)
-        explained = head.last.explain(features_of(head, X))
+        explained = last.explain(features_of(estimator, X))
         return cls.from_contributions(explained.iloc[0], ax=ax)
 
     @classmethod
@@ -129,19 +129,10 @@ class ExplanationDisplay(Display):
         """
         return cls(contributions=contributions).plot(ax)
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+    def _size(self) -> tuple[float, float]:
         return COLUMN, 0.6 + 0.22 * (len(self.steps) + 2)
 
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
-
-        Returns
-        -------
-        description : str
-            For a caption or an alt text.
-        """
+    def _describe(self) -> str:
         parts = ", ".join(f"{name} {size:+.2f}" for name, size in self.steps.items())
         return (
             f"From the baseline of {self.baseline:.2f} to {self.prediction:.2f}: "

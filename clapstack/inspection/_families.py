@@ -1,4 +1,4 @@
-"""How well each family does alone."""
+"""Display of how well each family predicts on its own."""
 
 from __future__ import annotations
 
@@ -107,22 +107,19 @@ class FamilyScoresDisplay(Display):
             The drawn display.
         """
         stack = find_stack(estimator, f"{cls.__name__}.from_estimator")
-        scores = family_scores(stack, y, n_resamples, coverage, random_state)
+        scores = family_scores(
+            stack,
+            y,
+            n_resamples=n_resamples,
+            coverage=coverage,
+            random_state=random_state,
+        )
         return cls(scores=scores, coverage=coverage).plot(ax)
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+    def _size(self) -> tuple[float, float]:
         return COLUMN, 0.75 + 0.27 * len(self._models())
 
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
-
-        Returns
-        -------
-        description : str
-            For a caption or an alt text.
-        """
+    def _describe(self) -> str:
         best = self._best()
         listed = ", ".join(f"{name} {best[name]:.2f}" for name in self._models())
         return f"Out-of-fold SRCC: {listed}."
@@ -190,27 +187,42 @@ class FamilyScoresDisplay(Display):
 
 
 def family_scores(
-    stack: Any,
+    estimator: Any,
     y: Any = None,
+    *,
     n_resamples: int = 1000,
     coverage: float = 0.95,
     random_state: int | None = 0,
 ) -> pd.DataFrame:
-    """Judge what a stack and its first level held out.
+    """Return the SRCC of a stack's out-of-fold predictions, and of each family's.
 
     Parameters
     ----------
-    stack : ClapStackingRegressor
-        Fitted.
-    y, n_resamples, coverage, random_state
-        As for :meth:`FamilyScoresDisplay.from_estimator`; without resamples the ends of
-        the interval are the SRCC itself.
+    estimator : estimator
+        A fitted :class:`~clapstack.ClapStackingRegressor`, or a pipeline that ends in
+        one.
+    y : array-like of shape (n_pairs,), default=None
+        Scores to judge by, of the pairs of the fit in their order; None takes those of
+        the fit.
+    n_resamples : int, default=1000
+        Bootstrap resamples, the same for all; with 0 the ends of the interval are the
+        SRCC itself.
+    coverage : float, default=0.95
+        Coverage of the intervals.
+    random_state : int or None, default=0
+        Draws the resamples.
 
     Returns
     -------
     scores : DataFrame
         As :class:`FamilyScoresDisplay` takes it; the stack first.
+
+    Raises
+    ------
+    TypeError
+        If the model ends in no stack.
     """
+    stack = find_stack(estimator, "family_scores")
     y = stack.y_train_ if y is None else y
     names = [(_STACK, "final"), *map(model_and_target, stack.first_level_names_)]
     predictions = [stack.oof_scores_, *stack.oof_predictions_.T]

@@ -1,4 +1,4 @@
-"""Where a result stands among those of the challenge."""
+"""Display of a result among those of the challenge."""
 
 from __future__ import annotations
 
@@ -172,19 +172,10 @@ class LeaderboardDisplay(Display):
         display = cls(value=value, low=low, high=high, name=name, metric=metric)
         return display.plot(ax)
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+    def _size(self) -> tuple[float, float]:
         return COLUMN, 0.7 + 0.165 * len(self.table)
 
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
-
-        Returns
-        -------
-        description : str
-            For a caption or an alt text.
-        """
+    def _describe(self) -> str:
         ranked = int((self.table["kind"] == "official").sum())
         return (
             f"{self.name} has {self.metric.upper()} {self.value:.3f}; {self.above} of "

@@ -1,4 +1,4 @@
-"""Predicted against human scores."""
+"""Display of human against predicted scores."""
 
 from __future__ import annotations
 
@@ -143,19 +143,10 @@ class PredictionDisplay(Display):
         )
         return display.plot(ax)
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+    def _size(self) -> tuple[float, float]:
         return COLUMN, 3.6
 
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
-
-        Returns
-        -------
-        description : str
-            For a caption or an alt text.
-        """
+    def _describe(self) -> str:
         what = (
             f"Human against predicted scores of {len(self.y_true):,} pairs; "
             f"SRCC {srcc(self.y_true, self.y_pred):.2f}."
@@ -200,15 +191,8 @@ def smooth_band(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Average the ends of intervals among pairs of like prediction.
 
-    Parameters
-    ----------
-    y_pred : ndarray of shape (n_pairs,)
-    interval : ndarray of shape (n_pairs, 2)
-
-    Returns
-    -------
-    grid, low, high : ndarray of shape (n_grid,)
-        From the lowest to the highest prediction; no end goes beyond those given.
+    Returns a grid from the lowest to the highest prediction, and low and high ends
+    there; no end goes beyond those given.
     """
     grid, rows = local_rows(y_pred)
     low, high = (

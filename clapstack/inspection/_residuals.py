@@ -1,4 +1,4 @@
-"""Errors against predictions."""
+"""Display of errors against predictions."""
 
 from __future__ import annotations
 
@@ -100,19 +100,10 @@ class ResidualsDisplay(Display):
         """
         return cls(y_true=y_true, y_pred=y_pred).plot(ax)
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+    def _size(self) -> tuple[float, float]:
         return COLUMN, 2.4
 
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
-
-        Returns
-        -------
-        description : str
-            For a caption or an alt text.
-        """
+    def _describe(self) -> str:
         error = self.y_true - self.y_pred
         low, high = np.quantile(error, [0.05, 0.95])
         return (

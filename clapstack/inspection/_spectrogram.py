@@ -1,4 +1,4 @@
-"""A clip as a picture, beside what was asked of it and how well it does."""
+"""Display of a clip as a spectrogram, with its text and score."""
 
 from __future__ import annotations
 
@@ -182,19 +182,10 @@ class SpectrogramDisplay(Display):
             ax=ax,
         )
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+    def _size(self) -> tuple[float, float]:
         return COLUMN, 1.9 + 0.14 * self._title().count("\n")
 
-    def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
-
-        Returns
-        -------
-        description : str
-            For a caption or an alt text.
-        """
+    def _describe(self) -> str:
         level, duration, highest = self.spectrogram
         band, frame = np.unravel_index(np.argmax(level), level.shape)
         loudest = _hertz(_mel(highest) * (band + 1) / (len(level) + 1))

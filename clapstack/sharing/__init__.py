@@ -1,5 +1,5 @@
 """Fitted models as files that others can load without running what is in them."""
 
-from clapstack.sharing._model import load_model, save_model
+from clapstack.sharing._model import describe_model, load_model, save_model
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["describe_model", "load_model", "save_model"]

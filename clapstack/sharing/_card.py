@@ -1,4 +1,4 @@
-"""What a model file says of its model: facts for machines, a card for people."""
+"""The description of a model in its file: facts for machines, a card for people."""
 
 from __future__ import annotations
 
@@ -53,18 +53,10 @@ def versions() -> dict[str, str]:
 
 
 def facts_of(model: Any) -> dict[str, Any]:
-    """Return the encoders, the columns, the families and the size of the training set.
+    """Return what a fitted model shows of itself.
 
-    Parameters
-    ----------
-    model : estimator
-        Fitted. Facts that it does not have are left out.
-
-    Returns
-    -------
-    facts : dict
-        ``encoders`` (list of dict), ``columns``, ``families``, ``first_level`` (lists
-        of str) and ``n_pairs`` (int), as far as they exist.
+    Facts that it has: ``encoders`` (list of dict), ``columns``, ``families``,
+    ``first_level`` (lists of str) and ``n_pairs``, the size of the training set.
     """
     facts: dict[str, Any] = {"encoders": []}
     for name, step in steps_of(model):
@@ -103,20 +95,10 @@ def check_fields(card: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def card_texts(fields: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a card says, the metrics left out.
+    """Return the texts of a card by field of `FIELDS`, in that order; not the metrics.
 
-    Parameters
-    ----------
-    fields : mapping
-        As from `check_fields`.
-    facts : mapping
-        As from `facts_of`.
-
-    Returns
-    -------
-    texts : dict of str to str
-        By field of `FIELDS`, in that order: what the model shows of itself, then what
-        its owner said, in paragraphs parted by empty lines.
+    What the model shows of itself, then what its owner said, in paragraphs parted by
+    empty lines. `fields` are as from `check_fields`, `facts` as from `facts_of`.
     """
     limits = [_LIMITS]
     checkpoints = [str(encoder.get("checkpoint")) for encoder in facts["encoders"]]
@@ -140,19 +122,9 @@ def write_card(
 ) -> str:
     """Write the card in Markdown.
 
-    Parameters
-    ----------
-    fields : mapping
-        As from `check_fields`.
-    facts : mapping
-        As from `facts_of`, with ``versions``.
-    untrusted : sequence of str
-        Types that a reader has to trust by name.
-
-    Returns
-    -------
-    card : str
-        Headings in the order of `FIELDS`, then how the model is loaded.
+    Headings in the order of `FIELDS`, then how the model is loaded: `untrusted` are
+    types that a reader has to trust by name. `fields` are as from `check_fields`,
+    `facts` as from `facts_of`, with ``versions``.
     """
     metrics = _table(["metric", "value"], _metric_rows(fields["metrics"]))
     texts = {**card_texts(fields, facts), "metrics": metrics or _UNSAID}

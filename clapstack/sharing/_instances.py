@@ -117,10 +117,7 @@ def check_array(array: np.ndarray) -> np.ndarray:
 def check_random_state(state: Any) -> None:
     """Refuse a state whose position lies outside its numbers: compiled code reads it.
 
-    Parameters
-    ----------
-    state : dict
-        As a bit generator of numpy gives it.
+    It is a dict, as a bit generator of numpy gives it.
     """
     kind = state["bit_generator"]
     if kind == "MT19937":

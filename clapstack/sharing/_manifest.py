@@ -14,13 +14,7 @@ _ENCODER = {"name", "class", "checkpoint", "revision", "crop", "fingerprint"}
 
 
 def wrong_field(manifest: Mapping[str, Any]) -> str | None:
-    """Return the first field that is missing or of another kind; None if all are well.
-
-    Parameters
-    ----------
-    manifest : mapping
-        From JSON.
-    """
+    """Return the first field that is missing or of another kind; else None."""
     for name, (is_needed, is_well) in _FIELDS.items():
         if name not in manifest:
             if is_needed:

@@ -1,4 +1,4 @@
-"""Saving and loading a fitted model without running foreign code."""
+"""Saving, loading and describing a fitted model without running foreign code."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from clapstack.sharing._archive import (
     write_archive,
 )
 from clapstack.sharing._card import (
+    card_texts,
     check_fields,
     checkpoint_table,
     facts_of,
@@ -218,6 +219,63 @@ def load_model(
             raise ModelFileError(msg) from error
         _check_scores(decoded, manifest, path)
     return decoded.model
+
+
+def describe_model(
+    model: Any, path: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
+    """Return what a fitted model, and the file that it came in, say of it.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted model.
+    path : str or path-like, default=None
+        The file of `save_model` that it was loaded from, which has its card too.
+
+    Returns
+    -------
+    facts : dict
+        ``card``, a dict of texts (``description``, ``data``, ``limits``, ``licence``,
+        ``authors``, ``date``); ``metrics``, the numbers on the card; ``encoders``, a
+        list of dicts (``name``, ``class``, ``checkpoint``, ``revision``, ``crop``,
+        ``fingerprint``); ``columns``, ``families`` and ``first_level``, lists of names;
+        ``n_pairs``, the number of pairs of the fit, or None; and ``versions``, for each
+        package a tuple of the version that wrote the file, or None, and the one here.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged or altered.
+
+    See Also
+    --------
+    save_model : Takes a card.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from clapstack import ClapStackingRegressor
+    >>> from clapstack.sharing import describe_model
+    >>> X = np.random.default_rng(0).normal(size=(60, 3))
+    >>> stack = ClapStackingRegressor(boosting=False).fit(X, X.sum(axis=1))
+    >>> describe_model(stack)["n_pairs"]
+    60
+    """
+    said: Mapping[str, Any] = facts_of(model)
+    if path is not None:
+        with open_archive(path) as archive:
+            said = archive.manifest
+    card, wrote = said.get("card", {}), said.get("versions", {})
+    none: dict[str, Any] = {"columns": [], "families": [], "first_level": []}
+    facts = none | {key: said[key] for key in (*none, "encoders") if key in said}
+    return {
+        **facts,
+        "card": card_texts(card, said),
+        "metrics": card.get("metrics", {}),
+        "n_pairs": said.get("n_pairs"),
+        "versions": {name: (wrote.get(name), own) for name, own in versions().items()},
+    }
 
 
 def _to_be_trusted(objects: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -337,22 +337,10 @@ def decode(
 ) -> Decoded:
     """Build the model from what `Encoder` made of it.
 
-    Parameters
-    ----------
-    objects : list of dict
-        Entries of `Encoder.objects`; their classes must have been found trustworthy.
-    root : dict
-        Which of them is the model.
-    read_array : callable
-        Returns the array of a number.
-    trust : Trust
-        Finds the classes.
-    most : int
-        Bytes that the model may take with every part counted as often as it is used.
-
-    Returns
-    -------
-    decoded : Decoded
+    `objects` are entries of `Encoder.objects`, whose classes must have been found
+    trustworthy, and `root` says which is the model; `read_array` returns the array of a
+    number. `most` is the number of bytes that the model may take with every part
+    counted as often as it is used.
     """
     decoder = _Decoder(read_array, trust, most)
     for entry in objects:

@@ -67,17 +67,7 @@ class Trust:
 def strangers(
     path: str | os.PathLike[str], names: Iterable[str], trust: Trust
 ) -> ModelFileError | None:
-    """Return the error for classes that a file may not hold; None if there are none.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-    names : iterable of str
-        Classes of its objects.
-    trust : Trust
-        What the user vouches for.
-    """
+    """Return the error for classes that a file may not hold; None if there are none."""
     names = {MOVED.get(name, name) for name in names}
     wrong = sorted(name for name in names if not _NAME.fullmatch(name))
     if wrong:
@@ -104,17 +94,7 @@ def strangers(
 def lacking(
     path: str | os.PathLike[str], names: Iterable[str], trust: Trust
 ) -> ModelFileError | None:
-    """Return the error for trusted classes whose code is not here; None if all are.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-    names : iterable of str
-        Classes of its objects, none of them a stranger.
-    trust : Trust
-        What the user vouches for.
-    """
+    """Return the error for trusted classes whose code is not here; None if all are."""
     for name in sorted(set(names) - {*CLASSES, *MOVED}):
         try:
             trust.find_class(name)
@@ -136,12 +116,7 @@ def lacking(
 def is_elsewhere(name: str, state: Mapping[str, Any]) -> str | None:
     """Return the file on another machine that an encoder names, if it names one.
 
-    Parameters
-    ----------
-    name : str
-        Class of the encoder.
-    state : mapping
-        Its attributes, or the JSON of them.
+    `name` is the class of the encoder, `state` its attributes or the JSON of them.
     """
     if name not in ENCODERS:
         return None

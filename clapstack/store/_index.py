@@ -1,4 +1,9 @@
-"""Where the rows of one scope stand: an index in memory, filled from the blocks."""
+"""An index in memory of the rows of one scope, filled from the blocks.
+
+In memory because a table of SQLite in its place, by scope and key, takes longer
+(measured with 7,500 rows: 0.20 s against 0.125 s to put them, 0.032 s against 0.013 s
+to get them).
+"""
 
 from __future__ import annotations
 
@@ -41,7 +46,7 @@ def key_words(content: bytes) -> Keys:
 
 
 class ScopeIndex:
-    """Block and slot of every row of a scope, as far as it has been read.
+    """Block and slot of every row of a scope that has been read.
 
     48 bytes a row, 64 once it is sorted, which a lookup in the order of storing does
     without. Rows of one key are alike; otherwise the one that was stored first counts.
@@ -97,7 +102,8 @@ class ScopeIndex:
             if self._order is None:
                 self._order = np.argsort(self._keys[:, 0], kind="stable")
                 self._words = self._keys[self._order, 0]
-            # By the first word; two keys that share it alone are as good as never.
+            # Only first words are searched for: of two keys with one first word, which
+            # chance gives once in 2^64, the second is not found and is encoded again.
             at = np.searchsorted(self._words, wanted[:, 0])
             at[at == len(self._words)] = 0
             at = self._order[at]

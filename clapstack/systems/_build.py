@@ -23,6 +23,9 @@ from clapstack.systems._svr import PairDistances, from_unit, make_two_svrs, to_u
 __all__ = ["make_clap_stack", "make_system", "make_union"]
 
 _STEPS = list[tuple[str, Any]]
+# Settings of predictions, with their defaults, and which the regressors have a use for.
+_DEFAULTS = {"n_components": 32, "cv": 3, "final_target": "auto"}
+_USED = {"stack": set(_DEFAULTS), "ensemble": {"cv"}, "svr": {"cv"}}
 
 
 def make_clap_stack(
@@ -176,15 +179,14 @@ def make_system(
     -------
     pipeline : Pipeline
         A first step ``features``, a FeatureUnion of one transformer per family, and
-        what follows it; wired with ``set_output(transform="pandas")``. A keyword that
-        the system has no use for, such as `n_components` without a stack, changes
-        nothing.
+        what follows it; wired with ``set_output(transform="pandas")``.
 
     Raises
     ------
     ValueError
-        If the system, `checkpoints` or `beats` is unknown, or a family that the system
-        needs has no checkpoint.
+        If the system, `checkpoints` or `beats` is unknown, a family that the system
+        needs has no checkpoint, or the system has no use for `n_components`, `cv` or
+        `final_target`.
 
     Examples
     --------
@@ -197,6 +199,8 @@ def make_system(
     if beats not in (True, False, "auto"):
         msg = f"beats must be True, False or 'auto'; got {beats!r}."
         raise ValueError(msg)
+    given = {"n_components": n_components, "cv": cv, "final_target": final_target}
+    _refuse_unused(name, record.regressor, given)
     families, optional = [*record.families], [*record.optional]
     if beats != "auto" and "beats" not in optional:
         msg = f"beats={beats!r} does not apply to {name!r}; leave it at 'auto'."
@@ -233,6 +237,21 @@ def make_system(
     else:
         steps = [("ridge", StandardizedRidge())]
     return _wired([("features", union), *steps])
+
+
+def _refuse_unused(name: str, regressor: str, given: Mapping[str, Any]) -> None:
+    """Refuse settings that would change nothing of a system's predictions."""
+    used = _USED.get(regressor, set())
+    unused = [
+        key
+        for key, value in given.items()
+        # A splitter may be an array, which compares cell by cell.
+        if key not in used
+        and (type(value) is not type(_DEFAULTS[key]) or value != _DEFAULTS[key])
+    ]
+    if unused:
+        msg = f"{name!r} has no use for {', '.join(unused)}. Leave out the keyword."
+        raise ValueError(msg)
 
 
 def make_union(

@@ -153,7 +153,8 @@ def test_two_predictions_for_a_key_are_refused(by_key):
 
 
 @pytest.mark.parametrize(
-    ("ids", "message"), [("p", "no prediction for q"), ("pqr", "no rating for r")]
+    ("ids", "message"),
+    [("p", "no prediction for q"), ("pqr", r"score\.csv has no row for r \(1 of 3\)")],
 )
 def test_what_has_no_partner_is_named(by_key, ids, message):
     truth = by_key("score", ["id"], "id,score", "p,1", "q,2")

@@ -53,7 +53,7 @@ def score_slowly(table, out):
         "csv",
         chunk_size=2,
         verbose=False,
-        tell=print,
+        remark=print,
     )
 
 
@@ -78,7 +78,7 @@ def to_file(table, out, scorer=None, fmt="csv", told=None, **settings):
         fmt,
         chunk_size=8,
         verbose=False,
-        tell=(told if told is not None else []).append,
+        remark=(told if told is not None else []).append,
     )
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from clapstack._optional import progress
 from clapstack.cli import app
-from clapstack.cli._errors import SafeGroup, told
+from clapstack.cli._errors import SafeGroup, errors_as_messages
 
 HOSTILE = "\x1b[31m\x1b]0;title\x07\x9b2J\r\u202ename"
 
@@ -109,7 +109,7 @@ def printing():
 
         @group.command()
         def go():
-            with told("go"):
+            with errors_as_messages("go"):
                 work()
 
         return CliRunner().invoke(group, ["go"])

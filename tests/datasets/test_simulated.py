@@ -15,7 +15,7 @@ from clapstack.datasets import (
     simulated_alignment,
     sound_classes,
 )
-from clapstack.datasets._simulated import (
+from clapstack.datasets._scenes import (
     ORDER_PENALTY,
     SAME_GROUP_CREDIT,
     SimulatedCaption,

@@ -13,6 +13,7 @@ from clapstack.inspection import (
     ExplanationDisplay,
     FamilyAgreementDisplay,
     FamilyScoresDisplay,
+    family_scores,
 )
 from clapstack.metrics import bootstrap_interval, srcc
 
@@ -56,6 +57,26 @@ def test_families_have_the_srcc_of_their_held_out_predictions(model, features):
     pd.testing.assert_frame_equal(by_default.scores, display.scores)
     interval = bootstrap_interval(srcc, y, first, n_resamples=50)
     assert tuple(scores.loc[("laion", "rank"), ["low", "high"]]) == interval
+    table = family_scores(model, n_resamples=50)
+    pd.testing.assert_frame_equal(table, display.scores)
+
+
+def test_families_without_resamples_have_intervals_of_no_width(model):
+    table = family_scores(model, n_resamples=0)
+    assert (table["low"] == table["srcc"]).all()
+    assert (table["high"] == table["srcc"]).all()
+
+
+def test_families_are_those_of_a_stack(features):
+    with pytest.raises(TypeError, match=r"family_scores needs .* got Ridge"):
+        family_scores(Ridge().fit(*features))
+
+
+def test_a_picture_is_the_same_svg_each_time(model):
+    scores = family_scores(model, n_resamples=0)
+    first, again = (FamilyScoresDisplay(scores=scores).to_svg() for _ in range(2))
+    assert first == again
+    assert b"<svg" in first
 
 
 def test_stack_comes_first_and_then_the_best(model, features):

@@ -172,14 +172,6 @@ def test_fast_bootstrap_of_ranks_handles_ties_and_constant_resamples(metric, row
     np.testing.assert_allclose(fast, slow, atol=1e-12)
 
 
-@pytest.mark.parametrize("limit", ["_MOST_COMPARED", "_COMPARED_ELEMENTS"])
-def test_ktau_of_resamples_is_the_same_by_all_ways(limit, scores, monkeypatch):
-    whole = bootstrap_interval(ktau, *scores, n_resamples=50)
-    monkeypatch.setattr(metrics._draws, limit, 7)
-    other = bootstrap_interval(ktau, *scores, n_resamples=50)
-    np.testing.assert_allclose(other, whole, rtol=1e-12)
-
-
 def test_bootstrap_in_chunks_is_the_bootstrap_in_one(scores, monkeypatch):
     whole = bootstrap_interval(srcc, *scores, n_resamples=50)
     monkeypatch.setattr(metrics._bootstrap, "_CHUNK_ELEMENTS", 7 * len(scores[0]))

@@ -26,7 +26,7 @@ from clapstack import (
     save_model,
 )
 from clapstack.exceptions import ModelFileError
-from clapstack.sharing import _card
+from clapstack.sharing import _card, describe_model
 
 
 class Mean(RegressorMixin, BaseEstimator):
@@ -325,3 +325,29 @@ def test_file_that_cannot_predict_here_says_who_wrote_it(saved, monkeypatch):
     monkeypatch.setattr(ClapStackingRegressor, "predict", predict)
     with pytest.raises(ModelFileError, match=r"cannot predict here .*_old"):
         load_model(saved)
+
+
+def test_a_model_is_described_with_and_without_its_file(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    stack = ClapStackingRegressor(boosting=False).fit(X, X.sum(axis=1))
+    card = {"data": "Made up.", "metrics": {"srcc": 0.5}}
+    path = save_model(stack, tmp_path / "m.clapstack", card=card)
+    alone, with_file = describe_model(stack), describe_model(stack, path)
+    for facts in (alone, with_file):
+        assert facts["n_pairs"] == 60
+        assert facts["families"] == ["features"]
+        assert facts["encoders"] == facts["columns"] == []
+        assert facts["card"]["licence"] == "Not given."
+    assert alone["metrics"] == {}
+    assert with_file["metrics"] == {"srcc": 0.5}
+    assert with_file["card"]["data"] == "60 pairs.\n\nMade up."
+    here = {name: own for name, (_, own) in alone["versions"].items()}
+    assert {wrote for wrote, _ in alone["versions"].values()} == {None}
+    assert with_file["versions"] == {name: (own, own) for name, own in here.items()}
+
+
+def test_a_damaged_file_describes_nothing(tmp_path):
+    path = tmp_path / "m.clapstack"
+    path.write_bytes(b"PK")
+    with pytest.raises(ModelFileError, match="is not a model file"):
+        describe_model(StandardScaler().fit([[0.0], [1.0]]), path)

@@ -1,4 +1,5 @@
 import pickle
+import re
 from functools import partial
 
 import numpy as np
@@ -50,6 +51,27 @@ def test_every_row_of_the_papers_tables_has_a_name_and_so_has_what_beats_them():
         "rank-2-like",
         "best-3-clap-stack",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords"),
+    [
+        ("msclap", {"n_components": 16}),
+        ("msclap", {"cv": 5}),
+        ("clap-rank-ensemble", {"final_target": "rank"}),
+        ("xacle-2027-baseline", {"cv": [([0], [1])], "final_target": "score"}),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused(name, keywords):
+    message = f"{name!r} has no use for {', '.join(keywords)}. Leave out"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_system(name, **keywords)
+
+
+def test_settings_that_are_of_use_are_taken():
+    make_system("clap-rank-ensemble", cv=5)
+    make_system("rank-2-like", cv=5)
+    make_system("msclap", n_components=32, cv=3, n_jobs=2, random_state=1)
 
 
 @pytest.mark.parametrize("name", list_systems())

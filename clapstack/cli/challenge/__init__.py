@@ -1,10 +1,9 @@
-"""Running systems on the challenge: predictions, figures, submissions, tables."""
+"""Systems on the challenge: runs, predictions, submissions, tables of results."""
 
 from clapstack.cli.challenge._checkpoints import MissingCheckpointsError
 from clapstack.cli.challenge._predictions import (
-    match_predictions,
+    prediction_table,
     read_predictions,
-    read_truth,
     write_predictions,
 )
 from clapstack.cli.challenge._report import place_in_ranking, read_results, results_text
@@ -13,11 +12,10 @@ from clapstack.cli.challenge._run import check_challenge, run_systems
 __all__ = [
     "MissingCheckpointsError",
     "check_challenge",
-    "match_predictions",
     "place_in_ranking",
+    "prediction_table",
     "read_predictions",
     "read_results",
-    "read_truth",
     "results_text",
     "run_systems",
     "write_predictions",

@@ -14,14 +14,10 @@ from clapstack.systems import FAMILIES, describe_system
 
 
 class MissingCheckpointsError(CheckpointError):
-    """Weights are not at hand; the message lists the files and where to put them.
+    """Weights that could not be loaded, with the files and where to put them.
 
-    Parameters
-    ----------
-    faults : mapping of (str, str) to str
-        What is wrong, by family and checkpoint.
-    users : mapping of str to list of str
-        Which systems want a family.
+    `faults` says what is wrong by family and checkpoint, `users` which systems want a
+    family.
     """
 
     def __init__(
@@ -63,24 +59,9 @@ def _entry(name: str, text: str) -> list[str]:
 def load_weights(
     pipelines: Mapping[str, Pipeline], X: pd.DataFrame
 ) -> dict[str, dict[str, str]]:
-    """Load every encoder once; return the fingerprints of the weights.
+    """Load every encoder once; return fingerprints by system and family.
 
-    Parameters
-    ----------
-    pipelines : mapping of str to Pipeline
-        Systems by name.
-    X : DataFrame
-        Any pairs; nothing is encoded.
-
-    Returns
-    -------
-    fingerprints : dict of str to dict of str to str
-        By system and family.
-
-    Raises
-    ------
-    MissingCheckpointsError
-        With every checkpoint that cannot be loaded.
+    Nothing of `X` is encoded.
     """
     fingerprints: dict[str, dict[str, str]] = {}
     known: dict[tuple[str, str], str] = {}

@@ -31,25 +31,17 @@ _WARNINGS = {
 def read_results(out: Path) -> pd.DataFrame:
     """Return one row per finished system and rated split in a folder of results.
 
-    Parameters
-    ----------
-    out : Path
-        What :func:`run_systems` wrote.
-
-    Returns
-    -------
-    results : DataFrame
-        ``system``, ``split``, ``n_train``, ``n_pairs``, each metric with ``_low`` and
-        ``_high``, ``published_`` of each, ``simulated``, ``bundled``.
+    Columns are ``system``, ``split``, ``n_train``, ``n_pairs``, each metric with
+    ``_low`` and ``_high``, ``published_`` of each, ``simulated``, ``bundled``.
     """
     order = {name: number for number, name in enumerate(list_systems())}
     rows = []
     for path in sorted(out.glob("*/record.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         rows += [
-            _row(record, split, told)
-            for split, told in record["splits"].items()
-            if told["report"] is not None
+            _row(record, split, outcome)
+            for split, outcome in record["splits"].items()
+            if outcome["report"] is not None
         ]
     rows.sort(key=lambda row: (row["split"] == "probe", order[row["system"]]))
     reports = [f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")]
@@ -75,15 +67,7 @@ def format_results(results: pd.DataFrame) -> str:
 def results_text(results: pd.DataFrame) -> str:
     """Return the results as text for a terminal, about 120 characters wide.
 
-    Parameters
-    ----------
-    results : DataFrame
-        As :func:`run_systems` returns it.
-
-    Returns
-    -------
-    text : str
-        One row per system and split; simulated rows and mini checkpoints say so.
+    Simulated rows and mini checkpoints say so.
     """
     header = ["system", "split", "pairs", "SRCC", "95 % interval", "LCC", "KTAU", "MSE"]
     header += ["published", "note"]
@@ -130,16 +114,6 @@ def place_in_ranking(results: pd.DataFrame) -> str:
     """Return the official ranking of 2026 with the rated test results in it.
 
     Simulated results have no place in it and are left out.
-
-    Parameters
-    ----------
-    results : DataFrame
-        As :func:`run_systems` returns it.
-
-    Returns
-    -------
-    table : str
-        A Markdown table.
     """
     ranking = load_xacle_ranking()
     official = ranking.loc[ranking["kind"] == "official", "srcc"]
@@ -166,7 +140,7 @@ def place_in_ranking(results: pd.DataFrame) -> str:
     return _markdown(header, [cells for _, cells in rows])
 
 
-def _row(record: Mapping[str, Any], split: str, told: Mapping[str, Any]) -> dict:
+def _row(record: Mapping[str, Any], split: str, outcome: Mapping[str, Any]) -> dict:
     name = record["identity"]["system"]
     published = describe_system(name).published.get(split)
     figures = {} if published is None else published._asdict()
@@ -174,8 +148,8 @@ def _row(record: Mapping[str, Any], split: str, told: Mapping[str, Any]) -> dict
         "system": name,
         "split": split,
         "n_train": record["n_train"],
-        "n_pairs": told["n_pairs"],
-        **told["report"],
+        "n_pairs": outcome["n_pairs"],
+        **outcome["report"],
         **{f"published_{metric}": value for metric, value in figures.items()},
         "simulated": record["simulated"],
         "bundled": any(

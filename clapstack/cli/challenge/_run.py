@@ -69,41 +69,15 @@ def run_systems(
     """Fit systems on the training split and predict the others.
 
     What is finished stays in `out`, by system, and is not computed again as long as the
-    data, the weights and the settings are the same.
-
-    Parameters
-    ----------
-    folder : Path
-        A challenge folder.
-    names : sequence of str
-        Systems.
-    out : Path
-        Where predictions, records and tables go.
-    checkpoints : {"published", "bundled"} or mapping
-        As for :func:`make_system`.
-    probe : bool, default=False
-        Fit on a few training pairs and judge on a few validation pairs, as the probes
-        of the paper.
-    allow_overlap : bool, default=False
-        Go on if a held-out pair stands in the training split too.
-    random_state : int, default=0
-        Seed of the systems and of the probe.
-    device, batch_size, cache, verbose
-        As for :func:`make_system`.
-    echo : callable, default=print
-        Where the text goes.
+    data, the weights and the settings are the same. With `probe`, fit on a few training
+    pairs and judge on a few validation pairs, as the probes of the paper. A held-out
+    pair that is in the training split too is an error unless `allow_overlap`. Without
+    all weights a MissingCheckpointsError is raised before anything is computed.
 
     Returns
     -------
     results : DataFrame
         One row per system and rated split of everything in `out`.
-
-    Raises
-    ------
-    MissingCheckpointsError
-        If weights are not at hand; nothing is computed then.
-    ValueError
-        If a system is unknown, or a held-out pair stands in the training split.
     """
     settings = {"device": device, "batch_size": batch_size, "cache": cache}
     pipelines = {
@@ -155,24 +129,9 @@ def run_systems(
 
 
 def check_challenge(folder: Path, echo: Echo = print) -> bool:
-    """Check a challenge folder and show what it holds.
+    """Show what a challenge folder holds; return whether no clip is in two splits.
 
-    Parameters
-    ----------
-    folder : Path
-        A challenge folder.
-    echo : callable, default=print
-        Where the text goes.
-
-    Returns
-    -------
-    sound : bool
-        Whether no clip stands in two splits.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As :func:`load_xacle` does: tables or clips are missing, or rows are wrong.
+    Missing tables or clips and wrong rows are the errors of :func:`load_xacle`.
     """
     splits = {split: load_xacle(folder, split) for split in list_xacle_splits(folder)}
     for split, data in splits.items():
@@ -291,8 +250,8 @@ def _is_finished(place: Path, identity: Mapping[str, Any]) -> bool:
     record = json.loads((place / RECORD).read_text(encoding="utf-8"))
     return record["identity"] == identity and all(
         (place / f"{split}.csv").exists()
-        and file_digest(place / f"{split}.csv") == told["sha256"]
-        for split, told in record["splits"].items()
+        and file_digest(place / f"{split}.csv") == outcome["sha256"]
+        for split, outcome in record["splits"].items()
     )
 
 

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
-from clapstack.cli.report._html import Markup, joined, tag
-from clapstack.cli.report._model import Data, Judged, ModelFile, held_out, judge
-from clapstack.cli.report._pairs import pairs_section
-from clapstack.cli.report._provenance import card_section, fingerprints_section
-from clapstack.cli.report._sections import (
-    anchor,
+import numpy as np
+import pandas as pd
+
+from clapstack._fitted import (
+    features_of,
+    last_step,
+    stack_of,
+    takes_keys,
+    was_fitted_on,
+)
+from clapstack.cli.report._pictures import (
     family_pictures,
-    metrics_table,
+    picture,
     ranking_picture,
     score_pictures,
-    section,
-    tiles,
 )
-from clapstack.cli.report._style import CSS
+from clapstack.cli.report._sources import Data, ModelFile, content_sha256
+from clapstack.cli.tables import Evaluation, Rated, evaluate, evaluate_model
+from clapstack.inspection import (
+    ExplanationDisplay,
+    SpectrogramDisplay,
+    mel_spectrogram,
+)
 
-# Whatever a text smuggled in, the browser fetches nothing and runs nothing.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_METRICS = {
+    "srcc": "order (Spearman)",
+    "lcc": "linear (Pearson)",
+    "ktau": "order (Kendall's tau-b)",
+    "mse": "mean squared error",
+}
 
 
 def make_report(
@@ -33,18 +47,18 @@ def make_report(
     n_pairs: int = 3,
     is_xacle_test: bool = False,
 ) -> str:
-    """Return the report of a fitted model as one HTML page.
+    """Return the report of a fitted model as one HTML page, which fetches nothing.
+
+    The same model and data give the same page.
 
     Parameters
     ----------
-    file : ModelFile
-        The model.
     data : Data, default=None
-        Rated pairs that it has not seen.
+        Rated pairs that the model has not seen; those of its fit are refused.
     title : str, default=None
         Title of the page; None takes the name of the file.
     coverage : float, default=0.9
-        Share of pairs that prediction intervals are to hold.
+        Nominal coverage of the prediction intervals.
     n_resamples : int, default=1000
         Bootstrap resamples of the metrics; 0 leaves intervals out.
     n_pairs : int, default=3
@@ -52,122 +66,134 @@ def make_report(
     is_xacle_test : bool, default=False
         Whether `data` is the official test split of XACLE 2026, so that the result has
         a place in its ranking.
-
-    Returns
-    -------
-    page : str
-        It fetches nothing. The same model and data give the same page.
-
-    Raises
-    ------
-    ValueError
-        If `data` holds the pairs of the fit, or a place in the ranking is asked for
-        without data.
     """
     if is_xacle_test and data is None:
         msg = "A place in the ranking takes the test split; give it as data."
         raise ValueError(msg)
     title = title or file.name
-    own = held_out(file.model, n_resamples)
-    new = None if data is None else judge(file.model, data, coverage, n_resamples)
-    sections = _sections(
-        file, data, own, new, title, coverage, n_resamples, n_pairs, is_xacle_test
+    evaluation = None
+    if data is not None:  # refused before anything is drawn
+        evaluation = _evaluate(file.model, data, coverage, n_resamples)
+    stack = stack_of(file.model)
+    shown: dict[str, Any] = dict.fromkeys(("own", "new", "pairs", "content_sha256"))
+    if stack is not None:
+        of_fit = evaluate(stack.y_train_, stack.oof_scores_, n_resamples=n_resamples)
+        shown["own"] = {
+            "label": "Training pairs, out of fold",
+            "report": of_fit.report,
+            **score_pictures(of_fit, coverage),
+            **family_pictures(stack, n_resamples),
+        }
+    if data is not None and evaluation is not None:
+        shown["new"] = {
+            "label": data.name,
+            "report": evaluation.report,
+            **score_pictures(evaluation, coverage),
+            "ranking": ranking_picture(evaluation, title) if is_xacle_test else None,
+        }
+        shown |= _worst_pairs(file.model, data, evaluation, n_pairs)
+        by_key = takes_keys(file.model)
+        shown["content_sha256"] = content_sha256(data, by_key=by_key)
+    last = last_step(file.model)
+    return _template().render(
+        **shown,
+        headings=_headings(shown),
+        title=title,
+        file=file,
+        facts=file.facts,
+        data=data,
+        coverage=coverage,
+        n_resamples=n_resamples,
+        metrics=_METRICS,
+        last_step=type(last).__name__,
+        joined=getattr(last, "auxiliary_", []),
+        final_target=getattr(last, "final_target_", ""),
+        scores_sha256=None if stack is None else _scores_sha256(stack),
     )
-    links = [
-        tag("li", tag("a", heading, href=f"#{anchor(heading)}")) for heading in sections
-    ]
-    body = tag(
-        "body",
-        tag(
-            "header",
-            tag("h1", f"Report of {title}"),
-            tag(
-                "p",
-                "A model that predicts how well an audio clip satisfies a text prompt.",
-                class_="soft",
-            ),
-            tag("nav", tag("ul", *links), aria_label="Contents"),
-        ),
-        tag("main", *(section(name, part) for name, part in sections.items())),
+
+
+def _template() -> Any:
+    import jinja2
+
+    # Names of files and texts come from strangers: all that is not in the template is
+    # escaped, and a name that the template misspells is an error.
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("clapstack.cli.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return f"<!DOCTYPE html>\n{tag('html', _head(title), body, lang='en')}"
+    return environment.get_template("report.html")
 
 
-def _head(title: str) -> Markup:
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"Report of {title}"),
-        tag("style", Markup(CSS)),
+def _headings(shown: dict[str, Any]) -> list[str]:
+    """Return the headings of the sections that the page has."""
+    sections = {"new": "New pairs", "own": "Out of fold", "pairs": "Pairs"}
+    there = [heading for name, heading in sections.items() if shown[name]]
+    return ["Metrics", *there, "Model card", "Fingerprints and versions"]
+
+
+def _evaluate(model: Any, data: Data, coverage: float, n_resamples: int) -> Evaluation:
+    if was_fitted_on(model, data.y):
+        msg = (
+            f"{data.name} has the scores of the pairs that the model was fitted on, "
+            "and would flatter it. Leave it out: the report shows what was held out of "
+            "the fit. Or give a table of other pairs."
+        )
+        raise ValueError(msg)
+    return evaluate_model(
+        model,
+        Rated(data.pairs, data.y, None, len(data.y)),
+        coverage=coverage,
+        n_resamples=n_resamples,
+        skip_bad=False,
+        verbose=False,
     )
 
 
-def _sections(
-    file: ModelFile,
-    data: Data | None,
-    own: Judged | None,
-    new: Judged | None,
-    title: str,
-    coverage: float,
-    n_resamples: int,
-    n_pairs: int,
-    is_xacle_test: bool,
+def _worst_pairs(
+    model: Any, data: Data, evaluation: Evaluation, n_shown: int
 ) -> dict[str, Any]:
-    """Return the content of each section by its heading, in order."""
-    judged = [one for one in (own, new) if one is not None]
-    said = file.manifest.get("card", {}).get("metrics", {})
-    sections: dict[str, Any] = {}
-    if judged:
-        best = judged[-1]
-        sections["Metrics"] = joined(
-            [
-                tag("p", f"{best.label}: {len(best.y_true):,} pairs."),
-                tiles(best),
-                metrics_table(judged, said, n_resamples),
-                _about(own, new),
-            ]
+    """Return the pairs whose predictions are farthest off, with sound and reasons."""
+    error = np.abs(evaluation.y - evaluation.scores[:, 0])
+    rows = np.argsort(-error, kind="stable")[:n_shown]
+    worst = data.pairs.iloc[rows]
+    reasons, why_not = _explain(model, worst) if n_shown else (None, "")
+    pairs = []
+    for place, row in enumerate(rows):
+        audio = worst["audio"].iloc[place]
+        heard = reason = None
+        if not takes_keys(model):
+            heard = picture(SpectrogramDisplay(spectrogram=mel_spectrogram(audio)))
+        if reasons is not None:
+            reason = picture(ExplanationDisplay(contributions=reasons.iloc[place]))
+        pairs.append(
+            {
+                "row": worst.index[place],
+                "audio": audio,
+                "text": worst["text"].iloc[place],
+                "human": evaluation.y[row],
+                "scores": evaluation.scores[row],
+                "spectrogram": heard,
+                "explanation": reason,
+            }
         )
-    else:
-        sections["Metrics"] = tag(
-            "p",
-            "The last step of this model keeps no out-of-fold predictions, and no "
-            "rated pairs were given: there is nothing to judge it by.",
-        )
-    if new is not None:
-        pictures = score_pictures(new, coverage)
-        if is_xacle_test:
-            pictures.append(ranking_picture(new, title))
-        sections["New pairs"] = tag("div", *pictures, class_="pictures")
-    if own is not None:
-        pictures = score_pictures(own, coverage)
-        pictures += family_pictures(file.model, n_resamples)
-        sections["Out of fold"] = joined(
-            [
-                tag(
-                    "p",
-                    "What the model said of its training pairs while they were held "
-                    "out of it.",
-                ),
-                tag("div", *pictures, class_="pictures"),
-            ]
-        )
-    if data is not None and new is not None and n_pairs:
-        sections["Pairs"] = pairs_section(file.model, data, new, n_pairs)
-    sections["Model card"] = card_section(file)
-    sections["Fingerprints and versions"] = fingerprints_section(file, data)
-    return sections
+    return {"pairs": pairs, "why_not": why_not}
 
 
-def _about(own: Judged | None, new: Judged | None) -> Markup:
-    told = []
-    if own is not None:
-        told.append(
-            "Out of fold: each training pair is predicted by regressors that were "
-            "fitted on others."
-        )
-    if new is not None:
-        told.append(f"{new.label}: given as pairs that the model has not seen.")
-    told.append("Pairs that share a clip or a text make the intervals too narrow.")
-    return tag("p", " ".join(told), class_="soft")
+def _explain(model: Any, pairs: pd.DataFrame) -> tuple[pd.DataFrame | None, str]:
+    """Return the parts of scores, or why there are none."""
+    last = last_step(model)
+    if not hasattr(last, "explain"):
+        return None, f"{type(last).__name__} has no method 'explain'."
+    features = features_of(model, pairs)
+    try:
+        return last.explain(features), ""
+    except ValueError as error:  # a final level that is not linear
+        return None, str(error)
+
+
+def _scores_sha256(stack: Any) -> str:
+    scores = np.ascontiguousarray(stack.y_train_, dtype="<f8").tobytes()
+    return hashlib.sha256(scores).hexdigest()

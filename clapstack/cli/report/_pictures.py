@@ -3,57 +3,70 @@
 from __future__ import annotations
 
 import base64
-import io
 from typing import Any
 
-from clapstack._optional import import_optional
-from clapstack.cli.report._html import Markup, tag
-from clapstack.inspection._canvas import PAPER, Display
+import numpy as np
 
-_DOTS = 200  # per inch, of what is drawn as pixels
-# The same picture gives the same bytes.
-_SVG = {"svg.hashsalt": "clapstack", "svg.fonttype": "path", "savefig.dpi": _DOTS}
+from clapstack._fitted import held_out_predictions
+from clapstack.cli.tables import Evaluation
+from clapstack.inspection import (
+    CalibrationCurveDisplay,
+    FamilyAgreementDisplay,
+    FamilyScoresDisplay,
+    LeaderboardDisplay,
+    PredictionDisplay,
+    ResidualsDisplay,
+    family_scores,
+)
+
+Picture = dict[str, Any]
+
 _PIXELS = 96  # per inch, in CSS
 
 
-def picture(display: Display, title: str, reading: str) -> Markup:
-    """Draw a display into a figure of a page.
-
-    Parameters
-    ----------
-    display : Display
-        What is drawn; its words are the alt text.
-    title : str
-        The first words of the caption.
-    reading : str
-        How the picture is read.
-
-    Returns
-    -------
-    figure : Markup
-        An SVG inside the page, so that nothing is fetched.
-    """
+def picture(display: Any) -> Picture:
+    """Return the attributes of an image: an SVG in the page, so nothing is fetched."""
     width, height = display.size
-    source = base64.b64encode(_svg(display)).decode()
-    image = tag(
-        "img",
-        src=f"data:image/svg+xml;base64,{source}",
-        alt=display.describe(),
-        width=round(width * _PIXELS),
-        height=round(height * _PIXELS),
-    )
-    caption = tag("figcaption", tag("b", f"{title}."), f" {reading}")
-    return tag("figure", image, caption)
+    source = base64.b64encode(display.to_svg()).decode()
+    return {
+        "src": f"data:image/svg+xml;base64,{source}",
+        "alt": display.describe(),
+        "width": round(width * _PIXELS),
+        "height": round(height * _PIXELS),
+    }
 
 
-def _svg(display: Display) -> bytes:
-    """Draw without a screen, in a figure that no window holds."""
-    pyplot = import_optional("matplotlib.pyplot", extra="plot", caller="A report")
-    figure_class = pyplot.Figure
-    with pyplot.rc_context({**PAPER, **_SVG}):
-        figure: Any = figure_class(figsize=display.size, layout="constrained")
-        display.plot(figure.subplots())
-        buffer = io.BytesIO()
-        metadata = {"Date": None, "Creator": None}
-        figure.savefig(buffer, format="svg", metadata=metadata)
-    return buffer.getvalue()
+def score_pictures(evaluation: Evaluation, coverage: float) -> dict[str, Any]:
+    """Return the pictures of human and predicted scores."""
+    scores: dict[str, Any] = {"y_true": evaluation.y, "y_pred": evaluation.scores[:, 0]}
+    band: dict[str, Any] = {}
+    # Ends are NaN without intervals, and infinite if too few pairs were fitted.
+    if np.isfinite(evaluation.scores).all():
+        band = {"interval": evaluation.scores[:, 1:], "coverage": coverage}
+    drawn = {
+        "has_band": bool(band),
+        "prediction": picture(PredictionDisplay(**scores, **band)),
+        "calibration": None,
+        "residuals": picture(ResidualsDisplay(**scores)),
+    }
+    if len(evaluation.y) > 1:
+        drawn["calibration"] = picture(CalibrationCurveDisplay(**scores))
+    return drawn
+
+
+def family_pictures(stack: Any, n_resamples: int) -> dict[str, Any]:
+    """Return the pictures of a stack's families."""
+    predictions = held_out_predictions(stack)
+    scores = family_scores(stack, n_resamples=n_resamples)
+    drawn = {"families": picture(FamilyScoresDisplay(scores=scores)), "agreement": None}
+    if predictions.shape[1] > 1:
+        drawn["agreement"] = picture(FamilyAgreementDisplay(predictions=predictions))
+    return drawn
+
+
+def ranking_picture(evaluation: Evaluation, name: str) -> Picture:
+    """Return the result among those of the challenge."""
+    report = evaluation.report
+    low, high = report.get("srcc_low"), report.get("srcc_high")
+    display = LeaderboardDisplay(value=report["srcc"], low=low, high=high, name=name)
+    return picture(display)

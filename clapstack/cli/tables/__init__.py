@@ -1,17 +1,23 @@
-"""What the command line does with tables of pairs in files."""
+"""Tables of pairs in files: read, evaluated, scored, extracted and written."""
 
-from clapstack.cli.tables._extract import extract
-from clapstack.cli.tables._judge import (
-    Judged,
+from clapstack.cli.tables._evaluate import (
+    Evaluation,
     doubt,
-    fit_and_judge,
-    judge,
-    judge_model,
+    evaluate,
+    evaluate_model,
+    evaluate_predictions,
+    fit_and_evaluate,
     report_lines,
-    suspicion,
 )
-from clapstack.cli.tables._models import keep_keys, open_model, predict_with_interval
-from clapstack.cli.tables._rated import join_by_key, read_by_key, read_rated, remarks
+from clapstack.cli.tables._extract import extract
+from clapstack.cli.tables._models import keep_keys, open_model
+from clapstack.cli.tables._rated import (
+    Rated,
+    join_by_key,
+    read_by_key,
+    read_rated,
+    remarks,
+)
 from clapstack.cli.tables._read import PairTable, result_format
 from clapstack.cli.tables._score import part_file, score_to_file, score_to_stream
 from clapstack.cli.tables._scorers import CosineScorer, ModelScorer
@@ -20,19 +26,20 @@ from clapstack.cli.tables._write import ERRORS
 __all__ = [
     "ERRORS",
     "CosineScorer",
-    "Judged",
+    "Evaluation",
     "ModelScorer",
     "PairTable",
+    "Rated",
     "doubt",
+    "evaluate",
+    "evaluate_model",
+    "evaluate_predictions",
     "extract",
-    "fit_and_judge",
+    "fit_and_evaluate",
     "join_by_key",
-    "judge",
-    "judge_model",
     "keep_keys",
     "open_model",
     "part_file",
-    "predict_with_interval",
     "read_by_key",
     "read_rated",
     "remarks",
@@ -40,5 +47,4 @@ __all__ = [
     "result_format",
     "score_to_file",
     "score_to_stream",
-    "suspicion",
 ]

@@ -18,8 +18,7 @@ from sklearn.pipeline import FeatureUnion
 from clapstack._compat import batched
 from clapstack._optional import import_optional, progress
 from clapstack._output import replaced
-from clapstack.cli.tables._read import PairTable
-from clapstack.cli.tables._usable import on_usable_files, pairs_of
+from clapstack.cli.tables._read import PairTable, on_usable_files, pairs_of
 from clapstack.exceptions import BadPair
 
 __all__ = ["extract"]
@@ -35,21 +34,15 @@ def extract(
     chunk_size: int,
     verbose: bool,
 ) -> tuple[int, list[BadPair], dict[str, int]]:
-    """Encode a table, and write what its transformers return.
+    """Encode a table, and write what the transformers of a union return.
 
     Parameters
     ----------
-    table : PairTable
-        The pairs.
     union : FeatureUnion
         Of transformers over frozen encoders, not fitted.
     out : Path or None
-        A ``.npz`` or ``.parquet`` file; None leaves it at the store. It appears when
-        it is whole. Rows that cannot be used are not in it; ``row`` says which are.
-    chunk_size : int
-        Rows held in memory at once.
-    verbose : bool
-        Whether to show a progress bar.
+        A ``.npz`` or ``.parquet`` file, which appears when it is whole, or the store
+        alone. Its ``row`` holds the numbers of the rows that could be used.
 
     Returns
     -------

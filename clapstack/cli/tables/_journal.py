@@ -21,19 +21,16 @@ _N_KEYS = 1 << 64
 
 
 class Journal:
-    """Records of rows, one a line of JSON, appended in whatever order they come.
+    """Records of rows, one a line of JSON, appended in any order.
 
-    The first line says what the results follow from. A record whose row was written
-    before takes its place. A last line that a kill tore is cut off, and so is whatever
-    follows a line that cannot be read: those rows are worked on again.
+    The first line says what the results follow from, `identity`: the model, its
+    settings. A file that is there is continued if its first line says the same;
+    otherwise it is begun anew. A record whose row was written before takes its place. A
+    last line that a kill tore is cut off, and so is all that follows a line that cannot
+    be read: those rows are worked on again. A file that another process writes, or that
+    is no journal, is refused.
 
-    Parameters
-    ----------
-    path : Path
-        The file. One that is there is continued if its first line says the same;
-        otherwise it is begun anew.
-    identity : mapping
-        What results follow from besides the row: the model, its settings. Of JSON.
+    Two numbers a row are held in memory: where its record starts, and its key.
 
     Attributes
     ----------
@@ -41,15 +38,6 @@ class Journal:
         Rows without an error that were there already.
     is_other : bool
         Whether there was a journal that followed from something else.
-
-    Raises
-    ------
-    ValueError
-        If another process is writing it, or the file is no journal.
-
-    Notes
-    -----
-    Two numbers a row are held in memory: where its record starts, and its key.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]):
@@ -82,10 +70,7 @@ class Journal:
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Append records and wait until they are on disk.
 
-        Parameters
-        ----------
-        records : iterable of mapping
-            Of JSON, with ``row``, ``key`` and ``error`` (None or words) at least.
+        Each has ``row``, ``key`` and ``error`` (None or words) at least.
         """
         position = self._file.seek(0, os.SEEK_END)
         for record in records:

@@ -1,4 +1,4 @@
-"""Fitted models as the command line meets them: loaded, set up, asked."""
+"""Loading the model that a command names."""
 
 from __future__ import annotations
 
@@ -7,45 +7,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from clapstack._fitted import predict, takes_keys
+from clapstack._fitted import takes_keys
 from clapstack.cli.tables._read import PairTable
 
-__all__ = [
-    "keep_keys",
-    "open_model",
-    "predict_with_interval",
-]
+__all__ = ["keep_keys", "open_model"]
 
 
 def open_model(
     path: Path, *, trust: bool = False, trust_encoders: Iterable[str] | None = None
 ) -> Any:
-    """Load a fitted model from a file.
+    """Load a fitted model from a file of ``save_model``.
 
-    Parameters
-    ----------
-    path : Path
-        A file of ``save_model``.
-    trust : bool, default=False
-        Whether it is a file of joblib, which runs what is in it.
-    trust_encoders : iterable of str, default=None
-        Classes of the user's own that it may hold, ``module:Class``. Their modules are
-        imported, and no others: a file does not choose what is imported.
-
-    Returns
-    -------
-    model : estimator
-
-    Raises
-    ------
-    ImportError
-        If a class of `trust_encoders` is not found.
-    ModelFileError
-        As :func:`~clapstack.load_model`.
-    ValueError
-        If a file of joblib holds a class that is not found.
+    With `trust` it is a file of joblib, which runs what is in it. `trust_encoders` are
+    classes of the user's own that the file may hold, ``module:Class``. Their modules
+    are imported, and no others: a file does not choose what is imported.
     """
     trusted = [_find_class(name) for name in trust_encoders or ()]
     if not trust:
@@ -96,26 +71,7 @@ def _find_class(name: str) -> type:
 def keep_keys(table: PairTable, model: Any, audio_folder: Path | None) -> None:
     """Leave keys as they stand in a table, where a model finds clips by key.
 
-    Parameters
-    ----------
-    table : PairTable
-        Changed in place.
-    model : estimator
-        What the pairs are for.
-    audio_folder : Path or None
-        Set before each clip all the same if the user gave one.
+    A folder that the user gave is set before each clip all the same.
     """
     if audio_folder is None and takes_keys(model):
         table.folder = ""
-
-
-def predict_with_interval(model: Any, pairs: Any, coverage: float) -> np.ndarray:
-    """Return score, low end, high end of pairs, float64 of shape (n_pairs, 3).
-
-    Ends are NaN where the model gives no intervals.
-    """
-    scores = np.full((len(pairs), 3), np.nan)
-    scores[:, 0], interval = predict(model, pairs, coverage)
-    if interval is not None:
-        scores[:, 1:] = interval
-    return scores

@@ -1,4 +1,4 @@
-"""Rated pairs, and predictions to be judged, from tables."""
+"""Rated pairs, and predictions to be evaluated, from tables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from clapstack.cli.tables._read import PairTable, Row
-from clapstack.cli.tables._usable import pairs_of
+from clapstack._numerics.checks import first_few
+from clapstack.cli.tables._read import PairTable, Row, pairs_of
 from clapstack.exceptions import BadRowsError
 from clapstack.pairs import (
     clip_identity,
@@ -21,8 +21,6 @@ from clapstack.pairs import (
 from clapstack.tables import to_number
 
 __all__ = ["Rated", "join_by_key", "read_by_key", "read_rated", "remarks"]
-
-_SHOWN = 5
 
 
 class Rated(NamedTuple):
@@ -52,25 +50,9 @@ def read_rated(table: PairTable, groups: str | None = None) -> Rated:
 
     Two rows are one pair if their clips have one content, or one place where that
     cannot be read, and their texts differ in white space or Unicode form at most.
-
-    Parameters
-    ----------
-    table : PairTable
-        With the roles ``audio``, ``text`` and ``score``.
-    groups : str, default=None
-        Which of its other columns holds groups; ``"audio"`` and ``"text"`` too.
-
-    Returns
-    -------
-    rated : Rated
-
-    Raises
-    ------
-    TableError
-        If the table cannot be read.
-    BadRowsError
-        If a rating is no finite number, a row has no group (rows are named), or a pair
-        stands in two groups.
+    `groups` names the column of groups, ``"audio"`` and ``"text"`` among them. Ratings
+    that are no finite numbers, rows without a group and pairs in two groups are a
+    BadRowsError.
     """
     ratings: dict[tuple[str, str], list[float]] = {}
     of_pair: dict[tuple[str, str], str | None] = {}
@@ -107,17 +89,9 @@ def read_rated(table: PairTable, groups: str | None = None) -> Rated:
 
 
 def remarks(rated: Rated) -> list[str]:
-    """Return what is to be known of rated pairs before they are dealt to folds.
+    """Return what to know of rated pairs before they are dealt to folds.
 
-    Parameters
-    ----------
-    rated : Rated
-        Pairs.
-
-    Returns
-    -------
-    remarks : list of str
-        That ratings were averaged, and that pairs without groups share texts or clips.
+    That ratings were averaged, and that pairs without groups share texts or clips.
     """
     words = []
     n_pairs = len(rated.y)
@@ -146,34 +120,27 @@ def read_by_key(
     table: PairTable,
     role: str,
     keys: Sequence[str],
-    resolved: Callable[[Any], Any] = str,
+    resolved: Callable[[Any], Any] | None = None,
+    *,
+    once: bool = False,
 ) -> pd.Series:
-    """Read numbers by key.
+    """Read numbers of a role, ``"score"`` or ``"prediction"``, by key.
 
     Parameters
     ----------
-    table : PairTable
-        With the role `role`, and `keys` among its columns.
-    role : {"score", "prediction"}
-        Which numbers. Ratings of the same key are averaged; predictions must be one.
     keys : sequence of str
         Columns that make a key, or the roles ``audio`` and ``text``.
-    resolved : callable, default=str
-        Makes a path of a clip. Two tables that are to be joined need the same, so that
-        ``a.wav``, ``./a.wav`` and ``/folder/a.wav`` are one clip in both.
+    resolved : callable, default=None
+        Makes a path of a clip, so that ``a.wav``, ``./a.wav`` and ``/folder/a.wav`` are
+        one clip in two tables that have the same. None takes names as they are.
+    once : bool, default=False
+        Whether a rating of a key that has one, or an empty prediction, is refused.
+        Otherwise ratings of one key are averaged. A key has one prediction in any case.
 
     Returns
     -------
     numbers : Series of float64
-        By key, a tuple; NaN for a prediction that is empty.
-
-    Raises
-    ------
-    TableError
-        If the table cannot be read.
-    BadRowsError
-        If a number is none, a key is empty or there are two predictions for one key;
-        rows are named.
+        By key, a tuple; NaN for a prediction that is empty. Its name is the table's.
     """
     found: dict[tuple[str, ...], list[float]] = {}
     wrong, twice, nameless = [], [], []
@@ -182,28 +149,30 @@ def read_by_key(
         parts = [_key(name, cells[name], resolved) for name in keys]
         cell = cells[role]
         value = to_number(cell)
-        if math.isnan(value) and not (role == "prediction" and cell in ("", None)):
+        may_be_empty = role == "prediction" and not once
+        if math.isnan(value) and not (may_be_empty and cell in ("", None)):
             wrong.append((row, repr(cell)))
         key = tuple(part for part in parts if part is not None)
         if len(key) < len(keys):
             nameless.append((row, ", ".join(repr(cells[name]) for name in keys)))
             continue
-        if role == "prediction" and key in found:
+        if key in found and (once or role == "prediction"):
             twice.append((row, ", ".join(key)))
         found.setdefault(key, []).append(value)
     _refuse_rows(wrong, f"{table.name}: the {role} is no finite number in")
     _refuse_rows(nameless, f"{table.name}: a cell of the key is empty in")
-    _refuse_rows(twice, f"{table.name}: a prediction for the same key stands before")
+    _refuse_rows(twice, f"{table.name}: a {role} for the same key stands before")
     index = pd.Index(list(found), tupleize_cols=False)
-    return pd.Series([float(np.mean(each)) for each in found.values()], index=index)
+    means = [float(np.mean(each)) for each in found.values()]
+    return pd.Series(means, index=index, name=table.name)
 
 
-def _key(name: str, cell: Any, resolved: Callable[[Any], Any]) -> str | None:
+def _key(name: str, cell: Any, resolved: Callable[[Any], Any] | None) -> str | None:
     """Return a part of a key; None if the cell names nothing."""
     identity = group_identity(cell)
     if identity is None or not isinstance(cell, str):
         return identity
-    if name == "audio":
+    if name == "audio" and resolved is not None:
         return resolved_path(resolved(cell))
     return identity if name == "text" else cell
 
@@ -211,27 +180,21 @@ def _key(name: str, cell: Any, resolved: Callable[[Any], Any]) -> str | None:
 def join_by_key(truth: pd.Series, scores: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return true and predicted scores of the same keys; refuse any without partner.
 
-    Parameters
-    ----------
-    truth, scores : Series
-        By key, as from `read_by_key`.
-
-    Returns
-    -------
-    y_true, y_score : ndarray of shape (n_pairs,)
-        Predictions may be NaN.
-
-    Raises
-    ------
-    BadRowsError
-        With keys that only one of the two has.
+    Both are as from `read_by_key`. Predictions may be NaN.
     """
-    for words, some, others in (
-        ("there is no prediction for", truth, scores),
-        ("there is no rating for", scores, truth),
+    faults = []
+    for table, what, wanted, given in (
+        (scores.name, "prediction", truth, scores),
+        (truth.name, "row", scores, truth),
     ):
-        have = set(others.index)
-        _refuse([", ".join(key) for key in some.index if key not in have], words)
+        have = set(given.index)
+        alone = [", ".join(key) for key in wanted.index if key not in have]
+        if alone:
+            count = f"{len(alone):,} of {len(wanted):,}"
+            faults.append(f"{table} has no {what} for {first_few(alone)} ({count})")
+    if faults:
+        msg = f"{', and '.join(faults)}. Predict every pair once, and nothing else."
+        raise BadRowsError(msg)
     order = {key: place for place, key in enumerate(scores.index)}
     places = [order[key] for key in truth.index]
     return truth.to_numpy(), scores.to_numpy()[places]
@@ -254,16 +217,9 @@ def _place(row: Row) -> str:
 
 
 def _refuse_rows(rows: Sequence[tuple[Row, str]], words: str) -> None:
-    _refuse([f"row {row.number} ({shown})" for row, shown in rows], words, rows)
-
-
-def _refuse(
-    what: Sequence[str], words: str, rows: Sequence[tuple[Row, str]] = ()
-) -> None:
-    if what:
-        shown = ", ".join(what[:_SHOWN])
-        more = f" and {len(what) - _SHOWN} more" if len(what) > _SHOWN else ""
-        lines = ", ".join(str(row.line) for row, _ in rows[:_SHOWN] if row.line)
-        where = f" in line {lines}" if lines else ""
-        msg = f"{words} {shown}{more}. Correct the table{where}."
+    if rows:
+        shown = first_few([f"row {row.number} ({cell})" for row, cell in rows])
+        lines = [row.line for row, _ in rows if row.line]
+        where = f" in line {first_few(lines)}" if lines else ""
+        msg = f"{words} {shown}. Correct the table{where}."
         raise BadRowsError(msg)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from clapstack.audio import is_url
-from clapstack.exceptions import TableError
+from clapstack.exceptions import BadPair, TableError
+from clapstack.pairs import Usable, on_usable_rows
 from clapstack.tables import SUFFIXES, find_column, format_of, read_rows
 
-__all__ = ["PairTable", "Row", "result_format"]
+__all__ = ["PairTable", "Row", "on_usable_files", "pairs_of", "result_format"]
 
 # What a column may be called where no option says so; the challenge's names too.
 SPELLINGS: dict[str, tuple[str, ...]] = {
@@ -59,17 +62,20 @@ class PairTable:
     source : str or Path
         A file, or ``"-"`` for standard input, which is read once.
     fmt : {"csv", "jsonl", "parquet"}, default=None
-        None tells by the suffix; standard input is CSV then.
+        None goes by the suffix; standard input is CSV then.
     audio_folder : Path, default=None
         What relative paths of clips are relative to. None is the folder of the table,
         or the current one for standard input.
-    names : mapping of str to str or None, default=None
-        Names of columns by role: ``audio``, ``text``, ``score``, ``prediction``. A
-        role without a name takes whichever of its usual names the table has.
+    names : mapping of str to str, sequence of str or None, default=None
+        Names of columns by role: ``audio``, ``text``, ``score``, ``prediction``. Of
+        several names, and of its usual ones without any, a role takes the one that the
+        table has.
     roles : sequence of str, default=("audio", "text")
         What the table must have.
     others : sequence of str, default=()
         Names of further columns.
+    remedy : str, default="Say which with --{role}-column"
+        What to do about a missing or doubtful column, for commands without options.
 
     Attributes
     ----------
@@ -83,9 +89,10 @@ class PairTable:
         *,
         fmt: str | None = None,
         audio_folder: Path | None = None,
-        names: Mapping[str, str | None] | None = None,
+        names: Mapping[str, str | Sequence[str] | None] | None = None,
         roles: Sequence[str] = ("audio", "text"),
         others: Sequence[str] = (),
+        remedy: str = "Say which with --{role}-column",
     ):
         self.is_stdin = str(source) == "-"
         self.path = Path(source)
@@ -97,6 +104,7 @@ class PairTable:
         self.names = dict(names or {})
         self.roles = tuple(roles)
         self.others = tuple(others)
+        self._remedy = remedy
 
     def count(self) -> int | None:
         """Return the number of rows, None if they can be read once only."""
@@ -113,17 +121,8 @@ class PairTable:
     def rows(self) -> Generator[Row, None, None]:
         """Yield the rows in order.
 
-        Yields
-        ------
-        row : Row
-
-        Raises
-        ------
-        OSError
-            If there is no such file, or it cannot be read.
-        TableError
-            If a column is missing, is named twice or could be either of two, if there
-            is no row, or if a line cannot be read; it is named.
+        A missing or doubtful column, a table without rows and a line that cannot be
+        read are a TableError that names them.
         """
         source = "-" if self.is_stdin else self.path
         with closing(read_rows(source, self.fmt, self._columns)) as rows:
@@ -154,38 +153,24 @@ class PairTable:
         return found
 
     def _column(self, role: str, header: Sequence[str]) -> str:
-        name = self.names.get(role)
-        usual = SPELLINGS[role] if name is None else (name,)
+        given = self.names.get(role)
+        usual = SPELLINGS[role] if given is None else given
+        usual = (usual,) if isinstance(usual, str) else usual
         found = find_column(header, usual)
         if len(found) == 1:
             return found[0]
         what = "more than one" if found else "no"
         msg = (
             f"{self.name} has {what} column of {role} "
-            f"({', '.join(map(repr, usual))}); it has {list(header)}. Say which with "
-            f"--{role}-column; the first line must name the columns, separated by "
-            "commas, semicolons or tabs."
+            f"({', '.join(map(repr, usual))}); it has {list(header)}. "
+            f"{self._remedy.format(role=role)}; the first line must name the columns, "
+            "separated by commas, semicolons or tabs."
         )
         raise TableError(msg)
 
 
 def result_format(path: Path) -> str:
-    """Return the format of a result by the suffix of its name.
-
-    Parameters
-    ----------
-    path : Path
-        A name of a file.
-
-    Returns
-    -------
-    fmt : {"csv", "jsonl", "parquet"}
-
-    Raises
-    ------
-    ValueError
-        If the suffix is none in which results are written.
-    """
+    """Return the format in which a result is written, by the suffix of its name."""
     written = {suffix: fmt for suffix, fmt in SUFFIXES.items() if suffix != ".tsv"}
     fmt = written.get(path.suffix.lower())
     if fmt is None:
@@ -195,3 +180,32 @@ def result_format(path: Path) -> str:
         )
         raise ValueError(msg)
     return fmt
+
+
+def pairs_of(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return rows as a frame of pairs; its index holds the numbers of the rows."""
+    columns = {"audio": [row.path for row in rows], "text": [row.text for row in rows]}
+    # Of objects: NumPy's integers would show as np.int64(0) in messages.
+    numbers = pd.Index([row.number for row in rows], dtype=object)
+    return pd.DataFrame(columns, index=numbers, dtype=object)
+
+
+def on_usable_files(
+    compute: Callable[[pd.DataFrame], Any], pairs: pd.DataFrame
+) -> Usable:
+    """Compute on the pairs that can be used, of which the audio must be a file.
+
+    `compute` takes pairs and returns anything, or raises BadPairsError.
+    """
+    no_paths = [
+        BadPair(i, pairs.index[i], f"audio {audio!r}", reason)
+        for i, audio in enumerate(pairs["audio"])
+        if (reason := _path_fault(audio))
+    ]
+    return on_usable_rows(compute, pairs, no_paths)
+
+
+def _path_fault(audio: Any) -> str:
+    if isinstance(audio, str) and audio.strip():
+        return ""
+    return "the audio must be the path of a file. Fill it in or drop the row."

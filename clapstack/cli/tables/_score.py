@@ -12,9 +12,8 @@ from clapstack._compat import batched
 from clapstack._optional import progress
 from clapstack.audio import audio_key, file_state
 from clapstack.cli.tables._journal import Journal
-from clapstack.cli.tables._read import PairTable, Row
+from clapstack.cli.tables._read import PairTable, Row, on_usable_files, pairs_of
 from clapstack.cli.tables._scorers import Scorer
-from clapstack.cli.tables._usable import on_usable_files, pairs_of
 from clapstack.cli.tables._write import write_lines, write_table
 from clapstack.exceptions import AudioError
 
@@ -54,35 +53,15 @@ def score_to_file(
     *,
     chunk_size: int,
     verbose: bool,
-    tell: Callable[[str], None],
+    remark: Callable[[str], None],
 ) -> Scored:
-    """Score a table into a file, which appears when it is whole.
+    """Score a table into a file, which appears, or replaces one, when it is whole.
 
     Until then results are kept beside it, chunk by chunk (see `part_file`). After a
     kill the same call goes on from there: rows that have a score keep it, unless their
     text, their path or the file there changed; rows that failed are tried again. What
-    another model or other settings left there is not used.
-
-    Parameters
-    ----------
-    table : PairTable
-        The pairs.
-    scorer : Scorer
-        Gives the scores.
-    out : Path
-        The file; one that is there is replaced at the end.
-    fmt : {"csv", "jsonl", "parquet"}
-        Its format.
-    chunk_size : int
-        Rows worked on at once, and lost at most.
-    verbose : bool
-        Whether to show a progress bar.
-    tell : callable
-        Is told what was found of an earlier run.
-
-    Returns
-    -------
-    scored : Scored
+    another model or other settings left there is not used. `remark` is called with
+    words about what an earlier run left.
     """
     columns = _columns(table, scorer)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -90,9 +69,9 @@ def score_to_file(
     with Journal(part_file(out), identity) as journal:
         n_rows = n_resumed = failed = 0
         if journal.is_other:
-            tell(f"{journal.path} is of another model or setting; it is begun anew")
+            remark(f"{journal.path} is of another model or setting; it is begun anew")
         elif journal.n_found:
-            tell(f"going on: {journal.path} has {journal.n_found:,} scored rows")
+            remark(f"going on: {journal.path} has {journal.n_found:,} scored rows")
 
         def rows_left() -> Iterator[tuple[Row, int]]:
             nonlocal n_rows, n_resumed
@@ -134,19 +113,8 @@ def score_to_stream(
 ) -> Scored:
     """Score a table into an open file, chunk by chunk; nothing is kept for a restart.
 
-    Parameters
-    ----------
-    table, scorer, chunk_size, verbose
-        As for `score_to_file`.
-    stream : text file
-        Gets the rows as they are scored, or all at the end if scores depend on the
-        whole table.
-    fmt : {"csv", "jsonl"}
-        How.
-
-    Returns
-    -------
-    scored : Scored
+    The stream gets the rows as they are scored, or all at the end if scores depend on
+    the whole table.
     """
     columns = _columns(table, scorer)
     n_rows = failed = 0

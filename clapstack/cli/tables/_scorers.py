@@ -1,4 +1,4 @@
-"""What gives scores to pairs: a fitted model, or cosines alone."""
+"""Scorers of pairs: a fitted model, or cosines alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.pipeline import FeatureUnion
 
 from clapstack._compat import file_digest
-from clapstack.cli.tables._models import predict_with_interval
+from clapstack._fitted import predict_with_interval
 
 __all__ = ["CosineScorer", "ModelScorer", "Scorer"]
 
@@ -21,7 +21,7 @@ Finish = Callable[[Values], Values]
 
 
 class Scorer(ABC):
-    """Numbers of a pair, and what becomes of them once the table is through.
+    """Numbers of a pair, and results made of them once all rows have theirs.
 
     Attributes
     ----------
@@ -47,17 +47,7 @@ class Scorer(ABC):
 
 
 class ModelScorer(Scorer):
-    """Scores and intervals of a fitted model.
-
-    Parameters
-    ----------
-    model : estimator
-        Takes pairs.
-    path : Path
-        Its file.
-    coverage : float
-        Of the intervals, in (0, 1).
-    """
+    """Scores and intervals of a fitted model of pairs, which came from `path`."""
 
     names = ("score", "low", "high")
     waits = False
@@ -80,19 +70,15 @@ class CosineScorer(Scorer):
     """The mean over encoders of cosines, standardised over the table.
 
     An encoder's cosines lie where its training left them; standardised, each counts
-    alike. What comes out ranks the pairs of one table and has no scale.
-
-    Parameters
-    ----------
-    union : FeatureUnion
-        Of transformers that give a cosine each, not fitted.
+    alike. The result ranks the pairs of one table and has no scale. `union` is of
+    transformers that give a cosine each, not fitted.
     """
 
     waits = True
 
     def __init__(self, union: FeatureUnion):
         self.union = union
-        # Which encoders: loading them is cheap to tell, and any pair will do for it.
+        # Loads the encoders, whose fingerprints are wanted; any pair will do for it.
         union.fit(pd.DataFrame({"audio": ["a"], "text": ["a"]}))
         families = [name for name, _ in union.transformer_list]
         self.names = ("score", *(f"{name}_cosine" for name in families))

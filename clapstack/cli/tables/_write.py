@@ -26,17 +26,9 @@ Records = Iterable[Mapping[str, Any]]
 def write_table(path: Path, fmt: str, columns: Columns, records: Records) -> None:
     """Write a table to a file, whole or not at all.
 
-    Parameters
-    ----------
-    path : Path
-        The file; one that is there is replaced at the end (see `replaced`).
-    fmt : {"csv", "jsonl", "parquet"}
-        How.
-    columns : mapping of str to type
-        Names, in order, with int, float or str.
-    records : iterable of mapping
-        One per row, by name. None and NaN are an empty cell in CSV and null in the
-        others; infinities are null in JSON, which has none.
+    `columns` are names in order, with int, float or str; `records` are rows by name.
+    None and NaN are an empty cell in CSV and null in the others; infinities are null in
+    JSON, which has none.
     """
     with replaced(path) as new:
         if fmt == "parquet":
@@ -47,17 +39,7 @@ def write_table(path: Path, fmt: str, columns: Columns, records: Records) -> Non
 
 
 def write_lines(file: TextIO, fmt: str, columns: Columns, records: Records) -> None:
-    """Write CSV with a header, or JSON Lines, to an open file.
-
-    Parameters
-    ----------
-    file : text file
-        The caller opens and closes it.
-    fmt : {"csv", "jsonl"}
-        How.
-    columns, records
-        As for `write_table`.
-    """
+    """Write CSV with a header, or JSON Lines, to a file that the caller opened."""
     line = _csv_line if fmt == "csv" else _json_line
     if fmt == "csv":
         line(file, columns, {name: name for name in columns})

@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile as sf
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 from typer.testing import CliRunner
@@ -18,10 +19,9 @@ from typer.testing import CliRunner
 from clapstack import load_model
 from clapstack.cli import app
 from clapstack.cli.report import Data, ModelFile, make_report, read_data, read_model
-from clapstack.cli.report._html import tag
 from clapstack.datasets import load_xacle
 from clapstack.metrics import score_report
-from clapstack.sharing._card import facts_of
+from clapstack.sharing import describe_model
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 VOID = {"br", "img", "meta"}
@@ -193,7 +193,7 @@ def test_same_model_and_data_give_the_same_page(out, model_file, rated):
 
 
 def test_content_has_one_fingerprint_wherever_it_lies(rated, tmp_path):
-    from clapstack.cli.report._model import content_sha256
+    from clapstack.cli.report._sources import content_sha256
 
     data = read_data(rated)
     clip = data.pairs["audio"][0]
@@ -215,7 +215,7 @@ def test_report_without_data_shows_what_was_held_out(model_file):
 
 
 def test_features_model_needs_no_audio(model):
-    file = ModelFile("stack", "0" * 64, model, facts_of(model))
+    file = ModelFile("stack", "0" * 64, model, describe_model(model))
     page = Page(make_report(file, n_resamples=0))
     assert "The model holds no encoder: it takes features." in page.text
     assert "80 pairs." in page.text
@@ -223,7 +223,7 @@ def test_features_model_needs_no_audio(model):
 
 def test_model_without_a_stack_says_that_it_cannot_be_judged(features):
     ridge = Ridge().fit(*features)
-    file = ModelFile("ridge", "0" * 64, ridge, facts_of(ridge))
+    file = ModelFile("ridge", "0" * 64, ridge, describe_model(ridge))
     page = Page(make_report(file))
     assert "there is nothing to judge it by" in page.text
     assert page.all("img") == []
@@ -296,19 +296,43 @@ class Silent(BaseEstimator):
         raise ValueError(msg)
 
 
-def test_why_a_score_is_not_explained_is_told():
-    clip = (np.sin(np.arange(16_000) / 9), 16_000)
-    pairs = pd.DataFrame({"audio": [clip] * 3, "text": ["1", "2", "3"]}, dtype=object)
-    data = Data("table", pairs, np.array([1.0, 5.0, 2.0]), "0" * 64)
-    silent = Silent().fit(pairs)
-    file = ModelFile("silent", "0" * 64, silent, facts_of(silent))
+@pytest.fixture
+def clips(tmp_path):
+    """Return three pairs of one clip with texts of their own."""
+    sf.write(tmp_path / "a.wav", np.sin(np.arange(16_000) / 9), 16_000)
+    columns = {"audio": [str(tmp_path / "a.wav")] * 3, "text": ["1", "2", "3"]}
+    return pd.DataFrame(columns, dtype=object)
+
+
+def test_why_a_score_is_not_explained_is_told(clips):
+    data = Data("table", clips, np.array([1.0, 5.0, 2.0]), "0" * 64)
+    silent = Silent().fit(clips)
+    file = ModelFile("silent", "0" * 64, silent, describe_model(silent))
     page = Page(make_report(file, data, n_pairs=1, n_resamples=0))
     assert "not split among families: the final level is <not> linear." in page.text
 
 
-def test_elements_escape_texts_and_attributes():
-    made = tag("p", "a < b", tag("b", "&"), title='"quoted"')
-    assert made.strip() == ('<p title="&quot;quoted&quot;">a &lt; b<b>&amp;</b>\n</p>')
+HOSTILE = """<b>"'&</b></style><script>alert(1)</script>{{ 7 * 7 }}{% raise %}"""
+
+
+def test_whatever_comes_from_outside_is_text(clips):
+    silent = Silent().fit(clips)
+    facts = describe_model(silent)
+    facts["card"] = dict.fromkeys(facts["card"], HOSTILE)
+    names = ("name", "class", "checkpoint", "revision", "crop", "fingerprint")
+    facts["encoders"] = [dict.fromkeys(names, HOSTILE)]
+    facts |= {key: [HOSTILE] for key in ("columns", "families", "first_level")}
+    facts["versions"] = {HOSTILE: (HOSTILE, HOSTILE)}
+    file = ModelFile(HOSTILE, HOSTILE, silent, facts)
+    data = Data(HOSTILE, clips.assign(text=HOSTILE), np.array([1.0, 5, 2]), HOSTILE)
+    page = Page(make_report(file, data, n_resamples=0, n_pairs=1, is_xacle_test=True))
+    tags = [name for name, _ in page.tags]
+    assert "script" not in tags
+    assert tags.count("style") == 1
+    # 22 of the model; of the table five times its name, its digest and a text.
+    assert page.text.count(HOSTILE) == 22 + 5 + 2
+    (ranking,) = [a["alt"] for a in page.all("img") if "ranked systems" in a["alt"]]
+    assert ranking.startswith(f"{HOSTILE} has SRCC")
 
 
 def browse(address):

@@ -1,8 +1,9 @@
-"""Fitting and judging models on tables of rated pairs."""
+"""Fitting and evaluating models on tables of rated pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,21 +13,21 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
+from clapstack._fitted import predict_with_interval
 from clapstack._optional import progress
-from clapstack.cli.tables._models import predict_with_interval
-from clapstack.cli.tables._rated import Rated
-from clapstack.cli.tables._usable import on_usable_files
+from clapstack.cli.tables._rated import Rated, join_by_key, read_by_key
+from clapstack.cli.tables._read import PairTable, on_usable_files
 from clapstack.exceptions import BadPair, BadPairsError, BadRowsError
 from clapstack.metrics import score_report
 
 __all__ = [
-    "Judged",
+    "Evaluation",
     "doubt",
-    "fit_and_judge",
-    "judge",
-    "judge_model",
+    "evaluate",
+    "evaluate_model",
+    "evaluate_predictions",
+    "fit_and_evaluate",
     "report_lines",
-    "suspicion",
 ]
 
 _CHUNK = 1024
@@ -34,57 +35,95 @@ _SURE = 1.96  # standard deviations, for 95 %
 _METRICS = ("srcc", "lcc", "ktau", "mse")
 
 
-class Judged(NamedTuple):
-    """What came of fitting or judging.
+class Evaluation(NamedTuple):
+    """Pairs with ratings and predictions, and how well the two agree.
 
     Attributes
     ----------
     report : dict
-        Metrics with the ends of their intervals; ``n_pairs``; and of prediction
-        intervals, where there are any, ``coverage`` (what they promise), ``held`` (the
-        share of scores that they held) and ``mean_width``. Empty without judging.
-    bad : list of BadPair
-        Rows that were left out.
-    n_pairs : int
-        Pairs that were not.
-    """
-
-    report: dict[str, float]
-    bad: list[BadPair]
-    n_pairs: int
-
-
-def judge(
-    y: np.ndarray, scores: np.ndarray, *, coverage: float, n_resamples: int
-) -> dict[str, float]:
-    """Return metrics of predictions, and what their intervals hold.
-
-    Parameters
-    ----------
+        ``n_pairs``; metrics with the ends of their intervals; and of prediction
+        intervals, where there are any, ``coverage`` (the nominal one), ``held`` (the
+        share of ratings inside) and ``mean_width``. Empty without an evaluation.
     y : ndarray of shape (n_pairs,)
         Ratings.
     scores : ndarray of shape (n_pairs, 3)
-        Score, low end, high end; NaN ends where there are no intervals.
-    coverage : float
-        What the intervals promise.
-    n_resamples : int
-        Bootstrap resamples of the metrics; 0 leaves their intervals out.
-
-    Returns
-    -------
-    report : dict of str to float
+        Score, low end, high end; NaN ends where there are no intervals, NaN alone
+        without an evaluation.
+    bad : list of BadPair
+        Rows that were left out.
     """
+
+    report: dict[str, float]
+    y: np.ndarray
+    scores: np.ndarray
+    bad: list[BadPair]
+
+
+def evaluate(
+    y: np.ndarray,
+    scores: np.ndarray,
+    *,
+    n_resamples: int,
+    coverage: float | None = None,
+    bad: Iterable[BadPair] = (),
+) -> Evaluation:
+    """Compare predictions, and their intervals, with ratings.
+
+    `scores` is of shape (n_pairs,), or (n_pairs, 3) as `predict_with_interval` returns
+    them; `coverage` is the nominal one of the intervals.
+    """
+    if scores.ndim == 1:
+        scores = np.column_stack([scores, np.full((len(y), 2), np.nan)])
     report = score_report(y, scores[:, 0], n_resamples=n_resamples)
     low, high = scores[:, 1], scores[:, 2]
-    if not np.isnan(low).any():
-        held = np.mean((low <= y) & (y <= high))
-        width = np.mean(high - low)
+    if coverage is not None and not np.isnan(low).any():
         report |= {
             "coverage": coverage,
-            "held": float(held),
-            "mean_width": float(width),
+            "held": float(np.mean((low <= y) & (y <= high))),
+            "mean_width": float(np.mean(high - low)),
         }
-    return {"n_pairs": len(y), **report}
+    return Evaluation({"n_pairs": len(y), **report}, y, scores, list(bad))
+
+
+def evaluate_predictions(
+    predictions: PairTable,
+    truth: PairTable,
+    keys: Sequence[str],
+    *,
+    n_resamples: int,
+    skip_empty: bool = False,
+    once: bool = False,
+    resolved: Callable[[Any], Any] | None = None,
+) -> tuple[Evaluation, int]:
+    """Evaluate predictions of one table by the ratings of another.
+
+    `once` and `resolved` are those of `read_by_key`. With `skip_empty`, rows without a
+    prediction are left out, and their number is returned too; otherwise they are a
+    BadRowsError, as are keys that only one table has. Predictions that all equal their
+    ratings cause a warning.
+    """
+    y, scores = join_by_key(
+        read_by_key(truth, "score", keys, resolved, once=once),
+        read_by_key(predictions, "prediction", keys, resolved, once=once),
+    )
+    empty = np.isnan(scores)
+    if empty.all():
+        msg = f"{predictions.name} has no score at all. Score its pairs first."
+        raise BadRowsError(msg)
+    if empty.any() and not skip_empty:
+        msg = (
+            f"{predictions.name} has no score in {empty.sum():,} rows. Leave them out "
+            "with --skip-bad, or score them again."
+        )
+        raise BadRowsError(msg)
+    if np.array_equal(y[~empty], scores[~empty]):
+        warnings.warn(
+            "every prediction equals its rating, as if a table were judged by itself. "
+            "Check that the predictions are predictions.",
+            stacklevel=2,
+        )
+    evaluation = evaluate(y[~empty], scores[~empty], n_resamples=n_resamples)
+    return evaluation, int(empty.sum())
 
 
 def report_lines(report: dict[str, float]) -> list[str]:
@@ -104,30 +143,10 @@ def report_lines(report: dict[str, float]) -> list[str]:
     return lines
 
 
-def suspicion(y: np.ndarray, scores: np.ndarray) -> str:
-    """Return a warning if predictions are their own ratings, else the empty string."""
-    if not np.array_equal(y, scores):
-        return ""
-    return (
-        "every prediction equals its rating, as if a table were judged by itself. "
-        "Check that the predictions are predictions."
-    )
-
-
 def doubt(report: dict[str, float]) -> str:
-    """Return a warning if a held-out SRCC is not clearly above zero.
+    """Return a warning if a held-out SRCC is not clearly above zero, or nothing.
 
     Without any relation its standard deviation is 1 / sqrt(n - 1).
-
-    Parameters
-    ----------
-    report : dict
-        As of `judge`, of predictions that were held out of the fit.
-
-    Returns
-    -------
-    words : str
-        Empty if there is nothing to warn of.
     """
     n_pairs = report["n_pairs"]
     bound = min(1.0, _SURE / np.sqrt(max(n_pairs - 1, 1)))
@@ -140,7 +159,7 @@ def doubt(report: dict[str, float]) -> str:
     )
 
 
-def judge_model(
+def evaluate_model(
     model: Any,
     rated: Rated,
     *,
@@ -148,30 +167,11 @@ def judge_model(
     n_resamples: int,
     skip_bad: bool,
     verbose: bool,
-) -> Judged:
-    """Judge a fitted model on pairs that it was not fitted on.
+) -> Evaluation:
+    """Evaluate a fitted model of pairs on pairs that it was not fitted on.
 
-    Parameters
-    ----------
-    model : estimator
-        Takes pairs.
-    rated : Rated
-        The pairs.
-    coverage, n_resamples
-        As for `judge`.
-    skip_bad : bool
-        Whether rows that cannot be used are left out.
-    verbose : bool
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    judged : Judged
-
-    Raises
-    ------
-    BadPairsError
-        If rows cannot be used and are not to be left out; every one is named.
+    Rows that cannot be used are left out with `skip_bad`, else named in a
+    BadPairsError.
     """
     scores, kept, bad = [], [], []
     starts = range(0, len(rated.y), _CHUNK)
@@ -190,16 +190,16 @@ def judge_model(
             bar.update(len(part))
     _check_bad(bad, len(rated.y), skip_bad)
     rows = np.concatenate(kept)
-    report = judge(
+    return evaluate(
         rated.y[rows],
         np.concatenate(scores),
         coverage=coverage,
         n_resamples=n_resamples,
+        bad=bad,
     )
-    return Judged(report, bad, len(rows))
 
 
-def fit_and_judge(
+def fit_and_evaluate(
     pipeline: Pipeline,
     rated: Rated,
     *,
@@ -209,44 +209,20 @@ def fit_and_judge(
     random_state: int,
     skip_bad: bool,
     verbose: bool,
-) -> Judged:
-    """Judge a pipeline by cross-validation, then fit it on all pairs.
+) -> Evaluation:
+    """Evaluate a pipeline by cross-validation, then fit it on all pairs.
 
     The first step, frozen encoders, is computed once; what learns is fitted anew in
-    every fold.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        Its first step takes pairs and learns nothing from them. Fitted in place.
-    rated : Rated
-        The pairs.
-    folds : int
-        Of the cross-validation; 0 goes without.
-    coverage, n_resamples
-        As for `judge`.
-    random_state : int
-        Deals pairs to folds, unless groups do.
-    skip_bad : bool
-        Whether rows that cannot be used are left out.
-    verbose : bool
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    judged : Judged
-
-    Raises
-    ------
-    BadPairsError
-        If rows cannot be used and are not to be left out; every one is named.
+    every fold. Without folds there is no evaluation. `random_state` deals pairs to
+    folds, unless groups do. Rows that cannot be used are left out with `skip_bad`, else
+    named in a BadPairsError.
     """
     usable = on_usable_files(pipeline[:1].fit_transform, rated.pairs)
     _check_bad(usable.bad, len(rated.y), skip_bad)
     rows = usable.positions
     y = rated.y[rows]
     groups = None if rated.groups is None else rated.groups[rows]
-    report: dict[str, float] = {}
+    evaluation = Evaluation({}, y, np.full((len(y), 3), np.nan), usable.bad)
     if folds:
         scores = _held_out(
             pipeline[1:],
@@ -257,9 +233,11 @@ def fit_and_judge(
             coverage,
             verbose,
         )
-        report = judge(y, scores, coverage=coverage, n_resamples=n_resamples)
+        evaluation = evaluate(
+            y, scores, coverage=coverage, n_resamples=n_resamples, bad=usable.bad
+        )
     pipeline.fit(rated.pairs.iloc[rows], y, **_fit_groups(pipeline, groups))
-    return Judged(report, usable.bad, len(y))
+    return evaluation
 
 
 def _splits(

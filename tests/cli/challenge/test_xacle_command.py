@@ -291,7 +291,7 @@ def test_evaluate_gives_the_metrics_and_refuses_missing_rows(
     short.write_text("\n".join(predictions.read_text().splitlines()[:-1]) + "\n")
     result = xacle("evaluate", short, truth)
     assert result.exit_code == 1
-    assert "lacks 1 of 8 clips (00007.wav)" in result.stderr
+    assert "short.csv has no prediction for 00007.wav (1 of 8)" in result.stderr
 
 
 def test_submission_from_a_model_is_that_from_its_predictions(
@@ -321,7 +321,7 @@ def test_submission_of_another_split_is_refused(finished, challenge_folder, tmp_
     where = ("--data", challenge_folder, "--out", tmp_path / "out.csv")
     result = xacle("submit", tmp_path / "few.csv", *where)
     assert result.exit_code == 1
-    assert "lacks 3 of 8 clips" in result.stderr
+    assert "no prediction for 00005.wav, 00006.wav, 00007.wav (3 of" in result.stderr
     assert not (tmp_path / "out.csv").exists()
 
 

@@ -6,7 +6,13 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 
 from clapstack import ClapStackingRegressor
-from clapstack.cli.tables import doubt, fit_and_judge, judge, judge_model, report_lines
+from clapstack.cli.tables import (
+    doubt,
+    evaluate,
+    evaluate_model,
+    fit_and_evaluate,
+    report_lines,
+)
 from clapstack.cli.tables._rated import Rated
 from clapstack.exceptions import BadPair, BadPairsError
 
@@ -72,21 +78,21 @@ def make(last=None):
 
 def fit(pipeline, rated, **settings):
     wanted = {"folds": 3, "random_state": 0, "skip_bad": False, **SETTINGS, **settings}
-    return fit_and_judge(pipeline, rated, **wanted)
+    return fit_and_evaluate(pipeline, rated, **wanted)
 
 
 def test_no_pair_is_judged_by_what_learned_from_it(rated):
     noise = rated._replace(y=np.random.default_rng(1).normal(size=N_PAIRS))
     from sklearn.tree import DecisionTreeRegressor
 
-    judged = fit(make(DecisionTreeRegressor(random_state=0)), noise)
-    assert abs(judged.report["srcc"]) < 0.5  # a tree knows its own pairs by heart
+    evaluation = fit(make(DecisionTreeRegressor(random_state=0)), noise)
+    assert abs(evaluation.report["srcc"]) < 0.5  # a tree knows its own pairs by heart
 
 
 def test_the_model_is_fitted_on_all_pairs(rated):
     pipeline = make()
-    judged = fit(pipeline, rated)
-    assert judged.report["srcc"] > 0.9
+    evaluation = fit(pipeline, rated)
+    assert evaluation.report["srcc"] > 0.9
     expected = make().fit(rated.pairs, rated.y)
     np.testing.assert_array_equal(
         pipeline.predict(rated.pairs), expected.predict(rated.pairs)
@@ -110,9 +116,9 @@ def test_groups_are_not_parted_and_reach_the_fit(rated):
 
 
 def test_intervals_are_judged_where_there_are_any(rated):
-    judged = fit(make(ClapStackingRegressor(boosting=False)), rated)
-    assert 0.7 < judged.report["held"] <= 1
-    assert judged.report["coverage"] == 0.9
+    evaluation = fit(make(ClapStackingRegressor(boosting=False)), rated)
+    assert 0.7 < evaluation.report["held"] <= 1
+    assert evaluation.report["coverage"] == 0.9
     assert "held" not in fit(make(), rated).report
 
 
@@ -127,21 +133,23 @@ def test_rows_that_cannot_be_used_stop_the_fit_and_are_named(spoilt):
 
 
 def test_rows_that_cannot_be_used_are_left_out_where_that_is_wanted(spoilt):
-    judged = fit(make(), spoilt, skip_bad=True)
-    assert judged.n_pairs == judged.report["n_pairs"] == N_PAIRS - 2
-    assert [row.position for row in judged.bad] == [4, 9]
+    evaluation = fit(make(), spoilt, skip_bad=True)
+    assert len(evaluation.y) == evaluation.report["n_pairs"] == N_PAIRS - 2
+    assert [row.position for row in evaluation.bad] == [4, 9]
 
 
 def test_a_fitted_model_is_judged_as_its_predictions_are(rated, spoilt):
     model = make().fit(rated.pairs, rated.y)
-    judged = judge_model(model, spoilt, skip_bad=True, **SETTINGS)
+    evaluation = evaluate_model(model, spoilt, skip_bad=True, **SETTINGS)
     good = [i for i in range(N_PAIRS) if i not in (4, 9)]
     scores = np.full((len(good), 3), np.nan)
     scores[:, 0] = model.predict(rated.pairs.iloc[good])
-    expected = judge(rated.y[good], scores, coverage=0.9, n_resamples=20)
-    assert judged.report == expected
+    expected = evaluate(rated.y[good], scores, coverage=0.9, n_resamples=20)
+    assert evaluation.report == expected.report
+    np.testing.assert_array_equal(evaluation.scores, scores)
+    np.testing.assert_array_equal(evaluation.y, rated.y[good])
     with pytest.raises(BadPairsError, match="2 of 60 pairs cannot be used"):
-        judge_model(model, spoilt, skip_bad=False, **SETTINGS)
+        evaluate_model(model, spoilt, skip_bad=False, **SETTINGS)
 
 
 def test_a_table_without_any_usable_row_is_refused(spoilt):
@@ -153,7 +161,7 @@ def test_a_table_without_any_usable_row_is_refused(spoilt):
 def test_a_report_reads_as_lines():
     y = np.array([1.0, 2, 3, 4])
     scores = np.column_stack([y, y - 1, y + 0.5])
-    lines = report_lines(judge(y, scores, coverage=0.9, n_resamples=0))
+    lines = report_lines(evaluate(y, scores, coverage=0.9, n_resamples=0).report)
     assert lines[0] == "SRCC 1.0000"
     assert lines[3] == "MSE  0.0000"
     assert lines[4] == (
