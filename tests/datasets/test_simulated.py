@@ -153,15 +153,15 @@ def test_folder_is_refused_if_it_holds_something(tmp_path):
         make_simulated_xacle(tmp_path, n_train=1, n_validation=0, n_test=0)
 
 
-def test_clips_have_the_format_of_the_challenge(simulated_folder):
-    info = sf.info(simulated_folder / "wav" / "train" / "00000.wav")
+def test_clips_have_the_format_of_the_challenge(challenge_folder):
+    info = sf.info(challenge_folder / "wav" / "train" / "00000.wav")
     assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "PCM_16")
     assert info.frames == 160_000
 
 
-def test_listeners_of_splits_are_disjoint(simulated_folder):
+def test_listeners_of_splits_are_disjoint(challenge_folder):
     listeners = [
-        set(load_xacle(simulated_folder, split).ratings["listener_id"])
+        set(load_xacle(challenge_folder, split).ratings["listener_id"])
         for split in ("train", "validation", "test")
     ]
     assert not set.intersection(*listeners[:2])

@@ -8,9 +8,9 @@ from clapstack.datasets import find_overlaps, load_xacle, probe_split
 
 
 @pytest.fixture
-def splits(simulated_folder):
+def splits(challenge_folder):
     names = ("train", "validation", "test")
-    return {name: load_xacle(simulated_folder, name) for name in names}
+    return {name: load_xacle(challenge_folder, name) for name in names}
 
 
 def test_clips_of_one_name_and_other_sound_do_not_overlap(splits):
@@ -40,8 +40,8 @@ def test_a_text_with_other_blanks_is_the_same(splits):
 
 
 def test_probe_draws_two_parts_that_share_no_pair(splits):
-    train, held_out = probe_split(splits["train"], n_train=8, n_validation=4)
-    assert len(train.X) == 8
+    train, held_out = probe_split(splits["train"], n_train=32, n_validation=16)
+    assert len(train.X) == 32
     assert sorted([*train.ids, *held_out.ids]) == sorted(splits["train"].ids)
 
 
@@ -77,6 +77,6 @@ def test_probe_may_draw_from_the_validation_split(splits):
 
 
 def test_probe_larger_than_the_data_is_refused(splits):
-    message = "needs 640 pairs for train and validation.* there are 12"
+    message = "needs 640 pairs for train and validation.* there are 48"
     with pytest.raises(ValueError, match=message):
         probe_split(splits["train"])

@@ -29,11 +29,11 @@ def rewrite(folder, change, name="train_average.csv"):
     change(pd.read_csv(path)).to_csv(path, index=False)
 
 
-def test_simulated_folder_loads_like_the_real_one(simulated_folder):
-    data = load_xacle(simulated_folder, "train")
+def test_challenge_folder_loads_like_the_real_one(challenge_folder):
+    data = load_xacle(challenge_folder, "train")
     assert list(data.X.columns) == ["audio", "text"]
-    assert data.y.shape == (12,)
-    assert list(data.ids) == [f"{i:05d}.wav" for i in range(12)]
+    assert data.y.shape == (48,)
+    assert list(data.ids) == [f"{i:05d}.wav" for i in range(48)]
     means = data.ratings.groupby("pair")["score"].mean()
     assert_allclose(means, data.y)
 
@@ -260,9 +260,9 @@ def test_rating_of_another_text_is_named(folder):
         load_xacle(folder)
 
 
-def test_real_folder_is_told_from_a_simulated_one(folder, simulated_folder):
+def test_real_folder_is_told_from_a_simulated_one(folder, challenge_folder):
     assert not load_xacle(folder).simulated
-    assert load_xacle(simulated_folder).simulated
+    assert load_xacle(challenge_folder).simulated
 
 
 def test_ranking_is_sorted_and_complete():

@@ -2,27 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clapstack.datasets import load_xacle, make_simulated_xacle
 from clapstack.systems import bundled_checkpoints
 from tests.checkpoints import make_all_not_bundled
-
-
-@pytest.fixture(scope="session")
-def challenge_folder(tmp_path_factory):
-    """Return a simulated challenge folder, small enough for every system."""
-    root = tmp_path_factory.mktemp("challenge") / "XACLE_dataset"
-    return make_simulated_xacle(root, n_train=36, n_validation=8, n_test=8)
-
-
-@pytest.fixture(scope="session")
-def challenge(challenge_folder):
-    """Return (train, test) of the simulated challenge."""
-    return load_xacle(challenge_folder, "train"), load_xacle(challenge_folder, "test")
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="session")

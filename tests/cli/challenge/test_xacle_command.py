@@ -258,7 +258,7 @@ def test_pairs_to_judge_on_must_not_be_fitted_on(folder, tmp_path):
 def test_check_shows_what_a_sound_folder_holds(challenge_folder):
     result = xacle("check", "--data", challenge_folder)
     assert result.exit_code == 0
-    assert "train: 36 pairs" in result.stdout
+    assert "train: 48 pairs" in result.stdout
     assert "144 ratings" in result.stdout
     assert "SIMULATED" in result.stdout
 
@@ -311,7 +311,7 @@ def test_submission_from_a_model_is_that_from_its_predictions(
         out = tmp_path / f"{source}.out"
         where = ["--data", challenge_folder, "--out", out, *trust]
         result = xacle("submit", tmp_path / source, *where)
-        assert "8 pairs, 8 different scores" in result.stdout
+        assert "16 pairs, 16 different scores" in result.stdout
         assert out.read_bytes() == (finished[0] / "msclap" / "test.csv").read_bytes()
 
 

@@ -4,28 +4,15 @@ import pandas as pd
 import pytest
 
 from clapstack import make_clap_stack, save_model
-from clapstack.datasets import load_xacle, make_simulated_xacle
 from tests.inspection.conftest import features, model, pyplot
 
 __all__ = ["features", "model", "pyplot"]
 
 
 @pytest.fixture(scope="session")
-def challenge(tmp_path_factory):
-    """Return the folder of a small simulated challenge."""
-    root = tmp_path_factory.mktemp("challenge") / "XACLE_dataset"
-    return make_simulated_xacle(root, n_train=30, n_validation=0, n_test=8)
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="session")
 def model_file(challenge, cache, tmp_path_factory):
     """Return the file of a stack on the bundled mini checkpoints."""
-    train = load_xacle(challenge, "train")
+    train, _ = challenge
     pipeline = make_clap_stack("bundled", cache=cache, device="cpu")
     pipeline.fit(train.X, train.y)
     card = {
@@ -38,12 +25,14 @@ def model_file(challenge, cache, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def rated(challenge):
-    """Return a CSV of rated pairs beside the clips; one text is an attack."""
-    test = load_xacle(challenge, "test")
-    clips = [str(Path(clip).relative_to(challenge)) for clip in test.X["audio"]]
-    texts = list(test.X["text"])
-    texts[:] = [f"{text} <script>alert($1)</script>" for text in texts]
+def rated(challenge, tmp_path_factory):
+    """Return a CSV of rated pairs beside the clips; the texts are attacks."""
+    folder = tmp_path_factory.mktemp("rated")
+    _, test = challenge
+    for clip in test.X["audio"]:
+        (folder / Path(clip).name).symlink_to(clip)
+    clips = [Path(clip).name for clip in test.X["audio"]]
+    texts = [f"{text} <script>alert($1)</script>" for text in test.X["text"]]
     table = pd.DataFrame({"audio": clips, "text": texts, "score": test.y})
-    table.to_csv(challenge / "rated.csv", index=False)
-    return challenge / "rated.csv"
+    table.to_csv(folder / "rated.csv", index=False)
+    return folder / "rated.csv"

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from clapstack import load_model
 from clapstack.cli import app
 from clapstack.cli.report import Data, ModelFile, make_report, read_data, read_model
-from clapstack.datasets import load_xacle
 from clapstack.metrics import score_report
 from clapstack.sharing import describe_model
 
@@ -176,7 +175,7 @@ def test_fingerprints_are_those_of_the_files(page, model_file, rated):
 
 def test_card_has_what_the_model_knows_of_itself(page):
     assert "bundled mini checkpoints, which know the bundled sound" in page.text
-    assert "30 pairs." in page.text
+    assert "48 pairs." in page.text
     assert "Licence MIT" in page.text
     assert "Authors Not given." in page.text
 
@@ -197,8 +196,8 @@ def test_content_has_one_fingerprint_wherever_it_lies(rated, tmp_path):
 
     data = read_data(rated)
     clip = data.pairs["audio"][0]
-    moved = data.pairs.assign(audio=[shutil.copy(clip, tmp_path / "moved.wav")] * 8)
-    there = data.pairs.assign(audio=[clip] * 8)
+    moved = data.pairs.assign(audio=[shutil.copy(clip, tmp_path / "moved.wav")] * 16)
+    there = data.pairs.assign(audio=[clip] * 16)
     first, second, third = (
         content_sha256(data._replace(pairs=pairs))
         for pairs in (there, moved, moved.assign(text="other"))
@@ -230,7 +229,7 @@ def test_model_without_a_stack_says_that_it_cannot_be_judged(features):
 
 
 def test_pairs_of_the_fit_are_refused(model_file, challenge, tmp_path):
-    train = load_xacle(challenge, "train")
+    train, _ = challenge
     train.X.assign(score=train.y)[::-1].to_csv(tmp_path / "train.csv", index=False)
     done = report(model_file, "--data", tmp_path / "train.csv")
     assert done.exit_code == 1
