@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from clapstack.encoders.audio._base import AudioEncoder
-from clapstack.encoders.clap._base import DTYPES, ClapEncoder
+from clapstack.encoders._base import DTYPES
+from clapstack.encoders.audio import AudioEncoder
+from clapstack.encoders.clap import ClapEncoder
 
 _LOGGER = logging.getLogger("clapstack")
 # kind : module below this folder, class in it. Imported when first asked for: all of

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from clapstack.encoders.clap._htsat_names import count_modules
+from clapstack.encoders._pretrained import Tensors, count_modules
 
 _POSITIONS = "encoder.pos_conv.0.parametrizations.weight.original1"
 _BIAS = "encoder.layers.0.self_attn.relative_attention_bias.weight"
@@ -21,7 +20,7 @@ class BeatsModel(nn.Module):
 
     Parameters
     ----------
-    tensors : mapping of str to Tensor
+    tensors : Tensors
         Of the file: their shapes tell the sizes.
     residual_scale : float
         Weight of what goes around each part of a layer (DeepNorm's α).
@@ -33,7 +32,7 @@ class BeatsModel(nn.Module):
 
     def __init__(
         self,
-        tensors: Mapping[str, torch.Tensor],
+        tensors: Tensors,
         *,
         residual_scale: float,
         max_distance: int,
@@ -80,7 +79,7 @@ class BeatsModel(nn.Module):
 class _Encoder(nn.Module):
     def __init__(
         self,
-        tensors: Mapping[str, torch.Tensor],
+        tensors: Tensors,
         *,
         residual_scale: float,
         max_distance: int,

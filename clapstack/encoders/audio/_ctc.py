@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from clapstack.encoders._finding import find_pretrained
 from clapstack.encoders._pretrained import load_model, read_config
 from clapstack.encoders._reading import check_number, read_json
-from clapstack.encoders.audio._base import POOLED, AudioEncoder, pool
-from clapstack.encoders.audio._speech import speech_settings, standardized
-from clapstack.encoders.audio._wavlm import UNUSED
+from clapstack.encoders.audio._base import POOLED, pool
+from clapstack.encoders.audio._speech import UNUSED, SpeechEncoder, speech_settings
 from clapstack.exceptions import CheckpointError
 
 #: Characters of a transcript that a row holds: a minute of fast speech.
@@ -32,7 +32,7 @@ _SPECIAL = {
 }
 
 
-class CtcEncoder(AudioEncoder):
+class CtcEncoder(SpeechEncoder):
     """wav2vec 2.0 with a CTC head.
 
     A row holds, in this order: mean, standard deviation and maximum of the final
@@ -49,10 +49,8 @@ class CtcEncoder(AudioEncoder):
     that padding would change them: only clips of equal length share a batch.
     """
 
-    fixed_length = False
-
     @classmethod
-    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+    def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
         """Read a checkpoint in transformers' format."""
         folder, weights = find_pretrained(
             checkpoint,
@@ -69,22 +67,18 @@ class CtcEncoder(AudioEncoder):
         )
         model = load_model(lambda _: Wav2Vec2ForCTC(config), weights, unused=UNUSED)
         numbers = ("confidence_mean", "confidence_variance", "blank_ratio")
-        return {
-            "model": model,
-            "settings": settings,
-            "blocks": {
+        return partial(
+            cls,
+            model=model,
+            settings=settings,
+            blocks={
                 **dict.fromkeys(POOLED, config.hidden_size),
                 **dict.fromkeys(numbers, 1),
                 "transcript_length": 1,
                 "transcript": TRANSCRIPT_LENGTH,
             },
-            "source": str(weights),
-        }
-
-    def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
-        if self._settings["normalize"]:
-            waveform = standardized(waveform)
-        return torch.from_numpy(waveform)
+            source=str(weights),
+        )
 
     def _embed(self, inputs: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         states = self._model.wav2vec2(inputs).last_hidden_state

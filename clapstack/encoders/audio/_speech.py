@@ -1,14 +1,17 @@
-"""What the encoders that hear raw samples of speech share: WavLM and wav2vec2."""
+"""Raw samples of speech as the input of a model: WavLM and wav2vec 2.0."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from clapstack.encoders._reading import MOST_LAYERS, check_number, read_extractor
+from clapstack.encoders.audio._base import AudioEncoder
 from clapstack.exceptions import CheckpointError
 
 # Attention takes memory by the square of the length: 0.15 GB a layer of WavLM Large
@@ -16,6 +19,9 @@ from clapstack.exceptions import CheckpointError
 WINDOW_SECONDS = 30
 
 _VARIANCE_FLOOR = 1e-7
+
+# Stands for masked frames, in training only; published files hold it or not.
+UNUSED = re.compile(r"(^|\.)masked_spec_embed$")
 
 # What the tensors do not tell and the states depend on.
 _ARCHITECTURE = (
@@ -27,6 +33,17 @@ _ARCHITECTURE = (
     "layer_norm_eps",
     "num_attention_heads",
 )
+
+
+class SpeechEncoder(AudioEncoder):
+    """A model of samples, of any number of them."""
+
+    fixed_length = False
+
+    def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
+        if self._settings["normalize"]:
+            waveform = standardized(waveform)
+        return torch.from_numpy(waveform)
 
 
 def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
