@@ -19,6 +19,7 @@ from clapstack._numerics.collapse import warn_if_collapsed
 from clapstack._optional import import_optional
 from clapstack.exceptions import BadPair, BadPairsError
 from clapstack.features._base import _BasePairFeatures
+from clapstack.features._docstring import documented
 from clapstack.features._embedding import one_bad_pair_per_row
 from clapstack.features._pair_feature import PAIR_BLOCKS, check_blocks
 from clapstack.pairs import check_pairs
@@ -31,6 +32,7 @@ _FORMS = (
 )
 
 
+@documented()
 class PairFeatures(_BasePairFeatures):
     """Pair features of an encoder of one's own.
 
@@ -51,29 +53,17 @@ class PairFeatures(_BasePairFeatures):
         stored; without it nothing is, and a warning says so. ``fingerprint``, a
         string, tells weights apart; without it ``identity`` does. Clones share the
         encoder; a pickle holds it.
-    blocks : tuple or list of str, default=all
-        Which parts of equation 1 to build, from ``"audio"``, ``"text"``,
-        ``"product"``, ``"absdiff"``, ``"sqdiff"`` and ``"cosine"``.
+    {blocks}
     batch_size : int, default=32
         Clips per call of ``encode_audio``, texts per call of ``encode_text``.
-    cache : str, path-like or None, default="auto"
-        Folder of the embedding store. ``"auto"`` is ``$CLAPSTACK_CACHE`` or the
-        user's cache folder; None stores nothing.
-    verbose : bool, default=False
-        Whether to show progress bars.
+    {cache, verbose}
 
     Attributes
     ----------
-    projection_dim_ : int
-        Width of an embedding.
-    sample_rate_ : int
-        Rate at which clips are heard, in Hz.
+    {projection_dim_, sample_rate_}
     fingerprint_ : str or None
         The encoder's fingerprint or identity; `transform` refuses another.
-    n_features_in_ : int
-        Number of columns seen during :term:`fit`, 2.
-    feature_names_in_ : ndarray of shape (2,)
-        ``audio`` and ``text``.
+    {seen_}
 
     See Also
     --------
@@ -136,6 +126,7 @@ class PairFeatures(_BasePairFeatures):
         return encoder
 
 
+@documented()
 class PrecomputedPairFeatures(_BasePairFeatures):
     """Pair features from embeddings that exist already, paired by key.
 
@@ -153,18 +144,11 @@ class PrecomputedPairFeatures(_BasePairFeatures):
     text_embeddings : mapping, DataFrame, ndarray or path-like
         The same for the column ``text``. Embeddings need not be of unit norm; they
         are normalised.
-    blocks : tuple or list of str, default=all
-        Which parts of equation 1 to build, from ``"audio"``, ``"text"``,
-        ``"product"``, ``"absdiff"``, ``"sqdiff"`` and ``"cosine"``.
+    {blocks}
 
     Attributes
     ----------
-    projection_dim_ : int
-        Width of an embedding.
-    n_features_in_ : int
-        Number of columns seen during :term:`fit`, 2.
-    feature_names_in_ : ndarray of shape (2,)
-        ``audio`` and ``text``.
+    {projection_dim_, seen_}
 
     See Also
     --------
@@ -194,16 +178,13 @@ class PrecomputedPairFeatures(_BasePairFeatures):
         self.blocks = blocks
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @documented()
     def fit(self, X, y=None):
         """Find the width of the embeddings.
 
         Parameters
         ----------
-        X : DataFrame of shape (n_pairs, 2)
-            Columns ``audio`` and ``text``; other columns are ignored. Or rows of
-            ``(audio, text)``. Only the columns are looked at.
-        y : None
-            Ignored.
+        {X_of_fit}
 
         Returns
         -------
