@@ -13,12 +13,13 @@ from clapstack.features._clap import (
     MsClapPairFeatures,
 )
 from clapstack.features._ctc import CtcFeatures
-from clapstack.features._custom import PairFeatures, PrecomputedPairFeatures
+from clapstack.features._custom_encoder import PairFeatures
 from clapstack.features._pair_feature import (
     PAIR_BLOCKS,
     pair_feature_names,
     pair_features,
 )
+from clapstack.features._precomputed import PrecomputedPairFeatures
 
 __all__ = [
     "PAIR_BLOCKS",

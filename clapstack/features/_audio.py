@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from clapstack._compat import StrOptions
-from clapstack.exceptions import BadPairsError
 from clapstack.features._base import _BaseFeatures, _OfCheckpoint
 from clapstack.features._docstring import documented
-from clapstack.features._embedding import embed_clips, one_bad_pair_per_row
-from clapstack.pairs import bad_texts
+from clapstack.features._embedding import embed_clips
 
 __all__ = [
     "AudioMaeFeatures",
@@ -36,19 +34,14 @@ class _BaseAudioFeatures(_OfCheckpoint, _BaseFeatures):
         return block_names(self.blocks_)
 
     def _embed(self, pairs):
-        embeddings, bad = embed_clips(
-            pairs["audio"].tolist(),
+        return embed_clips(
+            pairs,
             self._fitted_encoder(),
             crop=self.crop,
             batch_size=self.batch_size,
             cache=self.cache,
             verbose=self.verbose,
         )
-        bad = [row._replace(index=pairs.index[row.position]) for row in bad]
-        bad = one_bad_pair_per_row([*bad, *bad_texts(pairs)])
-        if bad:
-            raise BadPairsError(bad, len(pairs))
-        return embeddings
 
 
 def block_names(blocks):

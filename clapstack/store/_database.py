@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clapstack.store._index import KEY_BYTES
+from clapstack.store._index import KEY_BYTES, ScopeIndex
 
 FILE = "embeddings.sqlite3"
 READ_OR_STORED = "read from it or stored in it"
@@ -82,6 +82,8 @@ class Connection(sqlite3.Connection):
         when they are opened for writing.
     obstacle : Exception or None
         Why the file was opened for reading only.
+    indexes : dict of str to ScopeIndex
+        What is in it, by scope, as far as it was asked for.
     """
 
     has_crc = True
@@ -89,6 +91,10 @@ class Connection(sqlite3.Connection):
     log: tuple[int, int] | None = None
     log_path: Path
     obstacle: Exception | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.indexes: dict[str, ScopeIndex] = {}
 
 
 class UnusableFileError(sqlite3.DatabaseError):

@@ -191,7 +191,7 @@ def our_side(
     precision = "high" if variant == "tf32" else "highest"
 
     def audio() -> np.ndarray:
-        _embed._SHARED.keep_only(())  # or the second run would read nothing
+        _embed._CLIPS.keep_only(())  # or the second run would read nothing
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.allow_tf32 = variant == "tf32"
         encoder._embed_audio = compiled

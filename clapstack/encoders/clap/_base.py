@@ -19,7 +19,7 @@ from clapstack._numerics.collapse import warn_if_collapsed
 from clapstack.audio import window_starts
 from clapstack.encoders._base import FrozenEncoder, checked_waveform, fingerprint_of
 from clapstack.encoders._mel import FRONT_END_VERSION, LogMel, fill_window
-from clapstack.encoders._passes import side_by_side
+from clapstack.encoders._parallel import side_by_side
 from clapstack.exceptions import CheckpointError
 
 # Tokens of a text are filled up to a multiple, so that texts share passes whose shape
@@ -38,7 +38,7 @@ class ClapEncoder(FrozenEncoder):
     crop is random, and no result depends on the batch size, on the order or on what
     else is encoded in the same call. On a CPU this holds to the last bit for clips,
     because every window meets kernels of the same shape, with one thread (see
-    :mod:`clapstack.encoders._passes`). For texts it does where kernels round all rows
+    :mod:`clapstack.encoders._parallel`). For texts it does where kernels round all rows
     of a product alike, as MKL's for AVX-512 do. Elsewhere, and on a GPU, it holds to
     about 1e-7, the rounding of float32.
 

@@ -1,4 +1,4 @@
-"""Forward passes on a processor: one thread each, several side by side.
+"""Parallel forward passes on a CPU, one thread each, several side by side.
 
 A pass that is split over threads waits for the slowest of them at every layer, and
 where another process has a core, each wait can take a time slice of the system: one
