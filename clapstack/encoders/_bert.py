@@ -15,18 +15,10 @@ from clapstack.encoders._pretrained import Tensors, count_modules, count_text_he
 def infer_bert(
     tensors: Tensors, prefix: str, config_class: Any = BertConfig, **settings: Any
 ) -> Any:
-    """Infer the configuration of a text tower.
+    """Infer the configuration of a text tower from the shapes of its tensors.
 
-    Parameters
-    ----------
-    tensors : Tensors
-        Of a file of weights.
-    prefix : str
-        What stands before the names of the tower's own tensors.
-    config_class : type, default=BertConfig
-        Of transformers; RoBERTa's modules bear the same names.
-    **settings : Any
-        Further arguments of the configuration.
+    `prefix` is what their names begin with. `config_class` is of transformers, where
+    RoBERTa's modules bear the same names; `settings` are its further arguments.
     """
     embeddings, layers = f"{prefix}embeddings.", f"{prefix}encoder.layer."
     vocabulary, width = tensors[f"{embeddings}word_embeddings.weight"].shape

@@ -105,9 +105,8 @@ def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
     ----------
     checkpoint : str
         In transformers' format: a local folder, "bundled:<name>" or a hub id. In the
-        authors' format: a ``.pt`` file, local or on the hub as "owner/name/file.pt",
-        with roberta-base's tokenizer beside it, in ``tokenizer/`` beside it, or on
-        the hub. What is on this machine wins over the hub.
+        authors' format: a ``.pt`` file, local or on the hub as "owner/name/file.pt".
+        What is on this machine wins over the hub.
     revision : str or None
         Branch, tag or commit of the weights on the hub.
 
@@ -116,11 +115,6 @@ def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
     folder, weights : Path
         The folder of the tokenizer (and, in transformers' format, of the
         configuration), and the file of weights.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such checkpoint, or a file of it is missing.
     """
     place = _file_on_hub(checkpoint, revision) or _local(checkpoint, _LAION_NEEDS)
     if place is None:
@@ -156,18 +150,12 @@ def find_pretrained(
     configs : sequence of str
         Names of the other files that the model needs.
     extractor : bool, default=False
-        Whether the model needs a file of `EXTRACTOR_FILES` too. Which one is not
-        checked here.
+        Whether it needs a file of `EXTRACTOR_FILES` too. Which one is not checked here.
 
     Returns
     -------
     folder, weights : Path
         The folder of the other files, and the file of weights in it.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such checkpoint, or a file of it is missing.
     """
     needed = [*configs, *EXTRACTOR_FILES[:1] * extractor]
     needs = ", ".join([*needed, " or ".join(_PRETRAINED_WEIGHTS)])
@@ -186,19 +174,9 @@ def find_pretrained(
 def find_msclap(checkpoint: str, revision: str | None) -> Path:
     """Locate an MS-CLAP file of weights in the authors' format.
 
-    Parameters
-    ----------
-    checkpoint : str
-        A ``.pth`` file, local or on the hub as "owner/name/file.pth"; a folder with one
-        ``CLAP_weights*.pth``; "bundled:<name>"; or a hub id, of which
-        ``CLAP_weights_2023.pth`` is taken. What is on this machine wins over the hub.
-    revision : str or None
-        Branch, tag or commit of the weights on the hub.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such checkpoint.
+    `checkpoint` is a ``.pth`` file, local or on the hub as "owner/name/file.pth"; a
+    folder with one ``CLAP_weights*.pth``; "bundled:<name>"; or a hub id, of which
+    ``CLAP_weights_2023.pth`` is taken. What is on this machine wins over the hub.
     """
     place = _file_on_hub(checkpoint, revision) or _local(checkpoint, _MSCLAP_NEEDS)
     if place is None:
@@ -223,21 +201,9 @@ def find_msclap(checkpoint: str, revision: str | None) -> Path:
 
 
 def find_file(checkpoint: str, revision: str | None, what: str) -> Path:
-    """Locate a file of weights that is nowhere on the hub.
+    """Locate a file of weights that is nowhere on the hub, and so has no revision.
 
-    Parameters
-    ----------
-    checkpoint : str
-        Path of the file.
-    revision : str or None
-        Only None: a local file has no commits.
-    what : str
-        What the file is and who has it, for the message.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such file, or a revision is given.
+    `what` says what the file is and who has it, for the message.
     """
     if revision is not None:
         msg = (
@@ -268,11 +234,6 @@ def find_tokenizer(weights: Path, kind: str, *, on_hub: bool = True) -> Path:
         Whose tokenizer it is.
     on_hub : bool, default=True
         Whether to look on the hub.
-
-    Raises
-    ------
-    CheckpointError
-        If it is nowhere.
     """
     tokenizer = _TOKENIZERS[kind]
     for folder in (weights.parent, weights.parent / "tokenizer"):
@@ -292,17 +253,8 @@ def find_tokenizer(weights: Path, kind: str, *, on_hub: bool = True) -> Path:
 def read_tokenizer(folder: Path, kind: str | None = None) -> Any:
     """Read a tokenizer from local files.
 
-    Parameters
-    ----------
-    folder : Path
-        Where its files are.
-    kind : {"roberta", "gpt2", "bert"} or None, default=None
-        Whose it is; None lets the folder's ``config.json`` say so.
-
-    Raises
-    ------
-    CheckpointError
-        If its files are damaged.
+    `kind` is "roberta", "gpt2" or "bert"; None lets the folder's ``config.json`` say
+    so.
     """
     reader = AutoTokenizer if kind is None else _TOKENIZERS[kind].reader
     try:

@@ -27,21 +27,10 @@ _START = threading.Lock()
 def side_by_side(
     function: Callable[[Batch], Result], batches: Iterable[Batch]
 ) -> list[Result]:
-    """Apply a forward pass to batches, in inference mode.
+    """Apply a forward pass to batches, in inference mode; return what it makes of each.
 
-    As many run at a time as ``torch.get_num_threads()`` says, with one thread each.
-
-    Parameters
-    ----------
-    function : callable
-        Takes a batch. Called from several threads.
-    batches : iterable
-        What to pass.
-
-    Returns
-    -------
-    results : list
-        In the order of the batches.
+    As many run at a time as ``torch.get_num_threads()`` says, with one thread each. So
+    `function` is called from several threads.
     """
     batches = list(batches)
     n_threads = torch.get_num_threads()

@@ -40,12 +40,7 @@ HEAD_WIDTH = 64  # of attention, in every published model whose file does not sa
 class Tensors(dict[str, torch.Tensor]):
     """Tensors of a file, from whose shapes the sizes of its model are inferred.
 
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-        By name. One that is asked for and is not there raises CheckpointError.
-    source : Path
-        The file.
+    One that is asked for and is not there raises CheckpointError.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], source: Path):
@@ -95,20 +90,10 @@ def check_supported(
 
 
 def read_config(folder: Path, config_class: Any) -> Any:
-    """Read the configuration of a model.
+    """Read ``config.json`` of a folder as a configuration of a class of transformers.
 
-    Parameters
-    ----------
-    folder : Path
-        Where ``config.json`` is.
-    config_class : type
-        Of transformers.
-
-    Raises
-    ------
-    CheckpointError
-        If it cannot be read, is of another kind of model, or holds a value of a type
-        or sign that its default does not have.
+    CheckpointError if it is of another kind of model, or holds a value of a type or
+    sign that its default does not have.
     """
     path = folder / "config.json"
     content = read_json(path)
@@ -189,7 +174,8 @@ def fill_model(
         Makes the model, given the tensors of the file. The random weights that it
         has at first do not touch the global generator.
     found : mapping of str to Tensor
-        What the file holds.
+        What the file holds. A tensor that is missing, unexpected or of wrong shape is
+        an error.
     weights : Path
         The file, for error messages.
     prefix : Pattern, default=nothing
@@ -198,11 +184,6 @@ def fill_model(
         Names, without `prefix`, that may be there or not: no feature depends on them.
         Those that the model has are set to zero, so that its fingerprint does not
         depend on them either.
-
-    Raises
-    ------
-    CheckpointError
-        If a tensor is missing, unexpected or of wrong shape.
     """
     renamed = {_renamed(name, prefix): tensor for name, tensor in found.items()}
     tensors = Tensors(renamed, weights)
@@ -226,22 +207,8 @@ def build_checked(
 
     It is built without memory first (on torch's device "meta") and compared: sizes that
     a configuration or a forged name claims are not allocated before the file has them.
-
-    Parameters
-    ----------
-    build : callable
-        Makes the model.
-    tensors : Tensors
-        Of the file.
-    unused : Pattern
-        As for `check_tensors`.
-    named : callable, default=dict
-        Gives the tensors of a ``state_dict()`` the names of the file.
-
-    Raises
-    ------
-    CheckpointError
-        If a tensor is missing, unexpected or of wrong shape.
+    `named` gives the tensors of a ``state_dict()`` the names of the file; those of
+    `unused` are left out of the comparison.
     """
     with torch.random.fork_rng(devices=[]):
         with torch.device("meta"):

@@ -60,17 +60,10 @@ class BeatsModel(nn.Module):
             self.predictor = nn.Linear(width, len(tensors["predictor.weight"]))
 
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
-        """Compute the final states.
+        """Map (n, n_frames, n_mels) to the final states, (n, n_patches, width).
 
-        Parameters
-        ----------
-        mels : Tensor of shape (n, n_frames, n_mels)
-            Frames beyond a multiple of `patch` are not seen.
-
-        Returns
-        -------
-        states : Tensor of shape (n, n_patches, width)
-            By time, then by frequency.
+        Patches go by time, then by frequency. Frames beyond a multiple of `patch` are
+        not seen.
         """
         patches = self.patch_embedding(mels[:, None]).flatten(2).transpose(1, 2)
         return self.encoder(self.post_extract_proj(self.layer_norm(patches)))
@@ -184,22 +177,9 @@ def position_buckets(
 ) -> torch.Tensor:
     """Sort distances into buckets, as T5 does.
 
-    Half of the buckets are for each sign; of these, half hold one distance each and
-    the others are ever wider, up to `max_distance`, beyond which the last takes all.
-
-    Parameters
-    ----------
-    distances : Tensor of int64
-        Place of the key minus place of the query.
-    n_buckets : int
-        Rows of the table of biases.
-    max_distance : int
-        Where the last bucket begins, about.
-
-    Returns
-    -------
-    buckets : Tensor of int64
-        Of the shape of `distances`.
+    A distance is the place of the key minus that of the query. Half of the `n_buckets` are
+    for each sign; of these, half hold one distance each and the others are ever wider, up
+    to `max_distance`, beyond which the last takes all.
     """
     n_each = n_buckets // 2
     n_exact = n_each // 2

@@ -109,24 +109,10 @@ class CtcEncoder(SpeechEncoder):
 
 
 def read_symbols(folder: Path, vocab_size: int) -> list[str]:
-    """Read what each token writes into a transcript.
+    """Read what each token writes into a transcript, by token id.
 
-    Parameters
-    ----------
-    folder : Path
-        Where ``vocab.json`` and ``tokenizer_config.json`` are.
-    vocab_size : int
-        Of the model.
-
-    Returns
-    -------
-    symbols : list of str
-        By token id. The word delimiter writes a space, a special token nothing.
-
-    Raises
-    ------
-    CheckpointError
-        If the vocabulary is not one of tokens and ids, or not the model's.
+    The word delimiter writes a space, a special token nothing. CheckpointError if
+    ``vocab.json`` in `folder` does not give each of the model's tokens its id.
     """
     vocabulary = read_json(folder / "vocab.json")
     config = read_json(folder / "tokenizer_config.json")
@@ -147,21 +133,7 @@ def read_symbols(folder: Path, vocab_size: int) -> list[str]:
 
 
 def greedy_text(tokens: Sequence[int], symbols: Sequence[str], blank: int) -> str:
-    """Decode the most probable token of each frame.
-
-    Parameters
-    ----------
-    tokens : sequence of int
-        One per frame.
-    symbols : sequence of str
-        What each token writes.
-    blank : int
-        The token that parts equal ones.
-
-    Returns
-    -------
-    text : str
-        Repeats are one, blanks are none; without spaces at its ends.
+    """Decode the most probable token of each frame: repeats are one, blanks are none.
 
     Examples
     --------

@@ -47,25 +47,11 @@ class SpeechEncoder(AudioEncoder):
 
 
 def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
-    """Translate the configurations of a model and its extractor.
+    """Translate the configurations of a model and its extractor, which is in `folder`.
 
-    Parameters
-    ----------
-    folder : Path
-        Where the extractor's configuration is.
-    config : PretrainedConfig
-        Of a model with the convolutions of wav2vec2.
-
-    Returns
-    -------
-    settings : dict
-        For :class:`AudioEncoder`, and "normalize".
-
-    Raises
-    ------
-    CheckpointError
-        If a setting is missing, or the model ends in an adapter, which shortens and
-        transforms the states.
+    The model has the convolutions of wav2vec 2.0. CheckpointError if a setting is
+    missing, or if the model ends in an adapter, which shortens and transforms the
+    states.
     """
     if config.add_adapter:
         msg = f"The model in {folder} ends in an adapter (add_adapter); none may."

@@ -114,22 +114,13 @@ class AuthorsNames:
 
 
 def infer_htsat(official: Tensors, prefix: str, **settings: Any) -> ClapAudioConfig:
-    """Infer the sizes of the tower from its tensors.
+    """Infer the sizes of the tower from its tensors, whose names begin with `prefix`.
 
     Depths are the numbers of blocks; heads and the attention window come from the
     tables of relative positions, which have (2 window - 1)² rows and a column for each
     head; patches do not overlap. The image is 256 pixels wide, as the authors' code
     fixes it, unless the mask of the first shifted block, with a row for each attention
-    window of the image, says otherwise.
-
-    Parameters
-    ----------
-    official : Tensors
-        With the authors' names.
-    prefix : str
-        Of the tower's names.
-    **settings : Any
-        Further arguments of ClapAudioConfig.
+    window of the image, says otherwise. `settings` are further arguments of the result.
     """
     n_stages = count_modules(official, rf"{re.escape(prefix)}layers\.(\d+)\.")
     depths = [
@@ -163,21 +154,10 @@ def infer_htsat(official: Tensors, prefix: str, **settings: Any) -> ClapAudioCon
 
 
 def check_image(config: Any, n_frames: int, source: Any) -> None:
-    """Refuse a tower whose image cannot take the spectrogram of a window.
+    """Refuse a tower whose image cannot take the spectrogram of a window of `n_frames`.
 
-    Parameters
-    ----------
-    config : ClapAudioConfig
-        Of the tower.
-    n_frames : int
-        Of a window.
-    source : Path
-        Where the configuration came from, for the message.
-
-    Raises
-    ------
-    CheckpointError
-        If the spectrogram is larger than the image, or the image than any supported.
+    The image must not be larger than any supported, either. `source` is for the
+    message.
     """
     size, n_mels = config.spec_size, config.num_mel_bins
     parts = size // n_mels  # in so many pieces time is folded into the image

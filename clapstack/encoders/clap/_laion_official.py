@@ -64,23 +64,9 @@ to_official, from_official = _NAMES.to_official, _NAMES.from_official
 def build_laion(official: Mapping[str, torch.Tensor], source: Path) -> ClapModel:
     """Build the ClapModel that fits the tensors of an official file, and load them.
 
-    Parameters
-    ----------
-    official : mapping of str to Tensor
-        What the file holds as "state_dict", without ``module.``.
-    source : Path
-        The file, for error messages.
-
-    Returns
-    -------
-    model : ClapModel
-        Fused if the tensors are.
-
-    Raises
-    ------
-    CheckpointError
-        If a tensor is missing, unexpected or of a shape that fits no such model, or
-        if the model was trained on another mel bank.
+    They are what the file `source` holds as "state_dict", without ``module.``; the
+    model is fused if they are. CheckpointError if they fit no such model, or if it was
+    trained on another mel bank.
     """
     if not any(name.startswith(f"{_HTSAT}patch_embed.") for name in official):
         msg = (

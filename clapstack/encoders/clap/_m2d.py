@@ -73,18 +73,10 @@ class M2dClapModel(nn.Module):
         self.text_encoder = BertModel(config, add_pooling_layer=False)
 
     def embed_audio(self, mels: torch.Tensor) -> torch.Tensor:
-        """Embed log-mel spectrograms.
+        """Embed log-mel spectrograms of shape (n, 1, n_frames, n_mels).
 
-        Parameters
-        ----------
-        mels : Tensor of shape (n, 1, n_frames, n_mels)
-            Normalised with `norm_stats`. Frames beyond a multiple of a patch are not
-            seen.
-
-        Returns
-        -------
-        embeddings : Tensor of shape (n, projection_dim)
-            Not of unit norm.
+        They are normalised with `norm_stats`. Frames beyond a multiple of a patch are
+        not seen. The rows are not of unit norm.
         """
         patches = self.patch_embed(mels[:, 0].transpose(1, 2))
         tokens = with_first(self.cls_token, patches) + self.pos_embed
@@ -95,18 +87,7 @@ class M2dClapModel(nn.Module):
     def embed_text(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> torch.Tensor:
-        """Embed token ids: the state of BERT's class token.
-
-        Parameters
-        ----------
-        input_ids, attention_mask : Tensor of shape (n, n_tokens)
-            Padded on the right.
-
-        Returns
-        -------
-        embeddings : Tensor of shape (n, projection_dim)
-            Not of unit norm.
-        """
+        """Embed token ids of shape (n, n_tokens): the state of BERT's class token."""
         states = self.text_encoder(input_ids, attention_mask).last_hidden_state
         return states[:, 0]
 

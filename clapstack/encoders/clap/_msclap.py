@@ -24,17 +24,7 @@ CNN14 = "audio_encoder.base.conv_block1.conv1.weight"  # of the version of 2022
 
 
 class Projection(nn.Module):
-    """Head that maps a tower into the joint space.
-
-    Parameters
-    ----------
-    width : int
-        Of the tower's output.
-    projection_dim : int
-        Of the joint space.
-    dropout : float, default=0.5
-        Used in training only.
-    """
+    """Head that maps a tower into the joint space; `dropout` is for training only."""
 
     def __init__(self, width: int, projection_dim: int, *, dropout: float = 0.5):
         super().__init__()

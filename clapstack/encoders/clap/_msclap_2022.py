@@ -68,35 +68,13 @@ class MsClap2022Model(nn.Module):
         return self.audio_encoder.get_buffer("base.logmel_extractor.melW")
 
     def embed_audio(self, mels: torch.Tensor) -> torch.Tensor:
-        """Embed log-mel spectrograms.
-
-        Parameters
-        ----------
-        mels : Tensor of shape (n, 1, n_frames, n_mels)
-            In decibels.
-
-        Returns
-        -------
-        embeddings : Tensor of shape (n, projection_dim)
-            Not of unit norm.
-        """
+        """Embed decibels of shape (n, 1, n_frames, n_mels); not to unit norm."""
         return self.audio_encoder(mels)
 
     def embed_text(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> torch.Tensor:
-        """Embed token ids: the state of BERT's class token, projected.
-
-        Parameters
-        ----------
-        input_ids, attention_mask : Tensor of shape (n, n_tokens)
-            Padded on the right.
-
-        Returns
-        -------
-        embeddings : Tensor of shape (n, projection_dim)
-            Not of unit norm.
-        """
+        """Embed token ids of shape (n, n_tokens): BERT's class token, projected."""
         bert, projection = self.caption_encoder.values()
         states = bert(input_ids, attention_mask).last_hidden_state
         return apart(projection, states[:, 0])

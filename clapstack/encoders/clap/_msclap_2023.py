@@ -67,18 +67,9 @@ _UNUSED = re.compile(
 
 
 class MsClap2023Model(nn.Module):
-    """The two towers of MS-CLAP, built of transformers' modules.
+    """The two towers of MS-CLAP 2023, built of transformers' modules.
 
-    Parameters
-    ----------
-    audio_config : ClapAudioConfig
-        Without fusion.
-    text_config : GPT2Config
-        Of the text tower.
-    projection_dim : int
-        Length of an embedding.
-    dropout : float, default=0.5
-        Of the projections, in training only.
+    `dropout` is that of the projections, in training only.
     """
 
     mel_bank: torch.Tensor
@@ -106,38 +97,17 @@ class MsClap2023Model(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def embed_audio(self, mels: torch.Tensor) -> torch.Tensor:
-        """Embed log-mel spectrograms.
-
-        Parameters
-        ----------
-        mels : Tensor of shape (n, 1, n_frames, n_mels)
-            In decibels.
-
-        Returns
-        -------
-        embeddings : Tensor of shape (n, projection_dim)
-            Not of unit norm.
-        """
+        """Embed decibels of shape (n, 1, n_frames, n_mels); not to unit norm."""
         return self.audio_projection(self.audio_model(mels).pooler_output)
 
     def embed_text(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> torch.Tensor:
-        """Embed token ids.
+        """Embed token ids of shape (n, n_tokens), padded on the right with 0.
 
         The state at position ``(input_ids != 0).sum() - 1`` is taken: the last token,
         unless the text holds "!", which is also the padding (id 0) and moves the
         position forward. The authors' code does so, and the weights expect it.
-
-        Parameters
-        ----------
-        input_ids, attention_mask : Tensor of shape (n, n_tokens)
-            Padded on the right with 0.
-
-        Returns
-        -------
-        embeddings : Tensor of shape (n, projection_dim)
-            Not of unit norm.
         """
         states = self.text_model(
             input_ids=input_ids, attention_mask=attention_mask, use_cache=False
@@ -152,20 +122,7 @@ to_official, from_official = _NAMES.to_official, _NAMES.from_official
 
 
 def build_msclap(official: Mapping[str, torch.Tensor], source: Path) -> MsClap2023Model:
-    """Build the model that fits the tensors of an official file, and load them.
-
-    Parameters
-    ----------
-    official : mapping of str to Tensor
-        What the file holds as "model".
-    source : Path
-        The file, for error messages.
-
-    Raises
-    ------
-    CheckpointError
-        If a tensor is missing, unexpected or of a shape that fits no such model.
-    """
+    """Build the model that fits what an official file holds as "model", and load it."""
     if not any(name.startswith(_HTSAT) for name in official):
         msg = (
             f"{source} holds neither MS-CLAP 2023's HTS-AT audio tower (names that "

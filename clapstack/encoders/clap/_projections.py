@@ -27,16 +27,12 @@ def warn_if_untrained(
     Parameters
     ----------
     projections : mapping of {"audio", "text"} to Module
-        Each with the layers `linear1` and `linear2`.
+        Each with the layers `linear1` and `linear2`. Never trained is a projection if
+        both have the weights of an initialisation, and biases of one.
     source : Path
         The file, for the message.
     model : ClapModel or None, default=None
         Where transformers drew the weights, if it did.
-
-    Warns
-    -----
-    CollapsedTowerWarning
-        If both layers have the weights of an initialisation, and biases of one.
     """
     for tower, projection in projections.items():
         layers = (projection.linear1, projection.linear2)

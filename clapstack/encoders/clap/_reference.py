@@ -165,18 +165,9 @@ class _Waveforms(nn.Module):
 
 
 def build_laion_clap(model: Any, settings: Mapping[str, Any]) -> nn.Module:
-    """Build laion-clap's model with the weights of a ClapModel.
+    """Build laion-clap's CLAP with the weights of a ClapModel on the CPU.
 
-    Parameters
-    ----------
-    model : ClapModel
-        On the CPU.
-    settings : mapping of plain values
-        Of the encoder: what an unfused model's own spectrograms depend on.
-
-    Returns
-    -------
-    clap : laion_clap.clap_module.model.CLAP
+    `settings` of the encoder say what an unfused model's own spectrograms depend on.
     """
     theirs = import_part(_LAION, "clap_module.model")
     htsat = import_part(_LAION, "clap_module.htsat")
@@ -207,17 +198,7 @@ def build_laion_clap(model: Any, settings: Mapping[str, Any]) -> nn.Module:
 
 
 def build_msclap_2023(model: _msclap_2023.MsClap2023Model) -> nn.Module:
-    """Build msclap's model with the weights of ours.
-
-    Parameters
-    ----------
-    model : MsClapModel
-        On the CPU.
-
-    Returns
-    -------
-    clap : msclap.models.clap.CLAP
-    """
+    """Build msclap's CLAP with the weights of ours, on the CPU."""
     theirs = import_part(_MSCLAP, "models.clap")
     htsat = import_part(_MSCLAP, "models.htsat")
     audio, text = model.audio_model.config, model.text_model.config
@@ -238,16 +219,9 @@ def build_msclap_2023(model: _msclap_2023.MsClap2023Model) -> nn.Module:
 
 
 def build_msclap_2022(model: _msclap_2022.MsClap2022Model) -> nn.Module:
-    """Build msclap's model of 2022 with the weights of ours.
+    """Build msclap's CLAP of 2022 with the weights of ours, on the CPU.
 
-    Parameters
-    ----------
-    model : MsClap2022Model
-        On the CPU. Of the published widths, which the authors' class fixes.
-
-    Returns
-    -------
-    clap : msclap.models.clap.CLAP
+    They must be of the published widths, which the authors' class fixes.
     """
     theirs = import_part(_MSCLAP, "models.clap")
     cnn14 = import_part(_MSCLAP, "models.audio").Cnn14
@@ -278,20 +252,9 @@ def build_msclap_2022(model: _msclap_2022.MsClap2022Model) -> nn.Module:
 def import_part(package: str, name: str) -> ModuleType:
     """Import a module of a package without running what stands above it.
 
-    The module runs, unchanged, under a name of ours, so that a plain import of the
-    package elsewhere is not affected.
-
-    Parameters
-    ----------
-    package : str
-        Top-level name of the package.
-    name : str
-        Dotted name below the package, of two parts.
-
-    Raises
-    ------
-    ImportError
-        If the package, or what it needs, is not installed or does not load.
+    `name` is dotted, of two parts, below the package. The module runs, unchanged, under
+    a name of ours, so that a plain import of the package elsewhere is not affected.
+    ImportError if the package, or what it needs, is not installed or does not load.
     """
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
