@@ -51,7 +51,7 @@ class FileState(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Samples of shape (n_frames,) or (n_frames, n_channels), and their rate as given."""
+    """Samples, (n_frames,) or (n_frames, n_channels), and their rate as given."""
 
     array: np.ndarray
     rate: Any

@@ -20,6 +20,7 @@ def infer_bert(
     `prefix` is what their names begin with. `config_class` is of transformers, where
     RoBERTa's modules bear the same names; `settings` are its further arguments.
     """
+    # The shapes show all sizes but the number of heads, which are 64 wide.
     embeddings, layers = f"{prefix}embeddings.", f"{prefix}encoder.layer."
     vocabulary, width = tensors[f"{embeddings}word_embeddings.weight"].shape
     return config_class(

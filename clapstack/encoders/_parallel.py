@@ -42,6 +42,7 @@ def side_by_side(
     ]
     try:
         return [future.result() for future in waiting]
+    # After an error nobody waits for the others; those that run go to their end.
     finally:
         for future in waiting:
             future.cancel()

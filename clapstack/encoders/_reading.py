@@ -353,8 +353,8 @@ def check_tensors(
 ) -> None:
     """Refuse a checkpoint whose names or shapes differ from those of its model.
 
-    Those that match `unused` may be there or not, since no embedding depends on them. The
-    message has the missing, unexpected and misshapen names.
+    Those that match `unused` may be there or not, since no embedding depends on them.
+    The message has the missing, unexpected and misshapen names.
     """
     needed = {name for name in expected if not unused.search(name)}
     found = {name for name in tensors if not unused.search(name)}

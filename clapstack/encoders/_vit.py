@@ -115,6 +115,7 @@ class _Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        # timm lays query, key and value side by side in one layer.
         heads = self.qkv(tokens).unflatten(2, (3, self.n_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         seen = nn.functional.scaled_dot_product_attention(query, key, value)

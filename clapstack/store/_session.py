@@ -66,6 +66,8 @@ class Session:
         try:
             return self._run(work)
         except (sqlite3.Error, OSError) as error:
+            # What cannot be written may still be read; what is damaged is not read
+            # either.
             if writes and self.connection is not None and not is_damage(error):
                 self._writable = False
                 state, what = "cannot be written", "stored in it"
@@ -124,6 +126,7 @@ class Session:
             self._process = os.getpid()
         with self._lock:
             if self.connection is not None:
+                # Somebody may have deleted the folder, or copied another store into it.
                 if is_current(self.connection, self.root):
                     check_format(self.connection)
                 else:

@@ -222,6 +222,8 @@ class EmbeddingStore:
             places = places_of(blocks, slots)
             for block in blocks_at(connection, list(places)):
                 where, some = places[block.id]
+                # Checked at every reading: a changed bit would be a wrong feature in
+                # silence.
                 if not block.is_intact:
                     damaged.append(block)
                 elif block.width == width and block.holds(scope, wanted[where], some):
@@ -306,6 +308,8 @@ class EmbeddingStore:
         stored: int,
     ) -> int:
         """Store what is not there, as one block; return how many rows that is."""
+        # Looked up within the transaction, when no other process can store the same
+        # keys.
         with transaction(connection):
             blocks = self._blocks_of(connection, scope, keys)
             _, first = np.unique(keys, axis=0, return_index=True)
@@ -324,6 +328,7 @@ class EmbeddingStore:
                 "VALUES ((SELECT id FROM scopes WHERE name = ?), ?, ?, ?, ?, ?, ?)"
             )
             bound = scope.encode(), joined, content
+            # Versions before the CRC check the sum alone, and it is bound by the CRC.
             stated = checksum(*bound)
             sums = stated, crc(*bound, stated)
             row = (scope, vectors.shape[1], stored, *sums, joined, content)
@@ -346,6 +351,7 @@ class EmbeddingStore:
             Keys, as from `clapstack.audio.audio_key`; unknown and changed files are
             left out.
         """
+        # As bytes: the name of a file need not be valid in any encoding.
         places = {os.fsencode(file.path): file for file in files}
         found: dict[FileState, str] = {}
 
@@ -445,6 +451,7 @@ class EmbeddingStore:
             for block in self._all_blocks():
                 n_checked += block.n_rows
                 if not block.is_intact:
+                    # Only the keys are needed later; all blocks of a file may be bad.
                     bad.append(block._replace(vectors=b""))
                 bar.update(block.n_rows)
         n_bad = sum(block.n_rows for block in bad)
@@ -597,6 +604,8 @@ class EmbeddingStore:
                 if not block.is_intact:
                     n_damaged += block.n_rows
                     continue
+                # Through `_add`, so that rows which are here already are not stored
+                # twice.
                 vectors = np.frombuffer(block.vectors, np.float32)
                 n_added += self._session.insist(
                     partial(

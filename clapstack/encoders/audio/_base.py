@@ -144,6 +144,7 @@ class AudioEncoder(FrozenEncoder):
                 made = self._in_parts_that_fit(self._embed_pieces, batch)
                 features[some] = made.numpy()
         self._refuse_not_finite(features, rows)
+        # Pieces of one clip are neighbours: rows ascend.
         starts = np.searchsorted(rows, np.arange(1, len(waveforms)))
         return np.stack([self._join(some) for some in np.split(features, starts)])
 
@@ -200,6 +201,7 @@ class AudioEncoder(FrozenEncoder):
         """Yield the places of pieces that may share a batch."""
         alike: dict[int, list[int]] = {}
         for place, piece in enumerate(pieces):
+            # By length, since padding would be seen by a model that takes any length.
             alike.setdefault(0 if self.fixed_length else len(piece), []).append(place)
         for places in alike.values():
             yield from batched(places, min(batch_size, self._at_once))

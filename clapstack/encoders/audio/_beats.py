@@ -140,6 +140,8 @@ def _builder(config: Mapping[str, Any], weights: Path) -> Callable[..., BeatsMod
         depth = count_modules(tensors, r"encoder\.layers\.(\d+)\.")
         return BeatsModel(
             tensors,
+            # DeepNorm's α of an encoder with so many layers, which keeps deep ones
+            # stable.
             residual_scale=(2 * depth) ** 0.25 if config["deep_norm"] else 1.0,
             max_distance=config["max_distance"],
             conv_groups=config["conv_pos_groups"],

@@ -163,6 +163,8 @@ class _GatedAttention(nn.Module):
             part(states).unflatten(2, (self.n_heads, -1)).transpose(1, 2)
             for part in (self.q_proj, self.k_proj, self.v_proj)
         )
+        # As in WavLM: eight numbers of each query, summed by fours, make two gates.
+        # With the first closed the bias counts twice.
         gates = self.grep_linear(query).unflatten(3, (2, 4)).sum(dim=4).sigmoid()
         update, reset = gates.chunk(2, dim=3)
         gate = update * (reset * self.grep_a - 1) + 2
@@ -177,9 +179,9 @@ def position_buckets(
 ) -> torch.Tensor:
     """Sort distances into buckets, as T5 does.
 
-    A distance is the place of the key minus that of the query. Half of the `n_buckets` are
-    for each sign; of these, half hold one distance each and the others are ever wider, up
-    to `max_distance`, beyond which the last takes all.
+    A distance is the place of the key minus that of the query. Half of the `n_buckets`
+    are for each sign; of these, half hold one distance each and the others are ever
+    wider, up to `max_distance`, beyond which the last takes all.
     """
     n_each = n_buckets // 2
     n_exact = n_each // 2

@@ -82,6 +82,8 @@ class CtcEncoder(SpeechEncoder):
 
     def _embed(self, inputs: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         states = self._model.wav2vec2(inputs).last_hidden_state
+        # float32 whatever the dtype: steps of bfloat16 near a confidence of 1 are
+        # 0.004.
         logits = self._model.lm_head(states).float()
         confidence, tokens = logits.softmax(dim=2).max(dim=2)
         blank = self._settings["blank"]
@@ -102,6 +104,7 @@ class CtcEncoder(SpeechEncoder):
     def _join(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         if len(features) == 1:
             return features[0]
+        # Statistics are averaged; characters are not.
         numbers = super()._join(features[:, : -TRANSCRIPT_LENGTH - 1])
         texts = [decoded(row[-TRANSCRIPT_LENGTH:]) for row in features]
         text = _coded([" ".join(filter(None, texts))])[0].numpy()

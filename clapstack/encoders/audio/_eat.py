@@ -187,6 +187,7 @@ def _check_frames(model: EatModel, n_frames: Any, source: Path) -> None:
     n_positions = model.fixed_positional_encoder["positions"].shape[1]
     patch = model.local_encoder.proj.kernel_size[0]
     most = n_positions // (N_MELS // patch) * patch
+    # The positions of a shorter input are the first ones.
     check_number(n_frames, patch, most, f"frames (img_size) of {source}")
 
 

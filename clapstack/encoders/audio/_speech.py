@@ -67,6 +67,7 @@ def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
     for name in ("conv_kernel", "conv_stride"):
         for number in getattr(config, name):
             check_number(number, 1, 4096, f"{name} in {folder / 'config.json'}")
+    # torch fails on an input that makes no frame at all.
     shortest = first_frame(config.conv_kernel, config.conv_stride)
     check_number(shortest, 1, window, f"samples of a first frame by {folder}")
     return {

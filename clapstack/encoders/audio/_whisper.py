@@ -89,12 +89,14 @@ class WhisperEncoder(AudioEncoder):
             self._settings["n_mels"],
             self._front_end_device,
         )
+        # Whisper's own extractor leaves out the last frame, half of which is padding.
         powers = log_mel(filled[None])[0, :-1] / _DECIBELS
         cut = powers.clamp(min=powers.max() - _RANGE)
         return ((cut + _SHIFT) / _SHIFT).T
 
     def _embed(self, inputs: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         states = self._model(inputs).last_hidden_state
+        # A state that the clip reaches in part counts, so that the shortest has one.
         step = _FRAMES_PER_STATE * self._settings["hop_length"]
         return torch.cat(
             [

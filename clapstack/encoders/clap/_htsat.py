@@ -299,6 +299,7 @@ def _attend(block: _Block, windows: torch.Tensor, bias: torch.Tensor) -> None:
     n, n_tokens, width = windows.shape
     n_heads = bias.shape[1]
     normed = block.layer.layernorm_before(windows)
+    # One product for the three, whose weights `_join` laid side by side.
     joint = nn.functional.linear(normed, block.weight, block.qkv_bias)
     query, key, value = joint.view(n, n_tokens, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
     context = nn.functional.scaled_dot_product_attention(

@@ -119,6 +119,8 @@ class _LogMel(LogMel):
         self.mean = mean
         self.std = std
 
+    # The authors take the natural logarithm of the power plus float32's epsilon,
+    # which keeps silence finite.
     def _compress(self, power: torch.Tensor) -> torch.Tensor:
         return (torch.log(power + _FLOOR) - self.mean) / self.std
 

@@ -51,6 +51,7 @@ class MsClapEncoder(ClapEncoder):
         version = "2022" if CNN14 in tensors else "2023"
         return cls._versions()[version].read_version(tensors, weights)
 
+    # Imported here, since each version builds on this file.
     @classmethod
     def _versions(cls) -> Mapping[str, type[MsClapEncoder]]:
         from clapstack.encoders.clap import _msclap_2022, _msclap_2023
@@ -93,6 +94,8 @@ class MsClapEncoder(ClapEncoder):
             cls,
             model=model,
             tokenizer=tokenizer,
+            # The file's own mel bank: the authors made it for 32 kHz although clips
+            # have 44.1, and the weights were trained with it.
             log_mel=LogMel(model.mel_bank, hop_length=HOP_LENGTH),
             projection_dim=len(heads["audio"].linear1.weight),
             settings=settings,

@@ -105,6 +105,8 @@ class _Cnn14(nn.Module):
             states = self.get_submodule(f"conv_block{number}")(states)
             if number < _N_BLOCKS:
                 states = nn.functional.avg_pool2d(states, 2)
+        # As PANNs' Cnn14 pools: the mean over frequency, then maximum and mean over
+        # time.
         states = states.mean(dim=3)
         return self.fc1(states.amax(dim=2) + states.mean(dim=2)).relu()
 
