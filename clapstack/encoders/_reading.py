@@ -1,4 +1,4 @@
-"""Reading of checkpoints that may come from anybody: strict, safe and bounded."""
+"""Reading of weights and configurations from anybody: strict, safe and bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One loaded model per process."""
+"""Loading of encoders, each once per process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the rows of one scope stand: an index in memory, filled from the blocks."""
+"""In-memory index of a scope: the block and slot of every key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embeddings on disk, keyed by content."""
+"""The store of embeddings: looking up, adding, checking, dropping, merging."""
 
 from __future__ import annotations
 

@@ -133,9 +133,7 @@ def test_a_revision_of_a_file_that_is_nowhere_on_the_hub_is_refused(
     m2d_tensors, tmp_path
 ):
     path = save_m2d(tmp_path, m2d_tensors)
-    with pytest.raises(
-        CheckpointError, match=r"revision='main' names .*a file on this"
-    ):
+    with pytest.raises(CheckpointError, match=r"revision='main' .*a file on this"):
         load_encoder("m2d-clap", path, revision="main")
     with pytest.raises(ValueError, match="'revision' parameter of M2dClapPairFeatures"):
         M2dClapPairFeatures(path, revision="main").fit([["a.wav", "a dog"]])
