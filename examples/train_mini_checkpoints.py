@@ -53,7 +53,7 @@ from clapstack.datasets import (
 from clapstack.datasets._scenes import write_caption
 from clapstack.datasets._sounds import sound_classes
 from clapstack.encoders._mel import LogMel, fuse, mel_bank
-from clapstack.encoders.clap._msclap import SUFFIX, MsClapModel, to_official
+from clapstack.encoders.clap._msclap_2023 import SUFFIX, MsClap2023Model, to_official
 
 N_CAPTIONS = 4  # right ones, and edited ones, drawn per scene ahead of training
 
@@ -363,7 +363,7 @@ class MsClapMini(Mini):
         n_tokens = self.tokenizer.get_vocab_size()
         vocabulary = {"vocab_size": n_tokens}
         vocabulary |= dict.fromkeys(("bos_token_id", "eos_token_id"), n_tokens - 1)
-        self.model = MsClapModel(
+        self.model = MsClap2023Model(
             ClapAudioConfig(**recipe.audio),
             GPT2Config(**recipe.text, **vocabulary, embd_pdrop=0.05, resid_pdrop=0.05),
             projection_dim=64,

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from clapstack.encoders._mel import mel_bank
-from clapstack.encoders.audio._audiomae import AudioVit
+from clapstack.encoders.clap._laion_official import to_official
 from clapstack.systems import FAMILIES
 
 TEXTS = [
@@ -114,6 +114,58 @@ def make_laion(folder, *, fused):
     fill(model.state_dict(), seed=int(fused))
     model.save_pretrained(folder)
     return folder
+
+
+def make_laion_official(fused):
+    config = ClapConfig(
+        text_config=ClapTextConfig(
+            vocab_size=320,
+            hidden_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=1,
+            intermediate_size=96,
+            max_position_embeddings=90,
+            layer_norm_eps=1e-5,
+        ).to_dict(),
+        audio_config=ClapAudioConfig(
+            num_mel_bins=16,
+            spec_size=128,
+            patch_embeds_hidden_size=8,
+            hidden_size=16,
+            depths=[2, 2],
+            num_attention_heads=[2, 4],
+            num_hidden_layers=2,
+            enable_fusion=fused,
+            fusion_type="aff_2d" if fused else None,
+        ).to_dict(),
+        projection_dim=24,
+    )
+    official = to_official(ClapModel(config).state_dict())
+    fill(official, seed=3 + fused)
+    return official
+
+
+def make_laion_file(path, official):
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(
+        TEXTS, vocab_size=320, special_tokens=specials, show_progress=False
+    )
+    tokenizer.save_model(str(path.parent))
+    save_training_checkpoint(path, official)
+    return path
+
+
+def save_training_checkpoint(path, official):
+    """Save what the authors' training saves, as they run it: on several devices."""
+    rates = [{"lr": np.float64(1e-4), "betas": (0.9, 0.99)}]
+    content = {
+        "epoch": 45,
+        "name": "a run",
+        "state_dict": {f"module.{name}": t for name, t in official.items()},
+        "optimizer": {"state": {0: {"step": 3}}, "param_groups": rates},
+    }
+    torch.save(content, path)
 
 
 def tensors_of(shapes, seed):
@@ -304,19 +356,20 @@ def save_audiomae(folder, tensors):
 
 
 def make_audiomae_tensors(*, fine_tuned):
-    model = AudioVit(
-        width=128,
-        depth=2,
-        n_tokens=32,
-        patch=16,
-        mlp_width=512,
-        final_norm=not fine_tuned,
-    )
+    width = 128
+    shapes = {
+        "cls_token": (1, 1, width),
+        "pos_embed": (1, 1 + 32, width),
+        "patch_embed.proj.weight": (width, 1, 16, 16),
+        "patch_embed.proj.bias": (width,),
+    }
+    for block in (0, 1):
+        shapes |= vit_block(f"blocks.{block}", width, 4 * width)
     if fine_tuned:
-        model.fc_norm = torch.nn.LayerNorm(128)
-        model.head = torch.nn.Linear(128, 5)
-    fill(model.state_dict(), seed=10 + fine_tuned)
-    return model.state_dict()
+        shapes |= norm("fc_norm", width) | dense("head", 5, width)
+    else:
+        shapes |= norm("norm", width)
+    return tensors_of(shapes, seed=10 + fine_tuned)
 
 
 def make_wavlm(folder, *, large):

@@ -19,10 +19,11 @@ from tests.checkpoints import (
     make_audiomae_tensors,
     make_eat_tensors,
     make_laion,
+    make_laion_file,
+    make_laion_official,
     make_msclap_2022_tensors,
     save_msclap_2022,
 )
-from tests.encoders.conftest import make_laion_file, make_laion_official
 
 BUNDLED = Path(encoders.__file__).parents[1] / "bundled"
 # Kind, by the name of the checkpoint.

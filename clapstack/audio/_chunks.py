@@ -75,20 +75,8 @@ _KINDS = {
 def chunk_stream(content: bytes) -> Stream | None:
     """Return the stream of a file that holds its samples in a chunk.
 
-    Parameters
-    ----------
-    content : bytes
-        A whole file.
-
-    Returns
-    -------
-    stream : Stream or None
-        None for files of other kinds.
-
-    Raises
-    ------
-    AudioError
-        If the file is cut, or more audio may lie behind its samples.
+    None for the content of other kinds of files. AudioError if the file is cut, or more
+    audio may lie behind its samples.
     """
     try:
         return _chunk_stream(content)

@@ -32,20 +32,8 @@ for _byte in range(1, 256):  # the polynomial is x^8 + x^2 + x + 1
 def flac_streams(content: bytes) -> list[Stream] | None:
     """Return the streams of a FLAC file, one for each file that was joined into it.
 
-    Parameters
-    ----------
-    content : bytes
-        A whole file.
-
-    Returns
-    -------
-    streams : list of Stream, or None
-        None for files of other kinds.
-
-    Raises
-    ------
-    AudioError
-        If frames that the header promises are missing.
+    None for the content of other kinds of files. AudioError if frames that the header
+    promises are missing.
     """
     at = skip_tags(content, 0)
     if content[at : at + 4] != b"fLaC":

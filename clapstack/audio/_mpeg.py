@@ -84,20 +84,8 @@ class _Part(NamedTuple):
 def mpeg_streams(content: bytes) -> list[Stream] | None:
     """Return the streams of an MPEG file, one for each file that was joined into it.
 
-    Parameters
-    ----------
-    content : bytes
-        A whole file.
-
-    Returns
-    -------
-    streams : list of Stream, or None
-        None for files of other kinds.
-
-    Raises
-    ------
-    AudioError
-        If a frame is cut or missing, or something else stands between frames.
+    None for the content of other kinds of files. AudioError if a frame is cut or
+    missing, or something else lies between frames.
     """
     at = skip_tags(content, 0)
     first = _frame(content, at)

@@ -48,20 +48,8 @@ class _Link(NamedTuple):
 def ogg_streams(content: bytes) -> list[Stream] | None:
     """Return the streams of an Ogg file, one for each that follows another.
 
-    Parameters
-    ----------
-    content : bytes
-        A whole file.
-
-    Returns
-    -------
-    streams : list of Stream, or None
-        None for files of other kinds.
-
-    Raises
-    ------
-    AudioError
-        If a page is cut or missing, a stream has no end, or several run at once.
+    None for the content of other kinds of files. AudioError if a page is cut or
+    missing, a stream has no end, or several run at once.
     """
     at = skip_tags(content, 0)
     if content[at : at + 4] != b"OggS":

@@ -46,20 +46,8 @@ _SHORTFALL = {"mov": 0.05, "matroska": 0.25}
 def av_stream(content: bytes) -> Stream | None:
     """Return the stream of an MP4, Matroska or ASF file.
 
-    Parameters
-    ----------
-    content : bytes
-        A whole file.
-
-    Returns
-    -------
-    stream : Stream or None
-        None for files of other kinds.
-
-    Raises
-    ------
-    AudioError
-        If the container states more bytes than there are.
+    None for the content of other kinds of files. AudioError if the container states
+    more bytes than there are.
     """
     if content[4:8] in _FIRST_BOXES:
         _check_boxes(content)
@@ -76,16 +64,10 @@ def av_stream(content: bytes) -> Stream | None:
 def open_av(stream: Stream) -> tuple[int, int, Iterator[np.ndarray]]:
     """Open a stream with PyAV.
 
-    Parameters
-    ----------
-    stream : Stream
-        With the name of its demuxer.
-
     Returns
     -------
-    rate : int
-        In Hz.
-    n_channels : int
+    rate, n_channels : int
+        The rate in Hz.
     blocks : iterator of ndarray of shape (n_frames, n_channels)
         float32.
 

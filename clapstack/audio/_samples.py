@@ -46,19 +46,9 @@ def check_length(n_samples: int, rate: float) -> None:
 def array_blocks(samples: np.ndarray) -> Iterator[np.ndarray]:
     """Yield float32 blocks of an array; integers are divided by their full scale.
 
-    Parameters
-    ----------
-    samples : ndarray of shape (n_frames,) or (n_frames, n_channels)
-        Floats or integers of any width.
-
-    Yields
-    ------
-    block : ndarray of shape (n_block_frames,) or (n_block_frames, n_channels)
-
-    Raises
-    ------
-    AudioError
-        If the shape is another one, or integers fill a small part of their type.
+    The array and its blocks have shape (n_frames,) or (n_frames, n_channels).
+    AudioError if it has another shape, or if its integers fill a small part of their
+    type.
     """
     if samples.ndim not in (1, 2):
         msg = (
@@ -82,7 +72,7 @@ def array_blocks(samples: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def mono(blocks: Iterable[np.ndarray], rate: float) -> np.ndarray:
-    """Check samples and return the mean of their channels.
+    """Check samples and return the mean of their channels, float32.
 
     Parameters
     ----------
@@ -90,11 +80,6 @@ def mono(blocks: Iterable[np.ndarray], rate: float) -> np.ndarray:
         float32 samples, in order. One is held at a time.
     rate : float
         Their rate in Hz, for messages.
-
-    Returns
-    -------
-    samples : ndarray of shape (n_samples,)
-        float32.
 
     Raises
     ------

@@ -51,15 +51,7 @@ class FileState(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Decoded audio.
-
-    Attributes
-    ----------
-    array : ndarray of shape (n_frames,) or (n_frames, n_channels)
-        Floats or integers.
-    rate : object
-        What the source gives as its sample rate.
-    """
+    """Samples, (n_frames,) or (n_frames, n_channels), and their rate as given."""
 
     array: np.ndarray
     rate: Any
@@ -68,16 +60,8 @@ class Samples(NamedTuple):
 def parse(source: Any) -> Path | bytes | Samples:
     """Return a clip as a path, as the bytes of an audio file, or as samples.
 
-    Parameters
-    ----------
-    source : object
-        As for `clapstack.audio.read_audio`.
-
-    Raises
-    ------
-    AudioError
-        If the source is of another kind, names a place on a network, or cannot be
-        read as what it is.
+    `source` is as for `read_audio`. AudioError if it is of another kind, names a place
+    on a network, or cannot be read as what it is.
     """
     if isinstance(source, (str, os.PathLike)):
         return _local_path(source)
@@ -135,17 +119,9 @@ def read_file(path: Path) -> bytes:
 def file_state(source: Any) -> FileState | None:
     """Return what changes whenever the content of an audio file does.
 
-    Parameters
-    ----------
-    source : object
-        As for `read_audio`.
-
-    Returns
-    -------
-    state : FileState or None
-        None where nothing tells: for arrays, for a file that changed so recently that
-        another change might leave the same times, on Windows, and for a file that
-        cannot be found (reading it says what is wrong).
+    None where nothing does: for arrays, for a file that changed so recently that
+    another change might leave the same times, on Windows, and for a file that cannot be
+    found (reading it says what is wrong).
     """
     if not isinstance(source, (str, os.PathLike)) or os.name == "nt":
         return None
@@ -168,33 +144,12 @@ def file_state(source: Any) -> FileState | None:
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text is a URL, which is not fetched, and no path.
-
-    Parameters
-    ----------
-    text : str
-        As in a table of clips.
-
-    Returns
-    -------
-    is_url : bool
-    """
+    """Return whether a text is a URL, which is not fetched, and no path."""
     return _URL.match(text) is not None
 
 
 def describe_audio(source: Any) -> str:
-    """Name a clip in a few words, for messages.
-
-    Parameters
-    ----------
-    source : object
-        As for `read_audio`; anything else is described too.
-
-    Returns
-    -------
-    words : str
-        The path, or the type, shape and rate of the samples.
-    """
+    """Name any source in a few words: its path, or type, shape and rate of samples."""
     if isinstance(source, (str, os.PathLike)):
         words = os.fsdecode(source) or "''"
         # What is so long is no path but, say, a file's content in base64.

@@ -1,4 +1,4 @@
-"""Where the windows of a long clip start."""
+"""Placement of the windows of a long clip."""
 
 from __future__ import annotations
 

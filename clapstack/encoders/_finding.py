@@ -1,4 +1,4 @@
-"""Where the files of a checkpoint are: on this machine, or on the hub."""
+"""Finding the files of a checkpoint, on this machine or on the hub."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -32,14 +32,45 @@ from clapstack.exceptions import CheckpointError
 _BUNDLED = Path(__file__).parents[1] / "bundled"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+)/([\w.-]+\.pth?)")
-_TOKENIZER_FILES = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-]
+
+
+class _Tokenizer(NamedTuple):
+    """A published tokenizer, which files of weights need beside them."""
+
+    name: str  # also its id in caches of before the hub moved it
+    hub: str
+    vocabulary: tuple[str, ...]  # what does without tokenizer.json
+    reader: Any
+
+    @property
+    def files(self) -> list[str]:
+        settings = ["tokenizer_config.json", "special_tokens_map.json"]
+        return ["tokenizer.json", *settings, "added_tokens.json", *self.vocabulary]
+
+    @property
+    def needs(self) -> str:
+        return f"tokenizer.json, or {' and '.join(self.vocabulary)}"
+
+    def is_in(self, folder: Path) -> bool:
+        # Checked here, because some versions of transformers make up an empty one.
+        return (folder / "tokenizer.json").exists() or all(
+            (folder / name).exists() for name in self.vocabulary
+        )
+
+
+_BYTE_PAIRS = ("vocab.json", "merges.txt")
+_TOKENIZERS = {
+    "roberta": _Tokenizer(
+        "roberta-base", "FacebookAI/roberta-base", _BYTE_PAIRS, RobertaTokenizerFast
+    ),
+    "gpt2": _Tokenizer("gpt2", "openai-community/gpt2", _BYTE_PAIRS, GPT2TokenizerFast),
+    "bert": _Tokenizer(
+        "bert-base-uncased",
+        "google-bert/bert-base-uncased",
+        ("vocab.txt",),
+        BertTokenizerFast,
+    ),
+}
 _LAION_CONFIGS = ["config.json", *EXTRACTOR_FILES]
 _PRETRAINED_WEIGHTS = ["model.safetensors", "pytorch_model.bin"]
 # What large models are saved as: an index, and files that it names.
@@ -53,28 +84,18 @@ _VARIANTS = re.compile(
 _OTHER_FRAMEWORKS = ["tf_model.h5", "flax_model.msgpack", "model.onnx"]
 _LAION_NEEDS = (
     "config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin) "
-    "and the tokenizer (tokenizer.json, or vocab.json and merges.txt)"
+    f"and the tokenizer ({_TOKENIZERS['roberta'].needs})"
 )
-_LAION_TOKENIZER = "FacebookAI/roberta-base"
 _MSCLAP_WEIGHTS = "CLAP_weights_2023.pth"
-_MSCLAP_TOKENIZER = "openai-community/gpt2"
 _MSCLAP_NEEDS = (
-    f"{_MSCLAP_WEIGHTS} and gpt2's tokenizer (tokenizer.json, or vocab.json and "
-    f"merges.txt; beside it or in tokenizer/)"
+    f"{_MSCLAP_WEIGHTS} and gpt2's tokenizer ({_TOKENIZERS['gpt2'].needs}; beside it "
+    f"or in tokenizer/)"
 )
-_BERT_TOKENIZER = "google-bert/bert-base-uncased"
-# Caches of before the hub moved them have these tokenizers under the right-hand ids.
-_OLD_IDS = {
-    _LAION_TOKENIZER: "roberta-base",
-    _MSCLAP_TOKENIZER: "gpt2",
-    _BERT_TOKENIZER: "bert-base-uncased",
-}
 _TRIAL = "a sound, \N{SNOWMAN}"
 # Settings of a tokenizer that name files, or are handed to its class as they are.
 _ELSEWHERE = re.compile(r"_files?$|^init_inputs$|^auto_map$")
 # Characters that a normalizer makes of one: published ones replace one by one.
 _MOST_GROWTH = 1000
-_BERT_TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"]
 
 
 def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
@@ -84,9 +105,8 @@ def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
     ----------
     checkpoint : str
         In transformers' format: a local folder, "bundled:<name>" or a hub id. In the
-        authors' format: a ``.pt`` file, local or on the hub as "owner/name/file.pt",
-        with roberta-base's tokenizer beside it, in ``tokenizer/`` beside it, or on
-        the hub. What is on this machine wins over the hub.
+        authors' format: a ``.pt`` file, local or on the hub as "owner/name/file.pt".
+        What is on this machine wins over the hub.
     revision : str or None
         Branch, tag or commit of the weights on the hub.
 
@@ -95,33 +115,21 @@ def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
     folder, weights : Path
         The folder of the tokenizer (and, in transformers' format, of the
         configuration), and the file of weights.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such checkpoint, or a file of it is missing.
     """
-    on_hub = _HUB_FILE.fullmatch(checkpoint)
-    if on_hub and not Path(checkpoint).exists():
-        repository, file = on_hub.groups()
-        weights = _download_file(repository, file, revision)
-        return _roberta_of(weights), weights
-    folder = _local(checkpoint, _LAION_NEEDS)
-    if folder is None:
-        files = [*_LAION_CONFIGS, *_TOKENIZER_FILES]
-        folder = _download_pretrained(checkpoint, revision, files, _LAION_NEEDS)
-    if folder.is_file():
-        if folder.suffix == ".pt":
-            return _roberta_of(folder), folder
-        msg = (
-            f"Checkpoint {checkpoint!r} is a file; a LAION CLAP checkpoint is a folder "
-            f"that holds {_LAION_NEEDS}, or a .pt file of the authors."
-        )
-        raise CheckpointError(msg)
-    _refuse_adapter(folder)
-    if not _has_tokenizer(folder):
-        _refuse_missing("the tokenizer", folder, _LAION_NEEDS)
-    return folder, _pretrained_weights(folder, _LAION_NEEDS)
+    place = _file_on_hub(checkpoint, revision) or _local(checkpoint, _LAION_NEEDS)
+    if place is None:
+        files = [*_LAION_CONFIGS, *_TOKENIZERS["roberta"].files]
+        place = _download_pretrained(checkpoint, revision, files, _LAION_NEEDS)
+    if place.suffix == ".pt" and place.is_file():
+        return find_tokenizer(place, "roberta"), place
+    is_folder = (
+        f"a LAION CLAP checkpoint is a folder that holds {_LAION_NEEDS}, or a .pt "
+        f"file of the authors"
+    )
+    _refuse_other_than_folder(place, checkpoint, is_folder)
+    if not _TOKENIZERS["roberta"].is_in(place):
+        _refuse_missing("the tokenizer", place, _LAION_NEEDS)
+    return place, _pretrained_weights(place, _LAION_NEEDS)
 
 
 def find_pretrained(
@@ -142,18 +150,12 @@ def find_pretrained(
     configs : sequence of str
         Names of the other files that the model needs.
     extractor : bool, default=False
-        Whether the model needs a file of `EXTRACTOR_FILES` too. Which one is not
-        checked here.
+        Whether it needs a file of `EXTRACTOR_FILES` too. Which one is not checked here.
 
     Returns
     -------
     folder, weights : Path
         The folder of the other files, and the file of weights in it.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such checkpoint, or a file of it is missing.
     """
     needed = [*configs, *EXTRACTOR_FILES[:1] * extractor]
     needs = ", ".join([*needed, " or ".join(_PRETRAINED_WEIGHTS)])
@@ -161,13 +163,8 @@ def find_pretrained(
     if folder is None:
         files = [*configs, *EXTRACTOR_FILES * extractor]
         folder = _download_pretrained(checkpoint, revision, files, needs)
-    if folder.is_file():
-        msg = (
-            f"Checkpoint {checkpoint!r} is a file; it must be a folder that holds "
-            f"{needs}."
-        )
-        raise CheckpointError(msg)
-    _refuse_adapter(folder)
+    is_folder = f"it must be a folder that holds {needs}"
+    _refuse_other_than_folder(folder, checkpoint, is_folder)
     for name in configs:
         if not (folder / name).exists():
             _refuse_missing(name, folder, needs)
@@ -177,25 +174,11 @@ def find_pretrained(
 def find_msclap(checkpoint: str, revision: str | None) -> Path:
     """Locate an MS-CLAP file of weights in the authors' format.
 
-    Parameters
-    ----------
-    checkpoint : str
-        A ``.pth`` file, local or on the hub as "owner/name/file.pth"; a folder with one
-        ``CLAP_weights*.pth``; "bundled:<name>"; or a hub id, of which
-        ``CLAP_weights_2023.pth`` is taken. What is on this machine wins over the hub.
-    revision : str or None
-        Branch, tag or commit of the weights on the hub.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such checkpoint.
+    `checkpoint` is a ``.pth`` file, local or on the hub as "owner/name/file.pth"; a
+    folder with one ``CLAP_weights*.pth``; "bundled:<name>"; or a hub id, of which
+    ``CLAP_weights_2023.pth`` is taken. What is on this machine wins over the hub.
     """
-    on_hub = _HUB_FILE.fullmatch(checkpoint)
-    if on_hub and not Path(checkpoint).exists():
-        repository, file = on_hub.groups()
-        return _download_file(repository, file, revision)
-    place = _local(checkpoint, _MSCLAP_NEEDS)
+    place = _file_on_hub(checkpoint, revision) or _local(checkpoint, _MSCLAP_NEEDS)
     if place is None:
         remedy = _into_a_folder(_MSCLAP_NEEDS)
         place = _download(checkpoint, revision, [_MSCLAP_WEIGHTS], remedy)
@@ -217,62 +200,63 @@ def find_msclap(checkpoint: str, revision: str | None) -> Path:
     return found[0]
 
 
-def find_msclap_tokenizer(weights: Path, *, bert: bool = False) -> Path:
-    """Return the folder of the tokenizer of an MS-CLAP file.
+def find_file(checkpoint: str, revision: str | None, what: str) -> Path:
+    """Locate a file of weights that is nowhere on the hub, and so has no revision.
+
+    `what` says what the file is and who has it, for the message.
+    """
+    if revision is not None:
+        msg = (
+            f"revision={revision!r} names a commit on the Hugging Face hub, and "
+            f"{checkpoint!r} is a file on this machine. Leave revision out."
+        )
+        raise CheckpointError(msg)
+    path = Path(checkpoint).expanduser()
+    if not path.is_file():
+        msg = (
+            f"There is no file {str(path)!r} (looked for {path.absolute()}). The "
+            f"checkpoint must be {what}. It is not fetched by itself: put it anywhere "
+            f"on this machine and pass its path."
+        )
+        raise CheckpointError(msg)
+    return path
+
+
+def find_tokenizer(weights: Path, kind: str, *, on_hub: bool = True) -> Path:
+    """Return the folder of the tokenizer that a file of weights needs.
 
     Parameters
     ----------
     weights : Path
         The file. The tokenizer is beside it, in ``tokenizer/`` beside it, or on the
-        hub, whence the authors' package takes it.
-    bert : bool, default=False
-        Whether the text tower is BERT, as in the version of 2022, or GPT-2.
-
-    Raises
-    ------
-    CheckpointError
-        If it is in neither place.
+        hub, whence the authors' packages take it.
+    kind : {"roberta", "gpt2", "bert"}
+        Whose tokenizer it is.
+    on_hub : bool, default=True
+        Whether to look on the hub.
     """
-    if bert:
-        beside = bert_tokenizer_beside(weights)
-        hub, files = _BERT_TOKENIZER, _BERT_TOKENIZER_FILES
-        what = "bert-base-uncased's tokenizer (tokenizer.json, or vocab.txt)"
-    else:
-        beside = _tokenizer_beside(weights)
-        hub, files = _MSCLAP_TOKENIZER, _TOKENIZER_FILES
-        what = "gpt2's tokenizer (tokenizer.json, or vocab.json and merges.txt)"
-    remedy = f"put {what} into {weights.parent} or into tokenizer/ there"
-    return beside or _download_tokenizer(hub, files, remedy)
+    tokenizer = _TOKENIZERS[kind]
+    for folder in (weights.parent, weights.parent / "tokenizer"):
+        if tokenizer.is_in(folder):
+            return folder
+    places = f"into {weights.parent} or into tokenizer/ there"
+    if on_hub:
+        remedy = f"put {tokenizer.name}'s tokenizer ({tokenizer.needs}) {places}"
+        return _download_tokenizer(tokenizer, remedy)
+    msg = (
+        f"There is no tokenizer beside {weights}. Put the tokenizer of "
+        f"{tokenizer.hub!r} on the Hugging Face hub ({tokenizer.needs}) {places}."
+    )
+    raise CheckpointError(msg)
 
 
-def bert_tokenizer_beside(weights: Path) -> Path | None:
-    """Return the folder with BERT's tokenizer: that of a file, or tokenizer/ there."""
-    return _folder_of(weights, _has_bert_tokenizer)
-
-
-def read_tokenizer(
-    folder: Path, *, bert: bool = False, gpt2: bool = False, roberta: bool = False
-) -> Any:
+def read_tokenizer(folder: Path, kind: str | None = None) -> Any:
     """Read a tokenizer from local files.
 
-    Parameters
-    ----------
-    folder : Path
-        Where its files are.
-    bert, gpt2, roberta : bool, default=False
-        Whether it is BERT's, GPT-2's or RoBERTa's; else the folder's ``config.json``
-        says what it is.
-
-    Raises
-    ------
-    CheckpointError
-        If its files are damaged.
+    `kind` is "roberta", "gpt2" or "bert"; None lets the folder's ``config.json`` say
+    so.
     """
-    reader: Any = AutoTokenizer
-    if bert:
-        reader = BertTokenizerFast
-    elif gpt2 or roberta:
-        reader = GPT2TokenizerFast if gpt2 else RobertaTokenizerFast
+    reader = AutoTokenizer if kind is None else _TOKENIZERS[kind].reader
     try:
         with tempfile.TemporaryDirectory() as copy:
             _copy_tokenizer(folder, Path(copy))
@@ -297,7 +281,7 @@ def _copy_tokenizer(folder: Path, copy: Path) -> None:
     The libraries read whatever else lies in a folder, and files that its settings name,
     wherever these are.
     """
-    for name in {"config.json", *_TOKENIZER_FILES, *_BERT_TOKENIZER_FILES}:
+    for name in {"config.json"}.union(*(t.files for t in _TOKENIZERS.values())):
         path = folder / name
         check_size(path)
         if path.suffix == ".json" and path.exists():
@@ -332,19 +316,7 @@ def _check_growth(normalizer: Any, path: Path) -> None:
 def check_vocabulary(tokenizer: Any, folder: Path, n_tokens: int) -> None:
     """Refuse a tokenizer that has tokens which the text tower has not.
 
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizer
-        As from `read_tokenizer`.
-    folder : Path
-        Where its files are, for the message.
-    n_tokens : int
-        Of the text tower.
-
-    Raises
-    ------
-    CheckpointError
-        If it has more tokens, or an id that the tower has no row for.
+    It has if it has more than `n_tokens`, or an id that the tower has no row for.
     """
     largest = max(tokenizer.get_vocab().values(), default=0)
     if len(tokenizer) > n_tokens or largest >= n_tokens:
@@ -381,37 +353,6 @@ def _local(checkpoint: str, needs: str) -> Path | None:
     return None
 
 
-def _has_tokenizer(folder: Path) -> bool:
-    # Checked here, because some versions of transformers make up an empty one.
-    return (folder / "tokenizer.json").exists() or (
-        (folder / "vocab.json").exists() and (folder / "merges.txt").exists()
-    )
-
-
-def _has_bert_tokenizer(folder: Path) -> bool:
-    return (folder / "tokenizer.json").exists() or (folder / "vocab.txt").exists()
-
-
-def _tokenizer_beside(weights: Path) -> Path | None:
-    return _folder_of(weights, _has_tokenizer)
-
-
-def _folder_of(weights: Path, has: Callable[[Path], bool]) -> Path | None:
-    folders = (weights.parent, weights.parent / "tokenizer")
-    return next((folder for folder in folders if has(folder)), None)
-
-
-def _roberta_of(weights: Path) -> Path:
-    """Return the folder of the tokenizer of an official LAION file."""
-    remedy = (
-        f"put roberta-base's tokenizer (tokenizer.json, or vocab.json and merges.txt) "
-        f"into {weights.parent} or into tokenizer/ there"
-    )
-    return _tokenizer_beside(weights) or _download_tokenizer(
-        _LAION_TOKENIZER, _TOKENIZER_FILES, remedy
-    )
-
-
 def _pretrained_weights(folder: Path, needs: str) -> Path:
     for name in (_PRETRAINED_WEIGHTS[0], _INDICES[0], *_PRETRAINED_WEIGHTS, *_INDICES):
         if (folder / name).exists():
@@ -431,12 +372,15 @@ def _pretrained_weights(folder: Path, needs: str) -> Path:
     _refuse_missing(" or ".join(_PRETRAINED_WEIGHTS), folder, needs)
 
 
-def _refuse_adapter(folder: Path) -> None:
-    """Say that a folder holds an adapter, before its other files are missed."""
-    if (folder / _ADAPTER).exists() and not any(
-        (folder / name).exists() for name in [*_PRETRAINED_WEIGHTS, *_INDICES]
+def _refuse_other_than_folder(place: Path, checkpoint: str, remedy: str) -> None:
+    """Refuse a file, and an adapter before other files of its folder are missed."""
+    if place.is_file():
+        msg = f"Checkpoint {checkpoint!r} is a file; {remedy}."
+        raise CheckpointError(msg)
+    if (place / _ADAPTER).exists() and not any(
+        (place / name).exists() for name in [*_PRETRAINED_WEIGHTS, *_INDICES]
     ):
-        raise CheckpointError(adapter_message(folder))
+        raise CheckpointError(adapter_message(place))
 
 
 def _download_pretrained(
@@ -451,8 +395,13 @@ def _download_pretrained(
     return folder
 
 
-def _download_file(repository: str, file: str, revision: str | None) -> Path:
-    remedy = f"pass the path of a local copy of {file}; {repository}/{file} is none"
+def _file_on_hub(checkpoint: str, revision: str | None) -> Path | None:
+    """Fetch the file that "owner/name/file.pt" names; None if that names none."""
+    named = _HUB_FILE.fullmatch(checkpoint)
+    if named is None or Path(checkpoint).exists():
+        return None
+    repository, file = named.groups()
+    remedy = f"pass the path of a local copy of {file}; {checkpoint} is none"
     path = _download(repository, revision, [file], remedy) / file
     if not path.exists():
         msg = f"{repository!r} on the Hugging Face hub holds no file {file!r}."
@@ -460,19 +409,18 @@ def _download_file(repository: str, file: str, revision: str | None) -> Path:
     return path
 
 
-def _download_tokenizer(repository: str, files: list[str], remedy: str) -> Path:
+def _download_tokenizer(tokenizer: _Tokenizer, remedy: str) -> Path:
     """Fetch a tokenizer, or take it from the cache under either of its ids."""
-    has = _has_bert_tokenizer if repository == _BERT_TOKENIZER else _has_tokenizer
-    for known_as in (repository, _OLD_IDS[repository]):
+    for known_as in (tokenizer.hub, tokenizer.name):
         try:
-            folder = Path(
-                snapshot_download(known_as, allow_patterns=files, local_files_only=True)
+            folder = snapshot_download(
+                known_as, allow_patterns=tokenizer.files, local_files_only=True
             )
         except (LocalEntryNotFoundError, OSError, ValueError):
             continue
-        if has(folder):
-            return folder
-    return _download(repository, None, files, remedy)
+        if tokenizer.is_in(Path(folder)):
+            return Path(folder)
+    return _download(tokenizer.hub, None, tokenizer.files, remedy)
 
 
 def _into_a_folder(needs: str) -> str:

@@ -1,4 +1,4 @@
-"""Kaldi's log-mel filter bank, which BEATs, EAT and AudioMAE hear through."""
+"""Kaldi's log-mel filter bank, the front end of BEATs, EAT and AudioMAE."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from functools import lru_cache
 
 import torch
 from torch import nn
+
+SAMPLE_RATE = 16_000  # of all three
+N_MELS = 128
 
 _FRAME_SECONDS = 0.025
 _HOP_SECONDS = 0.010
@@ -15,11 +18,39 @@ _POVEY_POWER = 0.85
 _FLOOR = torch.finfo(torch.float32).eps
 
 
+def window_of(n_frames: int) -> int:
+    """Return how many samples at `SAMPLE_RATE` make so many frames."""
+    length, hop = int(_FRAME_SECONDS * SAMPLE_RATE), int(_HOP_SECONDS * SAMPLE_RATE)
+    return length + (n_frames - 1) * hop
+
+
+def normalised_fbank(
+    samples: torch.Tensor, *, mean: float, std: float, window: str, n_frames: int = 0
+) -> torch.Tensor:
+    """Return the normalised features of one clip, of shape (n_frames, N_MELS).
+
+    Parameters
+    ----------
+    samples : Tensor of shape (n_samples,)
+        At `SAMPLE_RATE`.
+    mean, std : float
+        Statistics of AudioSet's features. The authors divide by twice the deviation.
+    window : {"povey", "hanning"}
+        As for `kaldi_fbank`.
+    n_frames : int, default=0
+        A shorter clip is filled up to as many, with zeros in place of logarithms: so
+        do the authors, although silence has some -16 there.
+    """
+    mel = kaldi_fbank(samples[None], n_mels=N_MELS, window=window)[0]
+    mel = nn.functional.pad(mel, (0, 0, 0, max(0, n_frames - len(mel))))
+    return (mel - mean) / (2 * std)
+
+
 def kaldi_fbank(
     waveforms: torch.Tensor,
     *,
-    sample_rate: int = 16_000,
-    n_mels: int = 128,
+    sample_rate: int = SAMPLE_RATE,
+    n_mels: int = N_MELS,
     window: str = "povey",
 ) -> torch.Tensor:
     """Compute Kaldi's log-mel filter-bank features.

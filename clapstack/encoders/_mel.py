@@ -1,4 +1,4 @@
-"""From a waveform to what a model sees: padding, log-mel spectrograms, fusion."""
+"""Log-mel spectrograms, padding to a window, and the fused input of long clips."""
 
 from __future__ import annotations
 

@@ -52,17 +52,10 @@ class _Weighed:
 def check_pickles(path: Path) -> None:
     """Refuse a file of ``torch.save`` that would take the machine when it is read.
 
-    Parameters
-    ----------
-    path : Path
-        A zip archive of torch 1.6 or later, or the pickles of before.
-
-    Raises
-    ------
-    CheckpointError
-        If entries of the archive are compressed, bear one name or exceed the file; or
-        if a pickle is larger, deeper or hands more to its calls than that of any
-        published checkpoint, or cannot be followed.
+    It is a zip archive of torch 1.6 or later, or the pickles of before. CheckpointError
+    if entries of the archive are compressed, bear one name or exceed the file; or if a
+    pickle is larger, deeper or hands more to its calls than that of any published
+    checkpoint, or cannot be followed.
     """
     try:
         for pickle in _pickles(path):

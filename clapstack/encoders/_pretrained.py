@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from transformers import PretrainedConfig
 
 from clapstack.encoders._reading import (
+    MOST_LAYERS,
     check_number,
     check_tensors,
     guarded,
@@ -33,23 +34,66 @@ _RENAMED = {
 _OF_MODELS = {"pad_token_id", "bos_token_id", "eos_token_id", "vocab_size"}
 # The largest size of a published model is a vocabulary of 250,000 tokens.
 _MOST_SIZE = 10_000_000
+HEAD_WIDTH = 64  # of attention, in every published model whose file does not say it
+
+
+class Tensors(dict[str, torch.Tensor]):
+    """Tensors of a file, from whose shapes the sizes of its model are inferred.
+
+    One that is asked for and is not there raises CheckpointError.
+    """
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], source: Path):
+        super().__init__(tensors)
+        self.source = source
+
+    def __missing__(self, name: str) -> torch.Tensor:
+        msg = f"{self.source} does not match its model. Tensors missing: {name}."
+        raise CheckpointError(msg)
+
+
+def count_modules(names: Iterable[str], pattern: str) -> int:
+    """Count numbered modules; the group of `pattern` is the number.
+
+    Numbers that are there are counted, since one forged name would claim a billion.
+    """
+    found = (re.match(pattern, name) for name in names)
+    n_modules = len({match[1] for match in found if match})
+    check_number(n_modules, 0, MOST_LAYERS, f"Modules of the names {pattern!r}")
+    return n_modules
+
+
+def count_text_heads(width: int, source: Path) -> int:
+    """Return how many attention heads a text tower has, which no tensor shows."""
+    if width % HEAD_WIDTH:
+        msg = (
+            f"The text tower of {source} is {width} wide; its attention heads cannot "
+            f"be inferred, since that is not a multiple of {HEAD_WIDTH}."
+        )
+        raise CheckpointError(msg)
+    return width // HEAD_WIDTH
+
+
+def check_supported(
+    settings: Mapping[str, Any], supported: Mapping[str, Any], place: str
+) -> None:
+    """Refuse settings that change a model in ways which no published one needs."""
+    for name, needed in supported.items():
+        found = settings[name]
+        # By type first: what a file holds may have no truth value, or no end.
+        if not isinstance(found, bool | int | str) or found != needed:
+            msg = (
+                f"{place} has {name}={short_repr(found)}; only {needed!r}, as in the "
+                f"published files, is supported."
+            )
+            raise CheckpointError(msg)
 
 
 def read_config(folder: Path, config_class: Any) -> Any:
-    """Read the configuration of a model.
+    """Read ``config.json`` of a folder as a configuration of a class of transformers.
 
-    Parameters
-    ----------
-    folder : Path
-        Where ``config.json`` is.
-    config_class : type
-        Of transformers.
-
-    Raises
-    ------
-    CheckpointError
-        If it cannot be read, is of another kind of model, or holds a value of a type
-        or sign that its default does not have.
+    CheckpointError if it is of another kind of model, or holds a value of a type or
+    sign that its default does not have.
     """
     path = folder / "config.json"
     content = read_json(path)
@@ -103,39 +147,19 @@ def _check_like(value: Any, default: Any, what: str) -> None:
 
 
 def load_model(
-    build: Callable[[Mapping[str, torch.Tensor]], torch.nn.Module],
+    build: Callable[[Tensors], torch.nn.Module],
     weights: Path,
     *,
     prefix: re.Pattern[str] = _NOTHING,
     unused: re.Pattern[str] = _NOTHING,
 ) -> Any:
-    """Build a model and load its weights.
-
-    Parameters
-    ----------
-    build : callable
-        Makes the model, given the tensors of the file. The random weights that it
-        has at first do not touch the global generator.
-    weights : Path
-        As for `read_tensors`.
-    prefix : Pattern, default=nothing
-        What names in the file may start with, and the model's do not.
-    unused : Pattern, default=nothing
-        Names, without `prefix`, that may be there or not: no feature depends on them.
-        Those that the model has are set to zero, so that its fingerprint does not
-        depend on them either.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged, or a tensor is missing, unexpected or of wrong shape.
-    """
+    """Build a model and load its weights: `fill_model` with the tensors of a file."""
     found = read_tensors(weights)
     return fill_model(build, found, weights, prefix=prefix, unused=unused)
 
 
 def fill_model(
-    build: Callable[[Mapping[str, torch.Tensor]], torch.nn.Module],
+    build: Callable[[Tensors], torch.nn.Module],
     found: Mapping[str, torch.Tensor],
     weights: Path,
     *,
@@ -146,21 +170,24 @@ def fill_model(
 
     Parameters
     ----------
-    build, prefix, unused
-        As for `load_model`.
+    build : callable
+        Makes the model, given the tensors of the file. The random weights that it
+        has at first do not touch the global generator.
     found : mapping of str to Tensor
-        What the file holds.
+        What the file holds. A tensor that is missing, unexpected or of wrong shape is
+        an error.
     weights : Path
         The file, for error messages.
-
-    Raises
-    ------
-    CheckpointError
-        If a tensor is missing, unexpected or of wrong shape.
+    prefix : Pattern, default=nothing
+        What names in the file may start with, and the model's do not.
+    unused : Pattern, default=nothing
+        Names, without `prefix`, that may be there or not: no feature depends on them.
+        Those that the model has are set to zero, so that its fingerprint does not
+        depend on them either.
     """
-    tensors = _Tensors(weights)
-    tensors.update((_renamed(name, prefix), tensor) for name, tensor in found.items())
-    model = build_checked(lambda: build(tensors), tensors, weights, unused=unused)
+    renamed = {_renamed(name, prefix): tensor for name, tensor in found.items()}
+    tensors = Tensors(renamed, weights)
+    model = build_checked(lambda: build(tensors), tensors, unused=unused)
     for name, tensor in model.state_dict().items():
         if unused.search(name):
             tensor.zero_()
@@ -171,8 +198,7 @@ def fill_model(
 
 def build_checked(
     build: Callable[[], Any],
-    tensors: Mapping[str, torch.Tensor],
-    weights: Path,
+    tensors: Tensors,
     *,
     unused: re.Pattern[str],
     named: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]] = dict,
@@ -181,41 +207,14 @@ def build_checked(
 
     It is built without memory first (on torch's device "meta") and compared: sizes that
     a configuration or a forged name claims are not allocated before the file has them.
-
-    Parameters
-    ----------
-    build : callable
-        Makes the model.
-    tensors : mapping of str to Tensor
-        Of the file.
-    weights : Path
-        The file, for error messages.
-    unused : Pattern
-        As for `check_tensors`.
-    named : callable, default=dict
-        Gives the tensors of a ``state_dict()`` the names of the file.
-
-    Raises
-    ------
-    CheckpointError
-        If a tensor is missing, unexpected or of wrong shape.
+    `named` gives the tensors of a ``state_dict()`` the names of the file; those of
+    `unused` are left out of the comparison.
     """
     with torch.random.fork_rng(devices=[]):
         with torch.device("meta"):
             state = build().state_dict()
-        check_tensors(tensors, named(state), source=weights, unused=unused)
+        check_tensors(tensors, named(state), source=tensors.source, unused=unused)
         return build()
-
-
-class _Tensors(dict[str, torch.Tensor]):
-    """Tensors of a file, which say the sizes of its model; one may be missing."""
-
-    def __init__(self, weights: Path):
-        self._weights = weights
-
-    def __missing__(self, name: str) -> torch.Tensor:
-        msg = f"{self._weights} does not match its model. Tensors missing: {name}."
-        raise CheckpointError(msg)
 
 
 def _renamed(name: str, prefix: re.Pattern[str]) -> str:

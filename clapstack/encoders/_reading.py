@@ -1,4 +1,4 @@
-"""Reading of checkpoints that may come from anybody: strict, safe and bounded."""
+"""Reading of weights and configurations from anybody: strict, safe and bounded."""
 
 from __future__ import annotations
 
@@ -130,13 +130,9 @@ _TRUE_REASON = re.compile(r"WeightsUnpickler error:\s*(\S.*?)\.? *(?:\n|$)")
 def guarded(checkpoint: str) -> Iterator[None]:
     """Read and build under one kind of error, whatever a checkpoint may hold.
 
-    Every encoder reads its checkpoint within this door, and nothing else: what goes
-    wrong on a device, later, is no fault of the file.
-
-    Raises
-    ------
-    CheckpointError
-        In place of any error of a parser or a constructor, which is its cause.
+    Any error of a parser or a constructor becomes a CheckpointError, of which it is the
+    cause. Every encoder reads its checkpoint within this door, and nothing else: what
+    goes wrong on a device, later, is no fault of the file.
     """
     try:
         yield
@@ -187,18 +183,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_content(path: Path) -> Any:
-    """Read all that a file of weights holds, without running any code.
-
-    Parameters
-    ----------
-    path : Path
-        As for `read_tensors`.
-
-    Raises
-    ------
-    CheckpointError
-        As for `read_tensors`.
-    """
+    """Read all that a file of weights holds, as `read_tensors` reads its tensors."""
     if path.suffix == ".json":
         return _read_shards(path)
     if not path.is_file():
@@ -227,13 +212,7 @@ def read_content(path: Path) -> Any:
 
 
 def tensors_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    """Return the named tensors of what `read_content` returned.
-
-    Raises
-    ------
-    CheckpointError
-        If it holds none, or tensors that the file is too small for.
-    """
+    """Return the named tensors of what `read_content` returned for a file."""
     tensors = _mapping_of_tensors(content)
     if tensors is None:
         msg = (
@@ -262,13 +241,7 @@ def adapter_message(place: Path) -> str:
 
 
 def check_size(path: Path) -> None:
-    """Refuse a file beside the weights that is too large, or no file.
-
-    Raises
-    ------
-    CheckpointError
-        If it is.
-    """
+    """Refuse a file beside the weights that is too large, or no file."""
     if path.exists() and not path.is_file():
         msg = f"{path} cannot be read: it is no regular file."
         raise CheckpointError(msg)
@@ -281,13 +254,9 @@ def check_size(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a checkpoint.
+    """Read a JSON object of a checkpoint.
 
-    Raises
-    ------
-    CheckpointError
-        If it is missing, damaged, too large, or not an object; or if it counts more
-        layers or labels than anything has.
+    It may not be large, nor count more layers or labels than anything has.
     """
     check_size(path)
     try:
@@ -329,19 +298,10 @@ _FRACTIONS = ("f_min", "f_max", "seconds")
 
 
 def read_extractor(folder: Path, names: Mapping[str, str]) -> dict[str, Any]:
-    """Read the settings of transformers' feature extractor.
+    """Read settings of transformers' feature extractor, given our names and theirs.
 
-    Parameters
-    ----------
-    folder : Path
-        Where a file of `EXTRACTOR_FILES` is.
-    names : mapping of str to str
-        Our name of a setting to theirs.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such file, or a setting is missing or makes no sense.
+    CheckpointError if there is no file of `EXTRACTOR_FILES` in the folder, or a setting
+    is missing or makes no sense.
     """
     first, second = (folder / name for name in EXTRACTOR_FILES)
     if first.exists():
@@ -368,23 +328,9 @@ def read_extractor(folder: Path, names: Mapping[str, str]) -> dict[str, Any]:
 def check_number(
     value: Any, least: float, most: float, what: str, *, whole: bool = True
 ) -> None:
-    """Refuse what is no number within bounds.
+    """Refuse what is no number from `least` to `most`; `what` names it and its file.
 
-    Parameters
-    ----------
-    value : Any
-        Of a file.
-    least, most : float
-        The bounds.
-    what : str
-        The name of the value and its file, for the message.
-    whole : bool, default=True
-        Whether it must be an integer.
-
-    Raises
-    ------
-    CheckpointError
-        If it is no number, or out of bounds.
+    It must be an integer unless `whole` is False.
     """
     kinds = int if whole else (int, float)
     if (
@@ -406,21 +352,10 @@ def check_tensors(
     source: Path,
     unused: re.Pattern[str] = DERIVED,
 ) -> None:
-    """Refuse a checkpoint whose names or shapes differ from the model's.
+    """Refuse a checkpoint whose names or shapes differ from those of its model.
 
-    Parameters
-    ----------
-    tensors, expected : mapping of str to Tensor
-        What the file holds; what the model needs.
-    source : Path
-        The file, for the message.
-    unused : Pattern
-        Names that may be there or not, since no embedding depends on them.
-
-    Raises
-    ------
-    CheckpointError
-        With the missing, unexpected and misshapen names.
+    Those that match `unused` may be there or not, since no embedding depends on them.
+    The message has the missing, unexpected and misshapen names.
     """
     needed = {name for name in expected if not unused.search(name)}
     found = {name for name in tensors if not unused.search(name)}

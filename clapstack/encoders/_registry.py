@@ -1,4 +1,4 @@
-"""One loaded model per process."""
+"""Loading of encoders, each once per process."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from clapstack.encoders.audio._base import AudioEncoder
-from clapstack.encoders.clap._base import DTYPES, ClapEncoder
+from clapstack.encoders._base import DTYPES
+from clapstack.encoders.audio import AudioEncoder
+from clapstack.encoders.clap import ClapEncoder
 
 _LOGGER = logging.getLogger("clapstack")
 # kind : module below this folder, class in it. Imported when first asked for: all of
@@ -75,7 +76,8 @@ def load_encoder(
         others: a hub id or a local folder in transformers' format ("audiomae": timm's;
         "eat": also a ``.pt`` file of the authors).
     revision : str or None, default=None
-        Branch, tag or commit of a hub id.
+        Branch, tag or commit of a hub id. Files of BEATs and M2D-CLAP, which are
+        nowhere on the hub, have none.
     device : str or None, default=None
         A torch device. None takes "cuda", else "mps", else "cpu", whichever is there.
     dtype : {"float32", "bfloat16"}, default="float32"
@@ -84,9 +86,8 @@ def load_encoder(
     backend : {"clapstack", "laion_clap", "msclap"}, default="clapstack"
         Whose model classes run: ours, or for "laion" those of the package laion-clap
         and for "msclap" those of the package msclap, in float32, to compare with. The
-        weights, the fingerprint and what is heard of a clip are the same; the identity
-        under which embeddings are stored is not.
-
+        weights, the fingerprint and what is encoded of a clip are the same; the
+        identity under which embeddings are stored is not.
 
     Returns
     -------
@@ -126,6 +127,8 @@ def load_encoder(
     path = Path(name).expanduser()
     if path.exists():
         name, stamp = str(path.absolute()), _stamp(path)
+    # By the path and the state of its files, so that a checkpoint which was rewritten
+    # is another one.
     with _LOCK:
         return _load(kind, name, stamp, revision, device, dtype, backend)
 

@@ -1,11 +1,60 @@
-"""The block of a vision transformer, with the names that timm gives its tensors."""
+"""Parts of a vision transformer, with the names that timm gives their tensors."""
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 
 import torch
 from torch import nn
+
+from clapstack.encoders._pretrained import Tensors, count_modules
+
+
+class Patches(nn.Module):
+    """Cuts spectrograms into patches and maps each to a token.
+
+    Parameters
+    ----------
+    width : int
+        Of a token.
+    patch : (int, int)
+        Sides of a patch.
+    """
+
+    def __init__(self, width: int, patch: tuple[int, int]):
+        super().__init__()
+        self.proj = nn.Conv2d(1, width, patch, stride=patch)
+
+    def forward(self, mels: torch.Tensor) -> torch.Tensor:
+        """Map spectrograms of shape (n, height, length) to (n, n_patches, width).
+
+        Patches follow one another along the length first. What is over at the ends
+        is not seen.
+        """
+        return self.proj(mels[:, None]).flatten(2).transpose(1, 2)
+
+
+def with_first(token: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Put a learned token of shape (1, 1, width) before the tokens of every clip."""
+    return torch.cat([token.expand(len(tokens), -1, -1), tokens], dim=1)
+
+
+def vit_blocks(
+    tensors: Tensors, name: str, *, n_heads: int, eps: float, norm_first: bool = True
+) -> nn.Sequential:
+    """Build the blocks that a file has tensors for, under the names ``<name>.0.``, ….
+
+    The other arguments are those of :class:`VitBlock`.
+    """
+    hidden, width = tensors[f"{name}.0.mlp.fc1.weight"].shape
+    depth = count_modules(tensors, rf"{re.escape(name)}\.(\d+)\.")
+    return nn.Sequential(
+        *(
+            VitBlock(width, hidden, n_heads=n_heads, eps=eps, norm_first=norm_first)
+            for _ in range(depth)
+        )
+    )
 
 
 class VitBlock(nn.Module):
@@ -66,6 +115,7 @@ class _Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        # timm lays query, key and value side by side in one layer.
         heads = self.qkv(tokens).unflatten(2, (3, self.n_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         seen = nn.functional.scaled_dot_product_attention(query, key, value)

@@ -1,146 +1,51 @@
-"""What the transformers over audio-only encoders share."""
+"""Features of audio-only encoders: AudioMAE, BEATs, EAT, WavLM, Whisper."""
 
 from __future__ import annotations
 
-import os
-from numbers import Integral
+from clapstack._compat import StrOptions
+from clapstack.features._base import _BaseFeatures, _OfCheckpoint
+from clapstack.features._docstring import documented
+from clapstack.features._embedding import embed_clips
 
-import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
-
-from clapstack._compat import Interval, StrOptions, _fit_context
-from clapstack.exceptions import BadPairsError
-from clapstack.features._base import check_same_weights, load_encoder_of
-from clapstack.features._embedding import embed_clips, one_bad_pair_per_row
-from clapstack.pairs import bad_texts, check_pairs
+__all__ = [
+    "AudioMaeFeatures",
+    "BeatsFeatures",
+    "EatFeatures",
+    "WavLmFeatures",
+    "WhisperFeatures",
+]
 
 
-class _BaseAudioFeatures(TransformerMixin, BaseEstimator):
-    """Features of the clips of pairs; a subclass names the kind of its encoder.
-
-    Every subclass has the parameters of `_parameter_constraints`, each assigned in
-    its own ``__init__``.
-    """
+class _BaseAudioFeatures(_OfCheckpoint, _BaseFeatures):
+    """Features of the clips of pairs."""
 
     _parameter_constraints: dict = {
-        "checkpoint": [str, os.PathLike],
-        "revision": [str, None],
-        "crop": [StrOptions({"windows", "center", "start"})],
-        "device": [str, None],
-        "dtype": [StrOptions({"float32", "bfloat16"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "cache": [str, os.PathLike, None],
-        "verbose": ["verbose"],
+        **_BaseFeatures._parameter_constraints,
+        **_OfCheckpoint._checkpoint_constraints,
     }
 
-    _kind: str  # of `load_encoder`
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Load the encoder and record which one it is; nothing is encoded yet.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n_pairs, 2)
-            Columns ``audio`` and ``text``; other columns are ignored. Or rows of
-            ``(audio, text)``. Only the columns are looked at.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : object
-            The fitted transformer.
-        """
-        check_pairs(self, X, reset=True)
-        encoder = load_encoder_of(self, self._kind)
+    def _record_widths(self, encoder):
         self.blocks_ = dict(encoder.blocks)
-        self.sample_rate_ = encoder.sample_rate
-        self.fingerprint_ = encoder.fingerprint
-        return self
 
-    def transform(self, X):
-        """Compute the features of the clip of every row.
+    def _features(self, pairs):
+        return self._embed(pairs)
 
-        Parameters
-        ----------
-        X : DataFrame of shape (n_pairs, 2)
-            As for `fit`. A clip is a path, ``(samples, rate)`` or a mapping with
-            ``"array"`` and ``"sampling_rate"``.
-
-        Returns
-        -------
-        features : ndarray of shape (n_pairs, n_features)
-            float32.
-
-        Raises
-        ------
-        BadPairsError
-            If rows cannot be used. Every one is named, for its text too, as by the
-            transformers that read it; the others are encoded and stored by then.
-        FingerprintMismatchError
-            If the encoder is not the one that was fitted.
-        """
-        check_is_fitted(self)
-        pairs = check_pairs(self, X, reset=False)
-        return self._features(self._embed(pairs), pairs["text"])
-
-    def get_feature_names_out(self, input_features=None):
-        """Name the columns of the result.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored: the names follow from the encoder.
-
-        Returns
-        -------
-        names : ndarray of str
-            A block of one column bears its name; others number theirs: ``mean0``, ….
-        """
-        check_is_fitted(self)
-        return np.asarray(block_names(self.blocks_), dtype=object)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        return tags
+    def _names(self):
+        return block_names(self.blocks_)
 
     def _embed(self, pairs):
-        encoder = load_encoder_of(self, self._kind)
-        check_same_weights(self, encoder)
-        embeddings, bad = embed_clips(
-            pairs["audio"].tolist(),
-            encoder,
+        return embed_clips(
+            pairs,
+            self._fitted_encoder(),
             crop=self.crop,
             batch_size=self.batch_size,
             cache=self.cache,
             verbose=self.verbose,
         )
-        bad = [row._replace(index=pairs.index[row.position]) for row in bad]
-        bad = one_bad_pair_per_row([*bad, *bad_texts(pairs)])
-        if bad:
-            raise BadPairsError(bad, len(pairs))
-        return embeddings
-
-    def _features(self, embeddings, texts):
-        """Return the features, given what the encoder made and the texts."""
-        return embeddings
 
 
 def block_names(blocks):
-    """Name the columns of blocks.
-
-    Parameters
-    ----------
-    blocks : dict of str to int
-        Name and width of each.
-
-    Returns
-    -------
-    names : list of str
+    """Name the columns of blocks, given the name and width of each.
 
     Examples
     --------
@@ -153,3 +58,358 @@ def block_names(blocks):
         for name, width in blocks.items()
         for i in range(width)
     ]
+
+
+@documented(longest="10.26 s")
+class AudioMaeFeatures(_BaseAudioFeatures):
+    """Token map of AudioMAE, pooled per channel.
+
+    Mean, standard deviation and maximum of each channel over the time-frequency map of
+    tokens: 2,304 columns for the published size [1]_ (paper [2]_, section 3.2).
+
+    {auxiliary}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like
+        By default ``"gaunernst/vit_base_patch16_1024_128.audiomae_as2m"``. A hub id,
+        or a local folder in timm's format: ``config.json`` and ``model.safetensors``
+        or ``pytorch_model.bin``. The model fine-tuned on AudioSet,
+        ``"gaunernst/vit_base_patch16_1024_128.audiomae_as2m_ft_as20k"``, serves too;
+        its classifier is not used.
+    {revision, crop, device, dtype, clips_at_once, cache, verbose}
+
+    Attributes
+    ----------
+    {blocks_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    WavLmFeatures : States of a self-supervised speech model.
+    LaionClapPairFeatures : A contrastive family; its notes on the store hold here.
+
+    Notes
+    -----
+    Columns are ``mean0``, …, ``std0``, …, ``max0``, …. The paper pools each channel
+    over the map without saying how; the three statistics are those of its other
+    models. The model sees 1,024 frames: a shorter clip is filled up as in training, and
+    the tokens of the filling belong to the map. The class token does not.
+
+    The published weights are licensed CC BY-NC 4.0.
+
+    References
+    ----------
+    .. [1] P.-Y. Huang et al., "Masked Autoencoders that Listen", NeurIPS 2022.
+    {paper}
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack import AudioMaeFeatures
+    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
+    >>> AudioMaeFeatures().fit_transform(X).shape  # doctest: +SKIP
+    (1, 2304)
+    """
+
+    _kind = "audiomae"
+
+    def __init__(
+        self,
+        checkpoint="gaunernst/vit_base_patch16_1024_128.audiomae_as2m",
+        *,
+        revision=None,
+        crop="windows",
+        device=None,
+        dtype="float32",
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
+
+
+@documented(longest="10 s", pieces="the fewest consecutive pieces of equal length")
+class BeatsFeatures(_BaseAudioFeatures):
+    """Sound-event logits of BEATs.
+
+    How surely each of AudioSet's 527 classes of sounds is heard, before the sigmoid and
+    averaged over time [1]_ (paper [2]_, section 3.1).
+
+    {auxiliary}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like
+        Path of a ``.pt`` file of the authors, by default
+        ``"BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt"`` in the working directory.
+        The folder ``beats`` of Microsoft's project unilm links to them; they are not
+        fetched. Logits need a fine-tuned one.
+    output : {"logits", "embedding"}, default="logits"
+        ``"embedding"`` gives mean, standard deviation and maximum over time of each
+        channel of the final states instead: 2,304 columns, of any of the files.
+    {no_revision, crop, device, dtype, clips_at_once, cache, verbose}
+
+    Attributes
+    ----------
+    {blocks_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    EatFeatures : Tokens of another audio transformer.
+    LaionClapPairFeatures : A contrastive family; its notes on the store hold here.
+
+    Notes
+    -----
+    Columns are ``logit0``, …, ``logit526`` in the order of AudioSet's classes in the
+    file's own table, or ``mean0``, …, ``std0``, …, ``max0``, …. A clip of up to 10 s is
+    heard as it is, without padding, but one shorter than 0.175 s is filled up with
+    silence: the authors' code refuses it.
+
+    References
+    ----------
+    .. [1] S. Chen et al., "BEATs: Audio Pre-Training with Acoustic Tokenizers",
+       ICML 2023.
+    {paper}
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack import BeatsFeatures
+    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
+    >>> BeatsFeatures().fit_transform(X).shape  # doctest: +SKIP
+    (1, 527)
+    """
+
+    _parameter_constraints: dict = {
+        **_BaseAudioFeatures._parameter_constraints,
+        "revision": [None],
+        "output": [StrOptions({"logits", "embedding"})],
+    }
+
+    def __init__(
+        self,
+        checkpoint="BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
+        *,
+        output="logits",
+        revision=None,
+        crop="windows",
+        device=None,
+        dtype="float32",
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
+        self.output = output
+
+    @property
+    def _kind(self):  # type: ignore[override]
+        return "beats" if self.output == "logits" else "beats-states"
+
+
+@documented(longest="10.26 s")
+class EatFeatures(_BaseAudioFeatures):
+    """Class token of EAT, and statistics of its other tokens.
+
+    The final state of the class token, and mean, standard deviation and maximum of each
+    channel over the tokens of all patches: 3,072 columns for the base size [1]_ (paper
+    [2]_, section 3.2).
+
+    {auxiliary}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like, default="worstchan/EAT-base_epoch30_pretrain"
+        A hub id, or a local folder that holds ``config.json`` and
+        ``model.safetensors``; ``"worstchan/EAT-base_epoch30_finetune_AS2M"`` and the
+        large ones serve too, without their classifier. The code that those folders
+        come with is neither fetched nor run. Or a ``.pt`` file of the authors.
+    {revision, crop, device, dtype, clips_at_once, cache, verbose}
+
+    Attributes
+    ----------
+    {blocks_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    BeatsFeatures : Sound-event logits.
+    AudioMaeFeatures : Token map of another audio transformer.
+    LaionClapPairFeatures : A contrastive family; its notes on the store hold here.
+
+    Notes
+    -----
+    Columns are ``cls0``, …, ``mean0``, …, ``std0``, …, ``max0``, …. The model sees
+    1,024 frames: a shorter clip is filled up as in training, and the tokens of the
+    filling are pooled too. The class token is not.
+
+    References
+    ----------
+    .. [1] W. Chen et al., "EAT: Self-Supervised Pre-Training with Efficient Audio
+       Transformer", IJCAI 2024.
+    {paper}
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack import EatFeatures
+    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
+    >>> EatFeatures().fit_transform(X).shape  # doctest: +SKIP
+    (1, 3072)
+    """
+
+    _kind = "eat"
+
+    def __init__(
+        self,
+        checkpoint="worstchan/EAT-base_epoch30_pretrain",
+        *,
+        revision=None,
+        crop="windows",
+        device=None,
+        dtype="float32",
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
+
+
+@documented(longest="half a minute", pieces="consecutive pieces of equal length")
+class WavLmFeatures(_BaseAudioFeatures):
+    """States of WavLM, pooled over time.
+
+    Mean, standard deviation and maximum over time of each channel of the final
+    states: 3,072 columns for WavLM Large [1]_ (paper [2]_, section 3.2).
+
+    {auxiliary}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like, default="microsoft/wavlm-large"
+        A hub id, or a local folder in transformers' format: ``config.json``,
+        ``preprocessor_config.json`` and ``model.safetensors`` or
+        ``pytorch_model.bin``.
+    {revision, crop, device, dtype, equal_clips_at_once, cache, verbose}
+
+    Attributes
+    ----------
+    {blocks_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    WhisperFeatures : States of a model trained on transcripts.
+    CtcFeatures : States and transcript of wav2vec 2.0.
+    LaionClapPairFeatures : A contrastive family; its notes on the store hold here.
+
+    Notes
+    -----
+    Columns are ``mean0``, …, ``std0``, …, ``max0``, …. The clip is scaled to zero mean
+    and unit variance first if the checkpoint's extractor says so (WavLM Large does).
+    Clips are never padded, except that one shorter than a frame, 25 ms, gets zeros.
+
+    References
+    ----------
+    .. [1] S. Chen et al., "WavLM: Large-Scale Self-Supervised Pre-Training for Full
+       Stack Speech Processing", IEEE J. Sel. Top. Signal Process., 2022.
+    {paper}
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack import WavLmFeatures
+    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
+    >>> WavLmFeatures().fit_transform(X).shape  # doctest: +SKIP
+    (1, 3072)
+    """
+
+    _kind = "wavlm"
+
+    def __init__(
+        self,
+        checkpoint="microsoft/wavlm-large",
+        *,
+        revision=None,
+        crop="windows",
+        device=None,
+        dtype="float32",
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
+
+
+@documented(longest="half a minute")
+class WhisperFeatures(_BaseAudioFeatures):
+    """States of Whisper's encoder, pooled over time.
+
+    Mean, standard deviation and maximum over time of each channel of the encoder's
+    final states: 1,536 columns for Whisper base [1]_ (paper [2]_, section 3.2).
+
+    {auxiliary}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like, default="openai/whisper-base"
+        A hub id, or a local folder in transformers' format: ``config.json``,
+        ``preprocessor_config.json`` and ``model.safetensors`` or
+        ``pytorch_model.bin``.
+    {revision, crop, device, dtype, clips_at_once, cache, verbose}
+
+    Attributes
+    ----------
+    {blocks_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    CtcFeatures : States and transcript of wav2vec 2.0.
+    WavLmFeatures : States of a self-supervised model.
+    LaionClapPairFeatures : A contrastive family; its notes on the store hold here.
+
+    Notes
+    -----
+    Columns are ``mean0``, …, ``std0``, …, ``max0``, …. Whisper hears half a minute; a
+    shorter clip is filled up with silence, as in training. Only the states that the
+    clip itself reaches, one per 20 ms, are pooled: with the filling's, the statistics
+    of a 10 s clip would be two thirds silence. The decoder is not loaded.
+
+    References
+    ----------
+    .. [1] A. Radford et al., "Robust Speech Recognition via Large-Scale Weak
+       Supervision", ICML 2023.
+    {paper}
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack import WhisperFeatures
+    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
+    >>> WhisperFeatures().fit_transform(X).shape  # doctest: +SKIP
+    (1, 1536)
+    """
+
+    _kind = "whisper"
+
+    def __init__(
+        self,
+        checkpoint="openai/whisper-base",
+        *,
+        revision=None,
+        crop="windows",
+        device=None,
+        dtype="float32",
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )

@@ -1,16 +1,18 @@
-"""What the transformers over (audio, text) pairs share."""
+"""Base classes of the transformers over (audio, text) pairs."""
 
 from __future__ import annotations
 
 import os
+from abc import ABCMeta, abstractmethod
 from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from clapstack._compat import Interval, _fit_context
+from clapstack._compat import Interval, StrOptions, _fit_context
 from clapstack.exceptions import FingerprintMismatchError
+from clapstack.features._docstring import documented
 from clapstack.features._embedding import embed_pairs
 from clapstack.features._pair_feature import (
     check_blocks,
@@ -20,11 +22,10 @@ from clapstack.features._pair_feature import (
 from clapstack.pairs import check_pairs
 
 
-class _BasePairFeatures(TransformerMixin, BaseEstimator):
-    """Pair features of one encoder; a subclass loads the encoder."""
+class _BaseFeatures(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
+    """Features of pairs from one frozen encoder, which `_load_encoder` returns."""
 
     _parameter_constraints: dict = {
-        "blocks": [tuple, list],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "cache": [str, os.PathLike, None],
         "verbose": ["verbose"],
@@ -33,16 +34,13 @@ class _BasePairFeatures(TransformerMixin, BaseEstimator):
     crop = None  # an encoder of one's own decides itself
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @documented()
     def fit(self, X, y=None):
         """Load the encoder and record which one it is; nothing is encoded yet.
 
         Parameters
         ----------
-        X : DataFrame of shape (n_pairs, 2)
-            Columns ``audio`` and ``text``; other columns are ignored. Or rows of
-            ``(audio, text)``. Only the columns are looked at.
-        y : None
-            Ignored.
+        {X_of_fit}
 
         Returns
         -------
@@ -50,15 +48,15 @@ class _BasePairFeatures(TransformerMixin, BaseEstimator):
             The fitted transformer.
         """
         check_pairs(self, X, reset=True)
-        check_blocks(self.blocks)
+        self._check_parameters()
         encoder = self._load_encoder()
-        self.projection_dim_ = encoder.projection_dim
+        self._record_widths(encoder)
         self.sample_rate_ = encoder.sample_rate
         self.fingerprint_ = encoder.fingerprint
         return self
 
     def transform(self, X):
-        """Build the pair features of every row.
+        """Compute the features of every row.
 
         Parameters
         ----------
@@ -69,20 +67,18 @@ class _BasePairFeatures(TransformerMixin, BaseEstimator):
         Returns
         -------
         features : ndarray of shape (n_pairs, n_features)
-            float32, equation 1.
+            float32.
 
         Raises
         ------
         BadPairsError
-            If rows cannot be used. Every one is named; the others are encoded and
-            stored by then.
+            If rows cannot be used. Every one is named, also for a text that is not
+            read; the others are encoded and stored by then.
         FingerprintMismatchError
             If the encoder is not the one that was fitted.
         """
         check_is_fitted(self)
-        pairs = check_pairs(self, X, reset=False)
-        audio, text = self._embed(pairs)
-        return pair_features(audio, text, self.blocks)
+        return self._features(check_pairs(self, X, reset=False))
 
     def get_feature_names_out(self, input_features=None):
         """Name the columns of the result.
@@ -95,12 +91,11 @@ class _BasePairFeatures(TransformerMixin, BaseEstimator):
         Returns
         -------
         names : ndarray of str
-            ``audio0``, …, ``text0``, …, ``product0``, …, ``absdiff0``, …,
-            ``sqdiff0``, …, ``cosine``, as far as `blocks` has them.
+            A block of one column bears its name, such as ``cosine``; others number
+            theirs: ``audio0``, ….
         """
         check_is_fitted(self)
-        names = pair_feature_names(self.projection_dim_, self.blocks)
-        return np.asarray(names, dtype=object)
+        return np.asarray(self._names(), dtype=object)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -108,12 +103,59 @@ class _BasePairFeatures(TransformerMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         return tags
 
-    def _embed(self, pairs):
+    def _fitted_encoder(self):
+        """Load the encoder; refuse one that is not the one that was fitted."""
         encoder = self._load_encoder()
-        check_same_weights(self, encoder)
+        if encoder.fingerprint != self.fingerprint_:
+            msg = (
+                f"{self!r} was fitted with the weights {self.fingerprint_}, and the "
+                f"weights {encoder.fingerprint} are loaded now. Load the weights of "
+                "that time, or fit again."
+            )
+            raise FingerprintMismatchError(msg)
+        return encoder
+
+    def _check_parameters(self):
+        """Refuse parameters before an encoder is loaded for them."""
+
+    @abstractmethod
+    def _record_widths(self, encoder):
+        """Set the attribute that the names of the columns follow from."""
+
+    @abstractmethod
+    def _features(self, pairs):
+        """Return the features of checked pairs."""
+
+    @abstractmethod
+    def _names(self):
+        """Return the names of the columns."""
+
+
+class _BasePairFeatures(_BaseFeatures):
+    """Pair features, equation 1, of an encoder with two towers."""
+
+    _parameter_constraints: dict = {
+        **_BaseFeatures._parameter_constraints,
+        "blocks": [tuple, list],
+    }
+
+    def _check_parameters(self):
+        check_blocks(self.blocks)
+
+    def _record_widths(self, encoder):
+        self.projection_dim_ = encoder.projection_dim
+
+    def _features(self, pairs):
+        audio, text = self._embed(pairs)
+        return pair_features(audio, text, self.blocks)
+
+    def _names(self):
+        return pair_feature_names(self.projection_dim_, self.blocks)
+
+    def _embed(self, pairs):
         return embed_pairs(
             pairs,
-            encoder,
+            self._fitted_encoder(),
             crop=self.crop,
             batch_size=self.batch_size,
             cache=self.cache,
@@ -121,26 +163,39 @@ class _BasePairFeatures(TransformerMixin, BaseEstimator):
         )
 
 
-def load_encoder_of(estimator, kind):
-    """Load the encoder that an estimator's parameters name."""
-    from clapstack.encoders import load_encoder  # torch is loaded here, not at import
+class _OfCheckpoint:
+    """A transformer whose encoder is a published one: its parameters, assigned."""
 
-    return load_encoder(
-        kind,
-        estimator.checkpoint,
-        revision=estimator.revision,
-        device=estimator.device,
-        dtype=estimator.dtype,
-        backend=getattr(estimator, "backend", "clapstack"),
-    )
+    _checkpoint_constraints: dict = {
+        "checkpoint": [str, os.PathLike],
+        "revision": [str, None],
+        "crop": [StrOptions({"windows", "center", "start"})],
+        "device": [str, None],
+        "dtype": [StrOptions({"float32", "bfloat16"})],
+    }
 
+    _kind: str  # of `load_encoder`
 
-def check_same_weights(estimator, encoder):
-    """Refuse an encoder that is not the one that was fitted."""
-    if encoder.fingerprint != estimator.fingerprint_:
-        msg = (
-            f"{estimator!r} was fitted with the weights {estimator.fingerprint_}, and "
-            f"the weights {encoder.fingerprint} are loaded now. Load the weights of "
-            "that time, or fit again."
+    def __init__(
+        self, checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+    ):
+        self.checkpoint = checkpoint
+        self.revision = revision
+        self.crop = crop
+        self.device = device
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.cache = cache
+        self.verbose = verbose
+
+    def _load_encoder(self):
+        from clapstack.encoders import load_encoder  # loads torch, not at import
+
+        return load_encoder(
+            self._kind,
+            self.checkpoint,
+            revision=self.revision,
+            device=self.device,
+            dtype=self.dtype,
+            backend=getattr(self, "backend", "clapstack"),
         )
-        raise FingerprintMismatchError(msg)

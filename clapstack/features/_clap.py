@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import os
-
 from clapstack._compat import StrOptions
-from clapstack.features._base import _BasePairFeatures, load_encoder_of
+from clapstack.features._base import _BasePairFeatures, _OfCheckpoint
+from clapstack.features._docstring import documented
 from clapstack.features._pair_feature import PAIR_BLOCKS
 
-__all__ = ["LaionClapPairFeatures", "MsClapPairFeatures"]
+__all__ = ["LaionClapPairFeatures", "M2dClapPairFeatures", "MsClapPairFeatures"]
 
-CHECKPOINT_CONSTRAINTS: dict = {
+
+_CONSTRAINTS: dict = {
     **_BasePairFeatures._parameter_constraints,
-    "checkpoint": [str, os.PathLike],
-    "revision": [str, None],
-    "crop": [StrOptions({"windows", "center", "start"})],
-    "device": [str, None],
-    "dtype": [StrOptions({"float32", "bfloat16"})],
+    **_OfCheckpoint._checkpoint_constraints,
 }
 
 
-class LaionClapPairFeatures(_BasePairFeatures):
+@documented(rows="embeddings", package="laion_clap", paper="1")
+class LaionClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
     r"""Pair features of a LAION CLAP checkpoint.
 
     A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
-    of its unit embeddings, equation 1 of [1]_. The estimator holds no weights: a
-    process loads a checkpoint once and shares it among clones.
+    of its unit embeddings, equation 1 of [1]_.
+
+    {no_weights}
 
     Parameters
     ----------
@@ -36,43 +34,11 @@ class LaionClapPairFeatures(_BasePairFeatures):
         hub, ``"lukewys/laion_clap/630k-audioset-best.pt"``. Its kind (unfused or
         fused) and size are read from it. Or the name of a bundled checkpoint:
         ``"bundled:laion-unfused"``, ``"bundled:laion-fused"``.
-    revision : str or None, default=None
-        Commit of a hub id; None is its newest.
-    crop : {"windows", "center", "start"}, default="windows"
-        What is heard of a clip longer than the encoder's window. ``"windows"``
-        averages the embeddings of evenly spaced windows that cover it; the others
-        take one window. Never a random one.
-    blocks : tuple or list of str, default=all
-        Which parts of equation 1 to build, from ``"audio"``, ``"text"``,
-        ``"product"``, ``"absdiff"``, ``"sqdiff"`` and ``"cosine"``.
-    device : str or None, default=None
-        Such as ``"cpu"`` or ``"cuda:0"``. None takes CUDA, else MPS, else the CPU.
-    dtype : {"float32", "bfloat16"}, default="float32"
-        Precision of the towers. The result is float32.
-    backend : {"clapstack", "laion_clap"}, default="clapstack"
-        Whose model classes run: clapstack's, or those of the authors' package, to
-        compare with; that takes float32 and ``pip install "clapstack[reference]"``.
-        What is heard of a clip is the same, see :ref:`the guide <reference>`.
-    batch_size : int, default=32
-        Clips or texts per forward pass.
-    cache : str, path-like or None, default="auto"
-        Folder of the embedding store. ``"auto"`` is ``$CLAPSTACK_CACHE`` or the
-        user's cache folder; None stores nothing, and every call encodes again.
-    verbose : bool, default=False
-        Whether to show progress bars.
+    {revision, crop, blocks, device, dtype, backend, pairs_at_once, cache, verbose}
 
     Attributes
     ----------
-    projection_dim_ : int
-        Width of an embedding.
-    sample_rate_ : int
-        Rate at which clips are heard, in Hz.
-    fingerprint_ : str
-        Fingerprint of the weights; `transform` refuses others.
-    n_features_in_ : int
-        Number of columns seen during :term:`fit`, 2.
-    feature_names_in_ : ndarray of shape (2,)
-        ``audio`` and ``text``.
+    {projection_dim_, sample_rate_, fingerprint_, seen_}
 
     See Also
     --------
@@ -88,8 +54,7 @@ class LaionClapPairFeatures(_BasePairFeatures):
 
     References
     ----------
-    .. [1] S. Li, J. Li, T. Shinozaki, "Stacking Complementary CLAP Embeddings for
-       Improving Text-Audio Alignment Correspondence Scoring", 2026.
+    {paper}
 
     Examples
     --------
@@ -100,8 +65,10 @@ class LaionClapPairFeatures(_BasePairFeatures):
     >>> features.fit_transform(X)  # doctest: +SKIP
     """
 
+    _kind = "laion"
+
     _parameter_constraints: dict = {
-        **CHECKPOINT_CONSTRAINTS,
+        **_CONSTRAINTS,
         "backend": [StrOptions({"clapstack", "laion_clap"})],
     }
 
@@ -119,28 +86,22 @@ class LaionClapPairFeatures(_BasePairFeatures):
         cache="auto",
         verbose=False,
     ):
-        self.checkpoint = checkpoint
-        self.revision = revision
-        self.crop = crop
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
         self.blocks = blocks
-        self.device = device
-        self.dtype = dtype
         self.backend = backend
-        self.batch_size = batch_size
-        self.cache = cache
-        self.verbose = verbose
-
-    def _load_encoder(self):
-        return load_encoder_of(self, "laion")
 
 
-class MsClapPairFeatures(_BasePairFeatures):
+@documented(rows="embeddings", package="msclap", paper="1")
+class MsClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
     r"""Pair features of an MS-CLAP checkpoint.
 
     A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
     of its unit embeddings, equation 1 of [1]_. MS-CLAP's own embeddings are not of
-    unit norm; they are normalised. The estimator holds no weights: a process loads a
-    checkpoint once and shares it among clones.
+    unit norm; they are normalised.
+
+    {no_weights}
 
     Parameters
     ----------
@@ -148,43 +109,11 @@ class MsClapPairFeatures(_BasePairFeatures):
         A hub id, a local folder or file in the official format, or the name of the
         bundled checkpoint, ``"bundled:msclap"``. A hub id means the version of 2023;
         that of 2022 is ``"microsoft/msclap/CLAP_weights_2022.pth"``, or a local file.
-    revision : str or None, default=None
-        Commit of a hub id; None is its newest.
-    crop : {"windows", "center", "start"}, default="windows"
-        What is heard of a clip longer than the encoder's window. ``"windows"``
-        averages the embeddings of evenly spaced windows that cover it; the others
-        take one window. Never a random one.
-    blocks : tuple or list of str, default=all
-        Which parts of equation 1 to build, from ``"audio"``, ``"text"``,
-        ``"product"``, ``"absdiff"``, ``"sqdiff"`` and ``"cosine"``.
-    device : str or None, default=None
-        Such as ``"cpu"`` or ``"cuda:0"``. None takes CUDA, else MPS, else the CPU.
-    dtype : {"float32", "bfloat16"}, default="float32"
-        Precision of the towers. The result is float32.
-    backend : {"clapstack", "msclap"}, default="clapstack"
-        Whose model classes run: clapstack's, or those of the authors' package, to
-        compare with; that takes float32 and ``pip install "clapstack[reference]"``.
-        What is heard of a clip is the same, see :ref:`the guide <reference>`.
-    batch_size : int, default=32
-        Clips or texts per forward pass.
-    cache : str, path-like or None, default="auto"
-        Folder of the embedding store. ``"auto"`` is ``$CLAPSTACK_CACHE`` or the
-        user's cache folder; None stores nothing, and every call encodes again.
-    verbose : bool, default=False
-        Whether to show progress bars.
+    {revision, crop, blocks, device, dtype, backend, pairs_at_once, cache, verbose}
 
     Attributes
     ----------
-    projection_dim_ : int
-        Width of an embedding.
-    sample_rate_ : int
-        Rate at which clips are heard, in Hz.
-    fingerprint_ : str
-        Fingerprint of the weights; `transform` refuses others.
-    n_features_in_ : int
-        Number of columns seen during :term:`fit`, 2.
-    feature_names_in_ : ndarray of shape (2,)
-        ``audio`` and ``text``.
+    {projection_dim_, sample_rate_, fingerprint_, seen_}
 
     See Also
     --------
@@ -192,8 +121,7 @@ class MsClapPairFeatures(_BasePairFeatures):
 
     References
     ----------
-    .. [1] S. Li, J. Li, T. Shinozaki, "Stacking Complementary CLAP Embeddings for
-       Improving Text-Audio Alignment Correspondence Scoring", 2026.
+    {paper}
 
     Examples
     --------
@@ -204,8 +132,10 @@ class MsClapPairFeatures(_BasePairFeatures):
     >>> features.fit_transform(X)  # doctest: +SKIP
     """
 
+    _kind = "msclap"
+
     _parameter_constraints: dict = {
-        **CHECKPOINT_CONSTRAINTS,
+        **_CONSTRAINTS,
         "backend": [StrOptions({"clapstack", "msclap"})],
     }
 
@@ -223,16 +153,85 @@ class MsClapPairFeatures(_BasePairFeatures):
         cache="auto",
         verbose=False,
     ):
-        self.checkpoint = checkpoint
-        self.revision = revision
-        self.crop = crop
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
         self.blocks = blocks
-        self.device = device
-        self.dtype = dtype
         self.backend = backend
-        self.batch_size = batch_size
-        self.cache = cache
-        self.verbose = verbose
 
-    def _load_encoder(self):
-        return load_encoder_of(self, "msclap")
+
+@documented(longest="10 s", rows="embeddings", paper="1")
+class M2dClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
+    r"""Pair features of M2D-CLAP.
+
+    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
+    of its unit embeddings, equation 1 of [1]_, in the space of M2D-CLAP 2025 [2]_:
+    3,841 columns.
+
+    {no_weights}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like
+        Path of the authors' file, by default
+        ``"m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025/checkpoint-30.pth"`` below the
+        working directory. NTT's project m2d has it in its release 0.5.0, under a
+        licence of its own, which you must accept: it is not fetched. Put the tokenizer
+        of ``google-bert/bert-base-uncased`` (``tokenizer.json`` or ``vocab.txt``)
+        beside it, or into ``tokenizer/`` beside it.
+    {no_revision, crop, blocks, device, dtype, pairs_at_once, cache, verbose}
+
+    Attributes
+    ----------
+    {projection_dim_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    LaionClapPairFeatures : The same for LAION CLAP; its notes hold here too.
+    MsClapPairFeatures : The same for MS-CLAP.
+
+    Notes
+    -----
+    A clip shorter than 10 s is filled up with silence, as in the authors' example. Of a
+    longer one their code shows all windows to the last layer at once; here each
+    window is embedded by itself and the embeddings are averaged.
+
+    References
+    ----------
+    {paper}
+    .. [2] D. Niizumi et al., "M2D-CLAP: Exploring General-purpose Audio-Language
+       Representations Beyond CLAP", IEEE Access, 2025.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack import M2dClapPairFeatures
+    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
+    >>> M2dClapPairFeatures().fit_transform(X).shape  # doctest: +SKIP
+    (1, 3841)
+    """
+
+    _kind = "m2d-clap"
+
+    _parameter_constraints: dict = {
+        **_CONSTRAINTS,
+        "revision": [None],
+    }
+
+    def __init__(
+        self,
+        checkpoint="m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025/checkpoint-30.pth",
+        *,
+        revision=None,
+        crop="windows",
+        blocks=PAIR_BLOCKS,
+        device=None,
+        dtype="float32",
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
+        self.blocks = blocks

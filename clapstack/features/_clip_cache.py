@@ -8,13 +8,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-__all__ = ["SharedClips", "shared_bytes"]
+__all__ = ["ClipCache", "clip_cache_bytes"]
 
 _VARIABLE = "CLAPSTACK_SHARED_BYTES"
 _DEFAULT_BYTES = 1 << 30  # 559 clips of 10 s at 48 kHz
 
 
-def shared_bytes() -> int:
+def clip_cache_bytes() -> int:
     """Return how much memory shared clips may take.
 
     Returns
@@ -40,7 +40,7 @@ def shared_bytes() -> int:
     return int(given)
 
 
-class SharedClips:
+class ClipCache:
     """Clips that were read, kept for the next encoder that hears the same table.
 
     The encoders of a ``FeatureUnion`` take one table after another, each all of it.

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from clapstack.features._audio import _BaseAudioFeatures, block_names
+from clapstack.features._docstring import documented
 from clapstack.pairs import check_pairs
 
 __all__ = ["CtcFeatures"]
@@ -15,13 +16,19 @@ __all__ = ["CtcFeatures"]
 _WORD = re.compile(r"\w+(?:'\w+)*")
 
 
+@documented(
+    longest="half a minute",
+    pieces="consecutive pieces of equal length",
+    joined=", and joins their transcripts",
+)
 class CtcFeatures(_BaseAudioFeatures):
     """States, confidence and transcript of a CTC speech recogniser.
 
     Of wav2vec 2.0 [1]_, as the paper [2]_ uses it (section 3.2): pooled final states,
     how sure the recogniser is, how much it recognised, and how much of that stands in
-    the prompt. An auxiliary family, to stand beside contrastive ones. The estimator
-    holds no weights: a process loads a checkpoint once and shares it among clones.
+    the prompt. An auxiliary family, to stand beside contrastive ones.
+
+    {no_weights}
 
     Parameters
     ----------
@@ -29,38 +36,14 @@ class CtcFeatures(_BaseAudioFeatures):
         A hub id, or a local folder in transformers' format: ``config.json``,
         ``preprocessor_config.json``, ``vocab.json``, ``tokenizer_config.json`` and
         ``model.safetensors`` or ``pytorch_model.bin``.
-    revision : str or None, default=None
-        Commit of a hub id; None is its newest.
-    crop : {"windows", "center", "start"}, default="windows"
-        What is heard of a clip longer than half a minute. ``"windows"`` averages the
-        features of consecutive pieces of equal length that cover it, and joins their
-        transcripts; the others take one window. Never a random one.
-    device : str or None, default=None
-        Such as ``"cpu"`` or ``"cuda:0"``. None takes CUDA, else MPS, else the CPU.
-    dtype : {"float32", "bfloat16"}, default="float32"
-        Precision of the model. The result is float32.
-    batch_size : int, default=32
-        Clips per forward pass, at most; only clips of equal length share one. On a CPU
-        one is taken.
-    cache : str, path-like or None, default="auto"
-        Folder of the embedding store. ``"auto"`` is ``$CLAPSTACK_CACHE`` or the
-        user's cache folder; None stores nothing, and every call encodes again.
-    verbose : bool, default=False
-        Whether to show progress bars.
+    {revision, crop, device, dtype, equal_clips_at_once, cache, verbose}
 
     Attributes
     ----------
     blocks_ : dict of str to int
         Name and width of each block of what the encoder makes: the features up to
         ``transcript_length``, and the transcript as code points.
-    sample_rate_ : int
-        Rate at which clips are heard, in Hz.
-    fingerprint_ : str
-        Fingerprint of the weights; `transform` refuses others.
-    n_features_in_ : int
-        Number of columns seen during :term:`fit`, 2.
-    feature_names_in_ : ndarray of shape (2,)
-        ``audio`` and ``text``.
+    {sample_rate_, fingerprint_, seen_}
 
     See Also
     --------
@@ -90,8 +73,7 @@ class CtcFeatures(_BaseAudioFeatures):
     ----------
     .. [1] A. Baevski et al., "wav2vec 2.0: A Framework for Self-Supervised Learning of
        Speech Representations", NeurIPS 2020.
-    .. [2] S. Li, J. Li, T. Shinozaki, "Stacking Complementary CLAP Embeddings for
-       Improving Text-Audio Alignment Correspondence Scoring", 2026, section 3.2.
+    {paper}
 
     Examples
     --------
@@ -116,14 +98,9 @@ class CtcFeatures(_BaseAudioFeatures):
         cache="auto",
         verbose=False,
     ):
-        self.checkpoint = checkpoint
-        self.revision = revision
-        self.crop = crop
-        self.device = device
-        self.dtype = dtype
-        self.batch_size = batch_size
-        self.cache = cache
-        self.verbose = verbose
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
 
     def transcribe(self, X):
         """Return the greedy transcript of the clip of every row.
@@ -148,29 +125,16 @@ class CtcFeatures(_BaseAudioFeatures):
         check_is_fitted(self)
         return self._transcripts(self._embed(check_pairs(self, X, reset=False)))
 
-    def get_feature_names_out(self, input_features=None):
-        """Name the columns of the result.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored: the names follow from the encoder.
-
-        Returns
-        -------
-        names : ndarray of str
-            As in the notes on the class.
-        """
-        check_is_fitted(self)
+    def _names(self):
         blocks = {k: v for k, v in self.blocks_.items() if k != "transcript"}
-        names = [*block_names(blocks), "overlap", "jaccard"]
-        return np.asarray(names, dtype=object)
+        return [*block_names(blocks), "overlap", "jaccard"]
 
-    def _features(self, embeddings, texts):
+    def _features(self, pairs):
+        embeddings = self._embed(pairs)
         transcripts = self._transcripts(embeddings)
         overlaps = [
             lexical_overlap(prompt, transcript)
-            for prompt, transcript in zip(texts, transcripts, strict=True)
+            for prompt, transcript in zip(pairs["text"], transcripts, strict=True)
         ]
         numbers = embeddings[:, : -self.blocks_["transcript"]]
         return np.hstack([numbers, np.asarray(overlaps, dtype=np.float32)])

@@ -1,11 +1,11 @@
-"""From pairs to embeddings: look up, read and encode what is missing, store it."""
+"""Embeddings of pairs: look up, read and encode what is missing, store it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from clapstack.audio import (
     read_keyed_audio,
 )
 from clapstack.exceptions import AudioError, BadPair, BadPairsError
-from clapstack.features._clip_cache import SharedClips, shared_bytes
+from clapstack.features._clip_cache import ClipCache, clip_cache_bytes
 from clapstack.pairs import bad_texts
 from clapstack.store import EmbeddingStore, open_store, text_key
 
@@ -33,7 +33,7 @@ __all__ = [
     "PairEncoder",
     "embed_clips",
     "embed_pairs",
-    "one_bad_pair_per_row",
+    "refuse_bad_pairs",
 ]
 
 _READERS = min(16, os.cpu_count() or 1)
@@ -42,7 +42,7 @@ _FEW_SOURCES = 4  # are read in the thread that calls
 # Content keys of the files that this process has met; about 0.5 kB each.
 _KEYS: dict[Any, str] = {}
 _MOST_KEYS = 100_000
-_SHARED = SharedClips(shared_bytes())
+_CLIPS = ClipCache(clip_cache_bytes())
 
 
 class PairEncoder(Protocol):
@@ -76,33 +76,25 @@ class ClipEncoder(Protocol):
 
 
 def embed_clips(
-    sources: Sequence[Any],
+    pairs: pd.DataFrame,
     encoder: ClipEncoder,
     *,
     crop: str | None,
     batch_size: int,
     cache: str | os.PathLike[str] | None,
     verbose: bool,
-) -> tuple[np.ndarray, list[BadPair]]:
-    """Embed clips, each distinct one at most once.
+) -> np.ndarray:
+    """Embed the clip of every pair, each distinct one at most once.
 
-    Parameters
-    ----------
-    sources : sequence
-        Clips as for `read_audio`.
-    encoder, crop, batch_size, cache, verbose
-        As for `embed_pairs`, but of one tower.
-
-    Returns
-    -------
-    embeddings : ndarray of shape (n_clips, embedding_dim)
-        float32; zero where a clip cannot be used.
-    bad : list of BadPair
-        The clips that cannot be used; their index is their position.
+    As `embed_pairs`, but for an encoder of clips. A text that cannot be used is an
+    error here too, so that all encoders refuse the same rows.
     """
-    store = open_store(cache) if encoder.identity is not None else None
-    with closing(store) if store is not None else nullcontext():
-        return _embed_clips(list(sources), encoder, store, crop, batch_size, verbose)
+    with _opened(cache, encoder) as store:
+        clips, bad = _embed_clips(
+            pairs["audio"].tolist(), encoder, store, crop, batch_size, verbose
+        )
+    refuse_bad_pairs([*bad, *bad_texts(pairs)], pairs)
+    return clips
 
 
 def embed_pairs(
@@ -142,32 +134,33 @@ def embed_pairs(
         If a row cannot be used. It names every such row; all the others are encoded
         and stored by then.
     """
-    store = open_store(cache) if encoder.identity is not None else None
     bad = bad_texts(pairs)
-    unreadable = {row.position for row in bad}
-    with closing(store) if store is not None else nullcontext():
+    unusable = {row.position for row in bad}
+    texts = [t for i, t in enumerate(pairs["text"].tolist()) if i not in unusable]
+    with _opened(cache, encoder) as store:
         clips, bad_clips = _embed_clips(
             pairs["audio"].tolist(), encoder, store, crop, batch_size, verbose
         )
-        texts = _embed_texts(
-            [
-                text
-                for i, text in enumerate(pairs["text"].tolist())
-                if i not in unreadable
-            ],
-            encoder,
-            store,
-            batch_size,
-            verbose,
-        )
-    bad += [row._replace(index=pairs.index[row.position]) for row in bad_clips]
-    if bad:
-        raise BadPairsError(one_bad_pair_per_row(bad), len(pairs))
-    return clips, texts
+        embedded = _embed_texts(texts, encoder, store, batch_size, verbose)
+    refuse_bad_pairs([*bad, *bad_clips], pairs)
+    return clips, embedded
 
 
-def one_bad_pair_per_row(bad: Iterable[BadPair]) -> list[BadPair]:
-    """Join the faults of the same row, so that a count of faults counts rows."""
+@contextmanager
+def _opened(
+    cache: str | os.PathLike[str] | None, encoder: PairEncoder | ClipEncoder
+) -> Iterator[EmbeddingStore | None]:
+    """Open the store, None if nothing is to be stored, and close it at the end."""
+    store = open_store(cache) if encoder.identity is not None else None
+    try:
+        yield store
+    finally:
+        if store is not None:
+            store.close()
+
+
+def refuse_bad_pairs(bad: Iterable[BadPair], pairs: pd.DataFrame) -> None:
+    """Raise BadPairsError if there are faults: one for each row, with its index."""
     rows: dict[int, BadPair] = {}
     for fault in bad:
         other = rows.get(fault.position)
@@ -176,8 +169,9 @@ def one_bad_pair_per_row(bad: Iterable[BadPair]) -> list[BadPair]:
                 source=f"{other.source} and {fault.source}",
                 reason=f"{other.reason} Also: {fault.reason}",
             )
-        rows[fault.position] = fault
-    return list(rows.values())
+        rows[fault.position] = fault._replace(index=pairs.index[fault.position])
+    if rows:
+        raise BadPairsError(list(rows.values()), len(pairs))
 
 
 def _embed_clips(
@@ -196,7 +190,7 @@ def _embed_clips(
     distinct: dict[Any, Any] = dict(zip(keys, sources, strict=True))
     for fault in faults:
         del distinct[fault]
-    _SHARED.keep_only(distinct)
+    _CLIPS.keep_only(distinct)
     place = {key: row for row, key in enumerate(distinct)}
     found, rows = _look_up(store, scope, list(distinct), _width(encoder))
     missing = {key: distinct[key] for key, row in place.items() if not found[row]}
@@ -208,14 +202,13 @@ def _embed_clips(
             good = [row for row in batch if not isinstance(row[1], AudioError)]
             if good:
                 clip_keys, waveforms, read_keys = zip(*good, strict=True)
-                embeddings = _checked(
+                rows[[place[key] for key in clip_keys]] = _stored(
                     encoder.encode_audio(waveforms, crop=crop, batch_size=batch_size),
-                    len(good),
                     encoder,
+                    store,
+                    scope,
+                    read_keys,
                 )
-                if store is not None:
-                    store.put(scope, read_keys, embeddings)
-                rows[[place[key] for key in clip_keys]] = embeddings
             bar.update(len(batch))
     _check_collapse("audio", rows, encoder)
     bad = [
@@ -244,13 +237,14 @@ def _embed_texts(
     missing.sort(key=len, reverse=True)
     with _bar(len(missing), "text", verbose) as bar:
         for batch in batched(missing, batch_size):
-            embeddings = _checked(
-                encoder.encode_text(batch, batch_size=batch_size), len(batch), encoder
-            )
             where = [place[text] for text in batch]
-            if store is not None:
-                store.put(scope, [keys[row] for row in where], embeddings)
-            rows[where] = embeddings
+            rows[where] = _stored(
+                encoder.encode_text(batch, batch_size=batch_size),
+                encoder,
+                store,
+                scope,
+                [keys[row] for row in where],
+            )
             bar.update(len(batch))
     _check_collapse("text", rows, encoder)
     return _in_order(rows, [place[text] for text in texts])
@@ -342,7 +336,7 @@ def _read_ahead(
     """
 
     def read(key: str) -> tuple[str, np.ndarray | AudioError, str]:
-        shared = _SHARED.get(key, sample_rate)
+        shared = _CLIPS.get(key, sample_rate)
         if shared is not None:
             return key, shared, key
         clip = _attempt(read_keyed_audio, sources[key], sample_rate)
@@ -355,7 +349,7 @@ def _read_ahead(
         # In order: which clips find room depends on no thread.
         for _, samples, read_key in clips:
             if not isinstance(samples, AudioError):
-                _SHARED.put(read_key, sample_rate, samples)
+                _CLIPS.put(read_key, sample_rate, samples)
         yield clips
 
 
@@ -384,12 +378,16 @@ def _attempt(function: Callable[..., Any], source: Any, *args: Any) -> Any:
         return AudioError(str(error).removeprefix(f"{describe_audio(source)}: "))
 
 
-def _checked(
-    embeddings: Any, n_rows: int, encoder: PairEncoder | ClipEncoder
+def _stored(
+    embeddings: Any,
+    encoder: PairEncoder | ClipEncoder,
+    store: EmbeddingStore | None,
+    scope: str,
+    keys: Sequence[str],
 ) -> np.ndarray:
-    """Refuse what must not be stored: a wrong shape, NaN, infinities."""
+    """Store embeddings and return them; refuse a wrong shape, NaN, infinities."""
     embeddings = np.asarray(embeddings, dtype=np.float32)
-    expected = (n_rows, _width(encoder))
+    expected = (len(keys), _width(encoder))
     if embeddings.shape != expected or not np.isfinite(embeddings).all():
         msg = (
             f"{type(encoder).__name__} must return finite embeddings of shape "
@@ -397,6 +395,8 @@ def _checked(
             f"{np.count_nonzero(~np.isfinite(embeddings))} values that are not finite."
         )
         raise ValueError(msg)
+    if store is not None:
+        store.put(scope, keys, embeddings)
     return embeddings
 
 

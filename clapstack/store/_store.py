@@ -1,15 +1,14 @@
-"""Embeddings on disk, keyed by content."""
+"""The store of embeddings: looking up, adding, checking, dropping, merging."""
 
 from __future__ import annotations
 
 import os
 import re
 import sqlite3
-import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
@@ -22,27 +21,31 @@ import numpy.typing as npt
 from clapstack._compat import batched
 from clapstack._optional import progress
 from clapstack.audio import FileState
+from clapstack.store._blocks import (
+    VALUES_PER_QUERY,
+    Block,
+    block_at,
+    blocks_at,
+    drop,
+    drop_oldest,
+    give_space_back,
+    marks,
+    n_entries,
+    n_excess,
+    names_of,
+    places_of,
+    present,
+)
 from clapstack.store._database import (
     FILE,
-    READ_OR_STORED,
     Connection,
     block_ids,
-    check_format,
     checksum,
-    connect,
-    connected_alone,
     crc,
-    explained,
     fault_of_structure,
-    is_current,
-    is_damage,
     is_full,
-    is_intact,
-    leave,
-    note_log,
     transaction,
     value,
-    warn_once,
 )
 from clapstack.store._index import (
     KEY_BYTES,
@@ -52,52 +55,16 @@ from clapstack.store._index import (
     as_keys,
     key_words,
 )
+from clapstack.store._session import Session, unusable
 
 __all__ = ["EmbeddingStore", "MergeReport", "StoreStats", "VerifyReport"]
 
 T = TypeVar("T")
 FloatArray = npt.NDArray[np.float32]
 
-_VALUES_PER_QUERY = 500  # every build of SQLite takes 999 variables
 _BLOCKS_PER_STEP = 32  # of long work: other writers have their turn between steps
-_PAGES_PER_STEP = 1_024
 
 _KEY = re.compile(rb"[0-9a-f]{64}")
-
-_inherited: list[Connection] = []
-
-
-class _Block(NamedTuple):
-    """A block as it stands in the file; damage may change even the types."""
-
-    id: int
-    scope: Any
-    width: Any
-    stored: Any
-    checksum: Any
-    crc: Any
-    keys: Any
-    vectors: Any
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.keys or b"") // KEY_BYTES
-
-    def holds(self, scope: str, keys: Keys, slots: Any) -> bool:
-        """Return whether the keys stand in these slots, under this scope."""
-        if self.scope != scope.encode():
-            return False
-        if isinstance(slots, slice):
-            run = slice(slots.start * KEY_BYTES, slots.stop * KEY_BYTES)
-            return bool(self.keys[run] == keys.tobytes())
-        is_inside = slots.max() < self.n_rows
-        return is_inside and np.array_equal(key_words(self.keys)[slots], keys)
-
-    @property
-    def is_intact(self) -> bool:
-        return is_intact(
-            self.scope, self.width, self.checksum, self.crc, self.keys, self.vectors
-        )
 
 
 class StoreStats(NamedTuple):
@@ -213,13 +180,7 @@ class EmbeddingStore:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
-        self._lock = threading.Lock()
-        self._connection: Connection | None = None
-        self._indexes: dict[str, ScopeIndex] = {}
-        self._process = os.getpid()
-        self._for_reading = False
-        self._readable = True
-        self._writable = True
+        self._session = Session(self.root)
 
     # Embeddings
 
@@ -253,14 +214,16 @@ class EmbeddingStore:
         wanted = as_keys(keys)
         found = np.zeros(len(wanted), np.bool_)
         rows = np.empty((len(wanted), width), np.float32)
-        damaged: list[_Block] = []
+        damaged: list[Block] = []
 
         def read(connection: Connection) -> None:
             index = self._index(connection, scope)
             blocks, slots = index.find(wanted)
-            places = _places(blocks, slots)
-            for block in _blocks(connection, list(places)):
+            places = places_of(blocks, slots)
+            for block in blocks_at(connection, list(places)):
                 where, some = places[block.id]
+                # Checked at every reading: a changed bit would be a wrong feature in
+                # silence.
                 if not block.is_intact:
                     damaged.append(block)
                 elif block.width == width and block.holds(scope, wanted[where], some):
@@ -268,10 +231,10 @@ class EmbeddingStore:
                     rows[where] = vectors.reshape(-1, width)[some]
                     found[where] = True
             if not found[blocks > 0].all():  # damaged, or dropped by another process
-                del self._indexes[scope]
+                del connection.indexes[scope]
 
         if len(wanted):
-            self._attempt(read)
+            self._session.attempt(read)
         rows[~found] = 0
         if damaged:
             msg = (
@@ -280,7 +243,7 @@ class EmbeddingStore:
                 "encoded again."
             )
             warnings.warn(msg, stacklevel=2)
-            self._attempt(partial(_drop, blocks=damaged), writes=True)
+            self._session.attempt(partial(drop, blocks=damaged), writes=True)
         return found, rows
 
     def put(self, scope: str, keys: Sequence[str], rows: npt.ArrayLike) -> None:
@@ -308,14 +271,14 @@ class EmbeddingStore:
         content = as_keys(keys)
         if len(content):
             now = int(time.time())
-            self._attempt(
+            self._session.attempt(
                 lambda connection: self._add(connection, scope, content, vectors, now),
                 writes=True,
             )
 
     def _index(self, connection: Connection, scope: str) -> ScopeIndex:
         """Return the index of a scope, with all blocks that are there now."""
-        index = self._indexes.setdefault(scope, ScopeIndex())
+        index = connection.indexes.setdefault(scope, ScopeIndex())
         query = (
             "SELECT blocks.id, keys FROM blocks JOIN scopes ON scopes.id = scope "
             "WHERE name = ? AND blocks.id > ? ORDER BY blocks.id"
@@ -331,8 +294,8 @@ class EmbeddingStore:
         """Return the block of each key, 0 where there is none at this moment."""
         blocks, _ = self._index(connection, scope).find(keys)
         wanted = set(blocks[blocks > 0].tolist())
-        if wanted and _present(connection, wanted) != wanted:  # another process pruned
-            del self._indexes[scope]
+        if wanted and present(connection, wanted) != wanted:  # another process pruned
+            del connection.indexes[scope]
             blocks, _ = self._index(connection, scope).find(keys)
         return blocks
 
@@ -345,6 +308,8 @@ class EmbeddingStore:
         stored: int,
     ) -> int:
         """Store what is not there, as one block; return how many rows that is."""
+        # Looked up within the transaction, when no other process can store the same
+        # keys.
         with transaction(connection):
             blocks = self._blocks_of(connection, scope, keys)
             _, first = np.unique(keys, axis=0, return_index=True)
@@ -363,6 +328,7 @@ class EmbeddingStore:
                 "VALUES ((SELECT id FROM scopes WHERE name = ?), ?, ?, ?, ?, ?, ?)"
             )
             bound = scope.encode(), joined, content
+            # Versions before the CRC check the sum alone, and it is bound by the CRC.
             stated = checksum(*bound)
             sums = stated, crc(*bound, stated)
             row = (scope, vectors.shape[1], stored, *sums, joined, content)
@@ -385,21 +351,22 @@ class EmbeddingStore:
             Keys, as from `clapstack.audio.audio_key`; unknown and changed files are
             left out.
         """
+        # As bytes: the name of a file need not be valid in any encoding.
         places = {os.fsencode(file.path): file for file in files}
         found: dict[FileState, str] = {}
 
         def read(connection: Connection) -> None:
-            for some in batched(places, _VALUES_PER_QUERY):
+            for some in batched(places, VALUES_PER_QUERY):
                 query = (
                     "SELECT path, state, content_key FROM files "
-                    f"WHERE path IN ({_marks(some)})"
+                    f"WHERE path IN ({marks(some)})"
                 )
                 for path, state, key in connection.execute(query, some):
                     file = places[path]
                     if isinstance(key, bytes) and _is_state(state, file, key):
                         found[file] = key.decode()
 
-        self._attempt(read)
+        self._session.attempt(read)
         return found
 
     def remember_files(self, keys: Mapping[FileState, str]) -> None:
@@ -423,7 +390,7 @@ class EmbeddingStore:
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows
                 )
 
-        self._attempt(write, writes=True)
+        self._session.attempt(write, writes=True)
 
     # Care
 
@@ -440,7 +407,7 @@ class EmbeddingStore:
         OSError
             If the store cannot be read. One that does not exist yet is empty.
         """
-        if not self._exists():
+        if not self._session.exists():
             return StoreStats(0, 0, 0, {})
 
         def count(connection: Connection) -> StoreStats:
@@ -453,7 +420,7 @@ class EmbeddingStore:
             n_bytes = sum(f.stat().st_size for f in self.root.glob(f"{FILE}*"))
             return StoreStats(sum(widths.values()), n_files, n_bytes, widths)
 
-        return self._insist(count)
+        return self._session.insist(count)
 
     def verify(self, *, verbose: bool = False) -> VerifyReport:
         """Check every block against its checksum, and drop those that do not match.
@@ -475,25 +442,26 @@ class EmbeddingStore:
             says how many embeddings are whole and how to save them. Also if a damaged
             block cannot be dropped because the store is read-only.
         """
-        if not self._exists():
+        if not self._session.exists():
             return VerifyReport(0, [])
-        fault = self._insist(fault_of_structure)
+        fault = self._session.insist(fault_of_structure)
         n_checked = 0
-        bad: list[_Block] = []
+        bad: list[Block] = []
         with self._bar("verifying", verbose) as bar:
             for block in self._all_blocks():
                 n_checked += block.n_rows
                 if not block.is_intact:
+                    # Only the keys are needed later; all blocks of a file may be bad.
                     bad.append(block._replace(vectors=b""))
                 bar.update(block.n_rows)
         n_bad = sum(block.n_rows for block in bad)
         if fault is not None:
             words = f"{fault}; {n_checked - n_bad:,} rows in it are whole"
-            raise self._unusable(sqlite3.DatabaseError(words))
+            raise unusable(self.root, sqlite3.DatabaseError(words))
         if bad:
-            self._insist(partial(_drop, blocks=bad))
+            self._session.insist(partial(drop, blocks=bad))
         return VerifyReport(
-            n_checked, [name for block in bad for name in _names(block)]
+            n_checked, [name for block in bad for name in names_of(block)]
         )
 
     def prune(
@@ -544,22 +512,15 @@ class EmbeddingStore:
                 f"got {max_bytes!r} and {older_than!r}."
             )
             raise ValueError(msg)
-        if not self._exists():
+        if not self._session.exists():
             return 0
         try:
             return self._prune(max_bytes, older_than, verbose)
         except OSError as error:
             if not is_full(error.__cause__):
                 raise
-        self.close()
-        try:
-            with connected_alone(self.root) as self._connection:
-                return self._prune(max_bytes, older_than, verbose)
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
-        finally:
-            self._connection = None
-            self._indexes.clear()
+        with self._session.alone():
+            return self._prune(max_bytes, older_than, verbose)
 
     def _prune(
         self, max_bytes: int | None, older_than: timedelta | None, verbose: bool
@@ -567,25 +528,26 @@ class EmbeddingStore:
         n_dropped = 0
         with self._bar("pruning", verbose) as bar:
 
-            def drop(before: float, n_blocks: int) -> int:
-                n_gone = self._insist(
-                    partial(_drop_oldest, before=before, n_blocks=n_blocks)
+            def drop_some(before: float, n_blocks: int) -> int:
+                n_gone = self._session.insist(
+                    partial(drop_oldest, before=before, n_blocks=n_blocks)
                 )
                 bar.update(n_gone)
                 return n_gone
 
             if older_than is not None:
                 before = time.time() - older_than.total_seconds()
-                while n_gone := drop(before, _BLOCKS_PER_STEP):
+                while n_gone := drop_some(before, _BLOCKS_PER_STEP):
                     n_dropped += n_gone
             if max_bytes is not None:
-                while excess := self._insist(partial(_excess, max_bytes=max_bytes)):
-                    n_gone = drop(float("inf"), min(excess, _BLOCKS_PER_STEP))
+                while excess := self._session.insist(
+                    partial(n_excess, max_bytes=max_bytes)
+                ):
+                    n_gone = drop_some(float("inf"), min(excess, _BLOCKS_PER_STEP))
                     if not n_gone:
                         break
                     n_dropped += n_gone
-        self._insist(_give_space_back)
-        self._indexes.clear()
+        self._session.insist(give_space_back)
         return n_dropped
 
     def merge(
@@ -623,12 +585,14 @@ class EmbeddingStore:
         """
         if not isinstance(other, EmbeddingStore):
             with closing(EmbeddingStore(other)) as opened:
-                opened._for_reading = True
+                opened._session.for_reading = True
                 return self.merge(opened, verbose=verbose)
-        if not other._exists():
+        if not other._session.exists():
             msg = f"there is no embedding store in {other.root}. Check the folder."
             raise FileNotFoundError(msg)
-        if self._exists() and os.path.samefile(other.root / FILE, self.root / FILE):
+        if self._session.exists() and os.path.samefile(
+            other.root / FILE, self.root / FILE
+        ):
             msg = f"{other.root} is this store; merge takes another one."
             raise ValueError(msg)
         n_added = n_read = n_damaged = 0
@@ -640,8 +604,10 @@ class EmbeddingStore:
                 if not block.is_intact:
                     n_damaged += block.n_rows
                     continue
+                # Through `_add`, so that rows which are here already are not stored
+                # twice.
                 vectors = np.frombuffer(block.vectors, np.float32)
-                n_added += self._insist(
+                n_added += self._session.insist(
                     partial(
                         self._add,
                         scope=block.scope.decode(),
@@ -652,18 +618,12 @@ class EmbeddingStore:
                 )
         return MergeReport(n_added, n_read - n_added - n_damaged, n_damaged)
 
-    # The file
-
     def close(self) -> None:
         """Close this process's connection; it is opened again when next needed."""
-        with self._lock:
-            if self._connection is not None and self._process == os.getpid():
-                self._connection.close()
-                self._connection = None
-                self._indexes.clear()
+        self._session.close()
 
     def __len__(self) -> int:
-        return self._attempt(_n_entries) or 0
+        return self._session.attempt(n_entries) or 0
 
     def __repr__(self) -> str:
         return f"EmbeddingStore({str(self.root)!r})"
@@ -671,217 +631,16 @@ class EmbeddingStore:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.root,)
 
-    def _attempt(
-        self, work: Callable[[Connection], T], *, writes: bool = False
-    ) -> T | None:
-        """Do some work on the file; once that fails, warn and do no more of it."""
-        if not self._readable or (writes and not self._writable):
-            return None
-        try:
-            return self._run(work)
-        except (sqlite3.Error, OSError) as error:
-            if writes and self._connection is not None and not is_damage(error):
-                self._writable = False
-                state, what = "cannot be written", "stored in it"
-            else:
-                self._readable = False
-                state, what = "cannot be used", READ_OR_STORED
-            warn_once(self.root, self._cause(error), state, what)
-            return None
-
-    def _insist(self, work: Callable[[Connection], T]) -> T:
-        """Do some work on the file or say why not."""
-        try:
-            return self._run(work)
-        except (sqlite3.Error, OSError) as error:
-            cause = self._cause(error)
-            raise self._unusable(cause) from cause
-
-    def _unusable(self, error: Exception) -> OSError:
-        words = explained(self.root, error)
-        return OSError(f"the embedding store {self.root / FILE} cannot be used {words}")
-
-    def _cause(self, error: Exception) -> Exception:
-        """Return why a file is read-only, where that is the error."""
-        obstacle = self._connection.obstacle if self._connection else None
-        return obstacle if obstacle and "readonly" in str(error) else error
-
-    def _run(self, work: Callable[[Connection], T]) -> T:
-        if self._process != os.getpid():
-            if self._connection is not None:
-                _inherited.append(self._connection)  # a child may not even close it
-            self._connection = None
-            self._indexes = {}
-            self._lock = threading.Lock()  # a thread of the parent may have held it
-            self._process = os.getpid()
-        with self._lock:
-            if self._connection is not None:
-                if is_current(self._connection, self.root):
-                    check_format(self._connection)
-                else:
-                    leave(self._connection)
-                    self._connection, self._indexes = None, {}
-            if self._connection is None:
-                self._connection = connect(self.root, for_reading=self._for_reading)
-            try:
-                return work(self._connection)
-            finally:
-                note_log(self._connection)
-
-    def _all_blocks(self) -> Iterator[_Block]:
+    def _all_blocks(self) -> Iterator[Block]:
         """Yield all blocks that can be found; one that cannot be read has no keys."""
-        for number in self._insist(block_ids):
-            block = self._insist(partial(_block, number=number))
+        for number in self._session.insist(block_ids):
+            block = self._session.insist(partial(block_at, number=number))
             if block is not None:
                 yield block
 
     def _bar(self, desc: str, verbose: bool) -> Any:
-        total = self._insist(_n_entries) if verbose else None
+        total = self._session.insist(n_entries) if verbose else None
         return progress(total=total, desc=desc, unit="row", verbose=verbose)
-
-    def _exists(self) -> bool:
-        try:
-            os.stat(self.root / FILE)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
-
-
-# Vectors whose length does not fit the keys are not even read: damage can make it huge.
-_BLOCK_QUERY = (
-    "SELECT blocks.id, name, width, stored, checksum, {crc}, "
-    "CASE WHEN typeof(keys) = 'blob' THEN keys END, "
-    "CASE WHEN typeof(keys) = 'blob' AND typeof(vectors) = 'blob' "
-    f"AND length(vectors) = length(keys) / {KEY_BYTES} * width * 4 THEN vectors END "
-    "FROM blocks LEFT JOIN scopes ON scopes.id = scope "
-)
-
-
-def _places(blocks: Ints, slots: Ints) -> dict[int, tuple[Any, Any]]:
-    """Return, for each block, the places of its rows in the result and its slots.
-
-    Both are slices where rows are wanted in the order in which they stand.
-    """
-    order = np.argsort(blocks, kind="stable")
-    ids, starts = np.unique(blocks[order], return_index=True)
-    stops = np.append(starts[1:], len(order))
-    slots = slots[order]
-    breaks = np.ones(len(order), np.int64)
-    breaks[1:] = (np.diff(order) != 1) | (np.diff(slots) != 1)
-    breaks[starts] = 0
-    in_order = np.add.reduceat(breaks, starts) == 0
-    places: dict[int, tuple[Any, Any]] = {}
-    columns = (ids, starts, stops, in_order, order[starts], slots[starts])
-    for number, start, stop, whole, where, slot in zip(
-        *(column.tolist() for column in columns), strict=True
-    ):
-        if whole:
-            n_rows = stop - start
-            places[number] = slice(where, where + n_rows), slice(slot, slot + n_rows)
-        else:
-            places[number] = order[start:stop], slots[start:stop]
-    places.pop(0, None)
-    return places
-
-
-def _blocks(connection: Connection, ids: list[int]) -> Iterator[_Block]:
-    """Yield those of the blocks that are there."""
-    for some in batched(ids, _VALUES_PER_QUERY):
-        query = f"{_block_query(connection)} WHERE blocks.id IN ({_marks(some)})"
-        yield from map(_Block._make, connection.execute(query, some))
-
-
-def _block_query(connection: Connection) -> str:
-    return _BLOCK_QUERY.format(crc="crc" if connection.has_crc else "NULL")
-
-
-def _block(connection: Connection, number: int) -> _Block | None:
-    """Return a block, without keys if it cannot be read; None if it is not there."""
-    try:
-        query = f"{_block_query(connection)} WHERE blocks.id = ?"
-        row = connection.execute(query, (number,))
-        return next(map(_Block._make, row), None)
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError:
-        return _Block(number, *[None] * 7)
-
-
-def _present(connection: Connection, ids: Iterable[int]) -> set[int]:
-    """Return those of the blocks that are there."""
-    found: set[int] = set()
-    for some in batched(ids, _VALUES_PER_QUERY):
-        query = f"SELECT id FROM blocks WHERE id IN ({_marks(some)})"
-        found.update(number for (number,) in connection.execute(query, some))
-    return found
-
-
-def _drop(connection: Connection, blocks: list[_Block]) -> None:
-    with transaction(connection):
-        connection.executemany(
-            "DELETE FROM blocks WHERE id = ?", [(block.id,) for block in blocks]
-        )
-
-
-def _drop_oldest(connection: Connection, before: float, n_blocks: int) -> int:
-    """Drop the first blocks, and what is known of files that were noted before them.
-
-    Returns how many rows they held.
-    """
-    chosen = "SELECT id FROM blocks WHERE stored < ? ORDER BY stored, id LIMIT ?"
-    total = (
-        "SELECT COALESCE(SUM(length(keys)), 0) FROM blocks "
-        f"WHERE id IN ({chosen}) AND typeof(keys) = 'blob'"
-    )
-    with transaction(connection):
-        n_bytes: int = value(connection, total, before, n_blocks)
-        connection.execute(
-            f"DELETE FROM blocks WHERE id IN ({chosen})", (before, n_blocks)
-        )
-        connection.execute(
-            "DELETE FROM files WHERE stored < "
-            "COALESCE((SELECT MIN(stored) FROM blocks), ?)",
-            (before,),
-        )
-    return n_bytes // KEY_BYTES
-
-
-def _excess(connection: Connection, max_bytes: int) -> int:
-    """Return about how many blocks the file holds beyond `max_bytes`."""
-    n_pages = value(connection, "PRAGMA page_count")
-    n_pages -= value(connection, "PRAGMA freelist_count")
-    n_bytes = n_pages * value(connection, "PRAGMA page_size")
-    if n_bytes <= max_bytes:
-        return 0
-    n_blocks = value(connection, "SELECT COUNT(*) FROM blocks")
-    share = (n_bytes - max_bytes) / n_bytes
-    return max(1, int(n_blocks * share / 2))  # nears it from above
-
-
-def _give_space_back(connection: Connection) -> None:
-    n_free = value(connection, "PRAGMA freelist_count")
-    while n_free:
-        connection.execute(f"PRAGMA incremental_vacuum({_PAGES_PER_STEP})").fetchall()
-        left = value(connection, "PRAGMA freelist_count")
-        if left >= n_free:  # damaged, or made by others without auto_vacuum
-            break
-        n_free = left
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def _n_entries(connection: Connection) -> int:
-    query = (
-        "SELECT COALESCE(SUM(length(keys)), 0) FROM blocks WHERE typeof(keys) = 'blob'"
-    )
-    return int(value(connection, query)) // KEY_BYTES
-
-
-def _names(block: _Block) -> list[str]:
-    """Return the content keys of a damaged block, or else its number."""
-    content = block.keys or b""
-    starts = range(0, block.n_rows * KEY_BYTES, KEY_BYTES)
-    keys = [content[at : at + KEY_BYTES].hex() for at in starts]
-    return keys or [f"block {block.id}"]
 
 
 def _stated(file: FileState, key: bytes) -> str:
@@ -895,7 +654,3 @@ def _is_state(state: Any, file: FileState, key: bytes) -> bool:
     bound = _stated(file, key).encode()
     without = bound.rpartition(b" ")[0]
     return state == bound or (state == without and bool(_KEY.fullmatch(key)))
-
-
-def _marks(values: list[Any]) -> str:
-    return ",".join("?" * len(values))

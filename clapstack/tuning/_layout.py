@@ -1,4 +1,4 @@
-"""Where the pair features of each family stand in a table."""
+"""Places of each family's pair features in a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far maps may leave the identity."""
+"""Shrinkage of maps towards the identity."""
 
 from __future__ import annotations
 

@@ -55,7 +55,8 @@ from clapstack import LaionClapPairFeatures, MsClapPairFeatures
 from clapstack.audio import read_audio
 from clapstack.encoders import load_encoder
 from clapstack.encoders._mel import mel_bank
-from clapstack.encoders.clap._msclap import MsClapEncoder, MsClapModel, to_official
+from clapstack.encoders.clap._msclap import MsClapEncoder
+from clapstack.encoders.clap._msclap_2023 import MsClap2023Model, to_official
 from clapstack.exceptions import CollapsedTowerWarning
 from clapstack.features import _embedding as _embed
 
@@ -190,7 +191,7 @@ def our_side(
     precision = "high" if variant == "tf32" else "highest"
 
     def audio() -> np.ndarray:
-        _embed._SHARED.keep_only(())  # or the second run would read nothing
+        _embed._CLIPS.keep_only(())  # or the second run would read nothing
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.allow_tf32 = variant == "tf32"
         encoder._embed_audio = compiled
@@ -372,7 +373,7 @@ def write_msclap(folder: Path) -> None:
     vocab = json.loads((folder / "vocab.json").read_text())
     vocab["<|endoftext|>"] = len(vocab)
     (folder / "vocab.json").write_text(json.dumps(vocab))
-    model = MsClapModel(ClapAudioConfig(), GPT2Config(), projection_dim=1024)
+    model = MsClap2023Model(ClapAudioConfig(), GPT2Config(), projection_dim=1024)
     scale_weights(model)
     bank = mel_bank(1024, 64, sample_rate=32_000, f_min=50, f_max=14_000)
     model.mel_bank.copy_(torch.from_numpy(bank))

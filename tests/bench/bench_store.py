@@ -142,7 +142,9 @@ def write_clips(root: Path, n_pairs: int) -> pd.DataFrame:
 def scopes_of(store: EmbeddingStore) -> dict[tuple[str, str], str]:
     """Return the scope of every encoder and side, as the transformers named them."""
     store.stats()  # opens it
-    names = [name for (name,) in store._connection.execute("SELECT name FROM scopes")]
+    names = [
+        name for (name,) in store._session.connection.execute("SELECT name FROM scopes")
+    ]
     found = {}
     for scope in map(bytes.decode, names):
         encoder, kind = scope.split("\n")

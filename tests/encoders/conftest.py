@@ -10,18 +10,11 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import ByteLevelBPETokenizer
-from transformers import (
-    ClapAudioConfig,
-    ClapConfig,
-    ClapModel,
-    ClapTextConfig,
-    GPT2Config,
-)
+from transformers import ClapAudioConfig, GPT2Config
 
 from clapstack.encoders import clear_encoders
 from clapstack.encoders._mel import mel_bank
-from clapstack.encoders.clap import _laion_official
-from clapstack.encoders.clap._msclap import MsClapModel, to_official
+from clapstack.encoders.clap._msclap_2023 import MsClap2023Model, to_official
 from tests.checkpoints import (
     SAMPLE_RATE,
     TEXTS,
@@ -29,6 +22,7 @@ from tests.checkpoints import (
     make_beats_content,
     make_eat_tensors,
     make_laion,
+    make_laion_official,
     make_m2d_tensors,
 )
 
@@ -66,7 +60,7 @@ def msclap_unused():
 @pytest.fixture(scope="session")
 def msclap_official(msclap_unused):
     """The tensors of a small model under the authors' names, all of them."""
-    model = MsClapModel(
+    model = MsClap2023Model(
         ClapAudioConfig(
             num_mel_bins=16,
             spec_size=128,
@@ -108,67 +102,6 @@ def laion_unused():
 def laion_official(laion_unused):
     """Tensors of a small model, fused or not, under the authors' names, all of them."""
     return {fused: make_laion_official(fused) | laion_unused for fused in (False, True)}
-
-
-def make_laion_official(fused):
-    config = ClapConfig(
-        text_config=ClapTextConfig(
-            vocab_size=320,
-            hidden_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=1,
-            intermediate_size=96,
-            max_position_embeddings=90,
-            layer_norm_eps=1e-5,
-        ).to_dict(),
-        audio_config=ClapAudioConfig(
-            num_mel_bins=16,
-            spec_size=128,
-            patch_embeds_hidden_size=8,
-            hidden_size=16,
-            depths=[2, 2],
-            num_attention_heads=[2, 4],
-            num_hidden_layers=2,
-            enable_fusion=fused,
-            fusion_type="aff_2d" if fused else None,
-        ).to_dict(),
-        projection_dim=24,
-    )
-    official = _laion_official.to_official(ClapModel(config).state_dict())
-    fill(official, seed=3 + fused)
-    return official
-
-
-@pytest.fixture(scope="session")
-def laion_files(tmp_path_factory, laion_official):
-    """Training checkpoints, in folders that hold a tokenizer."""
-    return {
-        fused: make_laion_file(tmp_path_factory.mktemp("laion") / "best.pt", official)
-        for fused, official in laion_official.items()
-    }
-
-
-def make_laion_file(path, official):
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    tokenizer = ByteLevelBPETokenizer()
-    tokenizer.train_from_iterator(
-        TEXTS, vocab_size=320, special_tokens=specials, show_progress=False
-    )
-    tokenizer.save_model(str(path.parent))
-    save_training_checkpoint(path, official)
-    return path
-
-
-def save_training_checkpoint(path, official):
-    """Save what the authors' training saves, as they run it: on several devices."""
-    rates = [{"lr": np.float64(1e-4), "betas": (0.9, 0.99)}]
-    content = {
-        "epoch": 45,
-        "name": "a run",
-        "state_dict": {f"module.{name}": t for name, t in official.items()},
-        "optimizer": {"state": {0: {"step": 3}}, "param_groups": rates},
-    }
-    torch.save(content, path)
 
 
 def unused_tensors():
@@ -261,15 +194,3 @@ def filled():
         return model.eval()
 
     return fill_model
-
-
-@pytest.fixture(scope="session")
-def statistics():
-    """Pool the states of one clip, in plain steps."""
-
-    def pooled(states):
-        states = states.double().numpy()
-        parts = [states.mean(axis=0), states.std(axis=0), states.max(axis=0)]
-        return np.concatenate(parts)
-
-    return pooled

@@ -21,7 +21,7 @@ from transformers import ClapModel
 from clapstack.encoders import load_encoder
 from clapstack.encoders._reading import read_content, read_tensors
 from clapstack.exceptions import CheckpointError, CollapsedTowerWarning
-from tests.checkpoints import edit_tensors, write_tensors
+from tests.checkpoints import edit_tensors, make_laion_file, write_tensors
 from tests.checkpoints import read_tensors as tensors_of
 from tests.forged import KINDS, make_checkpoints, save_shards
 
@@ -284,8 +284,6 @@ def test_the_reason_is_that_of_the_file(tmp_path, beside, protocol, reason):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_an_official_file_in_half_precision_loads(laion_official, tmp_path, dtype):
-    from tests.encoders.conftest import make_laion_file
-
     halves = {
         name: t.to(dtype) if t.is_floating_point() else t
         for name, t in laion_official[False].items()
@@ -349,8 +347,6 @@ def test_an_untrained_projection_is_seen_at_load(laion_folders, copy_of, tower):
 
 
 def test_so_it_is_in_an_official_file(laion_official, tmp_path):
-    from tests.encoders.conftest import make_laion_file
-
     layers = {"0": torch.nn.Linear(64, 24), "2": torch.nn.Linear(24, 24)}
     fresh = {
         f"text_projection.{number}.{name}": tensor.detach()

@@ -385,7 +385,7 @@ def test_a_tokenizer_that_makes_books_of_letters_is_refused(tmp_path, normalizer
     with pytest.raises(
         CheckpointError, match=r"tokenizer\.json replaces characters by"
     ):
-        read_tokenizer(tmp_path, roberta=True)
+        read_tokenizer(tmp_path, "roberta")
 
 
 def test_a_model_that_does_not_fit_a_gpu_is_no_damaged_file(places):

@@ -18,9 +18,9 @@ from clapstack import (
     WavLmFeatures,
     WhisperFeatures,
 )
+from clapstack.exceptions import BadPairsError
 from clapstack.features._audio import block_names
 from clapstack.features._ctc import lexical_overlap
-from clapstack.features._embedding import embed_clips
 
 WORDS = st.text(alphabet="ab' .!", max_size=12)
 
@@ -42,16 +42,15 @@ def test_texts_do_not_move_audio_only_features(pairs, encoders, cache):
     assert_array_equal(features.transform(other), expected)
 
 
-def test_clips_are_embedded_with_their_faults_told(pairs, encoders, cache):
+def test_a_bad_clip_is_named_and_the_others_are_stored(pairs, encoders, cache):
     features = WavLmFeatures(cache=cache).fit(pairs)
-    encoder = encoders["wavlm", features.checkpoint]
-    sources = [*pairs["audio"], "nowhere.wav"]
-    embeddings, bad = embed_clips(
-        sources, encoder, crop="windows", batch_size=3, cache=cache, verbose=False
-    )
-    assert embeddings.shape == (9, 6)
-    assert [(row.position, row.source) for row in bad] == [(8, "nowhere.wav")]
-    assert_array_equal(embeddings[:8], features.transform(pairs))
+    more = pd.concat([pairs, pairs[:1].assign(audio="nowhere.wav")])
+    with pytest.raises(BadPairsError, match="1 of 9 pairs") as caught:
+        features.transform(more)
+    assert [(r.position, r.source) for r in caught.value.rows] == [(8, "nowhere.wav")]
+    encoders["wavlm", features.checkpoint].clips.clear()
+    assert features.transform(pairs).shape == (8, 6)
+    assert not encoders["wavlm", features.checkpoint].clips
 
 
 def test_ctc_names_and_overlaps(pairs, encoders, cache):

@@ -22,7 +22,7 @@ from transformers import (
 import clapstack
 from clapstack.encoders import clear_encoders
 from clapstack.encoders._mel import mel_bank
-from clapstack.encoders.clap import _laion_official, _msclap
+from clapstack.encoders.clap import _laion_official, _msclap_2023
 from tests.checkpoints import make_msclap_2022_tensors, save_msclap_2022
 
 BUNDLED = Path(clapstack.__file__).parent / "bundled"
@@ -85,10 +85,12 @@ def msclap_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("msclap")
     copy_tokenizer("msclap", folder)
     text = GPT2Config(vocab_size=481, n_embd=64, n_layer=2, n_head=1)
-    model = _msclap.MsClapModel(audio_config("tiny"), text, projection_dim=1024)
+    model = _msclap_2023.MsClap2023Model(
+        audio_config("tiny"), text, projection_dim=1024
+    )
     bank = mel_bank(1024, 64, sample_rate=32_000, f_min=50, f_max=14_000)
     model.mel_bank.copy_(torch.from_numpy(bank))
-    official = _msclap.to_official(model.state_dict())
+    official = _msclap_2023.to_official(model.state_dict())
     fill(official, seed=2)
     path = folder / "CLAP_weights_2023.pth"
     torch.save({"model": official}, path)

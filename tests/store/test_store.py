@@ -504,7 +504,7 @@ def test_a_folder_that_cannot_be_made_is_reported_once(tmp_path):
 
 def test_a_full_disk_is_reported_and_what_was_stored_stays(store):
     put(store, [1, 2])
-    store._connection.execute("PRAGMA max_page_count = 8")
+    store._session.connection.execute("PRAGMA max_page_count = 8")
     with pytest.warns(UserWarning, match="is full.* free some space"):
         put(store, numbers(10, 500), width=512)
     with warnings.catch_warnings():

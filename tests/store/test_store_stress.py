@@ -290,7 +290,7 @@ def test_all_rows_of_a_read_only_store_with_a_log_are_read(shared_folder, spoil)
         assert guest.stats().n_entries == 20
 
     assert read_only(shared_folder, work) == 0
-    store._connection = None
+    store._session.connection = None
 
 
 def test_a_read_only_store_with_a_change_to_undo_is_refused(shared_folder):

@@ -7,8 +7,8 @@ authors fix it; the rest is inferred from the tensors' names and shapes.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clapstack.encoders._finding import find_pretrained
-from clapstack.encoders._kaldi import kaldi_fbank
-from clapstack.encoders._pretrained import load_model
-from clapstack.encoders._vit import VitBlock
+from clapstack.encoders._kaldi import N_MELS, SAMPLE_RATE, normalised_fbank, window_of
+from clapstack.encoders._pretrained import HEAD_WIDTH, Tensors, load_model
+from clapstack.encoders._vit import Patches, vit_blocks, with_first
 from clapstack.encoders.audio._base import POOLED, AudioEncoder, pool
-from clapstack.encoders.clap._htsat_names import count_modules
 
-SAMPLE_RATE = 16_000
-N_MELS = 128
-# Statistics of AudioSet's filter bank; the authors divide by twice the deviation.
 MEAN, STD = -4.2677393, 4.5689974
-_FIRST_FRAME, _HOP = 400, 160  # samples
-_HEAD_WIDTH = 64
 _LAYER_NORM_EPS = 1e-6
 
 # Only a fine-tuned model has these: it classifies the mean of the token map.
@@ -38,60 +32,40 @@ _UNUSED = re.compile(r"^(fc_norm|head)\.")
 class AudioVit(nn.Module):
     """A vision transformer that maps a spectrogram to a map of tokens.
 
-    Submodules are named as in timm, whose files of weights it takes.
+    Submodules are named as in timm, whose files of weights it takes. Rows of the map
+    follow time. It is not normalised at the end in a fine-tuned model.
 
     Parameters
     ----------
-    width : int
-        Of a token; heads are 64 wide.
-    depth : int
-        Number of blocks.
-    n_tokens : int
-        Of the map; its rows follow time, with `N_MELS` // `patch` tokens each.
-    patch : int
-        Frames, and mel bands, that a token sees.
-    mlp_width : int
-        Of the hidden layer in a block.
-    final_norm : bool
-        Whether the map is normalised at the end; it is not in a fine-tuned model.
+    tensors : Tensors
+        Of the file: their shapes tell the sizes.
     """
 
-    def __init__(
-        self,
-        *,
-        width: int,
-        depth: int,
-        n_tokens: int,
-        patch: int,
-        mlp_width: int,
-        final_norm: bool,
-    ):
+    def __init__(self, tensors: Tensors):
         super().__init__()
+        width, _, patch, _ = tensors["patch_embed.proj.weight"].shape
+        n_tokens = tensors["pos_embed"].shape[1] - 1
+        if patch > N_MELS or n_tokens % (N_MELS // patch) or not n_tokens:
+            msg = f"{n_tokens} patches of {patch} fill no spectrogram of {N_MELS} bands"
+            raise ValueError(msg)
+        self.n_frames = n_tokens * patch * patch // N_MELS
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + n_tokens, width))
-        projection = nn.Conv2d(1, width, patch, stride=patch)
-        self.patch_embed = nn.Sequential(OrderedDict(proj=projection))
-        n_heads, eps = width // _HEAD_WIDTH, _LAYER_NORM_EPS
-        self.blocks = nn.Sequential(
-            *(
-                VitBlock(width, mlp_width, n_heads=n_heads, eps=eps)
-                for _ in range(depth)
-            )
+        self.patch_embed = Patches(width, (patch, patch))
+        eps = _LAYER_NORM_EPS
+        self.blocks = vit_blocks(
+            tensors, "blocks", n_heads=width // HEAD_WIDTH, eps=eps
         )
-        self.norm = nn.LayerNorm(width, eps=eps) if final_norm else nn.Identity()
-        self.n_frames = n_tokens * patch * patch // N_MELS
+        # timm moves the norm behind the pooling when it adds a classifier.
+        is_fine_tuned = "fc_norm.weight" in tensors
+        self.norm = nn.Identity() if is_fine_tuned else nn.LayerNorm(width, eps=eps)
 
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
-        """Compute the token map of `mels` of shape (n, n_frames, N_MELS).
+        """Map (n, n_frames, n_mels) to tokens (n, n_tokens, width), without the class.
 
-        Returns
-        -------
-        tokens : Tensor of shape (n, n_tokens, width)
-            Without the class token.
+        The class token takes part in the attention all the same.
         """
-        patches = self.patch_embed(mels[:, None]).flatten(2).transpose(1, 2)
-        first = self.cls_token.expand(len(mels), -1, -1)
-        tokens = torch.cat([first, patches], dim=1) + self.pos_embed
+        tokens = with_first(self.cls_token, self.patch_embed(mels)) + self.pos_embed
         return self.norm(self.blocks(tokens))[:, 1:]
 
 
@@ -104,45 +78,32 @@ class AudioMaeEncoder(AudioEncoder):
     """
 
     @classmethod
-    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+    def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
         """Read a checkpoint in timm's format."""
         _, weights = find_pretrained(checkpoint, revision, ["config.json"])
-        model = load_model(_build, weights, unused=_UNUSED)
-        return {
-            "model": model,
-            "settings": {
+        model = load_model(AudioVit, weights, unused=_UNUSED)
+        return partial(
+            cls,
+            model=model,
+            settings={
                 "sample_rate": SAMPLE_RATE,
-                "window": _FIRST_FRAME + (model.n_frames - 1) * _HOP,
-                "shortest": _FIRST_FRAME,
+                "window": window_of(model.n_frames),
+                "shortest": window_of(1),
                 "mean": MEAN,
                 "std": STD,
             },
-            "blocks": dict.fromkeys(POOLED, model.pos_embed.shape[2]),
-            "source": str(weights),
-        }
+            blocks=dict.fromkeys(POOLED, model.pos_embed.shape[2]),
+            source=str(weights),
+        )
 
     def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
-        samples = torch.from_numpy(waveform)[None].to(self._front_end_device)
-        mel = kaldi_fbank(samples, n_mels=N_MELS, window="hanning")[0]
-        filled = nn.functional.pad(mel, (0, 0, 0, self._model.n_frames - len(mel)))
-        return (filled - MEAN) / (2 * STD)
+        return normalised_fbank(
+            self._samples(waveform),
+            mean=MEAN,
+            std=STD,
+            window="hanning",
+            n_frames=self._model.n_frames,
+        )
 
     def _embed(self, inputs: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         return pool(self._model(inputs))
-
-
-def _build(tensors: Mapping[str, torch.Tensor]) -> AudioVit:
-    """Build the model that fits the tensors."""
-    width, _, patch, _ = tensors["patch_embed.proj.weight"].shape
-    n_tokens = tensors["pos_embed"].shape[1] - 1
-    if patch > N_MELS or n_tokens % (N_MELS // patch) or not n_tokens:
-        msg = f"{n_tokens} patches of {patch} fill no spectrogram of {N_MELS} bands"
-        raise ValueError(msg)
-    return AudioVit(
-        width=width,
-        depth=count_modules(tensors, r"blocks\.(\d+)\."),
-        n_tokens=n_tokens,
-        patch=patch,
-        mlp_width=len(tensors["blocks.0.mlp.fc1.weight"]),
-        final_norm="fc_norm.weight" not in tensors,
-    )

@@ -1,10 +1,8 @@
-"""What all audio-only encoders share: pieces of clips, batches, identity."""
+"""Base class of audio-only encoders: pieces of clips, batches, pooled states."""
 
 from __future__ import annotations
 
-import sys
-import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -14,16 +12,15 @@ from numpy.typing import NDArray
 
 from clapstack._compat import batched
 from clapstack.audio import window_starts
+from clapstack.encoders._base import FrozenEncoder, checked_waveform, fingerprint_of
 from clapstack.encoders._mel import fill_window
-from clapstack.encoders._reading import guarded
-from clapstack.encoders.clap._base import DTYPES, checked_waveform, fingerprint_of
 from clapstack.exceptions import CheckpointError
 
 # The statistics of `pool`, in the order in which it joins them.
 POOLED = ("mean", "std", "max")
 
 
-class AudioEncoder(ABC):
+class AudioEncoder(FrozenEncoder):
     """A frozen model that maps waveforms to a row of features each.
 
     Made by :func:`load_encoder`. A clip no longer than `window` is heard in one pass.
@@ -88,36 +85,18 @@ class AudioEncoder(ABC):
         device: str,
         dtype: str = "float32",
     ):
-        self.sample_rate: int = settings["sample_rate"]
-        self.window: int = settings["window"]
         self.blocks = dict(blocks)
         self.embedding_dim = sum(self.blocks.values())
-        self.source = source
-        self.device = torch.device(device)
-        self.fingerprint = fingerprint_of(model, {**settings, "blocks": self.blocks})
+        super().__init__(
+            model=model,
+            settings=settings,
+            fingerprint=fingerprint_of(model, {**settings, "blocks": self.blocks}),
+            source=source,
+            device=device,
+            dtype=dtype,
+        )
         code = f"{type(self).__name__}{self.version}"
         self.identity = f"{self.fingerprint}-{dtype}-{code}"
-        self._settings = settings
-        self._dtype = DTYPES[dtype]
-        self._model: Any = model.eval().to(self.device, self._dtype)
-        # Apple's devices have no float64, which front ends may compute in.
-        self._front_end_device = "cpu" if self.device.type == "mps" else device
-        # Matrix products round by the size of the batch: alone, bits are always equal.
-        self._at_once = 1 if self.device.type == "cpu" else sys.maxsize
-
-    @classmethod
-    def load(
-        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> AudioEncoder:
-        """Load a checkpoint."""
-        with guarded(checkpoint):
-            parts = cls._read(checkpoint, revision)
-        return cls(**parts, device=device, dtype=dtype)
-
-    @classmethod
-    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
-        """Read a checkpoint: what `__init__` takes, but device and dtype."""
-        raise NotImplementedError
 
     def encode_audio(
         self,
@@ -161,8 +140,11 @@ class AudioEncoder(ABC):
         features = np.empty((len(pieces), self.embedding_dim), dtype=np.float32)
         with torch.inference_mode():
             for some in self._batches(pieces, batch_size):
-                features[some] = self._embed_pieces([pieces[i] for i in some])
+                batch = [pieces[place] for place in some]
+                made = self._in_parts_that_fit(self._embed_pieces, batch)
+                features[some] = made.numpy()
         self._refuse_not_finite(features, rows)
+        # Pieces of one clip are neighbours: rows ascend.
         starts = np.searchsorted(rows, np.arange(1, len(waveforms)))
         return np.stack([self._join(some) for some in np.split(features, starts)])
 
@@ -192,6 +174,10 @@ class AudioEncoder(ABC):
             In any dtype, on any device.
         """
 
+    def _samples(self, waveform: NDArray[np.float32]) -> torch.Tensor:
+        """Return a waveform where the front end computes."""
+        return torch.from_numpy(waveform).to(self._front_end_device)
+
     def _join(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Join the rows of the pieces of one clip into one row."""
         return features.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -215,33 +201,15 @@ class AudioEncoder(ABC):
         """Yield the places of pieces that may share a batch."""
         alike: dict[int, list[int]] = {}
         for place, piece in enumerate(pieces):
+            # By length, since padding would be seen by a model that takes any length.
             alike.setdefault(0 if self.fixed_length else len(piece), []).append(place)
         for places in alike.values():
             yield from batched(places, min(batch_size, self._at_once))
 
-    def _embed_pieces(
-        self, pieces: Sequence[NDArray[np.float32]]
-    ) -> NDArray[np.float32]:
-        """Embed pieces, in halves if the memory of the GPU is too small for all."""
-        try:
-            inputs = torch.stack([self._prepare(piece) for piece in pieces])
-            inputs = inputs.to(self.device, self._dtype)
-            lengths = [len(piece) for piece in pieces]
-            return self._embed(inputs, lengths).float().cpu().numpy()
-        except torch.cuda.OutOfMemoryError:
-            if len(pieces) == 1:
-                raise
-        # Out of the handler, which keeps what the failed pass holds in memory.
-        half = len(pieces) // 2
-        if half < self._at_once:
-            self._at_once = half
-            msg = (
-                f"{len(pieces)} pieces at once do not fit the memory of {self.device}: "
-                f"{half} are taken from now on. Pass batch_size={half}."
-            )
-            warnings.warn(msg, stacklevel=3)
-        halves = (pieces[:half], pieces[half:])
-        return np.concatenate([self._embed_pieces(some) for some in halves])
+    def _embed_pieces(self, pieces: Sequence[NDArray[np.float32]]) -> torch.Tensor:
+        inputs = torch.stack([self._prepare(piece) for piece in pieces])
+        inputs = inputs.to(self.device, self._dtype)
+        return self._embed(inputs, [len(piece) for piece in pieces]).float().cpu()
 
     def _refuse_not_finite(
         self, features: NDArray[np.float32], rows: Sequence[int]

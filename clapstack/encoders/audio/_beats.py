@@ -6,29 +6,31 @@ What the tensors of a file do not tell about the model stands in its "cfg".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from reprlib import repr as short_repr
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clapstack.encoders._brought import find_file
-from clapstack.encoders._kaldi import kaldi_fbank
-from clapstack.encoders._pretrained import fill_model
+from clapstack.encoders._finding import find_file
+from clapstack.encoders._kaldi import SAMPLE_RATE, normalised_fbank, window_of
+from clapstack.encoders._pretrained import (
+    Tensors,
+    check_supported,
+    count_modules,
+    fill_model,
+)
 from clapstack.encoders._reading import check_number, read_content, tensors_in
 from clapstack.encoders.audio._base import POOLED, AudioEncoder, pool
 from clapstack.encoders.audio._beats_model import BeatsModel
-from clapstack.encoders.clap._htsat_names import count_modules
 from clapstack.exceptions import CheckpointError
 
-SAMPLE_RATE = 16_000
 WINDOW_SECONDS = 10
+# The authors hand Kaldi's filter bank whole numbers of 16 bits, not samples below 1.
 FULL_SCALE = 2**15
-# Statistics of AudioSet's filter bank; the authors divide by twice the deviation.
 MEAN, STD = 15.41663, 6.55582
-_FIRST_FRAME, _HOP = 400, 160  # samples
 
 _FINE_TUNED = "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt"
 _ORIGIN = (
@@ -65,24 +67,24 @@ class BeatsEncoder(AudioEncoder):
     fixed_length: ClassVar[bool] = False
 
     @classmethod
-    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
-        """Read a file of the authors; `revision` has no meaning for it."""
-        weights = find_file(checkpoint, _ORIGIN)
+    def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
+        """Read a file of the authors."""
+        weights = find_file(checkpoint, revision, _ORIGIN)
         model = _read_model(weights)
-        shortest = _FIRST_FRAME + (model.patch - 1) * _HOP
-        return {
-            "model": model,
-            "settings": {
+        return partial(
+            cls,
+            model=model,
+            settings={
                 "sample_rate": SAMPLE_RATE,
                 "window": WINDOW_SECONDS * SAMPLE_RATE,
-                "shortest": shortest,
+                "shortest": window_of(model.patch),
                 "full_scale": FULL_SCALE,
                 "mean": MEAN,
                 "std": STD,
             },
-            "blocks": cls._blocks(model, weights),
-            "source": str(weights),
-        }
+            blocks=cls._blocks(model, weights),
+            source=str(weights),
+        )
 
     @classmethod
     def _blocks(cls, model: BeatsModel, weights: Path) -> dict[str, int]:
@@ -95,9 +97,8 @@ class BeatsEncoder(AudioEncoder):
         return {"logit": model.predictor.out_features}
 
     def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
-        samples = torch.from_numpy(waveform)[None].to(self._front_end_device)
-        mel = kaldi_fbank(FULL_SCALE * samples, window="povey")[0]
-        return (mel - MEAN) / (2 * STD)
+        samples = FULL_SCALE * self._samples(waveform)
+        return normalised_fbank(samples, mean=MEAN, std=STD, window="povey")
 
     def _embed(self, inputs: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         return self._model.predictor(self._model(inputs)).float().mean(dim=1)
@@ -128,25 +129,19 @@ def _read_model(weights: Path) -> BeatsModel:
 
 
 def _builder(config: Mapping[str, Any], weights: Path) -> Callable[..., BeatsModel]:
-    for name, needed in _SUPPORTED.items():
-        # By type first: what a file holds may have no truth value, or no end.
-        if not isinstance(config[name], bool | int | str) or config[name] != needed:
-            msg = (
-                f"The 'cfg' of {weights} has {name}={short_repr(config[name])}; only "
-                f"{needed!r}, as in the published files, is supported."
-            )
-            raise CheckpointError(msg)
-
+    check_supported(config, _SUPPORTED, f"The 'cfg' of {weights}")
     for name in ("max_distance", "conv_pos_groups"):
         check_number(config[name], 1, 1 << 20, f"{name} in the 'cfg' of {weights}")
     if not isinstance(config["deep_norm"], bool | int):
         msg = f"deep_norm in the 'cfg' of {weights} must be true or false."
         raise CheckpointError(msg)
 
-    def build(tensors: Mapping[str, torch.Tensor]) -> BeatsModel:
+    def build(tensors: Tensors) -> BeatsModel:
         depth = count_modules(tensors, r"encoder\.layers\.(\d+)\.")
         return BeatsModel(
             tensors,
+            # DeepNorm's α of an encoder with so many layers, which keeps deep ones
+            # stable.
             residual_scale=(2 * depth) ** 0.25 if config["deep_norm"] else 1.0,
             max_distance=config["max_distance"],
             conv_groups=config["conv_pos_groups"],

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from clapstack.encoders.clap._htsat_names import count_modules
+from clapstack.encoders._pretrained import Tensors, count_modules
 
 _POSITIONS = "encoder.pos_conv.0.parametrizations.weight.original1"
 _BIAS = "encoder.layers.0.self_attn.relative_attention_bias.weight"
@@ -21,7 +20,7 @@ class BeatsModel(nn.Module):
 
     Parameters
     ----------
-    tensors : mapping of str to Tensor
+    tensors : Tensors
         Of the file: their shapes tell the sizes.
     residual_scale : float
         Weight of what goes around each part of a layer (DeepNorm's α).
@@ -33,7 +32,7 @@ class BeatsModel(nn.Module):
 
     def __init__(
         self,
-        tensors: Mapping[str, torch.Tensor],
+        tensors: Tensors,
         *,
         residual_scale: float,
         max_distance: int,
@@ -61,17 +60,10 @@ class BeatsModel(nn.Module):
             self.predictor = nn.Linear(width, len(tensors["predictor.weight"]))
 
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
-        """Compute the final states.
+        """Map (n, n_frames, n_mels) to the final states, (n, n_patches, width).
 
-        Parameters
-        ----------
-        mels : Tensor of shape (n, n_frames, n_mels)
-            Frames beyond a multiple of `patch` are not seen.
-
-        Returns
-        -------
-        states : Tensor of shape (n, n_patches, width)
-            By time, then by frequency.
+        Patches go by time, then by frequency. Frames beyond a multiple of `patch` are
+        not seen.
         """
         patches = self.patch_embedding(mels[:, None]).flatten(2).transpose(1, 2)
         return self.encoder(self.post_extract_proj(self.layer_norm(patches)))
@@ -80,7 +72,7 @@ class BeatsModel(nn.Module):
 class _Encoder(nn.Module):
     def __init__(
         self,
-        tensors: Mapping[str, torch.Tensor],
+        tensors: Tensors,
         *,
         residual_scale: float,
         max_distance: int,
@@ -171,6 +163,8 @@ class _GatedAttention(nn.Module):
             part(states).unflatten(2, (self.n_heads, -1)).transpose(1, 2)
             for part in (self.q_proj, self.k_proj, self.v_proj)
         )
+        # As in WavLM: eight numbers of each query, summed by fours, make two gates.
+        # With the first closed the bias counts twice.
         gates = self.grep_linear(query).unflatten(3, (2, 4)).sum(dim=4).sigmoid()
         update, reset = gates.chunk(2, dim=3)
         gate = update * (reset * self.grep_a - 1) + 2
@@ -185,22 +179,9 @@ def position_buckets(
 ) -> torch.Tensor:
     """Sort distances into buckets, as T5 does.
 
-    Half of the buckets are for each sign; of these, half hold one distance each and
-    the others are ever wider, up to `max_distance`, beyond which the last takes all.
-
-    Parameters
-    ----------
-    distances : Tensor of int64
-        Place of the key minus place of the query.
-    n_buckets : int
-        Rows of the table of biases.
-    max_distance : int
-        Where the last bucket begins, about.
-
-    Returns
-    -------
-    buckets : Tensor of int64
-        Of the shape of `distances`.
+    A distance is the place of the key minus that of the query. Half of the `n_buckets`
+    are for each sign; of these, half hold one distance each and the others are ever
+    wider, up to `max_distance`, beyond which the last takes all.
     """
     n_each = n_buckets // 2
     n_exact = n_each // 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from clapstack.encoders._finding import find_pretrained
 from clapstack.encoders._pretrained import load_model, read_config
 from clapstack.encoders._reading import check_number, read_json
-from clapstack.encoders.audio._base import POOLED, AudioEncoder, pool
-from clapstack.encoders.audio._speech import speech_settings, standardized
-from clapstack.encoders.audio._wavlm import UNUSED
+from clapstack.encoders.audio._base import POOLED, pool
+from clapstack.encoders.audio._speech import UNUSED, SpeechEncoder, speech_settings
 from clapstack.exceptions import CheckpointError
 
 #: Characters of a transcript that a row holds: a minute of fast speech.
@@ -32,7 +32,7 @@ _SPECIAL = {
 }
 
 
-class CtcEncoder(AudioEncoder):
+class CtcEncoder(SpeechEncoder):
     """wav2vec 2.0 with a CTC head.
 
     A row holds, in this order: mean, standard deviation and maximum of the final
@@ -49,10 +49,8 @@ class CtcEncoder(AudioEncoder):
     that padding would change them: only clips of equal length share a batch.
     """
 
-    fixed_length = False
-
     @classmethod
-    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+    def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
         """Read a checkpoint in transformers' format."""
         folder, weights = find_pretrained(
             checkpoint,
@@ -69,25 +67,23 @@ class CtcEncoder(AudioEncoder):
         )
         model = load_model(lambda _: Wav2Vec2ForCTC(config), weights, unused=UNUSED)
         numbers = ("confidence_mean", "confidence_variance", "blank_ratio")
-        return {
-            "model": model,
-            "settings": settings,
-            "blocks": {
+        return partial(
+            cls,
+            model=model,
+            settings=settings,
+            blocks={
                 **dict.fromkeys(POOLED, config.hidden_size),
                 **dict.fromkeys(numbers, 1),
                 "transcript_length": 1,
                 "transcript": TRANSCRIPT_LENGTH,
             },
-            "source": str(weights),
-        }
-
-    def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
-        if self._settings["normalize"]:
-            waveform = standardized(waveform)
-        return torch.from_numpy(waveform)
+            source=str(weights),
+        )
 
     def _embed(self, inputs: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         states = self._model.wav2vec2(inputs).last_hidden_state
+        # float32 whatever the dtype: steps of bfloat16 near a confidence of 1 are
+        # 0.004.
         logits = self._model.lm_head(states).float()
         confidence, tokens = logits.softmax(dim=2).max(dim=2)
         blank = self._settings["blank"]
@@ -108,6 +104,7 @@ class CtcEncoder(AudioEncoder):
     def _join(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         if len(features) == 1:
             return features[0]
+        # Statistics are averaged; characters are not.
         numbers = super()._join(features[:, : -TRANSCRIPT_LENGTH - 1])
         texts = [decoded(row[-TRANSCRIPT_LENGTH:]) for row in features]
         text = _coded([" ".join(filter(None, texts))])[0].numpy()
@@ -115,24 +112,10 @@ class CtcEncoder(AudioEncoder):
 
 
 def read_symbols(folder: Path, vocab_size: int) -> list[str]:
-    """Read what each token writes into a transcript.
+    """Read what each token writes into a transcript, by token id.
 
-    Parameters
-    ----------
-    folder : Path
-        Where ``vocab.json`` and ``tokenizer_config.json`` are.
-    vocab_size : int
-        Of the model.
-
-    Returns
-    -------
-    symbols : list of str
-        By token id. The word delimiter writes a space, a special token nothing.
-
-    Raises
-    ------
-    CheckpointError
-        If the vocabulary is not one of tokens and ids, or not the model's.
+    The word delimiter writes a space, a special token nothing. CheckpointError if
+    ``vocab.json`` in `folder` does not give each of the model's tokens its id.
     """
     vocabulary = read_json(folder / "vocab.json")
     config = read_json(folder / "tokenizer_config.json")
@@ -153,21 +136,7 @@ def read_symbols(folder: Path, vocab_size: int) -> list[str]:
 
 
 def greedy_text(tokens: Sequence[int], symbols: Sequence[str], blank: int) -> str:
-    """Decode the most probable token of each frame.
-
-    Parameters
-    ----------
-    tokens : sequence of int
-        One per frame.
-    symbols : sequence of str
-        What each token writes.
-    blank : int
-        The token that parts equal ones.
-
-    Returns
-    -------
-    text : str
-        Repeats are one, blanks are none; without spaces at its ends.
+    """Decode the most probable token of each frame: repeats are one, blanks are none.
 
     Examples
     --------

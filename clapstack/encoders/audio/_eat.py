@@ -7,10 +7,9 @@ only their tensors and settings are read. Modules bear the names of those tensor
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from reprlib import repr as short_repr
 from typing import Any
 
 import numpy as np
@@ -19,25 +18,24 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clapstack.encoders._finding import find_pretrained
-from clapstack.encoders._kaldi import kaldi_fbank
-from clapstack.encoders._pretrained import fill_model, load_model
+from clapstack.encoders._kaldi import N_MELS, SAMPLE_RATE, normalised_fbank, window_of
+from clapstack.encoders._pretrained import (
+    HEAD_WIDTH,
+    Tensors,
+    check_supported,
+    fill_model,
+    load_model,
+)
 from clapstack.encoders._reading import (
     check_number,
     read_content,
     read_json,
     tensors_in,
 )
-from clapstack.encoders._vit import VitBlock
+from clapstack.encoders._vit import Patches, vit_blocks, with_first
 from clapstack.encoders.audio._base import POOLED, AudioEncoder, pool
-from clapstack.encoders.clap._htsat_names import count_modules
-from clapstack.exceptions import CheckpointError
 
-SAMPLE_RATE = 16_000
-N_MELS = 128
-# Statistics of AudioSet's filter bank; the authors divide by twice the deviation.
 MEAN, STD = -4.268, 4.569
-_FIRST_FRAME, _HOP = 400, 160  # samples
-_HEAD_WIDTH = 64
 
 # What the authors' code takes where config.json is silent.
 _DEFAULTS: dict[str, Any] = {
@@ -74,7 +72,7 @@ class EatModel(nn.Module):
 
     Parameters
     ----------
-    tensors : mapping of str to Tensor
+    tensors : Tensors
         Of the checkpoint: their shapes tell the sizes.
     n_heads : int or None
         Of the attention; None is one for every 64 channels.
@@ -82,53 +80,33 @@ class EatModel(nn.Module):
         Of the layer norms.
     """
 
-    def __init__(
-        self,
-        tensors: Mapping[str, torch.Tensor],
-        *,
-        n_heads: int | None,
-        norm_eps: float,
-    ):
+    def __init__(self, tensors: Tensors, *, n_heads: int | None, norm_eps: float):
         super().__init__()
         width, _, patch, _ = tensors["local_encoder.proj.weight"].shape
-        hidden = len(tensors["blocks.0.mlp.fc1.weight"])
         n_positions = tensors["fixed_positional_encoder.positions"].shape[1]
-        projection = nn.Conv2d(1, width, patch, stride=patch)
-        self.local_encoder = nn.Sequential(OrderedDict(proj=projection))
+        self.local_encoder = Patches(width, (patch, patch))
         self.extra_tokens = nn.Parameter(torch.zeros(1, 1, width))
         self.fixed_positional_encoder = nn.ParameterDict(
             {"positions": torch.zeros(1, n_positions, width)}
         )
         self.pre_norm = nn.LayerNorm(width, eps=norm_eps)
-        blocks = [
-            VitBlock(
-                width,
-                hidden,
-                n_heads=n_heads or width // _HEAD_WIDTH,
-                eps=norm_eps,
-                norm_first=False,
-            )
-            for _ in range(count_modules(tensors, r"blocks\.(\d+)\."))
-        ]
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = vit_blocks(
+            tensors,
+            "blocks",
+            n_heads=n_heads or width // HEAD_WIDTH,
+            eps=norm_eps,
+            norm_first=False,
+        )
 
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
-        """Compute the final tokens.
+        """Map (n, n_frames, n_mels) to tokens (n, 1 + n_patches, width).
 
-        Parameters
-        ----------
-        mels : Tensor of shape (n, n_frames, n_mels)
-
-        Returns
-        -------
-        tokens : Tensor of shape (n, 1 + n_patches, width)
-            The class token, then the patches by time, then by frequency.
+        The class token comes first, then the patches by time, then by frequency.
         """
-        patches = self.local_encoder(mels[:, None]).flatten(2).transpose(1, 2)
+        patches = self.local_encoder(mels)
         positions = self.fixed_positional_encoder["positions"]
         patches = patches + positions[:, : patches.shape[1]]
-        first = self.extra_tokens.expand(len(mels), -1, -1)
-        return self.blocks(self.pre_norm(torch.cat([first, patches], dim=1)))
+        return self.blocks(self.pre_norm(with_first(self.extra_tokens, patches)))
 
 
 class EatEncoder(AudioEncoder):
@@ -139,36 +117,41 @@ class EatEncoder(AudioEncoder):
     """
 
     @classmethod
-    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+    def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
         """Read a folder in the hub's format, or a ``.pt`` file of the authors."""
-        model, n_frames, source = _read(checkpoint, revision)
+        model, n_frames, source = _read_model(checkpoint, revision)
         width = model.extra_tokens.shape[2]
-        return {
-            "model": model,
-            "settings": {
+        return partial(
+            cls,
+            model=model,
+            settings={
                 "sample_rate": SAMPLE_RATE,
-                "window": _FIRST_FRAME + (n_frames - 1) * _HOP,
-                "shortest": _FIRST_FRAME,
+                "window": window_of(n_frames),
+                "shortest": window_of(1),
                 "n_frames": n_frames,
                 "mean": MEAN,
                 "std": STD,
             },
-            "blocks": {"cls": width, **dict.fromkeys(POOLED, width)},
-            "source": str(source),
-        }
+            blocks={"cls": width, **dict.fromkeys(POOLED, width)},
+            source=str(source),
+        )
 
     def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
-        samples = torch.from_numpy(waveform)[None].to(self._front_end_device)
-        mel = kaldi_fbank(samples - samples.mean(), n_mels=N_MELS, window="hanning")[0]
-        missing = self._settings["n_frames"] - len(mel)
-        return (nn.functional.pad(mel, (0, 0, 0, missing)) - MEAN) / (2 * STD)
+        samples = self._samples(waveform)
+        return normalised_fbank(
+            samples - samples.mean(),
+            mean=MEAN,
+            std=STD,
+            window="hanning",
+            n_frames=self._settings["n_frames"],
+        )
 
     def _embed(self, inputs: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         tokens = self._model(inputs)
         return torch.cat([tokens[:, 0].float(), pool(tokens[:, 1:])], dim=1)
 
 
-def _read(checkpoint: str, revision: str | None) -> tuple[EatModel, int, Path]:
+def _read_model(checkpoint: str, revision: str | None) -> tuple[EatModel, int, Path]:
     """Return the model, the frames that it sees, and the file of its weights."""
     own = Path(checkpoint).expanduser()
     if own.is_file() and own.suffix == ".pt":
@@ -184,13 +167,7 @@ def _read(checkpoint: str, revision: str | None) -> tuple[EatModel, int, Path]:
     folder, weights = find_pretrained(checkpoint, revision, ["config.json"])
     path = folder / "config.json"
     settings = {**_DEFAULTS, **read_json(path)}
-    for name, needed in _SUPPORTED.items():
-        if settings[name] != needed:
-            msg = (
-                f"{path} has {name}={short_repr(settings[name])}; only "
-                f"{needed!r}, as in the published models, is supported."
-            )
-            raise CheckpointError(msg)
+    check_supported(settings, _SUPPORTED, str(path))
     if settings.get("num_heads") is not None:
         check_number(settings["num_heads"], 1, 1024, f"num_heads in {path}")
     check_number(settings["norm_eps"], 0, 1, f"norm_eps in {path}", whole=False)
@@ -208,14 +185,13 @@ def _read(checkpoint: str, revision: str | None) -> tuple[EatModel, int, Path]:
 def _check_frames(model: EatModel, n_frames: Any, source: Path) -> None:
     """Refuse more frames than the model has positions for, or none."""
     n_positions = model.fixed_positional_encoder["positions"].shape[1]
-    patch = model.local_encoder.get_parameter("proj.weight").shape[2]
+    patch = model.local_encoder.proj.kernel_size[0]
     most = n_positions // (N_MELS // patch) * patch
+    # The positions of a shorter input are the first ones.
     check_number(n_frames, patch, most, f"frames (img_size) of {source}")
 
 
-def _build(
-    tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]
-) -> EatModel:
+def _build(tensors: Tensors, settings: Mapping[str, Any]) -> EatModel:
     return EatModel(
         tensors, n_heads=settings.get("num_heads"), norm_eps=settings["norm_eps"]
     )

@@ -1,14 +1,17 @@
-"""What the encoders that hear raw samples of speech share: WavLM and wav2vec2."""
+"""Raw samples of speech as the input of a model: WavLM and wav2vec 2.0."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from clapstack.encoders._reading import MOST_LAYERS, check_number, read_extractor
+from clapstack.encoders.audio._base import AudioEncoder
 from clapstack.exceptions import CheckpointError
 
 # Attention takes memory by the square of the length: 0.15 GB a layer of WavLM Large
@@ -16,6 +19,9 @@ from clapstack.exceptions import CheckpointError
 WINDOW_SECONDS = 30
 
 _VARIANCE_FLOOR = 1e-7
+
+# Stands for masked frames, in training only; published files hold it or not.
+UNUSED = re.compile(r"(^|\.)masked_spec_embed$")
 
 # What the tensors do not tell and the states depend on.
 _ARCHITECTURE = (
@@ -29,26 +35,23 @@ _ARCHITECTURE = (
 )
 
 
+class SpeechEncoder(AudioEncoder):
+    """A model of samples, of any number of them."""
+
+    fixed_length = False
+
+    def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
+        if self._settings["normalize"]:
+            waveform = standardized(waveform)
+        return torch.from_numpy(waveform)
+
+
 def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
-    """Translate the configurations of a model and its extractor.
+    """Translate the configurations of a model and its extractor, which is in `folder`.
 
-    Parameters
-    ----------
-    folder : Path
-        Where the extractor's configuration is.
-    config : PretrainedConfig
-        Of a model with the convolutions of wav2vec2.
-
-    Returns
-    -------
-    settings : dict
-        For :class:`AudioEncoder`, and "normalize".
-
-    Raises
-    ------
-    CheckpointError
-        If a setting is missing, or the model ends in an adapter, which shortens and
-        transforms the states.
+    The model has the convolutions of wav2vec 2.0. CheckpointError if a setting is
+    missing, or if the model ends in an adapter, which shortens and transforms the
+    states.
     """
     if config.add_adapter:
         msg = f"The model in {folder} ends in an adapter (add_adapter); none may."
@@ -64,6 +67,7 @@ def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
     for name in ("conv_kernel", "conv_stride"):
         for number in getattr(config, name):
             check_number(number, 1, 4096, f"{name} in {folder / 'config.json'}")
+    # torch fails on an input that makes no frame at all.
     shortest = first_frame(config.conv_kernel, config.conv_stride)
     check_number(shortest, 1, window, f"samples of a first frame by {folder}")
     return {

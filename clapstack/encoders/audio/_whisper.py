@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class WhisperEncoder(AudioEncoder):
     """
 
     @classmethod
-    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+    def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
         """Read a checkpoint in transformers' format."""
         folder, weights = find_pretrained(
             checkpoint, revision, ["config.json"], extractor=True
@@ -69,17 +69,18 @@ class WhisperEncoder(AudioEncoder):
                 f"model takes {_FRAMES_PER_STATE * config.max_source_positions}."
             )
             raise CheckpointError(msg)
-        return {
-            "model": load_model(
+        return partial(
+            cls,
+            model=load_model(
                 lambda _: _States(config),
                 weights,
                 prefix=_PREFIX,
                 unused=_UNUSED,
             ),
-            "settings": settings,
-            "blocks": dict.fromkeys(POOLED, config.d_model),
-            "source": str(weights),
-        }
+            settings=settings,
+            blocks=dict.fromkeys(POOLED, config.d_model),
+            source=str(weights),
+        )
 
     def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
         filled = torch.from_numpy(fill_window(waveform, self.window, "pad"))
@@ -88,12 +89,14 @@ class WhisperEncoder(AudioEncoder):
             self._settings["n_mels"],
             self._front_end_device,
         )
+        # Whisper's own extractor leaves out the last frame, half of which is padding.
         powers = log_mel(filled[None])[0, :-1] / _DECIBELS
         cut = powers.clamp(min=powers.max() - _RANGE)
         return ((cut + _SHIFT) / _SHIFT).T
 
     def _embed(self, inputs: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         states = self._model(inputs).last_hidden_state
+        # A state that the clip reaches in part counts, so that the shortest has one.
         step = _FRAMES_PER_STATE * self._settings["hop_length"]
         return torch.cat(
             [

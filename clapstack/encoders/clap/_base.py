@@ -1,16 +1,14 @@
-"""What all CLAP encoders share: windows, batches, unit norm, identity."""
+"""Base class of CLAP encoders: windows, batches of texts, unit norm."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import reprlib
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,15 +17,10 @@ from numpy.typing import NDArray
 from clapstack._compat import batched
 from clapstack._numerics.collapse import warn_if_collapsed
 from clapstack.audio import window_starts
+from clapstack.encoders._base import FrozenEncoder, checked_waveform, fingerprint_of
 from clapstack.encoders._mel import FRONT_END_VERSION, LogMel, fill_window
-from clapstack.encoders._passes import side_by_side
-from clapstack.encoders._reading import guarded, is_derived
-from clapstack.exceptions import AudioError, CheckpointError
-
-# Enough to keep a GPU busy; while it is, the next ones are laid out for it.
-_WINDOWS_AT_ONCE_ON_GPU = 64
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+from clapstack.encoders._parallel import side_by_side
+from clapstack.exceptions import CheckpointError
 
 # Tokens of a text are filled up to a multiple, so that texts share passes whose shape
 # depends on none of them alone.
@@ -38,14 +31,14 @@ _TOKENS_STEP = 4
 _FEWEST_TOKENS, _MOST_TOKENS = 24, 512
 
 
-class ClapEncoder(ABC):
+class ClapEncoder(FrozenEncoder):
     """A frozen CLAP model that maps waveforms and texts to unit-norm arrays.
 
     Made by :func:`load_encoder`. The same input always gives the same embedding: no
     crop is random, and no result depends on the batch size, on the order or on what
     else is encoded in the same call. On a CPU this holds to the last bit for clips,
     because every window meets kernels of the same shape, with one thread (see
-    :mod:`clapstack.encoders._passes`). For texts it does where kernels round all rows
+    :mod:`clapstack.encoders._parallel`). For texts it does where kernels round all rows
     of a product alike, as MKL's for AVX-512 do. Elsewhere, and on a GPU, it holds to
     about 1e-7, the rounding of float32.
 
@@ -88,8 +81,9 @@ class ClapEncoder(ABC):
         The towers, "audio" and "text", that a warning has called collapsed.
     """
 
-    #: Windows of a forward pass on a CPU.
-    _at_once_on_cpu = 1
+    # Enough to keep a GPU busy; while it is, the next ones are laid out for it.
+    _at_once_on_gpu: ClassVar[int] = 64
+    _inputs: ClassVar[str] = "windows"
 
     def __init__(
         self,
@@ -103,40 +97,22 @@ class ClapEncoder(ABC):
         device: str,
         dtype: str,
     ):
+        super().__init__(
+            model=model,
+            settings=settings,
+            fingerprint=fingerprint_of(model, settings, tokenizer),
+            source=source,
+            device=device,
+            dtype=dtype,
+        )
         self.projection_dim = projection_dim
-        self.sample_rate: int = settings["sample_rate"]
-        self.window: int = settings["window"]
         self.max_tokens: int = settings["max_tokens"]
-        self._settings = settings
-        self.source = source
-        self.device = torch.device(device)
-        self.fingerprint = fingerprint_of(model, settings, tokenizer)
-        self._version = f"{self.fingerprint}-{dtype}-f{FRONT_END_VERSION}"
-        self._dtype = DTYPES[dtype]
-        self._model: Any = model.eval().to(self.device, self._dtype)
-        self._tokenizer = tokenizer
-        # Windows; fewer when a GPU runs out of memory.
-        self._at_once = _WINDOWS_AT_ONCE_ON_GPU
-        if self.device.type == "cpu":
-            self._at_once = self._at_once_on_cpu
         self.collapsed: set[str] = set()
+        self._version = f"{self.fingerprint}-{dtype}-f{FRONT_END_VERSION}"
+        self._tokenizer = tokenizer
+        self._pad_id: int = tokenizer.pad_token_id
         self._warned_of_cut = False
-        # Apple's devices have no float64.
-        self._log_mel = log_mel.to("cpu" if self.device.type == "mps" else device)
-
-    @classmethod
-    def load(
-        cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> ClapEncoder:
-        """Load a checkpoint."""
-        with guarded(checkpoint):
-            parts = cls._read(checkpoint, revision)
-        return cls(**parts, device=device, dtype=dtype)
-
-    @classmethod
-    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
-        """Read a checkpoint: what `__init__` takes, but device and dtype."""
-        raise NotImplementedError
+        self._log_mel = log_mel.to(self._front_end_device)
 
     @property
     def identity(self) -> str:
@@ -297,17 +273,17 @@ class ClapEncoder(ABC):
         return min(-(-len(ids) // _TOKENS_STEP) * _TOKENS_STEP, self.max_tokens)
 
     def _pad_tokens(
-        self, tokens: Sequence[Sequence[int]], pad_id: int
+        self, tokens: Sequence[Sequence[int]]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Stack token ids, on the device of the model.
 
         Returns
         -------
         input_ids, attention_mask : Tensor of shape (n, longest), int64
-            Padded on the right with `pad_id`; 1 where a token is, else 0.
+            Padded on the right with the padding's id; 1 where a token is, else 0.
         """
         longest = max(self._padded(ids) for ids in tokens)
-        input_ids = torch.full((len(tokens), longest), pad_id)
+        input_ids = torch.full((len(tokens), longest), self._pad_id)
         attention_mask = torch.zeros_like(input_ids)
         for row, ids in enumerate(tokens):
             input_ids[row, : len(ids)] = torch.tensor(ids)
@@ -320,30 +296,10 @@ class ClapEncoder(ABC):
         """Embed pieces as `_audio_pieces` yields them; return their clips, too."""
         of_clips, pieces, longer = zip(*batch, strict=True)
         mels = self._mels(pieces, longer).to(self.device, self._dtype)
-        return of_clips, self._embed_windows(mels, torch.tensor(longer))
-
-    def _embed_windows(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
-        """Embed inputs, in halves if the memory of the GPU is too small for all."""
-        try:
-            return self._embed_audio(mels, longer)
-        except torch.cuda.OutOfMemoryError:
-            if len(mels) == 1:
-                raise
-        # Out of the handler, which keeps what the failed pass holds in memory.
-        half = len(mels) // 2
-        if half < self._at_once:
-            self._at_once = half
-            msg = (
-                f"{len(mels)} windows at once do not fit the memory of {self.device}: "
-                f"{half} are taken from now on. Pass batch_size={half}."
-            )
-            warnings.warn(msg, stacklevel=3)
-        return torch.cat(
-            [
-                self._embed_windows(mels[:half], longer[:half]),
-                self._embed_windows(mels[half:], longer[half:]),
-            ]
+        embeddings = self._in_parts_that_fit(
+            self._embed_audio, mels, torch.tensor(longer)
         )
+        return of_clips, embeddings
 
     def _pieces(
         self, waveform: NDArray[np.float32], crop: str
@@ -440,45 +396,3 @@ def _convolutions_like_products() -> AbstractContextManager[None]:
 
 def _to_numpy(embeddings: torch.Tensor) -> NDArray[np.float32]:
     return embeddings.float().cpu().numpy()
-
-
-def checked_waveform(waveform: NDArray[np.float32], row: int) -> NDArray[np.float32]:
-    """Return a waveform as contiguous float32.
-
-    Raises
-    ------
-    AudioError
-        If it is not a non-empty row of finite numbers; `row` stands in the message.
-    """
-    waveform = np.ascontiguousarray(waveform, dtype=np.float32)
-    if waveform.ndim != 1 or not waveform.size or not _all_finite(waveform):
-        msg = (
-            f"Waveform {row} must be a one-dimensional, non-empty array of finite "
-            f"samples; got shape {waveform.shape} with "
-            f"{int((~np.isfinite(waveform)).sum())} samples that are not finite. "
-            f"Read audio with clapstack.audio, which mixes to mono and checks."
-        )
-        raise AudioError(msg)
-    return waveform
-
-
-def _all_finite(waveform: NDArray[np.float32]) -> bool:
-    with np.errstate(all="ignore"):
-        # One sum of squares tells, and takes a third of the time. It may overflow.
-        return bool(np.isfinite(waveform @ waveform) or np.isfinite(waveform).all())
-
-
-def fingerprint_of(
-    model: torch.nn.Module, settings: Mapping[str, Any], tokenizer: Any = None
-) -> str:
-    """Return the SHA-256 of settings, vocabulary and weights, in hex."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    if tokenizer is not None:
-        # The vocabulary stands for the tokenizer: how a tokenizer is written to a
-        # file changes between library versions, its vocabulary does not.
-        digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        if not is_derived(name):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().reshape(-1).numpy())
-    return digest.hexdigest()

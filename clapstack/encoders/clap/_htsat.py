@@ -1,14 +1,15 @@
-"""The HTS-AT audio tower at speed: transformers' weights, fewer passes over memory."""
+"""Forward pass of HTS-AT: transformers' weights, fewer passes over memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
+from clapstack.encoders.clap._base import ClapEncoder, apart
 from clapstack.exceptions import CheckpointError
 
 # On a CPU, what passes between the layers of this many tokens stays in its caches.
@@ -126,6 +127,19 @@ class AudioTower:
         normalised = encoder.batch_norm(mels.transpose(1, 3)).transpose(1, 3)
         rows = longer.nonzero()[:, 0]
         return encoder.patch_embed(encoder.reshape_mel2img(normalised), rows)
+
+
+class HtsatClapEncoder(ClapEncoder):
+    """A CLAP model with this tower as `audio_model`, and an `audio_projection`."""
+
+    _at_once_on_cpu: ClassVar[int] = CLIPS_AT_ONCE
+
+    def __init__(self, **parts: Any):
+        super().__init__(**parts)
+        self._audio_tower = AudioTower(self._model.audio_model, source=self.source)
+
+    def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
+        return apart(self._model.audio_projection, self._audio_tower(mels, longer))
 
 
 class _Block(NamedTuple):
@@ -285,6 +299,7 @@ def _attend(block: _Block, windows: torch.Tensor, bias: torch.Tensor) -> None:
     n, n_tokens, width = windows.shape
     n_heads = bias.shape[1]
     normed = block.layer.layernorm_before(windows)
+    # One product for the three, whose weights `_join` laid side by side.
     joint = nn.functional.linear(normed, block.weight, block.qkv_bias)
     query, key, value = joint.view(n, n_tokens, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
     context = nn.functional.scaled_dot_product_attention(

@@ -1,6 +1,6 @@
-"""The HTS-AT audio tower: the authors' names of its tensors and transformers' names.
+"""Names of HTS-AT's tensors, the authors' and transformers', and the tower's sizes.
 
-Both families of checkpoints hold this tower under a prefix of their own. Its sizes are
+LAION's and Microsoft's files hold this tower under a prefix of their own. Its sizes are
 inferred from the tensors; what they do not tell is the same in all published files.
 """
 
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import ClapAudioConfig
 
-from clapstack.encoders._reading import MOST_LAYERS, check_number
+from clapstack.encoders._pretrained import Tensors, build_checked, count_modules
 from clapstack.exceptions import CheckpointError
 
 _IMAGE_SIZE = 256
@@ -44,79 +45,82 @@ UNUSED_IN_HTSAT = (
 )
 
 
-def rename_tensors(
-    official: Mapping[str, torch.Tensor], prefixes: Mapping[str, str]
-) -> dict[str, torch.Tensor]:
-    """Rename the tensors of an authors' file as transformers names them.
+@dataclass(frozen=True)
+class AuthorsNames:
+    """Names of the tensors of a whole model in the authors' files.
 
-    Parameters
+    Attributes
     ----------
-    official : mapping of str to Tensor
-        Only tensors that transformers' model holds too.
     prefixes : mapping of str to str
         Authors' prefix → ours. A longer prefix stands before one that it extends.
-
-    Returns
-    -------
-    state : dict of str to Tensor
-        The joint query, key and value of an attention are split in three.
+    unused : Pattern
+        Tensors of their files that no embedding depends on.
     """
-    state = {}
-    for name, tensor in official.items():
-        name = _rename(name, prefixes)
-        if _BLOCK in name:
-            name = _rename(name, _IN_BLOCKS)
-        if _QKV in name:
-            for part, third in zip(_SPLIT_QKV, tensor.chunk(3), strict=True):
-                state[name.replace(_QKV, part)] = third
-        else:
-            state[name] = tensor
-    return state
 
+    prefixes: Mapping[str, str]
+    unused: re.Pattern[str]
 
-def restore_names(
-    state: Mapping[str, torch.Tensor], prefixes: Mapping[str, str]
-) -> dict[str, torch.Tensor]:
-    """Undo :func:`rename_tensors`."""
-    official = {}
-    query, *others = _SPLIT_QKV
-    for name, tensor in state.items():
-        if _BLOCK in name:
-            if any(part in name for part in others):
+    def from_official(
+        self, official: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Rename the tensors of a file, without those that are not used.
+
+        The joint query, key and value of an attention are split in three. For
+        ``load_state_dict`` that still needs ``strict=False``: buffers that the
+        constructor derives are missing.
+        """
+        state = {}
+        for name, tensor in official.items():
+            if self.unused.fullmatch(name):
                 continue
-            if query in name:
-                parts = [state[name.replace(query, part)] for part in _SPLIT_QKV]
-                name, tensor = name.replace(query, _QKV), torch.cat(parts)
-            name = _rename(name, {ours: theirs for theirs, ours in _IN_BLOCKS.items()})
-        name = _rename(name, {ours: theirs for theirs, ours in prefixes.items()})
-        official[name] = tensor
-    return official
+            name = _rename(name, self.prefixes)
+            if _BLOCK in name:
+                name = _rename(name, _IN_BLOCKS)
+            if _QKV in name:
+                for part, third in zip(_SPLIT_QKV, tensor.chunk(3), strict=True):
+                    state[name.replace(_QKV, part)] = third
+            else:
+                state[name] = tensor
+        return state
+
+    def to_official(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Undo `from_official`: rename the ``state_dict()`` of a model.
+
+        What is not used is not there. A model whose image is not 256 wide needs one
+        such tensor, ``layers.0.blocks.1.attn_mask`` of the audio tower, added, since
+        its width cannot be told from the others.
+        """
+        official = {}
+        query, *others = _SPLIT_QKV
+        for name, tensor in state.items():
+            if _BLOCK in name:
+                if any(part in name for part in others):
+                    continue
+                if query in name:
+                    parts = [state[name.replace(query, part)] for part in _SPLIT_QKV]
+                    name, tensor = name.replace(query, _QKV), torch.cat(parts)
+                name = _rename(name, {new: old for old, new in _IN_BLOCKS.items()})
+            name = _rename(name, {new: old for old, new in self.prefixes.items()})
+            official[name] = tensor
+        return {k: v for k, v in official.items() if not self.unused.fullmatch(k)}
+
+    def load(self, build: Callable[[], Any], official: Tensors) -> Any:
+        """Build a model and load the tensors of a file, which must fit it."""
+        model = build_checked(
+            build, official, unused=self.unused, named=self.to_official
+        )
+        model.load_state_dict(self.from_official(official), strict=False)
+        return model
 
 
-def infer_htsat(
-    official: Mapping[str, torch.Tensor], prefix: str, **settings: Any
-) -> ClapAudioConfig:
-    """Infer the sizes of the tower from its tensors.
+def infer_htsat(official: Tensors, prefix: str, **settings: Any) -> ClapAudioConfig:
+    """Infer the sizes of the tower from its tensors, whose names begin with `prefix`.
 
     Depths are the numbers of blocks; heads and the attention window come from the
     tables of relative positions, which have (2 window - 1)² rows and a column for each
     head; patches do not overlap. The image is 256 pixels wide, as the authors' code
     fixes it, unless the mask of the first shifted block, with a row for each attention
-    window of the image, says otherwise.
-
-    Parameters
-    ----------
-    official : mapping of str to Tensor
-        With the authors' names.
-    prefix : str
-        Of the tower's names.
-    **settings : Any
-        Further arguments of ClapAudioConfig.
-
-    Raises
-    ------
-    KeyError
-        With the name of a tensor that is missing.
+    window of the image, says otherwise. `settings` are further arguments of the result.
     """
     n_stages = count_modules(official, rf"{re.escape(prefix)}layers\.(\d+)\.")
     depths = [
@@ -150,21 +154,10 @@ def infer_htsat(
 
 
 def check_image(config: Any, n_frames: int, source: Any) -> None:
-    """Refuse a tower whose image cannot take the spectrogram of a window.
+    """Refuse a tower whose image cannot take the spectrogram of a window of `n_frames`.
 
-    Parameters
-    ----------
-    config : ClapAudioConfig
-        Of the tower.
-    n_frames : int
-        Of a window.
-    source : Path
-        Where the configuration came from, for the message.
-
-    Raises
-    ------
-    CheckpointError
-        If the spectrogram is larger than the image, or the image than any supported.
+    The image must not be larger than any supported, either. `source` is for the
+    message.
     """
     size, n_mels = config.spec_size, config.num_mel_bins
     parts = size // n_mels  # in so many pieces time is folded into the image
@@ -184,22 +177,6 @@ def check_image(config: Any, n_frames: int, source: Any) -> None:
             f"memory than any published model. Compare it with the publisher's."
         )
         raise CheckpointError(msg)
-
-
-def count_modules(names: Iterable[str], pattern: str) -> int:
-    """Count numbered modules; the group of `pattern` is the number.
-
-    Numbers that are there are counted, since one forged name would claim a billion.
-
-    Raises
-    ------
-    CheckpointError
-        If there are more than any model has.
-    """
-    found = (re.match(pattern, name) for name in names)
-    n_modules = len({match[1] for match in found if match})
-    check_number(n_modules, 0, MOST_LAYERS, f"Modules of the names {pattern!r}")
-    return n_modules
 
 
 def _rename(name: str, table: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from transformers import ClapConfig, ClapModel
 
 from clapstack.encoders._finding import check_vocabulary, find_laion, read_tokenizer
 from clapstack.encoders._mel import LogMel, fuse, mel_bank
-from clapstack.encoders._pretrained import build_checked, read_config
+from clapstack.encoders._pretrained import Tensors, build_checked, read_config
 from clapstack.encoders._reading import (
     DERIVED,
     MOST_LAYERS,
@@ -22,15 +23,15 @@ from clapstack.encoders._reading import (
     read_extractor,
     read_tensors,
 )
-from clapstack.encoders.clap._base import ClapEncoder, apart
-from clapstack.encoders.clap._htsat import CLIPS_AT_ONCE, AudioTower
+from clapstack.encoders.clap._base import apart
+from clapstack.encoders.clap._htsat import HtsatClapEncoder
 from clapstack.encoders.clap._htsat_names import check_image
 from clapstack.encoders.clap._laion_official import build_laion, front_end_settings
 from clapstack.encoders.clap._projections import warn_if_untrained
 from clapstack.exceptions import CheckpointError
 
 
-class LaionClapEncoder(ClapEncoder):
+class LaionClapEncoder(HtsatClapEncoder):
     """LAION CLAP, unfused or fused.
 
     An unfused model sees one window at a time. A fused one (``enable_fusion`` in its
@@ -49,14 +50,12 @@ class LaionClapEncoder(ClapEncoder):
     the same weights differ, by up to 1e-2, and their fingerprints always do.
     """
 
-    _at_once_on_cpu = CLIPS_AT_ONCE
-
     def __init__(self, **parts: Any):
         super().__init__(**parts)
-        self._audio_tower = AudioTower(self._model.audio_model, source=self.source)
+        self._pad_id = self._model.config.text_config.pad_token_id
 
     @classmethod
-    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
+    def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
         """Read a checkpoint; see :func:`find_laion` for what it may be."""
         folder, weights = find_laion(checkpoint, revision)
         read = _read_official if weights.suffix == ".pt" else _read_transformers
@@ -65,9 +64,8 @@ class LaionClapEncoder(ClapEncoder):
         check_vocabulary(tokenizer, folder, text.vocab_size)
         frames = settings["window"] // settings["hop_length"] + 1
         check_image(model.config.audio_config, frames, weights)
-        for tower in ("audio", "text"):
-            head = getattr(model, f"{tower}_projection")
-            warn_if_untrained([head.linear1, head.linear2], tower, weights, model)
+        heads = {"audio": model.audio_projection, "text": model.text_projection}
+        warn_if_untrained(heads, weights, model)
         # RoBERTa's positions start behind the padding's.
         n_positions = text.max_position_embeddings - text.pad_token_id - 1
         settings["max_tokens"] = min(settings["max_tokens"], n_positions)
@@ -80,14 +78,15 @@ class LaionClapEncoder(ClapEncoder):
             f_max=settings["f_max"],
             scale=settings["mel_scale"],
         )
-        return {
-            "model": model,
-            "tokenizer": tokenizer,
-            "log_mel": LogMel(bank, hop_length=settings["hop_length"]),
-            "projection_dim": model.config.projection_dim,
-            "settings": settings,
-            "source": str(weights),
-        }
+        return partial(
+            cls,
+            model=model,
+            tokenizer=tokenizer,
+            log_mel=LogMel(bank, hop_length=settings["hop_length"]),
+            projection_dim=model.config.projection_dim,
+            settings=settings,
+            source=str(weights),
+        )
 
     def _pieces(
         self, waveform: NDArray[np.float32], crop: str
@@ -125,11 +124,10 @@ class LaionClapEncoder(ClapEncoder):
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         if not longer.any():
             mels = mels[:, :1]  # of the four equal ones the model looks at the first
-        return apart(self._model.audio_projection, self._audio_tower(mels, longer))
+        return super()._embed_audio(mels, longer)
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        pad_id = self._model.config.text_config.pad_token_id
-        input_ids, attention_mask = self._pad_tokens(tokens, pad_id)
+        input_ids, attention_mask = self._pad_tokens(tokens)
         tower = self._model.text_model
         states = tower(input_ids=input_ids, attention_mask=attention_mask)
 
@@ -149,7 +147,7 @@ def _read_official(folder: Path, weights: Path) -> tuple[Any, dict[str, Any], An
     """Return model, settings and tokenizer of a file in the authors' format."""
     model = build_laion(read_tensors(weights), weights)
     settings = front_end_settings(model.config.audio_config)
-    return model, settings, read_tokenizer(folder, roberta=True)
+    return model, settings, read_tokenizer(folder, "roberta")
 
 
 def _read_transformers(folder: Path, weights: Path) -> tuple[Any, dict[str, Any], Any]:
@@ -164,10 +162,10 @@ def _read_transformers(folder: Path, weights: Path) -> tuple[Any, dict[str, Any]
             f"(num_mel_bins). Compare both with the publisher's."
         )
         raise CheckpointError(msg)
-    tensors = read_tensors(weights)
+    tensors = Tensors(read_tensors(weights), weights)
     for said in (config.text_config.num_hidden_layers, sum(audio.depths)):
         check_number(said, 0, MOST_LAYERS, f"layers of a tower by {folder}")
-    model = build_checked(lambda: ClapModel(config), tensors, weights, unused=DERIVED)
+    model = build_checked(lambda: ClapModel(config), tensors, unused=DERIVED)
     tokenizer = read_tokenizer(folder)
     settings["max_tokens"] = tokenizer.model_max_length
     # The buffers that the constructor derives stay as they are.

@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from transformers import ClapConfig, ClapModel, ClapTextConfig
 
+from clapstack.encoders._bert import infer_bert
 from clapstack.encoders._mel import mel_bank
-from clapstack.encoders._pretrained import build_checked
+from clapstack.encoders._pretrained import Tensors
 from clapstack.encoders.clap._htsat_names import (
     UNUSED_IN_HTSAT,
-    count_modules,
+    AuthorsNames,
     infer_htsat,
-    rename_tensors,
-    restore_names,
 )
 from clapstack.exceptions import CheckpointError
 
@@ -33,7 +32,6 @@ HOP_LENGTH = 480
 F_MIN = 50
 F_MAX = 14_000
 MAX_TOKENS = 77
-_HEAD_WIDTH = 64
 
 _HTSAT = "audio_branch."
 _ROBERTA = "text_branch."
@@ -59,64 +57,16 @@ _UNUSED = re.compile(
 )
 
 
-def to_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename the tensors of a ClapModel as the authors' file names them.
-
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-        A ``state_dict()``.
-
-    Returns
-    -------
-    official : dict of str to Tensor
-        To be saved as ``torch.save({"state_dict": official}, "….pt")``, without the
-        tensors that no embedding depends on. A model whose image is not 256 wide needs
-        one of them, ``audio_branch.layers.0.blocks.1.attn_mask``, added, since its
-        width cannot be told from the others.
-    """
-    official = restore_names(state, _PREFIXES)
-    return {k: v for k, v in official.items() if not _UNUSED.fullmatch(k)}
-
-
-def from_official(official: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename the tensors of the authors' file as a ClapModel names them.
-
-    Parameters
-    ----------
-    official : mapping of str to Tensor
-        What the file holds as "state_dict", without ``module.``.
-
-    Returns
-    -------
-    state : dict of str to Tensor
-        For ``load_state_dict``, which still needs ``strict=False`` for the buffers
-        that the constructor derives.
-    """
-    used = {k: v for k, v in official.items() if not _UNUSED.fullmatch(k)}
-    return rename_tensors(used, _PREFIXES)
+_NAMES = AuthorsNames(_PREFIXES, _UNUSED)
+to_official, from_official = _NAMES.to_official, _NAMES.from_official
 
 
 def build_laion(official: Mapping[str, torch.Tensor], source: Path) -> ClapModel:
     """Build the ClapModel that fits the tensors of an official file, and load them.
 
-    Parameters
-    ----------
-    official : mapping of str to Tensor
-        What the file holds as "state_dict", without ``module.``.
-    source : Path
-        The file, for error messages.
-
-    Returns
-    -------
-    model : ClapModel
-        Fused if the tensors are.
-
-    Raises
-    ------
-    CheckpointError
-        If a tensor is missing, unexpected or of a shape that fits no such model, or
-        if the model was trained on another mel bank.
+    They are what the file `source` holds as "state_dict", without ``module.``; the
+    model is fused if they are. CheckpointError if they fit no such model, or if it was
+    trained on another mel bank.
     """
     if not any(name.startswith(f"{_HTSAT}patch_embed.") for name in official):
         msg = (
@@ -125,16 +75,10 @@ def build_laion(official: Mapping[str, torch.Tensor], source: Path) -> ClapModel
             f"RoBERTa towers, such as 630k-audioset-best.pt."
         )
         raise CheckpointError(msg)
-    try:
-        config = _config(official, source)
-    except KeyError as error:
-        msg = f"{source} does not match its model. Tensors missing: {error.args[0]}."
-        raise CheckpointError(msg) from error
-    model = build_checked(
-        lambda: ClapModel(config), official, source, unused=_UNUSED, named=to_official
-    )
-    _check_mel_bank(official, source)
-    model.load_state_dict(from_official(official), strict=False)
+    tensors = Tensors(official, source)
+    config = _config(tensors)
+    model = _NAMES.load(lambda: ClapModel(config), tensors)
+    _check_mel_bank(tensors, source)
     return model
 
 
@@ -161,7 +105,7 @@ def front_end_settings(audio_config: Any) -> dict[str, Any]:
     }
 
 
-def _config(official: Mapping[str, torch.Tensor], source: Path) -> Any:
+def _config(official: Tensors) -> Any:
     fused = f"{_HTSAT}patch_embed.mel_conv2d.weight" in official
     audio = infer_htsat(
         official,
@@ -169,38 +113,13 @@ def _config(official: Mapping[str, torch.Tensor], source: Path) -> Any:
         enable_fusion=fused,
         fusion_type="aff_2d" if fused else None,
     )
+    # The epsilon is roberta-base's, which the authors build on; ClapTextConfig's own
+    # is 1e-12.
+    text = infer_bert(official, _ROBERTA, ClapTextConfig, layer_norm_eps=1e-5)
     return ClapConfig(
-        text_config=_text_config(official, source).to_dict(),
+        text_config=text.to_dict(),
         audio_config=audio.to_dict(),
         projection_dim=len(official["audio_projection.0.weight"]),
-    )
-
-
-def _text_config(official: Mapping[str, torch.Tensor], source: Path) -> ClapTextConfig:
-    """Infer the text tower; RoBERTa's heads are 64 wide in all its published sizes."""
-    embeddings = f"{_ROBERTA}embeddings."
-    vocabulary, width = official[f"{embeddings}word_embeddings.weight"].shape
-    if width % _HEAD_WIDTH:
-        msg = (
-            f"The text tower of {source} is {width} wide; its attention heads cannot "
-            f"be inferred, since that is not a multiple of {_HEAD_WIDTH}."
-        )
-        raise CheckpointError(msg)
-    hidden = official[f"{_ROBERTA}encoder.layer.0.intermediate.dense.weight"]
-    return ClapTextConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        num_hidden_layers=count_modules(
-            official, rf"{re.escape(_ROBERTA)}encoder\.layer\.(\d+)\."
-        ),
-        num_attention_heads=width // _HEAD_WIDTH,
-        intermediate_size=len(hidden),
-        max_position_embeddings=len(
-            official[f"{embeddings}position_embeddings.weight"]
-        ),
-        type_vocab_size=len(official[f"{embeddings}token_type_embeddings.weight"]),
-        # roberta-base's, which the authors build on; ClapTextConfig's own is 1e-12.
-        layer_norm_eps=1e-5,
     )
 
 

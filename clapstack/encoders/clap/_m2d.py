@@ -7,8 +7,7 @@ those do not tell is the same in the one published file of this kind.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,12 @@ from torch import nn
 from transformers import BertModel
 
 from clapstack.encoders._bert import infer_bert, read_bert_tokenizer
-from clapstack.encoders._brought import find_bert_tokenizer, find_file
+from clapstack.encoders._finding import find_file, find_tokenizer
 from clapstack.encoders._mel import LogMel, mel_bank
-from clapstack.encoders._pretrained import fill_model
+from clapstack.encoders._pretrained import HEAD_WIDTH, Tensors, fill_model
 from clapstack.encoders._reading import read_tensors
-from clapstack.encoders._vit import VitBlock
+from clapstack.encoders._vit import Patches, vit_blocks, with_first
 from clapstack.encoders.clap._base import ClapEncoder
-from clapstack.encoders.clap._htsat_names import count_modules
 from clapstack.exceptions import CheckpointError
 
 SAMPLE_RATE = 16_000
@@ -33,7 +31,6 @@ HOP_LENGTH = 160
 N_MELS = 80
 F_MIN, F_MAX = 50, 8000
 _FLOOR = torch.finfo(torch.float32).eps
-_HEAD_WIDTH = 64  # of the audio tower
 _VIT_EPS, _SEMANTIC_EPS = 1e-6, 1e-5
 
 _ORIGIN = (
@@ -53,23 +50,22 @@ class M2dClapModel(nn.Module):
 
     Parameters
     ----------
-    tensors : mapping of str to Tensor
+    tensors : Tensors
         Of the file, without the names of its two parts: their shapes tell the sizes.
     """
 
     norm_stats: torch.Tensor
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor]):
+    def __init__(self, tensors: Tensors):
         super().__init__()
         width, _, across, along = tensors["patch_embed.proj.weight"].shape
         self.register_buffer("norm_stats", torch.zeros(2))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros_like(tensors["pos_embed"]))
         self.patch = (across, along)  # mel bands, frames
-        projection = nn.Conv2d(1, width, self.patch, self.patch)
-        self.patch_embed = nn.Sequential(OrderedDict(proj=projection))
-        self.blocks = _blocks(
-            tensors, "blocks", n_heads=width // _HEAD_WIDTH, eps=_VIT_EPS
+        self.patch_embed = Patches(width, self.patch)
+        self.blocks = vit_blocks(
+            tensors, "blocks", n_heads=width // HEAD_WIDTH, eps=_VIT_EPS
         )
         self.norm = nn.LayerNorm(width, eps=_VIT_EPS)
         self.audio_proj = _SemanticToken(tensors)
@@ -77,40 +73,21 @@ class M2dClapModel(nn.Module):
         self.text_encoder = BertModel(config, add_pooling_layer=False)
 
     def embed_audio(self, mels: torch.Tensor) -> torch.Tensor:
-        """Embed log-mel spectrograms.
+        """Embed log-mel spectrograms of shape (n, 1, n_frames, n_mels).
 
-        Parameters
-        ----------
-        mels : Tensor of shape (n, 1, n_frames, n_mels)
-            Normalised with `norm_stats`. Frames beyond a multiple of a patch are not
-            seen.
-
-        Returns
-        -------
-        embeddings : Tensor of shape (n, projection_dim)
-            Not of unit norm.
+        They are normalised with `norm_stats`. Frames beyond a multiple of a patch are
+        not seen. The rows are not of unit norm.
         """
-        patches = self.patch_embed(mels.transpose(2, 3)).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(len(mels), -1, -1), patches], dim=1)
-        tokens = self.norm(self.blocks(tokens + self.pos_embed))
+        patches = self.patch_embed(mels[:, 0].transpose(1, 2))
+        tokens = with_first(self.cls_token, patches) + self.pos_embed
+        tokens = self.norm(self.blocks(tokens))
         # The class token takes part, but is not looked at.
         return self.audio_proj(tokens[:, 1:])
 
     def embed_text(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> torch.Tensor:
-        """Embed token ids: the state of BERT's class token.
-
-        Parameters
-        ----------
-        input_ids, attention_mask : Tensor of shape (n, n_tokens)
-            Padded on the right.
-
-        Returns
-        -------
-        embeddings : Tensor of shape (n, projection_dim)
-            Not of unit norm.
-        """
+        """Embed token ids of shape (n, n_tokens): the state of BERT's class token."""
         states = self.text_encoder(input_ids, attention_mask).last_hidden_state
         return states[:, 0]
 
@@ -118,18 +95,17 @@ class M2dClapModel(nn.Module):
 class _SemanticToken(nn.Module):
     """A learned token that attends to all patches and becomes the embedding."""
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor]):
+    def __init__(self, tensors: Tensors):
         super().__init__()
         width = tensors["audio_proj.sem_token"].shape[2]
         self.sem_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.sem_blocks = _blocks(
+        self.sem_blocks = vit_blocks(
             tensors, "audio_proj.sem_blocks", n_heads=1, eps=_SEMANTIC_EPS
         )
         self.norm = nn.LayerNorm(width, eps=_SEMANTIC_EPS)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        token = self.sem_token.expand(len(patches), -1, -1)
-        return self.norm(self.sem_blocks(torch.cat([token, patches], dim=1))[:, 0])
+        return self.norm(self.sem_blocks(with_first(self.sem_token, patches))[:, 0])
 
 
 class _LogMel(LogMel):
@@ -143,6 +119,8 @@ class _LogMel(LogMel):
         self.mean = mean
         self.std = std
 
+    # The authors take the natural logarithm of the power plus float32's epsilon,
+    # which keeps silence finite.
     def _compress(self, power: torch.Tensor) -> torch.Tensor:
         return (torch.log(power + _FLOOR) - self.mean) / self.std
 
@@ -156,10 +134,10 @@ class M2dClapEncoder(ClapEncoder):
     """
 
     @classmethod
-    def _read(cls, checkpoint: str, revision: str | None) -> dict[str, Any]:
-        """Read a file of the authors; `revision` has no meaning for it."""
-        weights = find_file(checkpoint, _ORIGIN)
-        tokenizer_folder = find_bert_tokenizer(weights)
+    def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
+        """Read a file of the authors."""
+        weights = find_file(checkpoint, revision, _ORIGIN)
+        tokenizer_folder = find_tokenizer(weights, "bert", on_hub=False)
         model = _read_model(weights)
         config = model.text_encoder.config
         tokenizer = read_bert_tokenizer(tokenizer_folder, config)
@@ -176,21 +154,21 @@ class M2dClapEncoder(ClapEncoder):
             "max_tokens": config.max_position_embeddings,
             "suffix": "",
         }
-        return {
-            "model": model,
-            "tokenizer": tokenizer,
-            "log_mel": _LogMel(mean, std),
-            "projection_dim": model.cls_token.shape[2],
-            "settings": settings,
-            "source": str(weights),
-        }
+        return partial(
+            cls,
+            model=model,
+            tokenizer=tokenizer,
+            log_mel=_LogMel(mean, std),
+            projection_dim=model.cls_token.shape[2],
+            settings=settings,
+            source=str(weights),
+        )
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         return self._model.embed_audio(mels)
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        pad_id = self._tokenizer.pad_token_id
-        return self._model.embed_text(*self._pad_tokens(tokens, pad_id))
+        return self._model.embed_text(*self._pad_tokens(tokens))
 
 
 def _read_model(weights: Path) -> M2dClapModel:
@@ -227,13 +205,3 @@ def _check_sizes(model: M2dClapModel, weights: Path) -> None:
             f"checkpoint must be {_ORIGIN}."
         )
         raise CheckpointError(msg)
-
-
-def _blocks(
-    tensors: Mapping[str, torch.Tensor], name: str, *, n_heads: int, eps: float
-) -> nn.Sequential:
-    hidden, width = tensors[f"{name}.0.mlp.fc1.weight"].shape
-    depth = count_modules(tensors, rf"{re.escape(name)}\.(\d+)\.")
-    return nn.Sequential(
-        *(VitBlock(width, hidden, n_heads=n_heads, eps=eps) for _ in range(depth))
-    )

@@ -9,6 +9,7 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,10 @@ from torch import nn
 from transformers import BertModel
 
 from clapstack.encoders._bert import infer_bert, read_bert_tokenizer
-from clapstack.encoders._finding import find_msclap_tokenizer
-from clapstack.encoders._mel import LogMel
-from clapstack.encoders._pretrained import fill_model
-from clapstack.encoders.clap._base import ClapEncoder, apart
-from clapstack.encoders.clap._msclap import HOP_LENGTH, SAMPLE_RATE, Projection
-from clapstack.encoders.clap._projections import warn_if_untrained
+from clapstack.encoders._finding import find_tokenizer
+from clapstack.encoders._pretrained import Tensors, fill_model
+from clapstack.encoders.clap._base import apart
+from clapstack.encoders.clap._msclap import MsClapEncoder, Projection
 
 WINDOW_SECONDS = 5
 MAX_TOKENS = 100
@@ -45,11 +44,11 @@ class MsClap2022Model(nn.Module):
 
     Parameters
     ----------
-    tensors : mapping of str to Tensor
+    tensors : Tensors
         What the file holds as "model": their shapes tell the sizes.
     """
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor]):
+    def __init__(self, tensors: Tensors):
         super().__init__()
         widths = {
             tower: tensors[f"{tower}.projection.linear1.weight"].shape
@@ -69,35 +68,13 @@ class MsClap2022Model(nn.Module):
         return self.audio_encoder.get_buffer("base.logmel_extractor.melW")
 
     def embed_audio(self, mels: torch.Tensor) -> torch.Tensor:
-        """Embed log-mel spectrograms.
-
-        Parameters
-        ----------
-        mels : Tensor of shape (n, 1, n_frames, n_mels)
-            In decibels.
-
-        Returns
-        -------
-        embeddings : Tensor of shape (n, projection_dim)
-            Not of unit norm.
-        """
+        """Embed decibels of shape (n, 1, n_frames, n_mels); not to unit norm."""
         return self.audio_encoder(mels)
 
     def embed_text(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> torch.Tensor:
-        """Embed token ids: the state of BERT's class token, projected.
-
-        Parameters
-        ----------
-        input_ids, attention_mask : Tensor of shape (n, n_tokens)
-            Padded on the right.
-
-        Returns
-        -------
-        embeddings : Tensor of shape (n, projection_dim)
-            Not of unit norm.
-        """
+        """Embed token ids of shape (n, n_tokens): BERT's class token, projected."""
         bert, projection = self.caption_encoder.values()
         states = bert(input_ids, attention_mask).last_hidden_state
         return apart(projection, states[:, 0])
@@ -106,7 +83,7 @@ class MsClap2022Model(nn.Module):
 class _Cnn14(nn.Module):
     """Twelve convolutions, then the mean and the maximum over time."""
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor]):
+    def __init__(self, tensors: Tensors):
         super().__init__()
         bank = torch.zeros_like(tensors[f"{_AUDIO}logmel_extractor.melW"])
         self.logmel_extractor = nn.Module()
@@ -128,6 +105,8 @@ class _Cnn14(nn.Module):
             states = self.get_submodule(f"conv_block{number}")(states)
             if number < _N_BLOCKS:
                 states = nn.functional.avg_pool2d(states, 2)
+        # As PANNs' Cnn14 pools: the mean over frequency, then maximum and mean over
+        # time.
         states = states.mean(dim=3)
         return self.fc1(states.amax(dim=2) + states.mean(dim=2)).relu()
 
@@ -145,43 +124,23 @@ class _ConvBlock(nn.Module):
         return self.bn2(self.conv2(states)).relu()
 
 
-class MsClap2022Encoder(ClapEncoder):
-    """MS-CLAP 2022, from the authors' file of weights."""
+class MsClap2022Encoder(MsClapEncoder):
+    """MS-CLAP 2022."""
 
     @classmethod
-    def parts_of(
+    def read_version(
         cls, tensors: Mapping[str, torch.Tensor], weights: Path
-    ) -> dict[str, Any]:
-        """Return what an encoder is made of, given what a file holds as "model"."""
+    ) -> partial[Any]:
+        """Build the model and read its tokenizer."""
         model = fill_model(MsClap2022Model, tensors, weights, unused=UNUSED)
-        for tower, head in (
-            ("audio", model.audio_encoder.projection),
-            ("text", model.caption_encoder["projection"]),
-        ):
-            warn_if_untrained([head.linear1, head.linear2], tower, weights)
-        folder = find_msclap_tokenizer(weights, bert=True)
-        config = model.caption_encoder["base"].config
-        tokenizer = read_bert_tokenizer(folder, config)
-        settings = {
-            "sample_rate": SAMPLE_RATE,
-            "window": SAMPLE_RATE * WINDOW_SECONDS,
-            "padding": "repeat",
-            "hop_length": HOP_LENGTH,
-            "max_tokens": min(MAX_TOKENS, config.max_position_embeddings),
-            "suffix": "",
-        }
-        return {
-            "model": model,
-            "tokenizer": tokenizer,
-            "log_mel": LogMel(model.mel_bank, hop_length=HOP_LENGTH),
-            "projection_dim": len(model.audio_encoder.projection.linear1.weight),
-            "settings": settings,
-            "source": str(weights),
-        }
-
-    def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
-        return self._model.embed_audio(mels)
-
-    def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        pad_id = self._tokenizer.pad_token_id
-        return self._model.embed_text(*self._pad_tokens(tokens, pad_id))
+        bert, text_head = model.caption_encoder.values()
+        tokenizer = read_bert_tokenizer(find_tokenizer(weights, "bert"), bert.config)
+        return cls._of(
+            model,
+            tokenizer,
+            weights,
+            heads={"audio": model.audio_encoder.projection, "text": text_head},
+            window_seconds=WINDOW_SECONDS,
+            max_tokens=min(MAX_TOKENS, bert.config.max_position_embeddings),
+            suffix="",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +20,31 @@ _ERRORS = 4
 
 
 def warn_if_untrained(
-    layers: Sequence[nn.Linear], tower: str, source: Path, model: Any = None
+    projections: Mapping[str, Any], source: Path, model: Any = None
 ) -> None:
     """Warn if the projection of a tower is as its constructor left it.
 
     Parameters
     ----------
-    layers : sequence of Linear
-        Of the projection.
-    tower : {"audio", "text"}
-        Whose it is.
+    projections : mapping of {"audio", "text"} to Module
+        Each with the layers `linear1` and `linear2`. Never trained is a projection if
+        both have the weights of an initialisation, and biases of one.
     source : Path
         The file, for the message.
     model : ClapModel or None, default=None
         Where transformers drew the weights, if it did.
-
-    Warns
-    -----
-    CollapsedTowerWarning
-        If all layers have the weights of an initialisation, and biases of one.
     """
-    if all(_is_drawn(layer, model) for layer in layers):
-        deviation = max(float(layer.weight.detach().std()) for layer in layers)
-        msg = (
-            f"The {tower} projection of {source} was never trained: its weights, of "
-            f"standard deviation {deviation:.4f}, and its biases are those of an "
-            f"initialisation. Embeddings of the {tower} tower mean nothing: use "
-            f"another file of this model, or another checkpoint."
-        )
-        warnings.warn(msg, CollapsedTowerWarning, stacklevel=2)
+    for tower, projection in projections.items():
+        layers = (projection.linear1, projection.linear2)
+        if all(_is_drawn(layer, model) for layer in layers):
+            deviation = max(float(layer.weight.detach().std()) for layer in layers)
+            msg = (
+                f"The {tower} projection of {source} was never trained: its weights, "
+                f"of standard deviation {deviation:.4f}, and its biases are those of "
+                f"an initialisation. Embeddings of the {tower} tower mean nothing: use "
+                f"another file of this model, or another checkpoint."
+            )
+            warnings.warn(msg, CollapsedTowerWarning, stacklevel=2)
 
 
 def _is_drawn(layer: nn.Linear, model: Any) -> bool:

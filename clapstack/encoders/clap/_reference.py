@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from abc import abstractmethod
 from collections.abc import Mapping
 from importlib.machinery import ModuleSpec
 from importlib.metadata import version
@@ -29,13 +30,11 @@ from torch import nn
 from transformers import BertModel, GPT2Model, RobertaConfig, RobertaModel
 
 from clapstack._optional import import_optional
+from clapstack.encoders._base import FrozenEncoder
 from clapstack.encoders._reading import check_tensors
-from clapstack.encoders.clap import _laion_official, _msclap, _msclap_2022
-from clapstack.encoders.clap._base import ClapEncoder
+from clapstack.encoders.clap import _laion_official, _msclap, _msclap_2022, _msclap_2023
 from clapstack.encoders.clap._htsat_names import UNUSED_IN_HTSAT
 from clapstack.encoders.clap._laion import LaionClapEncoder
-from clapstack.encoders.clap._msclap import MsClapEncoder
-from clapstack.encoders.clap._msclap_2022 import MsClap2022Encoder
 
 _LAION = "laion_clap"
 _MSCLAP = "msclap"
@@ -74,7 +73,6 @@ class LaionReferenceEncoder(LaionClapEncoder):
 
     def __init__(self, *, model: Any, settings: Mapping[str, Any], **others: Any):
         super().__init__(model=model, settings=settings, **others)
-        self._pad_id = model.config.text_config.pad_token_id
         with torch.random.fork_rng(devices=[]):
             self._model = _frozen(build_laion_clap(model, settings), self.device)
         if not settings["fused"]:
@@ -84,7 +82,7 @@ class LaionReferenceEncoder(LaionClapEncoder):
     @classmethod
     def load(
         cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> ClapEncoder:
+    ) -> FrozenEncoder:
         """Load a checkpoint, as :class:`LaionClapEncoder` does."""
         _prepare(_LAION, "clap_module.model", dtype)
         return super().load(checkpoint, revision=revision, device=device, dtype=dtype)
@@ -97,71 +95,61 @@ class LaionReferenceEncoder(LaionClapEncoder):
         return self._model.audio_projection(embedded)
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        input_ids, attention_mask = self._pad_tokens(tokens, self._pad_id)
+        input_ids, attention_mask = self._pad_tokens(tokens)
         text = {"input_ids": input_ids, "attention_mask": attention_mask}
         return self._model.encode_text(text, device=self.device)
 
 
-class MsClapReferenceEncoder(MsClapEncoder):
-    """MS-CLAP 2023 in the classes of the package msclap, which hear waveforms."""
+class MsClapReferenceEncoder(_msclap.MsClapEncoder):
+    """MS-CLAP in the classes of the package msclap, which hear waveforms."""
 
     _at_once_on_cpu = 1
 
-    def __init__(self, *, model: Any, settings: Mapping[str, Any], **others: Any):
-        super().__init__(model=model, settings=settings, **others)
+    def __init__(self, *, model: Any, **others: Any):
+        super().__init__(model=model, **others)
         with torch.random.fork_rng(devices=[]):
-            self._model = _frozen(build_msclap_2023(model), self.device)
+            self._model = _frozen(self._build(model), self.device)
         self._log_mel = _Waveforms().to(self.device)  # type: ignore[assignment]
         self._version += f"-{_MSCLAP}-{version(_MSCLAP)}"
 
     @classmethod
     def load(
         cls, checkpoint: str, *, revision: str | None, device: str, dtype: str
-    ) -> ClapEncoder:
+    ) -> FrozenEncoder:
         """Load a checkpoint, as :class:`MsClapEncoder` does."""
         _prepare(_MSCLAP, "models.clap", dtype)
         return super().load(checkpoint, revision=revision, device=device, dtype=dtype)
 
+    @classmethod
+    def _versions(cls) -> Mapping[str, type[_msclap.MsClapEncoder]]:
+        return {"2022": _MsClap2022Reference, "2023": _MsClap2023Reference}
+
     @staticmethod
-    def _version_2022() -> Any:
-        return MsClap2022ReferenceEncoder
+    @abstractmethod
+    def _build(model: Any) -> nn.Module:
+        """Build the package's model of this version."""
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
-        return _embed_audio(self._model, mels)
+        embedded, _ = self._model.audio_encoder(mels.flatten(1))
+        return embedded
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        return _embed_text(self._model, *self._pad_tokens(tokens, _msclap.PAD_ID))
+        input_ids, attention_mask = self._pad_tokens(tokens)
+        return self._model.caption_encoder(
+            {"input_ids": input_ids, "attention_mask": attention_mask}
+        )
 
 
-class MsClap2022ReferenceEncoder(MsClap2022Encoder):
-    """MS-CLAP 2022 in the classes of the package msclap, which hear waveforms."""
-
-    def __init__(self, *, model: Any, **others: Any):
-        super().__init__(model=model, **others)
-        with torch.random.fork_rng(devices=[]):
-            self._model = _frozen(build_msclap_2022(model), self.device)
-        self._log_mel = _Waveforms().to(self.device)  # type: ignore[assignment]
-        self._version += f"-{_MSCLAP}-{version(_MSCLAP)}"
-
-    def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
-        return _embed_audio(self._model, mels)
-
-    def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
-        pad_id = self._tokenizer.pad_token_id
-        return _embed_text(self._model, *self._pad_tokens(tokens, pad_id))
+class _MsClap2023Reference(MsClapReferenceEncoder, _msclap_2023.MsClap2023Encoder):
+    @staticmethod
+    def _build(model: Any) -> nn.Module:
+        return build_msclap_2023(model)
 
 
-def _embed_audio(clap: Any, waveforms: torch.Tensor) -> torch.Tensor:
-    embedded, _ = clap.audio_encoder(waveforms.flatten(1))
-    return embedded
-
-
-def _embed_text(
-    clap: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor
-) -> torch.Tensor:
-    return clap.caption_encoder(
-        {"input_ids": input_ids, "attention_mask": attention_mask}
-    )
+class _MsClap2022Reference(MsClapReferenceEncoder, _msclap_2022.MsClap2022Encoder):
+    @staticmethod
+    def _build(model: Any) -> nn.Module:
+        return build_msclap_2022(model)
 
 
 class _Waveforms(nn.Module):
@@ -177,18 +165,9 @@ class _Waveforms(nn.Module):
 
 
 def build_laion_clap(model: Any, settings: Mapping[str, Any]) -> nn.Module:
-    """Build laion-clap's model with the weights of a ClapModel.
+    """Build laion-clap's CLAP with the weights of a ClapModel on the CPU.
 
-    Parameters
-    ----------
-    model : ClapModel
-        On the CPU.
-    settings : mapping of plain values
-        Of the encoder: what an unfused model's own spectrograms depend on.
-
-    Returns
-    -------
-    clap : laion_clap.clap_module.model.CLAP
+    `settings` of the encoder say what an unfused model's own spectrograms depend on.
     """
     theirs = import_part(_LAION, "clap_module.model")
     htsat = import_part(_LAION, "clap_module.htsat")
@@ -218,18 +197,8 @@ def build_laion_clap(model: Any, settings: Mapping[str, Any]) -> nn.Module:
     return _loaded(clap, _laion_official.to_official(model.state_dict()), _LAION)
 
 
-def build_msclap_2023(model: _msclap.MsClapModel) -> nn.Module:
-    """Build msclap's model with the weights of ours.
-
-    Parameters
-    ----------
-    model : MsClapModel
-        On the CPU.
-
-    Returns
-    -------
-    clap : msclap.models.clap.CLAP
-    """
+def build_msclap_2023(model: _msclap_2023.MsClap2023Model) -> nn.Module:
+    """Build msclap's CLAP with the weights of ours, on the CPU."""
     theirs = import_part(_MSCLAP, "models.clap")
     htsat = import_part(_MSCLAP, "models.htsat")
     audio, text = model.audio_model.config, model.text_model.config
@@ -246,20 +215,13 @@ def build_msclap_2023(model: _msclap.MsClapModel) -> nn.Module:
     clap.caption_encoder.text_model = "gpt2"
     clap.caption_encoder.base = GPT2Model(text)
     clap.caption_encoder.projection = theirs.Projection(text.n_embd, width)
-    return _loaded(clap, _msclap.to_official(model.state_dict()), _MSCLAP)
+    return _loaded(clap, _msclap_2023.to_official(model.state_dict()), _MSCLAP)
 
 
 def build_msclap_2022(model: _msclap_2022.MsClap2022Model) -> nn.Module:
-    """Build msclap's model of 2022 with the weights of ours.
+    """Build msclap's CLAP of 2022 with the weights of ours, on the CPU.
 
-    Parameters
-    ----------
-    model : MsClap2022Model
-        On the CPU. Of the published widths, which the authors' class fixes.
-
-    Returns
-    -------
-    clap : msclap.models.clap.CLAP
+    They must be of the published widths, which the authors' class fixes.
     """
     theirs = import_part(_MSCLAP, "models.clap")
     cnn14 = import_part(_MSCLAP, "models.audio").Cnn14
@@ -290,20 +252,9 @@ def build_msclap_2022(model: _msclap_2022.MsClap2022Model) -> nn.Module:
 def import_part(package: str, name: str) -> ModuleType:
     """Import a module of a package without running what stands above it.
 
-    The module runs, unchanged, under a name of ours, so that a plain import of the
-    package elsewhere is not affected.
-
-    Parameters
-    ----------
-    package : str
-        Top-level name of the package.
-    name : str
-        Dotted name below the package, of two parts.
-
-    Raises
-    ------
-    ImportError
-        If the package, or what it needs, is not installed or does not load.
+    `name` is dotted, of two parts, below the package. The module runs, unchanged, under
+    a name of ours, so that a plain import of the package elsewhere is not affected.
+    ImportError if the package, or what it needs, is not installed or does not load.
     """
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:

@@ -1,4 +1,4 @@
-"""Forward passes on a processor: one thread each, several side by side.
+"""Parallel forward passes on a CPU, one thread each, several side by side.
 
 A pass that is split over threads waits for the slowest of them at every layer, and
 where another process has a core, each wait can take a time slice of the system: one
@@ -27,21 +27,10 @@ _START = threading.Lock()
 def side_by_side(
     function: Callable[[Batch], Result], batches: Iterable[Batch]
 ) -> list[Result]:
-    """Apply a forward pass to batches, in inference mode.
+    """Apply a forward pass to batches, in inference mode; return what it makes of each.
 
-    As many run at a time as ``torch.get_num_threads()`` says, with one thread each.
-
-    Parameters
-    ----------
-    function : callable
-        Takes a batch. Called from several threads.
-    batches : iterable
-        What to pass.
-
-    Returns
-    -------
-    results : list
-        In the order of the batches.
+    As many run at a time as ``torch.get_num_threads()`` says, with one thread each. So
+    `function` is called from several threads.
     """
     batches = list(batches)
     n_threads = torch.get_num_threads()
@@ -53,6 +42,7 @@ def side_by_side(
     ]
     try:
         return [future.result() for future in waiting]
+    # After an error nobody waits for the others; those that run go to their end.
     finally:
         for future in waiting:
             future.cancel()

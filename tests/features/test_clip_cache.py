@@ -11,7 +11,7 @@ from sklearn.pipeline import FeatureUnion
 
 from clapstack.features import PairFeatures
 from clapstack.features import _embedding as _embed
-from clapstack.features._clip_cache import SharedClips, shared_bytes
+from clapstack.features._clip_cache import ClipCache, clip_cache_bytes
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def toy(toy_encoder):
 
 @pytest.fixture
 def shared(monkeypatch):
-    clips = SharedClips(1 << 30)
-    monkeypatch.setattr(_embed, "_SHARED", clips)
+    clips = ClipCache(1 << 30)
+    monkeypatch.setattr(_embed, "_CLIPS", clips)
     return clips
 
 
@@ -121,7 +121,7 @@ def test_a_clip_that_cannot_be_read_is_not_shared(toy, pairs, reads, shared):
 
 
 def test_threads_never_exceed_the_memory_nor_mix_clips_up():
-    shared = SharedClips(max_bytes=4 * 100 * 20)
+    shared = ClipCache(max_bytes=4 * 100 * 20)
 
     def work(seed):
         rng = np.random.default_rng(seed)
@@ -145,14 +145,14 @@ def test_a_variable_says_how_much_memory_clips_may_take(given, n_bytes, monkeypa
     monkeypatch.delenv("CLAPSTACK_SHARED_BYTES", raising=False)
     if given is not None:
         monkeypatch.setenv("CLAPSTACK_SHARED_BYTES", given)
-    assert shared_bytes() == n_bytes
+    assert clip_cache_bytes() == n_bytes
 
 
 @pytest.mark.parametrize("given", ["-1", "1e9", "1 GB"])
 def test_a_variable_that_is_no_number_of_bytes_is_refused(given, monkeypatch):
     monkeypatch.setenv("CLAPSTACK_SHARED_BYTES", given)
     with pytest.raises(ValueError, match=f"number of bytes, 0 or more; got '{given}'"):
-        shared_bytes()
+        clip_cache_bytes()
 
 
 def test_without_memory_every_encoder_reads_anew(toy, pairs, reads, shared):

@@ -127,3 +127,13 @@ def test_a_tokenizer_of_another_model_is_refused(m2d_tensors, tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
     with pytest.raises(CheckpointError, match=r"25 tokens, the tower 24"):
         load(path)
+
+
+def test_a_revision_of_a_file_that_is_nowhere_on_the_hub_is_refused(
+    m2d_tensors, tmp_path
+):
+    path = save_m2d(tmp_path, m2d_tensors)
+    with pytest.raises(CheckpointError, match=r"revision='main' .*a file on this"):
+        load_encoder("m2d-clap", path, revision="main")
+    with pytest.raises(ValueError, match="'revision' parameter of M2dClapPairFeatures"):
+        M2dClapPairFeatures(path, revision="main").fit([["a.wav", "a dog"]])

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from clapstack.encoders._passes import side_by_side
+from clapstack.encoders._parallel import side_by_side
 
 
 @pytest.fixture

@@ -150,3 +150,10 @@ def test_weights_alone_do_not_describe_the_model(beats_content, tmp_path):
     path = save_beats(beats_content["model"], tmp_path)
     with pytest.raises(CheckpointError, match=r"has no 'cfg'.*unilm"):
         load_encoder("beats", path)
+
+
+def test_a_revision_of_a_file_that_is_nowhere_on_the_hub_is_refused(beats_file):
+    with pytest.raises(CheckpointError, match=r"revision='main' .*a file on this"):
+        load_encoder("beats", beats_file, revision="main")
+    with pytest.raises(ValueError, match="'revision' parameter of BeatsFeatures"):
+        BeatsFeatures(beats_file, revision="main").fit([["a.wav", "a dog"]])

@@ -11,7 +11,11 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from clapstack.encoders import load_encoder
-from clapstack.encoders.clap._msclap import build_msclap, from_official, to_official
+from clapstack.encoders.clap._msclap_2023 import (
+    build_msclap,
+    from_official,
+    to_official,
+)
 from clapstack.exceptions import CheckpointError
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "msclap.json").read_text())

@@ -30,8 +30,8 @@ class AnyLength(AudioEncoder):
         )
 
     @classmethod
-    def load(cls, checkpoint, *, revision, device, dtype):
-        return cls(device=device, dtype=dtype)
+    def _read(cls, checkpoint, revision):
+        return cls
 
     def _prepare(self, waveform):
         return torch.from_numpy(waveform)

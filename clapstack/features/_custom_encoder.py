@@ -1,0 +1,207 @@
+"""Pair features of an encoder that the user brings."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+
+from clapstack._compat import HasMethods
+from clapstack.features._base import _BasePairFeatures
+from clapstack.features._docstring import documented
+from clapstack.features._pair_feature import PAIR_BLOCKS
+
+__all__ = ["PairFeatures", "as_array", "unit_rows"]
+
+
+@documented()
+class PairFeatures(_BasePairFeatures):
+    """Pair features of an encoder of one's own.
+
+    Parameters
+    ----------
+    encoder : object
+        Any object with
+
+        - ``encode_audio(waveforms)``: a list of mono float32 clips at its rate, to an
+          array or torch tensor of shape (n, projection_dim), on any device, in any
+          real dtype, with or without gradients;
+        - ``encode_text(texts)``: a list of strings, to one of the same width;
+        - ``sample_rate``: in Hz;
+        - optionally ``projection_dim``; else one text is encoded to find it.
+
+        The rows need not be of unit norm; they are normalised. With an attribute
+        ``identity``, a string that changes whenever its embeddings do, embeddings are
+        stored; without it nothing is, and a warning says so. ``fingerprint``, a
+        string, tells weights apart; without it ``identity`` does. Clones share the
+        encoder; a pickle holds it.
+    {blocks}
+    batch_size : int, default=32
+        Clips per call of ``encode_audio``, texts per call of ``encode_text``.
+    {cache, verbose}
+
+    Attributes
+    ----------
+    {projection_dim_, sample_rate_}
+    fingerprint_ : str or None
+        The encoder's fingerprint or identity; `transform` refuses another.
+    {seen_}
+
+    See Also
+    --------
+    LaionClapPairFeatures : The same for published checkpoints.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from clapstack import PairFeatures
+    >>> class Loudness:
+    ...     sample_rate = 8000
+    ...     def encode_audio(self, waveforms):
+    ...         return np.array([[np.abs(w).mean(), 1.0] for w in waveforms])
+    ...     def encode_text(self, texts):
+    ...         return np.array([["loud" in text, 1.0] for text in texts])
+    >>> ramp = np.linspace(-1, 1, 8000)
+    >>> X = pd.DataFrame({"audio": [(ramp, 8000)], "text": ["a loud ramp"]})
+    >>> features = PairFeatures(Loudness(), blocks=("cosine",), cache=None)
+    >>> features.fit_transform(X).round(3)
+    array([[0.949]], dtype=float32)
+    """
+
+    _parameter_constraints: dict = {
+        **_BasePairFeatures._parameter_constraints,
+        "encoder": [HasMethods(["encode_audio", "encode_text"])],
+    }
+
+    def __init__(
+        self,
+        encoder,
+        *,
+        blocks=PAIR_BLOCKS,
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        self.encoder = encoder
+        self.blocks = blocks
+        self.batch_size = batch_size
+        self.cache = cache
+        self.verbose = verbose
+
+    def __sklearn_clone__(self):
+        shared = {id(self.encoder): self.encoder}
+        twin = type(self)(**copy.deepcopy(self.get_params(deep=False), shared))
+        if hasattr(self, "_sklearn_output_config"):
+            twin._sklearn_output_config = dict(self._sklearn_output_config)
+        return twin
+
+    def _load_encoder(self):
+        encoder = _CustomEncoder(self.encoder)
+        if encoder.identity is None and self.cache is not None:
+            msg = (
+                f"{type(self.encoder).__name__} has no attribute 'identity', so that "
+                "its embeddings cannot be told from another encoder's: nothing is "
+                "stored. Give it one, or set cache=None."
+            )
+            warnings.warn(msg, stacklevel=2)
+        return encoder
+
+
+class _CustomEncoder:
+    """A user's encoder behind the interface of ours."""
+
+    def __init__(self, encoder):
+        self.encoder = encoder
+        self.source = type(encoder).__name__
+        self.collapsed = set()
+        self.sample_rate = encoder.sample_rate
+        self.identity = getattr(encoder, "identity", None)
+        self.fingerprint = getattr(encoder, "fingerprint", self.identity)
+        self.projection_dim = getattr(encoder, "projection_dim", None)
+        if self.projection_dim is None:
+            self.projection_dim = self._rows("encode_text", ["a sound"]).shape[1]
+
+    def encode_audio(self, waveforms, *, crop, batch_size):
+        return self._encode("encode_audio", waveforms, batch_size)
+
+    def encode_text(self, texts, *, batch_size):
+        return self._encode("encode_text", texts, batch_size)
+
+    def _encode(self, method, items, batch_size):
+        batches = [
+            self._rows(method, list(items[i : i + batch_size]))
+            for i in range(0, len(items), batch_size)
+        ]
+        try:
+            return unit_rows(np.concatenate(batches))
+        except ValueError as error:
+            msg = f"{self.source}.{method}: {error}"
+            raise ValueError(msg) from error
+
+    def _rows(self, method, items):
+        """Return what the encoder makes of one batch, a row for each item."""
+        made = getattr(self.encoder, method)(items)
+        try:
+            rows = as_array(made)
+            if rows.ndim != 2 or len(rows) != len(items):
+                msg = f"got shape {rows.shape}"
+                raise ValueError(msg)
+        except (TypeError, ValueError) as error:
+            msg = (
+                f"{self.source}.{method} must return numbers of shape (n, "
+                f"projection_dim), a row for each of the {len(items)} items that it is "
+                f"given: {error}."
+            )
+            raise type(error)(msg) from error
+        return rows
+
+
+def as_array(made):
+    """Return an array of real numbers, of an array, a tensor or a list of either.
+
+    Nothing of torch is imported for it: a tensor is what can be detached.
+
+    Raises
+    ------
+    TypeError
+        If it is something else, such as an output object of transformers.
+    ValueError
+        If it is ragged.
+    """
+    if isinstance(made, Mapping) or hasattr(made, "to_tuple"):
+        fields = [
+            name for name in made if getattr(getattr(made, name, None), "ndim", 0) == 2
+        ]
+        remedy = " or ".join(f".{name}" for name in fields) or "of its tensors one"
+        msg = f"got {type(made).__name__}; return {remedy} of it"
+        raise TypeError(msg)
+    if isinstance(made, list | tuple):
+        made = [_detached(part) for part in made]
+    rows = np.asarray(_detached(made))
+    if rows.dtype.kind not in "biuf":
+        msg = f"got {type(made).__name__} of {rows.dtype} values"
+        raise TypeError(msg)
+    return rows
+
+
+def _detached(made):
+    """Return the numbers of a tensor; anything else as it is."""
+    if not hasattr(made, "detach"):
+        return made
+    tensor = made.detach().cpu()
+    if tensor.is_floating_point() and tensor.element_size() < 4:
+        tensor = tensor.float()  # NumPy has no bfloat16
+    return tensor.numpy()
+
+
+def unit_rows(rows):
+    """Return float32 rows of unit norm; refuse rows that have no direction."""
+    rows = np.asarray(rows, dtype=np.float64)
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    if not np.all(np.isfinite(norms) & (norms > 0)):
+        msg = "an embedding must be finite and not all zero; one is not."
+        raise ValueError(msg)
+    return (rows / norms).astype(np.float32)
