@@ -11,7 +11,7 @@ import pandas as pd
 from pandas.api.types import is_hashable
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
-from scipy.sparse import block_array, csr_array
+from scipy.sparse import bmat, csr_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
@@ -35,9 +35,10 @@ class ListenerModel(BaseEstimator):
     r"""Estimate what a pair is worth from who rated it.
 
     Listeners differ in leniency and in care, and few rate any one pair. A mixed model
-    with crossed effects of pairs and listeners separates the three, from training
-    ratings alone. It gives each pair a score that is corrected for its listeners, and a
-    weight that says how sure it is. Read more in the :ref:`User Guide <listeners>`.
+    with crossed effects separates pairs from listeners, on training ratings alone. It
+    gives each pair a score that is corrected for its listeners, and a weight that says
+    how sure it is; and it predicts what a listener says of a pair. Read more in the
+    :ref:`User Guide <listeners>`.
 
     Parameters
     ----------
@@ -73,7 +74,8 @@ class ListenerModel(BaseEstimator):
         index contains the listeners' ids.
     variances_ : dict of str to float
         ``pair``, ``bias`` and ``noise``: :math:`\sigma_u^2`, :math:`\sigma_b^2` and
-        :math:`\sigma^2`, on the squared scale.
+        :math:`\sigma^2`, on the squared scale. The noise is never below a millionth
+        of the variance of all ratings, unless they are equal.
     log_likelihood_ : float
         Restricted log-likelihood of `variances_` where every weight is 1; infinite if
         all ratings are equal.
@@ -103,6 +105,7 @@ class ListenerModel(BaseEstimator):
 
     and with them the effects are the best linear unbiased predictions, the solution of
     Henderson's equations [2]_ [3]_.
+
     Eliminating the pairs leaves one equation a listener. Let N be the pairs × listeners
     table of summed weights, c and C its row and column sums, s and t the weighted sums
     of :math:`r - \mu` by pair and by listener, and
@@ -112,8 +115,8 @@ class ListenerModel(BaseEstimator):
         \Bigr) b = t - N^\top D s, \qquad u = D (s - N b).
 
     Groups of listeners who share no pair, not even through others, are solved apart.
-    Time grows with the cube and memory with the square of a group: more than 5,000
-    linked listeners are refused. Nothing is drawn at random.
+    Time grows with the cube and memory with the square of a group's size: more than
+    5,000 linked listeners are refused. Nothing is drawn at random.
 
     References
     ----------
@@ -185,7 +188,7 @@ class ListenerModel(BaseEstimator):
             If `scale` is not two numbers in order, columns are missing, a score is not
             a number on the scale, a listener is missing (rows are named), a pair has no
             rating (pairs are named), no pair has two ratings, so that noise cannot be
-            told from the pairs' differences, or too many listeners are linked.
+            separated from the pairs' differences, or too many listeners are linked.
 
         Warns
         -----
@@ -272,7 +275,7 @@ class ListenerModel(BaseEstimator):
         return self.shrunk_scores_[pair] + bias
 
     def _estimate(self, pair, listener, score, care):
-        """Return the effects at this care, at the care that they show, and the latter.
+        """Return effects at equal care, those at the care that they show, and it.
 
         One step suffices: on human ratings, weights that were iterated to the most
         likely ones predicted no better (MSE 6.884 and 6.884, SRCC .602 and .603).
@@ -348,7 +351,7 @@ class _CrossedEffects:
         self._log_weights = np.log(care[listener]).sum()
         shape = (pair.max() + 1, len(care))
         N, R = (csr_array((sums, (pair, listener)), shape) for sums in weighted.T)
-        links = block_array([[None, N.T], [N, None]])
+        links = bmat([[None, N.T], [N, None]])
         group = connected_components(links, directed=False)[1][: len(care)]
         sizes = np.bincount(group)
         if sizes.max() > _MOST_LINKED:
@@ -487,7 +490,7 @@ def _check_pairs_rated(
     if count.max(initial=0) < 2:
         msg = (
             f"no pair has two ratings ({len(pair)} ratings of {n_pairs} pairs), so "
-            "noise cannot be told from the pairs' differences. Use the ratings as "
+            "noise cannot be separated from the pairs' differences. Use the ratings as "
             "scores."
         )
         raise ValueError(msg)
