@@ -32,7 +32,7 @@ ScoreColumn = Annotated[
 ]
 InputFormat = Annotated[
     str | None,
-    typer.Option(help="Of the table: csv, jsonl or parquet, whatever its name says."),
+    typer.Option(help="Input format (csv, jsonl or parquet); overrides the suffix."),
 ]
 Device = Annotated[
     str | None,
@@ -86,7 +86,7 @@ TrustEncoder = Annotated[
 Coverage = Annotated[
     float,
     typer.Option(
-        min=0.01, max=0.999, help="Share of true scores that intervals are to hold."
+        min=0.01, max=0.999, help="Nominal coverage of the prediction intervals."
     ),
 ]
 

@@ -27,8 +27,8 @@ The table has a column of clips (audio) and a column of texts (text). The result
 columns row, audio, text, score, low, high and error, one row per row of the table;
 error says what is wrong with a row that has no score.
 
-After a kill the same command goes on where it was: until it is through, results are in
-a file beside the result, with .part at the end of its name.
+Rerun the same command to resume an interrupted run: until the end, results are in a
+file beside the result, with .part at the end of its name.
 
 The exit code is 0 if every row has a score, 1 if not, 2 if the command is wrong, 3 if a
 file is missing or cannot be read.

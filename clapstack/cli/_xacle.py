@@ -98,8 +98,8 @@ def run(
 ) -> None:
     """Fit systems on the training split; predict and judge validation and test.
 
-    What is finished stays in the folder of results. After a kill, the same command goes
-    on where it was.
+    What is finished stays in the folder of results. Rerun the same command to resume an
+    interrupted run.
     """
     from clapstack.cli import challenge as _challenge
     from clapstack.systems import bundled_checkpoints

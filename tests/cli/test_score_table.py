@@ -173,7 +173,7 @@ def test_a_kept_cell_that_changed_meanwhile_is_not_kept(tmp_path, read_csv):
     for cell in ("old", "new"):
         table.write_text(f"audio,text,id\na.wav,x,{cell}\nb.wav,bad,{cell}\n")
         pairs = PairTable(table, others=["id"])
-        running = {"chunk_size": 1, "verbose": False, "tell": print}
+        running = {"chunk_size": 1, "verbose": False, "remark": print}
         with pytest.MonkeyPatch.context() as patch:
             if cell == "old":
                 patch.setattr(ToyScorer, "finish", lambda self, values: 1 / 0)
