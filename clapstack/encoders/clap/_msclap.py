@@ -51,9 +51,9 @@ class MsClapEncoder(ClapEncoder):
         version = "2022" if CNN14 in tensors else "2023"
         return cls._versions()[version].read_version(tensors, weights)
 
-    # Imported here, since each version builds on this file.
     @classmethod
     def _versions(cls) -> Mapping[str, type[MsClapEncoder]]:
+        # Imported here, since each version builds on this file.
         from clapstack.encoders.clap import _msclap_2022, _msclap_2023
 
         return {
