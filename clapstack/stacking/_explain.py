@@ -9,7 +9,7 @@ from clapstack._numerics.lazy_table import read_table, row_slices
 from clapstack._numerics.rows import matmul
 from clapstack.families import family_of
 from clapstack.stacking._families import BOOSTING
-from clapstack.stacking.ridge._estimator import StandardizedRidge
+from clapstack.stacking.ridge import StandardizedRidge
 
 _OWN_COLUMNS = ("baseline", "calibration", "prediction")
 _MEAN_ROWS = 4096
