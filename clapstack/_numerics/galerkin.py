@@ -66,27 +66,13 @@ class GalerkinBasis:
         self.projected = projected
         return inside
 
-    def orthonormal(self, block):
-        """Return `next_block` of a block and these directions."""
-        return next_block(block, self.directions)
-
 
 def next_block(block, basis):
-    """Return the factors of a block by an orthonormal one, orthogonal to a basis.
+    """Make a block orthonormal, and orthogonal to a basis, to rounding.
 
-    Parameters
-    ----------
-    block : ndarray of shape (n_columns, width)
-        Vectors that are about orthogonal to the basis.
-    basis : ndarray of shape (n_columns, n_directions)
-        Orthonormal vectors.
-
-    Returns
-    -------
-    new : ndarray of shape (n_columns, width)
-        Orthonormal vectors, orthogonal to those of the basis to rounding.
-    factor : ndarray of shape (width, width)
-        The block is ``new @ factor``, to rounding.
+    Takes a block of shape (n_columns, width), about orthogonal to the basis, and a
+    basis of shape (n_columns, n_directions). Returns the new block, of the same shape,
+    and a factor of shape (width, width): the block was ``new @ factor``.
     """
     new, product = thin_qr(block)
     # Gram-Schmidt twice, for what is left of a block may be small, and then far from

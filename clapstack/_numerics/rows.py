@@ -244,7 +244,8 @@ class ShiftedRows:
         """
         step = max(1, _BLOCK_ELEMENTS // max(1, self.shape[1]))
         first, stop, _ = (within or slice(None)).indices(self.shape[0])
-        # Memory that is new to the process takes longer to get than to fill.
+        # One piece of memory for all blocks: the system zeroes the pages that it hands
+        # out, which takes longer than filling them does.
         room = np.empty((min(step, stop - first), self.shape[1]), dtype)
         for start in range(first, stop, step):
             rows = slice(start, min(start + step, stop))

@@ -7,7 +7,7 @@ from scipy.linalg import eigh
 from scipy.sparse.linalg import eigsh
 from sklearn.utils import check_random_state
 
-from clapstack._numerics.galerkin import GalerkinBasis, thin_qr
+from clapstack._numerics.galerkin import GalerkinBasis, next_block, thin_qr
 from clapstack._numerics.rows import ShiftedRows, StandardizedTable
 
 # From this size on, singular vectors are iterated for, without a Gram matrix.
@@ -176,7 +176,7 @@ def block_lanczos(
             basis = bases[table]
             inside = basis.add(blocks[table], image)
             left = image - basis.directions @ inside
-            new, beyond[table] = basis.orthonormal(left)
+            new, beyond[table] = next_block(left, basis.directions)
             blocks[table] = np.asfortranarray(new)
         if step * width >= 2 * n_components and all(
             _are_exact(basis, factor, n_components, tolerance)

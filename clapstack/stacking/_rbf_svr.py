@@ -289,23 +289,9 @@ def radial_kernel(first, second, width, product=np.matmul):
 
 
 def leading_subspace(table, size, random_state):
-    """Return a basis that holds nearly as much of a table as its singular vectors do.
+    """Return an orthonormal basis, (n_columns, size), of most of a table's variance.
 
     Distances do not depend on which basis of the subspace it is.
-
-    Parameters
-    ----------
-    table : StandardizedTable
-        Rows and columns.
-    size : int
-        Number of vectors.
-    random_state : int, RandomState instance or None
-        Draws the first basis.
-
-    Returns
-    -------
-    basis : ndarray of shape (n_columns, size), float32
-        Orthonormal columns.
     """
     root = np.sqrt(table.weight)[:, np.newaxis]
     rows = (table.X[table.rows] - table.mean) / table.scale * root

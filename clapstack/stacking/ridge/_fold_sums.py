@@ -63,58 +63,38 @@ def hold_out_once(folds: list) -> bool:
     return len(folds) > 1 and bool(np.all((counts == 0) | (counts >= len(folds) - 1)))
 
 
-class _Sums:
-    """Sums over shifted rows, apart by the fold that holds the rows out.
-
-    Attributes
-    ----------
-    weight : ndarray of shape (n_folds + 1,)
-        Sums of weights.
-    sum, square : ndarray of shape (n_folds + 1, n_columns)
-        Weighted sums of the columns and of their squares.
-    cross : ndarray of shape (n_columns, n_folds, n_targets)
-        Weighted sums of column times target.
-    """
-
-    def __init__(self, rows: ShiftedRows, weights: FoldWeights):
-        n_folds, n_targets = weights.means.shape
-        n_groups = n_folds + 1
-        self.weight = np.zeros(n_groups)
-        self.sum = np.zeros((n_groups, rows.shape[1]))
-        self.square = np.zeros((n_groups, rows.shape[1]))
-        self.cross = np.zeros((rows.shape[1], n_folds, n_targets))
-        for where, block in rows.blocks():
-            base = weights.base[where, np.newaxis]
-            group = weights.held_out_by[where, np.newaxis] == np.arange(n_groups)
-            weight = np.where(group, base, 0.0)
-            weighted = base * weights.targets[where].reshape(len(base), -1)
-            sums = np.hstack([weight, weighted]).T @ block
-            self.weight += weight.sum(axis=0)
-            self.sum += sums[:n_groups]
-            self.cross += sums[n_groups:].T.reshape(self.cross.shape)
-            self.square += weight.T @ np.square(block, out=block)
-
-
 class FoldColumns:
     """The columns of a family as one fold sees them.
+
+    Parameters
+    ----------
+    rows : ShiftedRows
+        The columns.
+    fold : Fold
+        Which rows it trains on.
+    weight : float
+        Sum of their weights.
+    total, square : ndarray of shape (n_columns,)
+        Their weighted sums of the columns, and of the columns' squares.
+    cross : ndarray of shape (n_columns, n_targets)
+        Their weighted sums of column times centred target.
 
     Attributes
     ----------
     weight : float
-        Sum of weights.
+        As passed.
     mean, scale : ndarray of shape (n_columns,)
         Mean less the shift, and standard deviation; 1 where a column does not vary.
     varying : ndarray of bool of shape (n_columns,)
         Which columns vary.
     cross : ndarray of shape (n_columns, n_targets)
-        Sums of centred column times centred target.
+        As passed, and zero where a column does not vary.
     """
 
-    def __init__(self, sums: _Sums, number: int, rows: ShiftedRows, fold):
-        others = np.arange(len(sums.weight)) != number
-        self.weight = sums.weight[others].sum()
-        self.mean = sums.sum[others].sum(axis=0) / self.weight
-        variance = sums.square[others].sum(axis=0) / self.weight - self.mean**2
+    def __init__(self, rows: ShiftedRows, fold, weight, total, square, cross):
+        self.weight = weight
+        self.mean = total / weight
+        variance = square / weight - self.mean**2
         self.varying = np.ones(len(self.mean), dtype=bool)
         doubtful = np.flatnonzero(variance <= _CANCELLED * self.mean**2)
         self.scale = np.sqrt(np.maximum(variance, 0.0))
@@ -129,10 +109,30 @@ class FoldColumns:
             self.mean[doubtful] = table.mean - rows.shift[doubtful]
             self.scale[doubtful] = table.scale
             self.varying[doubtful] = table.varying
-        self.cross = np.where(self.varying[:, np.newaxis], sums.cross[:, number], 0.0)
+        self.cross = np.where(self.varying[:, np.newaxis], cross, 0.0)
 
 
 def columns_of_folds(rows: ShiftedRows, weights: FoldWeights, folds: list):
     """Return the `FoldColumns` of every fold, from one reading."""
-    sums = _Sums(rows, weights)
-    return [FoldColumns(sums, number, rows, fold) for number, fold in enumerate(folds)]
+    n_folds, n_targets = weights.means.shape
+    # Sums are kept apart by the fold that holds rows out, for each row to enter once.
+    n_groups = n_folds + 1
+    total, square = (np.zeros((n_groups, rows.shape[1])) for _ in range(2))
+    cross = np.zeros((rows.shape[1], n_folds, n_targets))
+    group = weights.held_out_by[:, np.newaxis] == np.arange(n_groups)
+    weight = np.where(group, weights.base[:, np.newaxis], 0.0)
+    for where, block in rows.blocks():
+        targets = weights.targets[where].reshape(len(block), -1)
+        weighted = weights.base[where, np.newaxis] * targets
+        sums = np.hstack([weight[where], weighted]).T @ block
+        total += sums[:n_groups]
+        cross += sums[n_groups:].T.reshape(cross.shape)
+        square += weight[where].T @ np.square(block, out=block)
+    out = []
+    for number, fold in enumerate(folds):
+        others = np.arange(n_groups) != number
+        parts = (
+            part[others].sum(axis=0) for part in (weight.sum(axis=0), total, square)
+        )
+        out.append(FoldColumns(rows, fold, *parts, cross[:, number]))
+    return out

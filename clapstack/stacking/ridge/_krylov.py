@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from clapstack._numerics.galerkin import GalerkinBasis
+from clapstack._numerics.galerkin import GalerkinBasis, next_block
 from clapstack.stacking.ridge._equations import RidgeSystems
 from clapstack.stacking.ridge._fold_product import FoldProduct
 
@@ -234,7 +234,8 @@ class RidgeBasis(GalerkinBasis):
     def next_directions(self, residual):
         """Return residuals made orthonormal, and orthogonal to the basis."""
         length = np.linalg.norm(residual, axis=0)
-        return self.orthonormal(residual / np.where(length > 0, length, 1.0))[0]
+        scaled = residual / np.where(length > 0, length, 1.0)
+        return next_block(scaled, self.directions)[0]
 
     def _each(self, penalties):
         """Return a penalty per right-hand side; drawn ones have the least."""
