@@ -33,7 +33,7 @@ class GalerkinBasis:
         # Directions are rows, for then those in use are one piece of memory. Rows that
         # are not in use yet take no memory: the system gives pages when written to.
         self._directions = np.empty((most, n_columns), dtype)
-        self._products = np.empty_like(self._directions) if keep_products else None
+        self._products = np.empty((most if keep_products else 0, n_columns), dtype)
         self.projected = np.zeros((0, 0))
 
     @property
@@ -53,7 +53,7 @@ class GalerkinBasis:
         """
         size, width = len(self.projected), block.shape[1]
         self._directions[size : size + width] = block.T
-        if self._products is not None:
+        if len(self._products):
             self._products[size : size + width] = product.T
         inside = self._directions[: size + width] @ product
         projected = np.zeros((size + width, size + width))

@@ -51,8 +51,9 @@ class FoldProduct:
         ]
         self._mean = [(fold.mean / rows.unit).astype(np.float32) for fold in columns]
         self._along: list[list] = [[] for _ in columns]
-        self._held = list(self._parts()) if fits(*rows.shape, held_bytes) else None
-        self._keeps_along = along and self._held is not None
+        held = fits(rows.shape[0], rows.shape[1], held_bytes)
+        self._held = list(self._parts()) if held else []
+        self._keeps_along = along and held
 
     def _parts(self):
         """Yield rows that one fold holds out: numbers, the fold, weights and values."""

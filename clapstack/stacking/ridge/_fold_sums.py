@@ -131,8 +131,7 @@ def columns_of_folds(rows: ShiftedRows, weights: FoldWeights, folds: list):
     out = []
     for number, fold in enumerate(folds):
         others = np.arange(n_groups) != number
-        parts = (
-            part[others].sum(axis=0) for part in (weight.sum(axis=0), total, square)
-        )
-        out.append(FoldColumns(rows, fold, *parts, cross[:, number]))
+        own = weight[:, others].sum()
+        sums, squares = (part[others].sum(axis=0) for part in (total, square))
+        out.append(FoldColumns(rows, fold, own, sums, squares, cross[:, number]))
     return out

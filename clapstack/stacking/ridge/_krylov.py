@@ -112,8 +112,9 @@ class KrylovSolver:
             )
             wanted[error <= _TOLERANCE] = np.inf
             self._grow(penalties, wanted)
-            for number in np.flatnonzero(error > _TOLERANCE):
-                solution[:, number] += self._bases[number].solve(penalties[number])
+            for number, basis in enumerate(self._bases):
+                if error[number] > _TOLERANCE:
+                    solution[:, number] += basis.solve(penalties[number])
             residual = self.systems.residual(solution, penalties)
             before, error = error, _fold_errors(residual, unit)
             if not np.all(error <= np.maximum(_LEAST_GAIN * before, _TOLERANCE)):
