@@ -45,10 +45,10 @@ Which way
 Krylov takes 30 to 50 passes whatever p is, the plain way p passes' worth of work and a
 factor of p³/3 for each fold and penalty. The plain way is taken for narrow families;
 for alphas below 0.5 (0.1 where several are compared), which leave more eigenvalues
-above λ than a basis of 384 directions resolves; for tables over 1 GiB in float32 and
-streamed ones, since each pass would read them again; and for splits in which a row is
-not held out exactly once at most, which share no products. It is also taken where the
-basis stops gaining: after 16 blocks with ‖r‖ > 0.2 ‖b‖, at 96 blocks, or when a step of
+above λ than a basis of 384 directions resolves; for tables over 1 GiB in float32, and
+streamed ones over 256 MB, since each pass would read them again; and for splits that
+hold a row out more than once, which share no products. It is also taken where the basis
+stops gaining: after 16 blocks with ‖r‖ > 0.2 ‖b‖, at 96 blocks, or when a step of
 refinement leaves more than a hundredth of the error (`NotConvergedError`).
 
 References
