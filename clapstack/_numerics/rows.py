@@ -113,6 +113,7 @@ class StandardizedTable:
             self._standardize()
 
     def _standardize(self):
+        """Find the mean, scale and variation of each column, in two readings."""
         total = self.weight.sum()
         every = slice(None)
         first = self._raw(slice(0, 1), every)
@@ -132,10 +133,12 @@ class StandardizedTable:
         self.scale = np.where(self.varying, np.sqrt(variance / total), 1.0)
 
     def _raw(self, rows, columns):
+        """Return a part of the table, float64 of shape (n_rows, n_columns)."""
         taken = read_table(self.X, self.rows[rows], self.columns[columns])
         return taken.astype(np.float64)
 
     def _chunk(self, rows, columns):
+        """Return a part of ``A``, of shape (n_rows, n_columns)."""
         chunk = self._raw(rows, columns)
         chunk -= self.mean[columns]
         chunk /= self.scale[columns]
@@ -215,6 +218,7 @@ class ShiftedRows:
         return self._read(rows, np.empty((n_rows, self.shape[1])))
 
     def _read(self, rows, out):
+        """Read rows less the shift into `out`, (n_rows, n_columns); return it."""
         shift = self.shift.astype(out.dtype)
         for where, values in self._parts(rows):
             if values.dtype == out.dtype or values.dtype == np.float32:
