@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from clapstack._compat import Interval, _fit_context, _get_output_config
 from clapstack._numerics.lazy_table import LazyTable, as_slice, read_table, row_slices
-from clapstack._numerics.rows import leading_right_singular_vectors, matmul
+from clapstack._numerics.rows import matmul
+from clapstack._numerics.svd import leading_right_singular_vectors
 from clapstack.families import check_features, contrastive_families, families_of
 
 __all__ = ["CrossAgreement"]

@@ -251,6 +251,7 @@ def check_varies(y, weight):
 def check_scores(
     y_true: ArrayLike, y_score: ArrayLike, name: str = "y_score"
 ) -> tuple[Floats, Floats]:
+    """Return true and predicted scores as float64 of shape (n_pairs,), or refuse."""
     true, score = as_numbers(y_true, "y_true"), as_numbers(y_score, name)
     if true.ndim != 1 or score.ndim != 1 or len(true) != len(score) or len(true) == 0:
         msg = (
@@ -265,6 +266,7 @@ def check_scores(
 
 
 def check_finite(name: str, values: Floats) -> None:
+    """Refuse NaN and infinity in values of shape (n_pairs,), naming their rows."""
     rows = np.flatnonzero(~np.isfinite(values))
     if rows.size:
         msg = (

@@ -75,6 +75,7 @@ def _mean_cosine(units: NDArray[np.floating]) -> float:
 
 
 def _all_but_the_same(units: NDArray[np.floating]) -> bool:
+    """Return whether unit rows, (n_inputs, projection_dim), all but coincide."""
     return (
         len(units) >= _FEWEST_INPUTS
         and units.shape[1] >= _LEAST_WIDTH

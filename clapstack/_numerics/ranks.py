@@ -1,4 +1,4 @@
-"""Ranks with weights, and folds by rank."""
+"""Ranks with weights, the SRCC that chooses by them, and folds by rank."""
 
 from __future__ import annotations
 
@@ -74,6 +74,27 @@ def rank_target(y, sample_weight=None) -> np.ndarray:
     weight = check_weight(sample_weight, len(y))
     _, shares, inverse = weight_up_to(y, weight)
     return ((shares[:-1] + shares[1:]) / 2.0)[inverse]
+
+
+def rank_among(y_new, y, sample_weight=None) -> np.ndarray:
+    """Return the ranks that new values would have among `y`, as `rank_target` counts.
+
+    A value of `y` gets its own rank, another the share of `y` below it.
+    """
+    values, shares, _ = weight_up_to(y, sample_weight)
+    below = shares[np.searchsorted(values, y_new, side="left")]
+    return (below + shares[np.searchsorted(values, y_new, side="right")]) / 2.0
+
+
+def weighted_srcc(y_true, y_score, sample_weight=None) -> float:
+    """Return the SRCC, with weights that count repetitions; 0.0 if undefined."""
+    # Ranks of float32 values: what differs by rounding alone is a tie.
+    true = rank_target(np.asarray(y_true, dtype=np.float32), sample_weight)
+    score = rank_target(np.asarray(y_score, dtype=np.float32), sample_weight)
+    if np.ptp(true) == 0 or np.ptp(score) == 0:
+        return 0.0
+    covariance = np.cov(true, score, aweights=sample_weight)
+    return float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
 
 
 def folds_by_rank(values, n_folds) -> list[tuple[np.ndarray, np.ndarray]]:

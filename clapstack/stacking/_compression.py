@@ -8,17 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from clapstack._numerics.lazy_table import read_table, row_slices
-from clapstack._numerics.rows import (
-    ShiftedRows,
-    StandardizedTable,
-    block_lanczos,
-    matmul,
-)
-from clapstack.stacking.ridge._fold_product import FoldProduct
-from clapstack.stacking.ridge._fold_sums import (
+from clapstack._numerics.rows import ShiftedRows, StandardizedTable, matmul
+from clapstack._numerics.svd import block_lanczos, right_singular_vectors
+from clapstack.stacking.ridge import (
+    HELD_BYTES,
+    FoldProduct,
     FoldWeights,
     columns_of_folds,
-    have_cells,
+    hold_out_once,
 )
 
 # From this size on, the compression is iterated for, without a Gram matrix.
@@ -74,7 +71,16 @@ class Compression(NamedTuple):
     train: np.ndarray | None
 
 
-def fit_compressors(X, columns, folds, n_components):
+def fit_compressors(
+    X,
+    columns,
+    folds,
+    n_components,
+    *,
+    solver=None,
+    tolerance=_TOLERANCE,
+    held_bytes=HELD_BYTES,
+):
     """Fit a compressor on the training rows of every fold.
 
     Large tables take one block Lanczos iteration in float32 for all folds at once, from
@@ -90,40 +96,52 @@ def fit_compressors(X, columns, folds, n_components):
         Rows and weights to fit on.
     n_components : int
         Width; capped by the numerical rank.
+    solver : {"lanczos", "gram"}, default=None
+        The way to take; None goes by the size. Without convergence it is the latter.
+    tolerance : float, default=1e-3
+        Residual of the iteration, over the largest value.
+    held_bytes : int, default=1 GiB
+        The size up to which the copy is kept, and not read anew for each pass.
 
     Returns
     -------
     compressions : list of Compression
         One per fold.
     """
-    smallest = min(len(columns), *(len(fold.train) for fold in folds))
-    if smallest >= max(_LARGE, 8 * n_components) and have_cells(folds):
-        compressions = _fit_together(X, columns, folds, n_components)
+    if solver is None:
+        smallest = min(len(columns), *(len(fold.train) for fold in folds))
+        large = smallest >= max(_LARGE, 8 * n_components)
+        solver = "lanczos" if large and hold_out_once(folds) else "gram"
+    if solver == "lanczos":
+        compressions = _fit_together(
+            X, columns, folds, n_components, tolerance, held_bytes
+        )
         if compressions is not None:
             return compressions
     return [_fit_alone(X, columns, fold, n_components) for fold in folds]
 
 
 def _fit_alone(X, columns, fold, n_components):
+    """Return the compression of one fold from its float64 Gram matrix."""
     table = StandardizedTable(X, rows=fold.train, columns=columns, weight=fold.weight)
-    vectors = table.right_singular_vectors(n_components)
+    vectors = right_singular_vectors(table, n_components)
     compressor = _compressor(columns, vectors, table.mean, table.scale)
     return Compression(compressor, None)
 
 
-def _fit_together(X, columns, folds, n_components):
+def _fit_together(X, columns, folds, n_components, tolerance, held_bytes):
     """Return one compression per fold, or None if the iteration does not converge."""
     rows = ShiftedRows(X, columns)
     weights = FoldWeights(X.shape[0], folds)
     seen = columns_of_folds(rows, weights, folds)
-    product = FoldProduct(rows, weights, seen, along=True)
+    product = FoldProduct(rows, weights, seen, along=True, held_bytes=held_bytes)
     found = block_lanczos(
         product,
         rows.shape[1],
         n_components,
         n_tables=len(folds),
         width=max(1, n_components // 4),
-        tolerance=_TOLERANCE,
+        tolerance=tolerance,
         dtype=np.float32,
     )
     if found is None:
@@ -140,7 +158,8 @@ def _fit_together(X, columns, folds, n_components):
 
 
 def _compressor(columns, vectors, mean, scale):
+    """Return the compressor of (n_columns, k) vectors of standardised columns."""
     projection = np.empty((len(columns), vectors.shape[1]), np.float32)
     projection[columns] = vectors / scale[:, np.newaxis]
-    # Of what was rounded, so that the mean is projected to zero.
+    # The offset is that of the rounded projection, so that the mean goes to zero.
     return Compressor(projection, mean @ projection[columns].astype(np.float64))

@@ -9,7 +9,7 @@ from clapstack._numerics.lazy_table import read_table, row_slices
 from clapstack._numerics.rows import matmul
 from clapstack.families import family_of
 from clapstack.stacking._families import BOOSTING
-from clapstack.stacking.ridge._estimator import StandardizedRidge
+from clapstack.stacking.ridge import StandardizedRidge
 
 _OWN_COLUMNS = ("baseline", "calibration", "prediction")
 _MEAN_ROWS = 4096
@@ -157,6 +157,7 @@ def affine_parts(estimator, inputs):
 
 
 def _empty_parts(names, n_pairs):
+    """Return zeros of shape (n_pairs,) by name, or refuse names of our own columns."""
     taken = [name for name in names if name in _OWN_COLUMNS]
     if taken:
         msg = (
@@ -185,6 +186,7 @@ def _joined(model, first_level, auxiliary):
 
 
 def _are_ridges(by_target):
+    """Return whether all members, ``by_target[target][fold]``, are our ridges."""
     return all(type(m) is StandardizedRidge for ms in by_target.values() for m in ms)
 
 

@@ -9,13 +9,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clapstack._compat import asking_for_weights
+from clapstack._numerics.ranks import rank_target, weighted_srcc
 from clapstack._numerics.rows import matmul
 from clapstack.calibration import IncreasingMap
 from clapstack.stacking._sample_weight import (
     checked_predictions,
     fit_estimator,
 )
-from clapstack.stacking._targets import rank_target, weighted_srcc
 
 # Noise over signal at R² = 0.4, times the number of inputs: see StandardizedRidge.
 _PENALTY_PER_COLUMN = 1.5

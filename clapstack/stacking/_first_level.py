@@ -16,8 +16,7 @@ from clapstack._optional import progress
 from clapstack.stacking._compression import fit_compressors
 from clapstack.stacking._families import BOOSTING
 from clapstack.stacking._sample_weight import checked_predictions, fit_per_target
-from clapstack.stacking.ridge._estimator import StandardizedRidge
-from clapstack.stacking.ridge._fit import fit_family_ridges
+from clapstack.stacking.ridge import StandardizedRidge, fit_family_ridges
 
 # Rows that are predicted at once: 90 MB at the paper's width.
 _PREDICTED_ROWS = 2048

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, check_cv
 
 from clapstack._numerics.checks import first_rows
-from clapstack.stacking._targets import rank_among, rank_target
+from clapstack._numerics.ranks import rank_among, rank_target
 
 
 class Fold(NamedTuple):

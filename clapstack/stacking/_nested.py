@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clapstack._numerics.ranks import rank_target
 from clapstack.stacking._folds import make_fold
 from clapstack.stacking._intervals import DisagreementScale
-from clapstack.stacking._targets import rank_target
 
 # Folds are taken together into so many blocks at most, which bounds the work at ten
 # further fits of the first level, whatever `cv` says.

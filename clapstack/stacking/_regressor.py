@@ -45,7 +45,7 @@ from clapstack.stacking._sample_weight import (
     count_pairs,
 )
 from clapstack.stacking._trees import BoostedTrees
-from clapstack.stacking.ridge._fit import check_alphas
+from clapstack.stacking.ridge import check_alphas
 
 _TARGETS = ("score", "rank")
 

@@ -7,9 +7,6 @@ the peak of its anonymous memory beyond what it took before the stage. Mapped pa
 the embeddings are not counted: they are the system's file cache, and go when others
 need the memory.
 
-gram
-    One reading of MS-CLAP's 5,648 columns for its Gram matrices, beside a bare ``syrk``
-    of the same shape without any reading.
 agreement
     ``CrossAgreement().fit``.
 ridges
@@ -31,18 +28,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from scipy.linalg import blas
 from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
 from clapstack import ClapStackingRegressor, CrossAgreement
-from clapstack._numerics.rows import ShiftedRows
-from clapstack.families import families_of
-from clapstack.stacking._folds import make_fold
-from clapstack.stacking.ridge._fold_sums import FamilyGrams, FoldWeights
 from clapstack.streaming import StreamedFeatures
 
-STAGES = ("gram", "agreement", "ridges", "whole", "predict")
+STAGES = ("agreement", "ridges", "whole", "predict")
 DIMS = {"laion_fused": 512, "laion_unfused": 512, "msclap": 1024}
 N_EVENTS = 527
 CHUNK = 5000
@@ -59,9 +51,8 @@ def run(n_pairs: int, stages: list[str]) -> None:
             command = [sys.executable, __file__, stage, str(folder)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found = json.loads(done.stdout)
-            seconds, peak = found.pop("seconds"), found.pop("peak")
-            line = f"{stage:10} {n_pairs:8,} pairs {seconds:8.1f} CPU s {peak:6.0f} MB"
-            print(line, *(f"{key} {value:.1f}" for key, value in found.items()))
+            seconds, peak = found["seconds"], found["peak"]
+            print(f"{stage:10} {n_pairs:8,} pairs {seconds:8.1f} CPU s {peak:6.0f} MB")
 
 
 def write_embeddings(folder: Path, n_pairs: int) -> None:
@@ -111,10 +102,8 @@ def run_stage(stage: str, folder: Path) -> dict[str, float]:
     X, y = read_features(folder), np.load(folder / "y.npy")
     sample = read_features(folder, SAMPLE)
     agreement = CrossAgreement()
-    if stage not in ("gram", "agreement"):
+    if stage != "agreement":
         agreement.fit(sample)
-    if stage == "gram":
-        return gram(X, y)
     if stage == "agreement":
         return measure(lambda: agreement.fit(X))
     stack = ClapStackingRegressor(boosting=stage == "whole", cv=FOLDS)
@@ -123,31 +112,6 @@ def run_stage(stage: str, folder: Path) -> dict[str, float]:
         stack.fit(agreement.transform(sample), y[:SAMPLE])
         return measure(lambda: stack.predict(table))
     return measure(lambda: stack.fit(table, y))
-
-
-def gram(X: StreamedFeatures, y: np.ndarray) -> dict[str, float]:
-    families = families_of(X.columns)
-    columns = np.concatenate([families["msclap"], families["beats"]])
-    folds = [
-        make_fold(number, split, y, None, ["score", "rank"])
-        for number, split in enumerate(FOLDS.split(y))
-    ]
-    weights = FoldWeights(len(y), folds)
-    found = measure(lambda: FamilyGrams(ShiftedRows(X, columns), weights, folds))
-    rows = np.ones((1024, len(columns)), np.float32)
-    out = np.zeros((len(columns), len(columns)), np.float32, order="F")
-    n_updates = 10
-    start = time.process_time()
-    for _ in range(n_updates):
-        blas.ssyrk(1.0, rows.T, beta=1.0, c=out, lower=1, overwrite_c=1)
-    rate = n_updates * len(rows) * len(columns) ** 2 / (time.process_time() - start)
-    floor = len(y) * len(columns) ** 2 / rate
-    return {
-        **found,
-        "GFLOP/s of syrk": rate / 1e9,
-        "GFLOP/s reached": len(y) * len(columns) ** 2 / found["seconds"] / 1e9,
-        "times the arithmetic": found["seconds"] / floor,
-    }
 
 
 def measure(work) -> dict[str, float]:

@@ -1,3 +1,4 @@
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -9,14 +10,16 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
+from clapstack._numerics.ranks import rank_among
 from clapstack.stacking import rank_target
 from clapstack.stacking._folds import Fold
-from clapstack.stacking._targets import rank_among
-from clapstack.stacking.ridge import _fit as _family
-from clapstack.stacking.ridge import _fold_sums as _gram
-from clapstack.stacking.ridge._fit import SharedSolver, fit_family_ridges
-from clapstack.stacking.ridge._fold_sums import CellSums, have_cells
-from clapstack.stacking.ridge._refine import NotRefinableError
+from clapstack.stacking.ridge import (
+    NotConvergedError,
+    check_alphas,
+    fit_family_ridges,
+    hold_out_once,
+)
+from clapstack.streaming import StreamedFeatures
 
 
 def make_folds(y, weight=None, cv=3):
@@ -72,27 +75,30 @@ def assert_like_sklearn(X, columns, folds, members):
             )
 
 
-@pytest.fixture
-def shared(monkeypatch):
-    """Have small families solved as large ones are, or fail."""
-
-    def fit(X, columns, folds, alphas, criterion="srcc"):
-        alphas = _family.check_alphas(alphas)
-        return SharedSolver(X, columns, folds).fit(alphas, criterion)
-
-    return fit
+@pytest.fixture(params=["krylov", "plain"])
+def fit(request):
+    """Return `fit_family_ridges`, made to take one of its ways."""
+    return partial(fit_family_ridges, solver=request.param)
 
 
-@pytest.mark.parametrize("penalty", [1e-1, 1.0, 1e2, 1e5])
-@pytest.mark.parametrize("shape", [(200, 60), (90, 150)])
+@pytest.mark.parametrize("alpha", [0.5, 1.5, 30.0, 1e5])
+@pytest.mark.parametrize("shape", [(300, 240), (90, 250)])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_refined_ridges_are_those_of_sklearn(shared, shape, penalty, weighted):
+def test_ridges_are_those_of_sklearn(fit, shape, alpha, weighted):
     X, y = make_table(*shape)
     weight = np.arange(len(y)) % 4 / 2.0 if weighted else None
     folds = make_folds(y, weight)
     columns = np.r_[20 : shape[1], 0:10]
-    members = shared(X, columns, folds, penalty / len(columns))
+    members = fit(X, columns, folds, alpha)
     assert_like_sklearn(X, columns, folds, members)
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 1e-2])
+def test_small_penalties_are_those_of_sklearn(alpha):
+    X, y = make_table(90, 150)
+    folds = make_folds(y)
+    members = fit_family_ridges(X, np.arange(150), folds, alpha)
+    assert_like_sklearn(X, np.arange(150), folds, members)
 
 
 @settings(max_examples=25, deadline=None)
@@ -111,76 +117,67 @@ def test_any_table_is_solved_as_sklearn_does(n_pairs, n_columns, log_penalty, se
     columns = np.arange(X.shape[1])
     alphas = np.array([10.0**log_penalty / (n_columns + 1)])
     try:
-        members = SharedSolver(X, columns, folds).fit(alphas, "srcc")
-    except NotRefinableError:
+        members = fit_family_ridges(X, columns, folds, alphas, solver="krylov")
+    except NotConvergedError:
         members = fit_family_ridges(X, columns, folds, alphas)
     assert_like_sklearn(X, columns, folds, members)
 
 
-def test_columns_far_from_zero_lose_no_digits(shared):
-    X, y = make_table(150, 40)
+def test_columns_far_from_zero_lose_no_digits(fit):
+    X, y = make_table(150, 60)
     X = (X + 1e4).astype(np.float32)
     folds = make_folds(y)
-    members = shared(X, np.arange(40), folds, 0.5)
-    assert_like_sklearn(X, np.arange(40), folds, members)
+    members = fit(X, np.arange(60), folds, 0.5)
+    assert_like_sklearn(X, np.arange(60), folds, members)
 
 
-def test_column_constant_in_one_training_part_counts_nothing(shared):
-    X, y = make_table(90, 30)
+def test_column_constant_in_one_training_part_counts_nothing(fit):
+    X, y = make_table(90, 100)
     folds = make_folds(y)
     X[:, 3] = 0.1
     X[folds[1].test, 3] = 7.0
-    members = shared(X, np.arange(30), folds, 0.5)
-    assert members[0][1].penalty_ == 0.5 * 29
+    members = fit(X, np.arange(100), folds, 0.5)
+    assert members[0][1].penalty_ == 0.5 * 99
     assert members[0][1].coef_[3] == 0
-    assert_like_sklearn(X, np.arange(30), folds, members)
+    assert_like_sklearn(X, np.arange(100), folds, members)
 
 
-def test_many_folds_take_turns(shared):
+def test_many_folds_take_turns(fit):
     X, y = make_table(120, 40)
     folds = make_folds(y, cv=10)
-    members = shared(X, np.arange(40), folds, [0.3, 1.0, 3.0])
+    members = fit(X, np.arange(40), folds, [0.3, 1.0, 3.0])
     assert_like_sklearn(X, np.arange(40), folds, members)
 
 
-def test_blocks_and_updates_do_not_matter(shared, monkeypatch):
-    X, y = make_table(200, 40)
-    folds = make_folds(y)
-    whole = shared(X, np.arange(40), folds, 1.0)
-    monkeypatch.setattr(_gram, "_UPDATE_ROWS", 23)
-    monkeypatch.setattr("clapstack._numerics.rows._BLOCK_ELEMENTS", 40 * 7)
-    parts = shared(X, np.arange(40), folds, 1.0)
-    for one, other in zip(chain(*whole), chain(*parts), strict=True):
-        assert_allclose(one.predict(X), other.predict(X), atol=1e-11)
-
-
-def test_row_left_out_does_not_move_what_leaves_it_out(shared):
+def test_row_left_out_does_not_move_what_leaves_it_out(fit):
     X, y = make_table(120, 60)
-    before = shared(X, np.arange(60), make_folds(y), 1.0)
+    before = fit(X, np.arange(60), make_folds(y), 1.0)
     moved = y.copy()
     moved[make_folds(y)[1].test[0]] += 50
-    after = shared(X, np.arange(60), make_folds(moved), 1.0)
+    after = fit(X, np.arange(60), make_folds(moved), 1.0)
     for one, other in zip(before, after, strict=True):
         assert_array_equal(one[1].coef_, other[1].coef_)
         assert np.any(one[0].coef_ != other[0].coef_)
 
 
-def test_scattered_columns_are_read(shared):
+def test_scattered_columns_are_read(fit):
     X, y = make_table(100, 300)
     folds = make_folds(y)
     columns = np.random.default_rng(0).permutation(300)[:150]
-    members = shared(X, columns, folds, 1.0)
+    members = fit(X, columns, folds, 1.0)
     assert_like_sklearn(X, columns, folds, members)
 
 
 @pytest.mark.parametrize("criterion", ["srcc", "mse"])
-def test_both_ways_choose_the_same_penalties(shared, criterion):
+def test_both_ways_choose_the_same_penalties(criterion):
     X, y = make_table(200, 60)
     folds = make_folds(y, np.arange(200) % 3 + 1.0)
-    alphas = np.geomspace(1e-3, 1e3, 9)
-    apart = fit_family_ridges(X, np.arange(60), folds, alphas, criterion)
-    together = shared(X, np.arange(60), folds, alphas, criterion)
-    for one, other in zip(chain(*apart), chain(*together), strict=True):
+    alphas = np.geomspace(0.5, 1e3, 9)
+    plain, krylov = (
+        fit_family_ridges(X, np.arange(60), folds, alphas, criterion, solver=solver)
+        for solver in ("plain", "krylov")
+    )
+    for one, other in zip(chain(*plain), chain(*krylov), strict=True):
         assert one.alpha == other.alpha
         assert_allclose(one.predict(X), other.predict(X), atol=1e-9)
 
@@ -209,50 +206,37 @@ def test_equal_penalties_keep_the_largest():
     assert members[0][0].alpha == 1e7
 
 
-def test_too_small_a_penalty_for_single_precision_is_noticed(shared):
+def test_a_krylov_space_too_small_for_the_penalty_is_noticed():
     X, y = make_table(90, 150)
-    with pytest.raises(NotRefinableError):
-        shared(X, np.arange(150), make_folds(y), 1e-12)
+    with pytest.raises(NotConvergedError):
+        fit_family_ridges(X, np.arange(150), make_folds(y), 1e-12, solver="krylov")
 
 
-def test_splits_without_cells_are_told_from_partitions():
+@pytest.mark.parametrize("alphas", [1.0, [0.5, 1.0, 30.0]])
+def test_families_of_lazy_tables_are_solved_as_those_of_arrays(alphas):
+    a, b, y = (make_table(80, 20, seed)[i] for seed, i in ((0, 0), (1, 0), (0, 1)))
+    a, b = (e / np.linalg.norm(e, axis=1, keepdims=True) for e in (a, b))
+    X = StreamedFeatures({"laion": (a, b)})
+    columns = np.r_[30:101, 0:20]
+    folds = make_folds(y)
+    expected = fit_family_ridges(X.rows(slice(None)), columns, folds, alphas)
+    for read_bytes in (0, 1 << 20):
+        found = fit_family_ridges(X, columns, folds, alphas, read_bytes=read_bytes)
+        for one, other in zip(chain(*found), chain(*expected), strict=True):
+            assert one.alpha == other.alpha
+            assert_allclose(one.coef_, other.coef_, rtol=1e-9)
+
+
+def test_splits_that_hold_rows_out_once_are_told_from_others():
     folds = make_folds(np.arange(30.0))
-    assert have_cells(folds)
+    assert hold_out_once(folds)
     fewer = [folds[0]._replace(train=folds[0].train[5:]), *folds[1:]]
-    assert not have_cells(fewer)
+    assert not hold_out_once(fewer)
     twice = np.concatenate([folds[0].train, folds[0].train[:1]])
-    assert not have_cells([folds[0]._replace(train=twice), *folds[1:]])
-
-
-def test_sums_of_parts_add_up_to_those_of_the_table():
-    rng = np.random.default_rng(0)
-    block, base = rng.normal(size=(50, 6)), rng.uniform(1, 2, size=50)
-    cell, targets = rng.integers(0, 3, size=50), rng.normal(size=(50, 2, 2))
-
-    def sums(rows):
-        out = CellSums(6, 2, 2, cells=(-1, 0))
-        out.add(block[rows].copy(), base[rows], cell[rows], targets[rows])
-        out.add_gram(block[rows].astype(np.float32), cell[rows])
-        return out
-
-    whole = sums(slice(None))
-    merged = sums(slice(0, 20)).merge(sums(slice(20, None)))
-    for name in ("weight", "sum", "square", "cross"):
-        assert_allclose(getattr(merged, name), getattr(whole, name), atol=1e-12)
-    for cell_number, gram in whole.grams.items():
-        assert_allclose(merged.grams[cell_number], gram, rtol=1e-4, atol=1e-4)
-
-
-def test_rank_among_is_the_own_rank_of_training_values():
-    y, weight = np.array([3.0, 9.0, 3.0, 7.0]), np.array([1.0, 2.0, 1.0, 3.0])
-    assert_array_equal(rank_among(y, y, weight), rank_target(y, weight))
-
-
-def test_rank_among_lies_between_the_neighbours():
-    assert_allclose(rank_among(np.array([4.0]), np.array([3.0, 5.0])), [0.5])
+    assert not hold_out_once([folds[0]._replace(train=twice), *folds[1:]])
 
 
 @pytest.mark.parametrize("alphas", [0.0, [], [1.0, -1.0], [np.nan], [[1.0]]])
 def test_bad_penalties_are_refused(alphas):
     with pytest.raises(ValueError, match="'alphas' parameter must be a positive"):
-        _family.check_alphas(alphas)
+        check_alphas(alphas)

@@ -11,9 +11,9 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import LeaveOneGroupOut
 
 from clapstack import ClapStackingRegressor
+from clapstack._numerics.ranks import rank_among, weighted_srcc
 from clapstack.ranking import RankingRegressor
 from clapstack.stacking import BlendRidge, RbfSvr, StandardizedRidge, rank_target
-from clapstack.stacking._targets import rank_among, weighted_srcc
 from clapstack.stacking._trees import BoostedTrees
 from clapstack.tuning import ProjectionTuning
 

@@ -22,9 +22,8 @@ from sklearn.preprocessing import StandardScaler
 from clapstack import ClapStackingRegressor, CrossAgreement
 from clapstack._numerics.lazy_table import read_table
 from clapstack.features import pair_feature_names, pair_features
-from clapstack.stacking import StandardizedRidge, _compression
+from clapstack.stacking import StandardizedRidge
 from clapstack.stacking._trees import BoostedTrees
-from clapstack.stacking.ridge import _fit as _family
 from clapstack.streaming import StreamedFeatures
 
 DIMS = {"msclap": 6, "laion": 4}
@@ -57,13 +56,6 @@ def table():
     return make_table(120, seed=0)
 
 
-@pytest.fixture
-def fold_sharing(monkeypatch):
-    """Have small tables take the way of large ones."""
-    monkeypatch.setattr(_family, "_LEAST_SHARED", 1)
-    monkeypatch.setattr(_compression, "_LARGE", 1)
-
-
 def test_rows_are_the_pair_features(table):
     X, _ = table
     a, b = X._sources[0].audio, X._sources[0].text
@@ -93,10 +85,7 @@ def test_any_rows_and_columns_are_those_of_the_array(rows, columns):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("large", [False, True])
-def test_streamed_stack_is_the_stack_in_memory(table, large, weighted, request):
-    if large:
-        request.getfixturevalue("fold_sharing")
+def test_streamed_stack_is_the_stack_in_memory(table, weighted):
     X, y = table
     new, _ = make_table(40, seed=2)
     weight = np.random.default_rng(0).integers(0, 3, len(y)) if weighted else None
@@ -201,7 +190,7 @@ def test_agreement_of_a_lazy_table_outlives_the_next_fit(table):
     assert_array_equal(lazy.rows(slice(None)), before)
 
 
-def test_no_reading_takes_the_whole_table(monkeypatch, fold_sharing):
+def test_no_reading_takes_the_whole_table(monkeypatch):
     X, y = make_table(6000, seed=3)
     read, most = StreamedFeatures.reader, []
 

@@ -1,54 +1,45 @@
-"""The ridge systems of a family in all folds: what they are, and what solves them."""
+"""The ridge systems of a family in all folds, read from the rows in float64."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from clapstack.stacking._targets import weighted_srcc
-from clapstack.stacking.ridge._estimator import StandardizedRidge
-
-# Blocks of a pass over all rows are cut by size alone.
-_PASS_ROWS = 1 << 40
+from clapstack._numerics.rows import ShiftedRows
+from clapstack.stacking.ridge._fold_sums import FoldWeights, columns_of_folds
 
 
-def choose_alphas(held_out, folds, criterion):
-    """Return the number of the best penalty of each target; the first of equals.
+class Ridges(NamedTuple):
+    """Solutions of one fold.
 
-    Parameters
+    Attributes
     ----------
-    held_out : list of ndarray of shape (n_test, n_targets, n_alphas)
-        Predictions of the test rows of each fold.
-    folds : list of Fold
-        Whose test rows they are.
-    criterion : {"srcc", "mse"}
-        What is best.
-
-    Returns
-    -------
-    best : ndarray of int of shape (n_targets,)
-        Numbers of penalties.
+    coef : ndarray of shape (n_columns, n_targets, n_alphas)
+        Coefficients in the units of the table.
+    intercept : ndarray of shape (n_targets, n_alphas)
+        Intercepts.
+    penalty : ndarray of shape (n_targets, n_alphas)
+        Whole penalties.
     """
-    predicted = np.concatenate(held_out)
-    true = np.concatenate([fold.test_targets for fold in folds])
-    weight = None
-    if folds[0].test_weight is not None:
-        weight = np.concatenate([fold.test_weight for fold in folds])
-    best = []
-    for target in range(true.shape[1]):
-        scores = [
-            weighted_srcc(true[:, target], column, weight)
-            if criterion == "srcc"
-            else -np.average((true[:, target] - column) ** 2, weights=weight)
-            for column in predicted[:, target].T
-        ]
-        best.append(int(np.argmax(scores)))
-    return np.array(best)
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    penalty: np.ndarray
 
 
 class RidgeSystems:
-    """Ridge systems on standardised columns, read from the rows in float64.
+    """The systems ``(A + penalty) x = b`` of all folds and targets.
+
+    A is ``Z.T @ W @ Z`` of the fold's training rows, standardised and weighted, and b
+    the products of its columns with a centred target.
 
     Parameters
+    ----------
+    X, columns, folds
+        As in :func:`fit_family_ridges`.
+
+    Attributes
     ----------
     rows : ShiftedRows
         The family's columns.
@@ -56,115 +47,73 @@ class RidgeSystems:
         Weights and targets.
     columns : list of FoldColumns
         The columns as each fold sees them.
-    folds : list of Fold
-        The folds.
-
-    Attributes
-    ----------
-    n_varying : list of int
-        By how much each fold multiplies a penalty per column.
     """
 
-    def __init__(self, rows, weights, columns, folds):
-        self.rows = rows
-        self.weights = weights
-        self.columns = columns
-        self.folds = folds
-        self.n_varying = [max(1, int(c.varying.sum())) for c in columns]
+    def __init__(self, X, columns, folds):
+        self.rows = ShiftedRows(X, columns)
+        self.weights = FoldWeights(X.shape[0], folds)
+        self.columns = columns_of_folds(self.rows, self.weights, folds)
 
-    def right(self, fold):
-        """Return the right-hand sides of a fold, (n_columns, n_targets)."""
-        columns = self.columns[fold]
-        return columns.cross / columns.scale[:, np.newaxis]
+    def penalties(self, alphas):
+        """Return whole penalties, (n_folds, n_alphas), for those per column."""
+        # Without any varying column the mean is left, at whatever penalty.
+        n_varying = [max(1, int(fold.varying.sum())) for fold in self.columns]
+        return np.multiply.outer(n_varying, alphas)
 
-    def penalties(self, batch, alphas):
-        """Return the whole penalties, of shape (n_batch, n_alphas)."""
-        return np.multiply.outer([self.n_varying[f] for f in batch], alphas)
+    def right_hand_sides(self):
+        """Return b, of shape (n_columns, n_folds, n_targets)."""
+        sides = [fold.cross / fold.scale[:, np.newaxis] for fold in self.columns]
+        return np.stack(sides, axis=1)
 
-    def equations(self, batch, alphas):
-        """Return the systems of some folds and all targets, by fold, then by target.
+    def residual(self, solutions, penalties):
+        """Return ``b - (A + penalty) x``, in float64 and in one pass over the rows.
 
         Parameters
         ----------
-        batch : list of int
-            Numbers of folds.
-        alphas : ndarray of shape (n_targets,)
-            Penalties per column.
+        solutions : ndarray of shape (n_columns, n_folds, n_targets)
+            x, for standardised columns.
+        penalties : ndarray of shape (n_folds, n_targets)
+            Whole penalties.
 
         Returns
         -------
-        apply : callable
-            Multiplies the matrices by the columns of an ndarray of shape
-            (n_columns, n_systems), in float64, in one pass over the rows.
-        right : ndarray of shape (n_columns, n_systems)
-            Right-hand sides.
-        size : ndarray of shape (n_systems,)
-            Spread of the target times the root of the weight.
+        residual : ndarray of shape (n_columns, n_folds, n_targets)
+            Zero for columns that do not vary.
         """
-        n_targets = len(alphas)
-        scale = np.array([self.columns[f].scale for f in batch]).T
-        varying = np.array([self.columns[f].varying for f in batch]).T
-        mean = np.array([self.columns[f].mean for f in batch]).T
-        weight = self.weights.weight[:, batch]
-        penalties = self.penalties(batch, alphas)
-        shape = (self.rows.shape[1], len(batch), n_targets)
+        scale, varying, mean = (
+            np.array([getattr(fold, name) for fold in self.columns]).T
+            for name in ("scale", "varying", "mean")
+        )
+        n_columns, *shape = solutions.shape
+        coef = solutions / scale[:, :, np.newaxis]
+        offset = np.einsum("pf,pft->ft", mean, coef)
+        total = np.zeros(shape)
+        # Systems are rows here, which BLAS goes over twice as fast.
+        coef = np.ascontiguousarray(coef.reshape(n_columns, -1).T)
+        applied = np.zeros(coef.shape)
+        for where, block in self.rows.blocks():
+            predicted = (coef @ block.T).reshape(*shape, -1)
+            predicted -= offset[:, :, np.newaxis]
+            predicted *= self.weights.weight[where].T[:, np.newaxis]
+            total += predicted.sum(axis=2)
+            applied += predicted.reshape(len(coef), -1) @ block
+        applied = applied.T.reshape(solutions.shape) - mean[:, :, np.newaxis] * total
+        applied *= (varying / scale)[:, :, np.newaxis]
+        return self.right_hand_sides() - applied - penalties * solutions
 
-        def apply(vectors):
-            vectors = vectors.reshape(shape)
-            right = vectors / scale[:, :, np.newaxis]
-            offset = np.einsum("pf,pft->ft", mean, right)
-            total = np.zeros((len(batch), n_targets))
-            # Systems are rows here, which BLAS goes over twice as fast.
-            right = np.ascontiguousarray(right.reshape(shape[0], -1).T)
-            out = np.zeros(right.shape)
-            for where, block in self.rows.blocks(_PASS_ROWS):
-                predicted = (right @ block.T).reshape(len(batch), n_targets, -1)
-                predicted -= offset[:, :, np.newaxis]
-                predicted *= weight[where].T[:, np.newaxis]
-                total += predicted.sum(axis=2)
-                out += predicted.reshape(len(right), -1) @ block
-            out = out.T.reshape(shape) - mean[:, :, np.newaxis] * total
-            out /= scale[:, :, np.newaxis]
-            out *= varying[:, :, np.newaxis]
-            return (out + penalties * vectors).reshape(shape[0], -1)
+    def ridges(self, number, coef, penalty):
+        """Return the ridges of a fold, for coefficients in the units of the table.
 
-        right = np.hstack([self.right(fold) for fold in batch])
-        spread = self.weights.spread[batch]
-        size = spread * np.sqrt([[self.columns[f].weight] for f in batch])
-        return apply, right, size.ravel()
-
-    def held_out(self, solutions):
-        """Return predictions of the test rows of each fold, for `choose_alphas`."""
-        shape = solutions.shape[2:]
-        coefs, offsets, places, out = [], [], [], []
-        for solution, columns, fold in zip(
-            solutions, self.columns, self.folds, strict=True
-        ):
-            coefs.append(solution.reshape(len(solution), -1) / columns.scale[:, None])
-            offsets.append(columns.mean @ coefs[-1])
-            places.append(np.full(self.rows.shape[0], -1))
-            places[-1][fold.test] = np.arange(len(fold.test))
-            out.append(np.empty((len(fold.test), *shape)))
-        for where, block in self.rows.blocks(_PASS_ROWS):
-            for number, coef in enumerate(coefs):
-                here = places[number][where]
-                tested = here >= 0
-                predicted = block[tested] @ coef - offsets[number]
-                out[number][here[tested]] = predicted.reshape(-1, *shape)
-        means = self.weights.means[:, :, np.newaxis]
-        return [part + mean for part, mean in zip(out, means, strict=True)]
-
-    def members(self, solutions, chosen):
-        """Return ``members[target][fold]`` of the solutions at some alphas."""
-        members = []
-        for target, alpha in enumerate(chosen):
-            by_fold = []
-            for fold, columns in enumerate(self.columns):
-                coef = solutions[fold][:, target] / columns.scale
-                mean = columns.mean + self.rows.shift
-                intercept = float(self.weights.means[fold, target] - mean @ coef)
-                penalty = float(alpha * self.n_varying[fold])
-                ridge = StandardizedRidge(float(alpha))
-                by_fold.append(ridge._take((coef, intercept, penalty), len(coef)))
-            members.append(by_fold)
-        return members
+        Parameters
+        ----------
+        number : int
+            The fold's.
+        coef : ndarray of shape (n_columns, n_targets, n_alphas)
+            Coefficients.
+        penalty : ndarray, broadcast to (n_targets, n_alphas)
+            Whole penalties.
+        """
+        mean = self.columns[number].mean + self.rows.shift
+        offset = np.tensordot(mean, coef, axes=1)
+        intercept = self.weights.means[number][:, np.newaxis] - offset
+        return Ridges(coef, intercept, np.broadcast_to(penalty, intercept.shape))

@@ -13,6 +13,7 @@ from clapstack._compat import Interval, _fit_context
 from clapstack._numerics.checks import check_weight, check_y
 from clapstack._numerics.rows import StandardizedTable, matmul
 from clapstack.families import check_features
+from clapstack.stacking.ridge._equations import Ridges
 
 
 class StandardizedRidge(RegressorMixin, BaseEstimator):
@@ -94,8 +95,8 @@ class StandardizedRidge(RegressorMixin, BaseEstimator):
             rows = np.flatnonzero(weight)
             weight, y = weight[rows], y[rows]
         table = StandardizedTable(X, rows=rows, weight=weight)
-        ((solution,),) = solve_ridge(table, y[:, np.newaxis], [self.alpha])
-        return self._take(solution, X.shape[1])
+        ridges = solve_ridge(table, y[:, np.newaxis], [self.alpha])
+        return self._take(*(part[..., 0, 0] for part in ridges))
 
     def predict(self, X):
         """Predict the target.
@@ -114,9 +115,13 @@ class StandardizedRidge(RegressorMixin, BaseEstimator):
         X = check_features(self, X, reset=False)
         return matmul(X, self.coef_) + self.intercept_
 
-    def _take(self, solution, n_features):
-        self.coef_, self.intercept_, self.penalty_ = solution
-        self.n_features_in_ = n_features
+    def _take(self, coef, intercept, penalty):
+        """Take a solution as its own; `coef` has shape (n_columns,)."""
+        # A copy, which does not keep the solutions of other targets alive.
+        self.coef_ = coef.copy()
+        self.intercept_ = float(intercept)
+        self.penalty_ = float(penalty)
+        self.n_features_in_ = len(coef)
         return self
 
 
@@ -134,35 +139,33 @@ def solve_ridge(table, targets, alphas):
 
     Returns
     -------
-    solutions : list of list of (coef, intercept, penalty)
-        ``solutions[target][alpha]``; `coef` has shape (n_columns,) and is in the units
-        of the table.
+    ridges : Ridges
+        Of all targets and penalties.
     """
     weight = table.weight
     mean = weight @ targets / weight.sum()
     right = np.sqrt(weight)[:, np.newaxis] * (targets - mean)
     wide = table.shape[1] > table.shape[0]
-    gram = table.kernel() if wide else table.gram()
-    if not wide:
-        right = table.transposed_times(right)
-    solutions: list[list] = [[] for _ in range(targets.shape[1])]
-    for number, alpha in enumerate(alphas):
-        # Without any varying column the mean is left, at whatever penalty.
-        penalty = float(alpha * max(1, table.varying.sum()))
+    if wide:
+        gram = table.kernel()
+    else:
+        gram, right = table.gram(right)
+    coef = np.empty((table.shape[1], targets.shape[1], len(alphas)))
+    # Without any varying column the mean is left, at whatever penalty.
+    penalties = np.asarray(alphas) * max(1, int(table.varying.sum()))
+    for number, penalty in enumerate(penalties):
         left = gram if number == len(alphas) - 1 else gram.copy()
         left[np.diag_indices_from(left)] += penalty
-        coefficients = _cholesky_solve(left, right, alpha)
+        solution = _cholesky_solve(left, right, alphas[number])
         if wide:
-            coefficients = table.transposed_times(coefficients)
-        coefficients /= table.scale[:, np.newaxis]
-        intercepts = mean - table.mean @ coefficients
-        for target, intercept in enumerate(intercepts):
-            coef = coefficients[:, target].copy()
-            solutions[target].append((coef, float(intercept), penalty))
-    return solutions
+            solution = table.transposed_times(solution)
+        coef[:, :, number] = solution / table.scale[:, np.newaxis]
+    intercept = mean[:, np.newaxis] - np.tensordot(table.mean, coef, axes=1)
+    return Ridges(coef, intercept, np.broadcast_to(penalties, intercept.shape))
 
 
 def _cholesky_solve(left, right, alpha):
+    """Solve with a positive definite matrix, which is overwritten, or refuse it."""
     try:
         factor = cho_factor(left, lower=True, overwrite_a=True, check_finite=False)
     except np.linalg.LinAlgError as error:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from clapstack._numerics.lazy_table import LazyTable
-from clapstack._numerics.rows import ShiftedRows, StandardizedTable, matmul
-from clapstack.stacking.ridge._equations import RidgeSystems, choose_alphas
+from clapstack._numerics.lazy_table import LazyTable, read_table, row_slices
+from clapstack._numerics.ranks import weighted_srcc
+from clapstack._numerics.rows import StandardizedTable, matmul
 from clapstack.stacking.ridge._estimator import StandardizedRidge, solve_ridge
 from clapstack.stacking.ridge._fold_product import fits
-from clapstack.stacking.ridge._fold_sums import FamilyGrams, FoldWeights, have_cells
-from clapstack.stacking.ridge._krylov import KrylovSolver
-from clapstack.stacking.ridge._refine import NotRefinableError, RidgeFactor, refine
+from clapstack.stacking.ridge._fold_sums import hold_out_once
+from clapstack.stacking.ridge._krylov import KrylovSolver, NotConvergedError
 
-# One factor serves penalties up to this factor from its own; beyond, take another.
-_REACH = 100.0
-# Smaller families are solved in float64 at once, unless their columns are computed:
-# sharing reads the rows fewer times.
-_LEAST_SHARED = 512
-# A Krylov space takes the time of so many multiplications a number in the table; it
-# needs more for penalties that are smaller than this, or, where solutions are only
-# compared before one is made exact, than that.
-_KRYLOV_WORK = 3500
+# A Krylov solution takes the time of so many float64 multiplications a number in the
+# table.
+_KRYLOV_WORK = 1500
+# Smaller penalties leave more eigenvalues above them than a basis can hold; where
+# solutions are only compared before one is made exact, less will do.
 _LEAST_ALPHA = 0.5
 _LEAST_COMPARED = 0.1
-# The relative error of a solution for several penalties, above which it is not used.
-_COARSE = 1e-3
+# The plain way reads each row four times a fold. A family of a lazy table is computed
+# once for all of them if it takes no more than this in memory, about as much as the
+# matrix of 5,648 columns that is made otherwise.
+_READ_BYTES = 1 << 28
+_READ_ROWS = 2048
 
 
 def check_alphas(alphas):
@@ -42,7 +40,9 @@ def check_alphas(alphas):
     return np.unique(checked)[::-1]
 
 
-def fit_family_ridges(X, columns, folds, alphas, criterion="srcc"):
+def fit_family_ridges(
+    X, columns, folds, alphas, criterion="srcc", *, solver=None, read_bytes=_READ_BYTES
+):
     """Fit the ridge members of one family.
 
     Parameters
@@ -58,202 +58,111 @@ def fit_family_ridges(X, columns, folds, alphas, criterion="srcc"):
         predicts the test rows of all folds best.
     criterion : {"srcc", "mse"}, default="srcc"
         What is best.
+    solver : {"krylov", "plain"}, default=None
+        The way to take, see :mod:`clapstack.stacking.ridge`. None takes the quicker
+        one, and the plain one where a Krylov space does not hold the solution.
+    read_bytes : int, default=256 MiB
+        The size up to which the family of a lazy table is computed once.
 
     Returns
     -------
     members : list of list of StandardizedRidge
         ``members[target][fold]``.
 
-    Notes
-    -----
-    Wide families are solved in a Krylov space of each fold, see :class:`KrylovSolver`,
-    unless penalties are small, the table is too large to be held or its rows are
-    computed. These, and all other large families, are solved from one Gram matrix for
-    all folds, targets and penalties and refined to float64, see :class:`FamilyGrams`
-    and :func:`refine`. Where single precision is too coarse a start, which the first
-    pass of the refinement measures, and for small families, each fold is solved from
-    its own float64 matrix.
+    Raises
+    ------
+    NotConvergedError
+        If `solver` is "krylov", and a Krylov space does not hold the solution.
     """
     alphas = check_alphas(alphas)
-    lazy = isinstance(X, LazyTable)
-    if _sharing_pays(len(columns), folds, lazy) and have_cells(folds):
-        if not lazy and _krylov_pays(X.shape[0], len(columns), len(folds), alphas):
-            try:
-                return KrylovSolver(X, columns, folds).fit(alphas, criterion)
-            except NotRefinableError:
-                pass
+    if isinstance(X, LazyTable) and fits(X.shape[0], len(columns), read_bytes):
+        X, columns = _read_once(X, columns), np.arange(len(columns))
+    if solver == "krylov":
+        return _fit_krylov(X, columns, folds, alphas, criterion)
+    if solver is None and _krylov_pays(X, columns, folds, alphas):
         try:
-            return SharedSolver(X, columns, folds).fit(alphas, criterion)
-        except NotRefinableError:
-            pass
-    return _fit_apart(X, columns, folds, alphas, criterion)
+            return _fit_krylov(X, columns, folds, alphas, criterion)
+        except NotConvergedError:
+            pass  # Slow convergence shows early, so little time is lost.
+    return _fit_plain(X, columns, folds, alphas, criterion)
 
 
-def _sharing_pays(n_columns, folds, lazy):
-    """Compare multiplications; those of single precision take half the time."""
-    sizes = [len(fold.train) for fold in folds]
-    if min(sizes) < _LEAST_SHARED or (n_columns < _LEAST_SHARED and not lazy):
-        return False
-    shared = 2 * max(sizes) * n_columns**2 + len(folds) * n_columns**3 / 3
-    apart = sum(
-        n_columns * size * min(n_columns, size) + min(n_columns, size) ** 3 / 3
-        for size in sizes
-    )
-    return shared / 2 < apart
+def _read_once(X, columns):
+    """Return columns of a lazy table as an array of its dtype."""
+    out = np.empty((X.shape[0], len(columns)), X.dtype)
+    for rows in row_slices(len(out), _READ_ROWS):
+        out[rows] = read_table(X, rows, columns)
+    return out
 
 
-def _krylov_pays(n_rows, n_columns, n_folds, alphas):
-    """Compare multiplications for each number in the table."""
-    factors = n_folds * n_columns**2 / (3 * n_rows)
+def _krylov_pays(X, columns, folds, alphas):
+    """Return whether Krylov spaces can serve, and in less time than the plain way."""
+    n_rows, n_columns = X.shape[0], len(columns)
     least = _LEAST_ALPHA if len(alphas) == 1 else _LEAST_COMPARED
-    wide = n_columns + factors > _KRYLOV_WORK
-    return wide and alphas[-1] >= least and fits(n_rows, n_columns)
+    if isinstance(X, LazyTable) or not fits(n_rows, n_columns) or alphas[-1] < least:
+        return False
+    sizes = np.array([len(fold.train) for fold in folds])
+    smaller = np.minimum(sizes, n_columns)
+    plain = np.sum(n_columns * sizes * smaller + smaller**3 / 3)
+    return plain > _KRYLOV_WORK * n_rows * n_columns and hold_out_once(folds)
 
 
-def _fit_apart(X, columns, folds, alphas, criterion):
-    """Solve each fold from its own float64 matrix."""
-    by_fold = []
+def _fit_krylov(X, columns, folds, alphas, criterion):
+    """Compare penalties in one Krylov basis a fold, then solve exactly for the best."""
+    solver = KrylovSolver(X, columns, folds)
+    chosen = np.repeat(alphas[:1], folds[0].targets.shape[1])
+    if len(alphas) > 1:
+        ridges = solver.compare(alphas)
+        chosen = alphas[_choose(X, columns, folds, ridges, criterion)]
+    return _members(solver.solve(chosen), chosen, np.zeros(len(chosen), dtype=int))
+
+
+def _fit_plain(X, columns, folds, alphas, criterion):
+    """Solve for all penalties, each fold from its own float64 matrix."""
+    ridges = []
     for fold in folds:
         table = StandardizedTable(
             X, rows=fold.train, columns=columns, weight=fold.weight
         )
-        by_fold.append(solve_ridge(table, fold.targets, alphas))
-    best = np.zeros(folds[0].targets.shape[1], dtype=int)
-    if len(alphas) > 1:
-        held_out = []
-        for fold, solutions in zip(folds, by_fold, strict=True):
-            coef = np.array([[one[0] for one in target] for target in solutions])
-            intercept = np.array([[one[1] for one in target] for target in solutions])
-            flat = coef.reshape(-1, len(columns)).T
-            predicted = matmul(X, flat, rows=fold.test, columns=columns)
-            held_out.append(predicted.reshape(-1, *intercept.shape) + intercept)
-        best = choose_alphas(held_out, folds, criterion)
+        ridges.append(solve_ridge(table, fold.targets, alphas))
+    best = _choose(X, columns, folds, ridges, criterion)
+    return _members(ridges, alphas[best], best)
+
+
+def _choose(X, columns, folds, ridges, criterion):
+    """Return the number of the best penalty of each target; the first of equals."""
+    n_targets, n_alphas = ridges[0].intercept.shape
+    if n_alphas == 1:
+        return np.zeros(n_targets, dtype=int)
+    predicted = []
+    for fold, (coef, intercept, _) in zip(folds, ridges, strict=True):
+        values = matmul(X, coef, rows=fold.test, columns=columns)
+        predicted.append(values + intercept)
+    held_out = np.concatenate(predicted)
+    true = np.concatenate([fold.test_targets for fold in folds])
+    weight = None
+    if folds[0].test_weight is not None:
+        weight = np.concatenate([fold.test_weight for fold in folds])
+    best = []
+    for target in range(n_targets):
+        scores = [
+            weighted_srcc(true[:, target], column, weight)
+            if criterion == "srcc"
+            else -np.average((true[:, target] - column) ** 2, weights=weight)
+            for column in held_out[:, target].T
+        ]
+        best.append(int(np.argmax(scores)))
+    return np.array(best)
+
+
+def _members(ridges, alphas, places):
+    """Return ``members[target][fold]``, at an alpha and its place for each target."""
     return [
         [
-            StandardizedRidge(float(alphas[k]))._take(by_fold[f][t][k], len(columns))
-            for f in range(len(folds))
+            StandardizedRidge(float(alpha))._take(
+                *(part[..., target, place] for part in of_fold)
+            )
+            for of_fold in ridges
         ]
-        for t, k in enumerate(best)
+        for target, (alpha, place) in enumerate(zip(alphas, places, strict=True))
     ]
-
-
-class SharedSolver:
-    """Ridge regressions of a family from one Gram matrix, refined to float64.
-
-    Parameters
-    ----------
-    X, columns, folds
-        As in :func:`fit_family_ridges`.
-    """
-
-    def __init__(self, X, columns, folds):
-        self.folds = folds
-        self.rows = ShiftedRows(X, columns)
-        self.weights = FoldWeights(X.shape[0], folds)
-        self.grams = FamilyGrams(self.rows, self.weights, folds)
-        self.columns = self.grams.columns
-        self.systems = RidgeSystems(self.rows, self.weights, self.columns, folds)
-        self.right = [self.systems.right(number) for number in range(len(folds))]
-        self.n_varying = self.systems.n_varying
-
-    def fit(self, alphas, criterion):
-        """Return ``members[target][fold]``."""
-        n_targets = self.weights.means.shape[1]
-        chosen = np.repeat(alphas[:1], n_targets)
-        factors = start = None
-        if len(alphas) > 1:
-            groups = _within_reach(alphas)
-            parts = [self._approximate(group) for group in groups]
-            solutions = np.concatenate([part for part, _ in parts], axis=3)
-            held_out = self.systems.held_out(solutions)
-            best = choose_alphas(held_out, self.folds, criterion)
-            chosen = alphas[best]
-            factors = parts[0][1] if len(groups) == 1 else None
-            start = solutions[:, :, range(n_targets), best]
-        return self.systems.members(self._exact(chosen, factors, start), chosen)
-
-    def _factor_batches(self, alpha):
-        """Yield fold numbers and their factors at a penalty per column."""
-        for batch, grams in self.grams.batches():
-            factors: list[RidgeFactor] = []
-            while grams:
-                fold = batch[len(factors)]
-                scale = self.columns[fold].scale / self.rows.unit
-                penalty = alpha * self.n_varying[fold]
-                factors.append(RidgeFactor(grams.pop(0), scale, penalty))
-            yield batch, factors
-
-    def _approximate(self, alphas):
-        """Solve for all penalties, to about single precision.
-
-        Returns the solutions, of shape (n_folds, n_columns, n_targets, n_alphas), for
-        standardised columns, and the factors, if those of all folds are at hand.
-        """
-        n_targets = self.weights.means.shape[1]
-        out = []
-        for batch, factors in self._factor_batches(np.sqrt(alphas[0] * alphas[-1])):
-            for fold, factor in zip(batch, factors, strict=True):
-                penalties = np.tile(alphas * self.n_varying[fold], (n_targets, 1))
-                out.append(factor.solve(self.right[fold], penalties))
-            self._check_smallest(batch, factors, out[-len(batch) :], alphas)
-        return np.array(out), factors if len(batch) == len(self.folds) else None
-
-    def _check_smallest(self, batch, factors, solutions, alphas):
-        """Refuse a start that is too coarse for the smallest penalty."""
-        start = np.hstack([solution[:, :, -1] for solution in solutions])
-        smallest = np.full(self.weights.means.shape[1], alphas[-1])
-        apply, right, _ = self.systems.equations(batch, smallest)
-        residual = np.split(right - apply(start), len(batch), axis=1)
-        # The inverse at a larger penalty is smaller, by the ratio of both at most.
-        ratio = np.sqrt(alphas[0] / alphas[-1])
-        for number, factor in enumerate(factors):
-            wrong = np.sum(residual[number] * factor.inverse(residual[number]))
-            whole = np.sum(self.right[batch[number]] * solutions[number][:, :, -1])
-            if wrong * ratio > _COARSE**2 * whole:
-                raise NotRefinableError
-
-    def _exact(self, alphas, factors, start):
-        """Solve for one penalty per target, to float64 rounding.
-
-        Returns solutions of shape (n_folds, n_columns, n_targets), for standardised
-        columns.
-        """
-        if factors is None:
-            middle = np.sqrt(alphas.min() * alphas.max())
-            batches = self._factor_batches(middle)
-        else:
-            batches = [(list(range(len(self.folds))), factors)]
-        out = []
-        for batch, made in batches:
-            near = None if start is None else np.hstack(start[batch])
-            apply, right, size = self.systems.equations(batch, alphas)
-            precondition = self._precondition(batch, made, alphas)
-            solutions = refine(apply, precondition, right, size, near)
-            out += np.split(solutions, len(batch), axis=1)
-        return np.array(out)
-
-    def _precondition(self, batch, factors, alphas):
-        """Return the approximate inverse of the systems of some folds."""
-        varying = np.array([self.columns[f].varying for f in batch]).T
-        penalties = self.systems.penalties(batch, alphas)
-        shape = (self.rows.shape[1], len(batch), len(alphas))
-
-        def precondition(residual):
-            residual = residual.reshape(shape)
-            out = np.empty(shape)
-            for number, factor in enumerate(factors):
-                solved = factor.solve(residual[:, number], penalties[number][:, None])
-                out[:, number] = varying[:, number, np.newaxis] * solved[:, :, 0]
-            return out.reshape(shape[0], -1)
-
-        return precondition
-
-
-def _within_reach(alphas):
-    """Cut falling penalties into groups that one factor each can serve."""
-    groups = []
-    while len(alphas):
-        near = alphas >= alphas[0] / _REACH**2
-        groups.append(alphas[near])
-        alphas = alphas[~near]
-    return groups

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import rankdata, spearmanr
 
+from clapstack._numerics.ranks import rank_among, weighted_srcc
 from clapstack.stacking import rank_target
-from clapstack.stacking._targets import weighted_srcc
 
 steady = settings(max_examples=50, derandomize=True, deadline=None)
 values = st.lists(st.integers(-5, 5), min_size=1, max_size=30)
@@ -50,3 +50,12 @@ def test_weighted_srcc_is_that_of_repeated_pairs(rows):
 
 def test_weighted_srcc_of_a_constant_is_zero():
     assert weighted_srcc([1.0, 2.0, 3.0], [4.0, 4.0, 4.0]) == 0.0
+
+
+def test_rank_among_is_the_own_rank_of_training_values():
+    y, weight = np.array([3.0, 9.0, 3.0, 7.0]), np.array([1.0, 2.0, 1.0, 3.0])
+    assert_array_equal(rank_among(y, y, weight), rank_target(y, weight))
+
+
+def test_rank_among_lies_between_the_neighbours():
+    assert_allclose(rank_among(np.array([4.0]), np.array([3.0, 5.0])), [0.5])
