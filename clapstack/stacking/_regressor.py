@@ -89,9 +89,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     final_estimator : regressor, "mean" or None, default=None
         Final level, on standardised first-level predictions. None is a ridge; "mean"
         gives them equal weights.
-    final_target : {"auto", "score", "rank"}, default="auto"
-        What the final level learns. "auto" takes the target with the higher SRCC out
-        of fold; ties go to the score.
+    final_target : {"auto", "score", "both", "rank"}, default="auto"
+        What the final level learns; "both" is the mean of standardised scores and
+        ranks. "auto" takes the target whose predictions out of fold are nearest in
+        value and in order, by ``MSE / Var(y) + 2 (1 - SRCC)``; ties go to the score.
     calibration : bool, default=False
         Whether a final level that learned scores is followed by an increasing map to
         them, fitted out of fold, where that lowers the error
@@ -145,7 +146,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         The fitted final level.
     final_scaler_ : StandardScaler
         Standardises what `final_estimator_` takes.
-    final_target_ : {"score", "rank"}
+    final_target_ : {"score", "both", "rank"}
         What the final level learned.
     n_features_in_ : int
         Number of features seen during :term:`fit`.
@@ -233,7 +234,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             StrOptions({"mean"}),
             None,
         ],
-        "final_target": [StrOptions({"auto", "score", "rank"})],
+        "final_target": [StrOptions({"auto", "score", "both", "rank"})],
         "calibration": ["boolean"],
         "passthrough": ["boolean"],
         "random_state": ["random_state"],
