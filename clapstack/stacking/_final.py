@@ -113,15 +113,13 @@ class HeldOutLevel:
             return score
         return self.increasing_map.predict(score)
 
-    def disagreement(self, inputs, n_first_level):
+    def disagreement(self, inputs):
         """Return how far the standardised first-level predictions of a pair spread."""
-        return self.scaler.transform(inputs)[:, :n_first_level].std(axis=1)
+        return self.scaler.transform(inputs).std(axis=1)
 
 
 class FinalLevel:
-    """A regressor on standardised inputs of the final level, on the scale of y.
-
-    The inputs are first-level predictions, and the features too if they are passed on.
+    """A regressor on standardised first-level predictions, on the scale of y.
 
     Parameters
     ----------
@@ -159,7 +157,7 @@ class FinalLevel:
         Parameters
         ----------
         inputs : ndarray of shape (n_pairs, n_inputs)
-            Out-of-fold predictions, and features if they are passed on.
+            Out-of-fold predictions.
         y : ndarray of shape (n_pairs,)
             Scores.
         weight : ndarray of shape (n_pairs,) or None
@@ -199,13 +197,13 @@ class FinalLevel:
 
     def _fit_map(self, score, y, weight):
         """Return the map to the scale of y that the target needs, or None."""
-        if self.target_ == "score":
-            if not self.calibration:
-                return None
-            back = IncreasingMap().fit(score, y, weight)
-            return back if back.exists_ and back.shape_ != "identity" else None
-        back = IncreasingMap("pieces").fit(score, y, weight)
+        on_scale = self.target_ == "score"
+        if on_scale and not self.calibration:
+            return None
+        back = IncreasingMap(on_scale).fit(score, y, weight)
         if not back.exists_:
+            if on_scale:
+                return None
             msg = (
                 f"final_target={self.target_!r} cannot be mapped back to the scale of "
                 "y: out of fold, y does not rise with the predicted ranks. The "
@@ -331,7 +329,7 @@ def _map_held_out(predicted, y, weight, splits):
     """Bring predictions to the scale of y by maps that did not see their own pairs."""
     score = np.empty(len(y))
     for train, test in splits:
-        back = IncreasingMap("pieces").fit(predicted[train], y[train], weight[train])
+        back = IncreasingMap(False).fit(predicted[train], y[train], weight[train])
         if back.exists_:
             score[test] = back.predict(predicted[test])
         else:

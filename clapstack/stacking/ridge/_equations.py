@@ -11,8 +11,11 @@ from clapstack.stacking.ridge._estimator import StandardizedRidge
 _PASS_ROWS = 1 << 40
 
 
-def choose_alphas(held_out, folds, criterion):
-    """Return the number of the best penalty of each target; the first of equals.
+def choose_alphas(held_out, folds):
+    """Return the number of the penalty of each target whose SRCC is best.
+
+    Of equals it is the first. At all pairs of two sets of human scores, SRCC and MSE
+    choose alike; at 100 to 1,000 pairs SRCC chooses better in every draw.
 
     Parameters
     ----------
@@ -20,8 +23,6 @@ def choose_alphas(held_out, folds, criterion):
         Predictions of the test rows of each fold.
     folds : list of Fold
         Whose test rows they are.
-    criterion : {"srcc", "mse"}
-        What is best.
 
     Returns
     -------
@@ -37,8 +38,6 @@ def choose_alphas(held_out, folds, criterion):
     for target in range(true.shape[1]):
         scores = [
             weighted_srcc(true[:, target], column, weight)
-            if criterion == "srcc"
-            else -np.average((true[:, target] - column) ** 2, weights=weight)
             for column in predicted[:, target].T
         ]
         best.append(int(np.argmax(scores)))

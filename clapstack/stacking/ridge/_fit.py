@@ -42,7 +42,7 @@ def check_alphas(alphas):
     return np.unique(checked)[::-1]
 
 
-def fit_family_ridges(X, columns, folds, alphas, criterion="srcc"):
+def fit_family_ridges(X, columns, folds, alphas):
     """Fit the ridge members of one family.
 
     Parameters
@@ -55,9 +55,7 @@ def fit_family_ridges(X, columns, folds, alphas, criterion="srcc"):
         Training and test rows, weights and targets.
     alphas : float or sequence of float
         Penalties per varying column. Of several, each target takes the one that
-        predicts the test rows of all folds best.
-    criterion : {"srcc", "mse"}, default="srcc"
-        What is best.
+        orders the test rows of all folds best.
 
     Returns
     -------
@@ -79,14 +77,14 @@ def fit_family_ridges(X, columns, folds, alphas, criterion="srcc"):
     if _sharing_pays(len(columns), folds, lazy) and have_cells(folds):
         if not lazy and _krylov_pays(X.shape[0], len(columns), len(folds), alphas):
             try:
-                return KrylovSolver(X, columns, folds).fit(alphas, criterion)
+                return KrylovSolver(X, columns, folds).fit(alphas)
             except NotRefinableError:
                 pass
         try:
-            return SharedSolver(X, columns, folds).fit(alphas, criterion)
+            return SharedSolver(X, columns, folds).fit(alphas)
         except NotRefinableError:
             pass
-    return _fit_apart(X, columns, folds, alphas, criterion)
+    return _fit_apart(X, columns, folds, alphas)
 
 
 def _sharing_pays(n_columns, folds, lazy):
@@ -110,7 +108,7 @@ def _krylov_pays(n_rows, n_columns, n_folds, alphas):
     return wide and alphas[-1] >= least and fits(n_rows, n_columns)
 
 
-def _fit_apart(X, columns, folds, alphas, criterion):
+def _fit_apart(X, columns, folds, alphas):
     """Solve each fold from its own float64 matrix."""
     by_fold = []
     for fold in folds:
@@ -127,7 +125,7 @@ def _fit_apart(X, columns, folds, alphas, criterion):
             flat = coef.reshape(-1, len(columns)).T
             predicted = matmul(X, flat, rows=fold.test, columns=columns)
             held_out.append(predicted.reshape(-1, *intercept.shape) + intercept)
-        best = choose_alphas(held_out, folds, criterion)
+        best = choose_alphas(held_out, folds)
     return [
         [
             StandardizedRidge(float(alphas[k]))._take(by_fold[f][t][k], len(columns))
@@ -156,7 +154,7 @@ class SharedSolver:
         self.right = [self.systems.right(number) for number in range(len(folds))]
         self.n_varying = self.systems.n_varying
 
-    def fit(self, alphas, criterion):
+    def fit(self, alphas):
         """Return ``members[target][fold]``."""
         n_targets = self.weights.means.shape[1]
         chosen = np.repeat(alphas[:1], n_targets)
@@ -166,7 +164,7 @@ class SharedSolver:
             parts = [self._approximate(group) for group in groups]
             solutions = np.concatenate([part for part, _ in parts], axis=3)
             held_out = self.systems.held_out(solutions)
-            best = choose_alphas(held_out, self.folds, criterion)
+            best = choose_alphas(held_out, self.folds)
             chosen = alphas[best]
             factors = parts[0][1] if len(groups) == 1 else None
             start = solutions[:, :, range(n_targets), best]

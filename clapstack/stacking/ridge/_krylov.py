@@ -55,7 +55,7 @@ class KrylovSolver:
             for right, columns in zip(self._right, seen, strict=True)
         ]
 
-    def fit(self, alphas, criterion):
+    def fit(self, alphas):
         """Return ``members[target][fold]``.
 
         Raises
@@ -77,7 +77,7 @@ class KrylovSolver:
             ]
             solutions = np.moveaxis(np.array(by_fold), 1, 3)
             held_out = self.systems.held_out(solutions)
-            chosen = alphas[choose_alphas(held_out, self.folds, criterion)]
+            chosen = alphas[choose_alphas(held_out, self.folds)]
         return self.systems.members(self._exact(chosen), chosen)
 
     def _exact(self, alphas):
