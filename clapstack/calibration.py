@@ -59,11 +59,12 @@ class IncreasingMap(BaseEstimator):
     and :math:`s_1 = 1` unless `on_scale`. Neighbouring bins whose :math:`m_b` fall are
     pooled until they rise from bin to bin.
 
-    This is the positive-part rule of James and Stein [1]_ [2]_: a departure is kept
-    in so far as its mean square exceeds what noise alone would make of its 2 or
-    :math:`B - 2` free numbers. :math:`v` is the squared standard error of a mean of all
-    pairs, by the departures of `y` from :math:`\ell` and :math:`r_b`. Pairs of equal
-    predictions count as one in it, so a weight is the same as repeating.
+    This is the positive-part rule of James and Stein [1]_ [2]_, with all k numbers of a
+    departure, 2 or :math:`B - 2`, in place of k - 2, so that a line shrinks too: what
+    is kept is the share of its mean square that noise does not explain. Here :math:`v`
+    is the squared standard error of a mean of all pairs, by the departures of `y` from
+    :math:`\ell` and :math:`r_b`. Pairs of equal predictions count as one in it, so a
+    weight is the same as repeating.
 
     References
     ----------
@@ -71,7 +72,7 @@ class IncreasingMap(BaseEstimator):
        Berkeley Symposium on Mathematical Statistics and Probability, vol. 1, 1961.
     .. [2] B. Efron and C. Morris, "Stein's Estimation Rule and Its Competitors -- An
        Empirical Bayes Approach", J. American Statistical Association 68, 1973,
-       :doi:`10.1080/01621459.1973.10481350`.
+       doi:10.1080/01621459.1973.10481350.
 
     Examples
     --------
@@ -85,7 +86,7 @@ class IncreasingMap(BaseEstimator):
 
     _parameter_constraints: dict = {"on_scale": ["boolean"]}
 
-    def __init__(self, on_scale=True):
+    def __init__(self, *, on_scale=True):
         self.on_scale = on_scale
 
     def __setstate__(self, state):

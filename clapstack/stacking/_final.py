@@ -200,7 +200,7 @@ class FinalLevel:
         on_scale = self.target_ == "score"
         if on_scale and not self.calibration:
             return None
-        back = IncreasingMap(on_scale).fit(score, y, weight)
+        back = IncreasingMap(on_scale=on_scale).fit(score, y, weight)
         if not back.exists_:
             if on_scale:
                 return None
@@ -329,7 +329,8 @@ def _map_held_out(predicted, y, weight, splits):
     """Bring predictions to the scale of y by maps that did not see their own pairs."""
     score = np.empty(len(y))
     for train, test in splits:
-        back = IncreasingMap(False).fit(predicted[train], y[train], weight[train])
+        back = IncreasingMap(on_scale=False)
+        back.fit(predicted[train], y[train], weight[train])
         if back.exists_:
             score[test] = back.predict(predicted[test])
         else:

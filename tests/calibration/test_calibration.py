@@ -20,7 +20,7 @@ scales = st.booleans()
 def test_map_is_strictly_increasing(seed, n_pairs, on_scale):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=n_pairs)
-    back = IncreasingMap(on_scale).fit(x, x + 2 * rng.normal(size=n_pairs))
+    back = IncreasingMap(on_scale=on_scale).fit(x, x + 2 * rng.normal(size=n_pairs))
     assume(back.exists_)
     grid = np.linspace(x.min() - 3, x.max() + 3, 500)
     assert (np.diff(back.predict(grid)) > 0).all()
@@ -28,7 +28,7 @@ def test_map_is_strictly_increasing(seed, n_pairs, on_scale):
 
 def test_pieces_follow_a_curve():
     x = np.linspace(0, 1, 500)
-    back = IncreasingMap(False).fit(x, 10 * x**2)
+    back = IncreasingMap(on_scale=False).fit(x, 10 * x**2)
     assert_allclose(back.predict(x), 10 * x**2, atol=0.6)
 
 
@@ -36,7 +36,7 @@ def test_pieces_keep_the_mean():
     rng = np.random.default_rng(0)
     x = rng.uniform(size=400)
     y = 10 * x**2 + rng.normal(size=400)
-    back = IncreasingMap(False).fit(x, y)
+    back = IncreasingMap(on_scale=False).fit(x, y)
     assert back.predict(x).mean() == pytest.approx(y.mean(), abs=0.1)
 
 
@@ -65,16 +65,18 @@ def assert_same_map(one, other):
 @given(rows, scales)
 def test_a_weight_of_the_map_is_a_repetition(drawn, on_scale):
     x, y, weight = make_data(drawn)
-    repeated = IncreasingMap(on_scale).fit(np.repeat(x, weight), np.repeat(y, weight))
-    assert_same_map(IncreasingMap(on_scale).fit(x, y, weight), repeated)
+    repeated = IncreasingMap(on_scale=on_scale).fit(
+        np.repeat(x, weight), np.repeat(y, weight)
+    )
+    assert_same_map(IncreasingMap(on_scale=on_scale).fit(x, y, weight), repeated)
 
 
 @steady
 @given(rows, scales, st.floats(-12, 12))
 def test_the_scale_of_weights_does_not_move_the_map(drawn, on_scale, power):
     x, y, weight = make_data(drawn)
-    scaled = IncreasingMap(on_scale).fit(x, y, weight * 10.0**power)
-    assert_same_map(scaled, IncreasingMap(on_scale).fit(x, y, weight))
+    scaled = IncreasingMap(on_scale=on_scale).fit(x, y, weight * 10.0**power)
+    assert_same_map(scaled, IncreasingMap(on_scale=on_scale).fit(x, y, weight))
 
 
 @steady
@@ -83,8 +85,8 @@ def test_a_weight_of_zero_leaves_a_pair_out_of_the_map(drawn, on_scale):
     x, y, weight = make_data(drawn)
     spoilt = np.where(weight == 0, 1e6, y)
     used = weight > 0
-    without = IncreasingMap(on_scale).fit(x[used], y[used], weight[used])
-    assert_same_map(IncreasingMap(on_scale).fit(x, spoilt, weight), without)
+    without = IncreasingMap(on_scale=on_scale).fit(x[used], y[used], weight[used])
+    assert_same_map(IncreasingMap(on_scale=on_scale).fit(x, spoilt, weight), without)
 
 
 @steady
@@ -92,15 +94,15 @@ def test_a_weight_of_zero_leaves_a_pair_out_of_the_map(drawn, on_scale):
 def test_the_order_of_rows_does_not_move_the_map(drawn, on_scale, random):
     x, y, weight = make_data(drawn)
     order = random.sample(range(len(x)), len(x))
-    shuffled = IncreasingMap(on_scale).fit(x[order], y[order], weight[order])
-    assert_same_map(IncreasingMap(on_scale).fit(x, y, weight), shuffled)
+    shuffled = IncreasingMap(on_scale=on_scale).fit(x[order], y[order], weight[order])
+    assert_same_map(IncreasingMap(on_scale=on_scale).fit(x, y, weight), shuffled)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.1, 0.01, 0.001, 1e-12, 1e12])
 def test_equal_weights_of_any_size_give_ten_knots(scale):
     x = np.arange(100.0)
-    weighted = IncreasingMap(False).fit(x, x, np.full(100, scale))
-    plain = IncreasingMap(False).fit(x, x)
+    weighted = IncreasingMap(on_scale=False).fit(x, x, np.full(100, scale))
+    plain = IncreasingMap(on_scale=False).fit(x, x)
     assert_allclose(weighted.x_knots_, plain.x_knots_)
     assert len(plain.x_knots_) == 10
 
@@ -138,13 +140,13 @@ def test_pairs_that_the_map_cannot_use_are_named(x, y, message):
 @pytest.mark.parametrize("on_scale", [True, False])
 def test_predictions_that_differ_by_rounding_alone_have_no_map(on_scale):
     x = 0.1 + 1e-17 * np.arange(50)
-    assert not IncreasingMap(on_scale).fit(x, np.arange(50.0)).exists_
+    assert not IncreasingMap(on_scale=on_scale).fit(x, np.arange(50.0)).exists_
 
 
 @pytest.mark.parametrize("on_scale", [True, False])
 def test_there_is_no_increasing_map_to_a_falling_target(on_scale):
     x = np.linspace(0, 1, 50)
-    falling = IncreasingMap(on_scale).fit(x, -x)
+    falling = IncreasingMap(on_scale=on_scale).fit(x, -x)
     assert not falling.exists_
     with pytest.raises(ValueError, match="y does not rise with the predictions"):
         falling.predict(x)
@@ -214,7 +216,7 @@ def test_predictions_of_few_values_follow_their_means(on_scale):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 11, 5000).astype(float)
     y = 0.1 * x**2 + rng.normal(size=5000)
-    mapped = IncreasingMap(on_scale).fit(x, y).predict(x)
+    mapped = IncreasingMap(on_scale=on_scale).fit(x, y).predict(x)
     assert np.mean((mapped - 0.1 * x**2) ** 2) < 0.02
 
 
@@ -226,7 +228,7 @@ def test_two_values_have_a_map_however_often_one_comes():
 
 def test_two_predictions_never_become_a_tie_beyond_the_knots():
     x = np.linspace(0, 1, 100)
-    back = IncreasingMap(False).fit(x, np.clip(20 * x - 5, 0, 10))
+    back = IncreasingMap(on_scale=False).fit(x, np.clip(20 * x - 5, 0, 10))
     far = back.predict(np.linspace(-2, 3, 1000))
     assert len(np.unique(far)) == 1000
 

@@ -113,7 +113,7 @@ def test_class_that_clapstack_no_longer_has_is_named_with_what_to_do(
 
     path = save_model(fitted["mean"], tmp_path / "model.clapstack")
     short = name.rpartition(".")[2]
-    words = rf"holds a {short}, which clapstack no longer has\. Fit .* load the file with"
+    words = rf"holds a {short}, which clapstack no longer has\. Fit .* load the file"
     with pytest.raises(ModelFileError, match=words):
         load_model(forge_state(path, retire))
 
@@ -165,9 +165,7 @@ def test_retired_parameters_that_matter_are_named_with_what_to_do(
 
 @pytest.mark.parametrize("shape", ["auto", "identity", "line", "pieces"])
 @pytest.mark.parametrize("taken", ["identity", "pieces"])
-def test_maps_that_had_a_shape_predict_as_they_did(
-    shape, taken, tmp_path, forge_state
-):
+def test_maps_that_had_a_shape_predict_as_they_did(shape, taken, tmp_path, forge_state):
     def reshape(state):
         (entry,) = state["objects"]
         del entry["state"]["on_scale"]
