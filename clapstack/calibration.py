@@ -9,68 +9,95 @@ from sklearn.base import BaseEstimator
 from sklearn.isotonic import isotonic_regression
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from clapstack._compat import StrOptions, _fit_context
+from clapstack._compat import _fit_context
 from clapstack._numerics.checks import as_numbers, check_weight, first_rows
-from clapstack._numerics.ranks import clearly_positive, folds_by_rank, weight_up_to
+from clapstack._numerics.ranks import weight_up_to
 
 __all__ = ["IncreasingMap"]
 
 _N_BINS = 10
-_N_FOLDS = 5
 # Relative differences below this are rounding: which of two sums is larger must not
 # depend on the scale of the weights or on the order of the rows.
 _ROUNDING = 1e-9
-_SHAPES = ("identity", "line", "pieces")
 
 
 class IncreasingMap(BaseEstimator):
-    """A strictly increasing map from predictions to scores, by least squares.
+    r"""A strictly increasing map from predictions to scores, by least squares.
 
     Predictions keep their order and no two become a tie, so SRCC and KTAU stay as they
     are, while the MSE falls if the predictions were on another scale.
 
     Parameters
     ----------
-    shape : {"auto", "identity", "line", "pieces"}, default="auto"
-        "line" is the least-squares line. "pieces" is piecewise linear: predictions are
-        cut into ten bins of equal weight, and neighbouring bins whose means of `y` fall
-        are pooled until they rise from bin to bin; each pool is a knot at its own mean,
-        so that knots rise on both axes without a smoothing constant, and outside them
-        the end pieces go on. "auto" takes the plainest whose squared error, under
-        five-fold cross-validation, is within one standard error of the next one's;
-        predictions that are equal are held out together.
+    on_scale : bool, default=True
+        Whether predictions are on the scale of `y` already, so that they are best left
+        alone where pairs are too few to say otherwise. False for ranks, cosines and
+        margins.
 
     Attributes
     ----------
-    shape_ : {"identity", "line", "pieces"}
-        What was taken.
     exists_ : bool
         False if `y` does not rise with the predictions: no increasing map fits better
         than a constant then, and `predict` refuses.
     x_knots_, y_knots_ : ndarray of shape (n_knots,)
-        Where the pieces meet; the identity has none.
+        Where the pieces of the map meet; outside them the end pieces continue.
 
     Notes
     -----
-    On predictions that are calibrated already a fitted map would cost about one
-    squared standard error a knot; "auto" leaves those alone.
+    Predictions are cut into up to ten bins of equal weight, :math:`b = 1 \dots B`. Let
+    :math:`\ell` be the least-squares line, :math:`r_b` the mean of
+    :math:`y - \ell(x)` in a bin, and :math:`w_b` its share of the weight. The map is
+    piecewise linear through the bins' means :math:`(\bar x_b, m_b)`, where
+
+    .. math::
+
+       m_b &= \bar x_b + s_1 \, (\ell(\bar x_b) - \bar x_b) + s_2 \, r_b, \\
+       s_1 &= \Bigl(1 - \frac{2 v}
+              {\operatorname{mean} (\ell(x) - x)^2}\Bigr)_+, \qquad
+       s_2 = \Bigl(1 - \frac{(B - 2) v}{\sum_b w_b r_b^2}\Bigr)_+,
+
+    and :math:`s_1 = 1` unless `on_scale`. Neighbouring bins whose :math:`m_b` fall are
+    pooled until they rise from bin to bin.
+
+    This is the positive-part rule of James and Stein [1]_ [2]_, with all k numbers of a
+    departure, 2 or :math:`B - 2`, in place of k - 2, so that a line shrinks too: what
+    is kept is the share of its mean square that noise does not explain. Here :math:`v`
+    is the squared standard error of a mean of all pairs, by the departures of `y` from
+    :math:`\ell` and :math:`r_b`. Pairs of equal predictions count as one in it, so a
+    weight is the same as repeating.
+
+    References
+    ----------
+    .. [1] W. James and C. Stein, "Estimation with Quadratic Loss", Proc. Fourth
+       Berkeley Symposium on Mathematical Statistics and Probability, vol. 1, 1961.
+    .. [2] B. Efron and C. Morris, "Stein's Estimation Rule and Its Competitors -- An
+       Empirical Bayes Approach", J. American Statistical Association 68, 1973,
+       doi:10.1080/01621459.1973.10481350.
 
     Examples
     --------
     >>> import numpy as np
     >>> from clapstack.calibration import IncreasingMap
     >>> ranks = np.linspace(0, 1, 200)
-    >>> calibration = IncreasingMap().fit(ranks, 10 * ranks)
-    >>> calibration.shape_
-    'line'
+    >>> calibration = IncreasingMap(on_scale=False).fit(ranks, 10 * ranks)
     >>> calibration.predict([0.25, 0.5]).round(6).tolist()
     [2.5, 5.0]
     """
 
-    _parameter_constraints: dict = {"shape": [StrOptions({"auto", *_SHAPES})]}
+    _parameter_constraints: dict = {"on_scale": ["boolean"]}
 
-    def __init__(self, shape="auto"):
-        self.shape = shape
+    def __init__(self, *, on_scale=True):
+        self.on_scale = on_scale
+
+    def __setstate__(self, state):
+        # Maps of 0.1 had shapes: two knots make the identity, which had none.
+        state = dict(state)
+        shape, taken = state.pop("shape", None), state.pop("shape_", None)
+        if shape is not None:
+            state["on_scale"] = shape in ("auto", "identity")
+        if taken == "identity":
+            state["x_knots_"] = state["y_knots_"] = np.array([0.0, 1.0])
+        super().__setstate__(state)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, x: Any, y: Any, sample_weight: Any = None) -> IncreasingMap:
@@ -109,11 +136,8 @@ class IncreasingMap(BaseEstimator):
             weight = np.ones(len(x))
         used = weight > 0
         x, y, weight = x[used], y[used], weight[used] / weight.max()
-        self.shape_ = self.shape
-        if self.shape == "auto":
-            self.shape_ = _choose_shape(x, y, weight)
-        self.x_knots_, self.y_knots_ = _knots(self.shape_, x, y, weight)
-        self.exists_ = self.shape_ == "identity" or len(self.x_knots_) > 1
+        self.x_knots_, self.y_knots_ = _knots(x, y, weight, self.on_scale)
+        self.exists_ = len(self.x_knots_) > 1
         return self
 
     def predict(self, x: Any) -> np.ndarray:
@@ -142,59 +166,50 @@ class IncreasingMap(BaseEstimator):
             )
             raise ValueError(msg)
         x = as_numbers(x, "x")
-        if self.shape_ == "identity":
-            return x
         piece = np.searchsorted(self.x_knots_[1:-1], x)
         slope = np.diff(self.y_knots_) / np.diff(self.x_knots_)
         return self.y_knots_[piece] + slope[piece] * (x - self.x_knots_[piece])
 
 
-def _knots(shape, x, y, weight):
-    """Return the knots of the best map of a shape; fewer than two if none rises."""
-    if shape == "identity":
-        return np.empty(0), np.empty(0)
-    distinct, shares, inverse = weight_up_to(x.astype(np.float32), weight)
-    if shape == "line":
-        x_mean, y_mean = np.average(x, weights=weight), np.average(y, weights=weight)
-        constant = np.array([x_mean]), np.array([y_mean])
-        if len(distinct) == 1:
-            return constant
-        step = np.sqrt(np.average((x - x_mean) ** 2, weights=weight))
-        spread = np.sqrt(np.average((y - y_mean) ** 2, weights=weight))
-        rise = np.average((x - x_mean) / step * (y - y_mean), weights=weight)
-        if rise <= _ROUNDING * spread:
-            return constant
-        ends = np.array([-1.0, 1.0])
-        return x_mean + step * ends, y_mean + rise * ends
-    # Values of float32 are binned: what differs by rounding alone is one value.
-    bins = np.ceil(shares[1:] * _N_BINS - _ROUNDING).astype(int)
-    _, bins = np.unique(bins[inverse], return_inverse=True)
-    total, x_mean, y_mean = _pool(bins, weight, x, y)
-    fitted = isotonic_regression(y_mean, sample_weight=total)
+def _knots(x, y, weight, on_scale):
+    """Return the knots of the best map; fewer than two if none rises."""
+    weight = weight / weight.sum()
+    x_mean, y_mean = weight @ x, weight @ y
+    # Values of float32 are compared: what differs by rounding alone is one value.
+    distinct, shares, same = weight_up_to(x.astype(np.float32), weight)
+    step = np.sqrt(weight @ (x - x_mean) ** 2)
+    rise = 0.0
+    if len(distinct) > 1:
+        rise = weight @ ((x - x_mean) / step * (y - y_mean))
+    if rise <= _ROUNDING * np.sqrt(weight @ (y - y_mean) ** 2):
+        return np.array([x_mean]), np.array([y_mean])
+    line = y_mean + rise * (x - x_mean) / step
+
+    # The middle of a value's shares: two values, however frequent, are two bins.
+    middle = (shares[:-1] + shares[1:]) / 2
+    _, bins = np.unique(
+        np.ceil(middle * _N_BINS - _ROUNDING).astype(int), return_inverse=True
+    )
+    bins = bins[same]
+    share, x_bins, gaps = _pool(bins, weight, x, y - line)
+    noise = np.bincount(same, weights=weight * (y - line - gaps[bins]))
+    variance = noise @ noise
+    y_bins = y_mean + rise * (x_bins - x_mean) / step
+    if on_scale:
+        kept = _beyond_noise(weight @ (line - x) ** 2, 2 * variance)
+        y_bins = x_bins + kept * (y_bins - x_bins)
+    y_bins += gaps * _beyond_noise(share @ gaps**2, (len(share) - 2) * variance)
+
+    fitted = isotonic_regression(y_bins, sample_weight=share)
     rises = np.diff(fitted) > _ROUNDING * np.ptp(y)
     pools = np.concatenate([[0], np.cumsum(rises)])
-    _, x_knots, y_knots = _pool(pools, total, x_mean, y_mean)
+    _, x_knots, y_knots = _pool(pools, share, x_bins, y_bins)
     return x_knots, y_knots
 
 
-def _choose_shape(x, y, weight):
-    """Return the plainest shape that the next one does not clearly beat."""
-    if len(np.unique(x.astype(np.float32))) < 2 * _N_FOLDS:
-        return "line"
-    errors = {shape: np.empty(len(x)) for shape in _SHAPES}
-    for train, test in folds_by_rank(x, _N_FOLDS):
-        for shape in _SHAPES:
-            one = IncreasingMap(shape).fit(x[train], y[train], weight[train])
-            if one.exists_:
-                score = one.predict(x[test])
-            else:
-                score = np.average(y[train], weights=weight[train])
-            errors[shape][test] = (y[test] - score) ** 2
-    best = "identity"
-    for shape in _SHAPES[1:]:
-        if clearly_positive(errors[best] - errors[shape], weight, x):
-            best = shape
-    return best
+def _beyond_noise(size, noise):
+    """Return the share of a mean square that noise does not explain."""
+    return 1.0 - noise / size if size > noise else 0.0
 
 
 def _check_column(name, values):

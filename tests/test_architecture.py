@@ -31,8 +31,6 @@ MAY_IMPORT = {
     "features": {"audio", "pairs", "store", "encoders"},
     "agreement": {"families"},
     "stacking": {"families", "pairs", "agreement", "calibration", "metrics"},
-    "ranking": {"families", "calibration"},
-    "tuning": {"families", "features"},
     "datasets": {"audio", "pairs", "tables"},
     # Its records name the classes of features, so that no encoder is imported.
     "systems": {"families", "agreement", "stacking"},

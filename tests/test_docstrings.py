@@ -21,13 +21,11 @@ PUBLIC = [
     "clapstack.features",
     "clapstack.inspection",
     "clapstack.metrics",
-    "clapstack.ranking",
     "clapstack.sharing",
     "clapstack.stacking",
     "clapstack.store",
     "clapstack.streaming",
     "clapstack.systems",
-    "clapstack.tuning",
 ]
 # What is asked of a docstring, by numpydoc's codes: a summary that ends in a period,
 # parameters documented one by one, in order, with types and descriptions, and returns.

@@ -1,4 +1,4 @@
-"""Ranks with weights, the SRCC that chooses by them, and folds by rank."""
+"""Ranks with weights, and the SRCC that chooses by them."""
 
 from __future__ import annotations
 
@@ -95,52 +95,3 @@ def weighted_srcc(y_true, y_score, sample_weight=None) -> float:
         return 0.0
     covariance = np.cov(true, score, aweights=sample_weight)
     return float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
-
-
-def folds_by_rank(values, n_folds) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return training and test rows of folds that go by the order of some values.
-
-    Every fold has values from low to high, and rows of equal values stay together, so
-    that a weight is the same as repeating; nothing is drawn.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_pairs,)
-        Compared as float32: what differs by rounding alone is one value.
-    n_folds : int
-        How many folds to make.
-
-    Returns
-    -------
-    splits : list of (ndarray of int, ndarray of int)
-        Fewer than `n_folds` if there are fewer different values, and none if there is
-        one value alone.
-    """
-    different, rank = np.unique(np.asarray(values, np.float32), return_inverse=True)
-    if len(different) < 2:
-        return []
-    fold = rank % n_folds
-    return [
-        (np.flatnonzero(fold != number), np.flatnonzero(fold == number))
-        for number in range(min(n_folds, len(different)))
-    ]
-
-
-def clearly_positive(gain, weight, values) -> bool:
-    """Return whether the weighted mean of gains exceeds its standard error.
-
-    Parameters
-    ----------
-    gain : ndarray of shape (n_pairs,)
-        By how much the squared error of each pair falls.
-    weight : ndarray of shape (n_pairs,)
-        Positive weights, on any scale.
-    values : ndarray of shape (n_pairs,)
-        What folds were made by. Pairs of equal values were held out together and count
-        as one observation, so a weight is the same as repeating.
-    """
-    weight = weight / weight.sum()
-    mean = weight @ gain
-    _, same = np.unique(np.asarray(values, np.float32), return_inverse=True)
-    deviations = np.bincount(same, weights=weight * (gain - mean))
-    return bool(mean > np.sqrt(deviations @ deviations))

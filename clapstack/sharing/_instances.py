@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from clapstack.sharing._names import class_name
+from clapstack.sharing._names import RETIRED_PARAMETERS, class_name
 
 __all__ = [
     "MOST_COLUMNS",
@@ -37,28 +37,25 @@ _ONE = ("n_outputs_", "n_trees_per_iteration_")
 
 # Dimensions that an array may have; else one that should be a vector and is a matrix
 # would multiply the rows.
-_MOST_DIMENSIONS = {
-    **dict.fromkeys(
-        (
-            "coef",
-            "dual_coef_",
-            "errors",
-            "held_out_",
-            "intercept_",
-            "knots_",
-            "mean_",
-            "min_",
-            "offset",
-            "scale_",
-            "scaled",
-            "var_",
-            "x_knots_",
-            "y_knots_",
-        ),
-        1,
+_MOST_DIMENSIONS = dict.fromkeys(
+    (
+        "coef",
+        "dual_coef_",
+        "errors",
+        "held_out_",
+        "intercept_",
+        "knots_",
+        "mean_",
+        "min_",
+        "offset",
+        "scale_",
+        "scaled",
+        "var_",
+        "x_knots_",
+        "y_knots_",
     ),
-    "maps_": 4,
-}
+    1,
+)
 _DIMENSIONS = 2
 _LARGEST_ITEM = 1 << 16  # bytes: a text of 16,384 characters
 
@@ -71,7 +68,7 @@ _N_PHILOX = 4  # numbers that Philox makes at once
 
 
 def with_defaults(cls: type, state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state with the parameters that a later version of a class has added."""
+    """Return a state with the parameters that a class has today."""
     if not issubclass(cls, BaseEstimator):
         return state
     known = inspect.signature(cls).parameters.values()
@@ -80,7 +77,9 @@ def with_defaults(cls: type, state: dict[str, Any]) -> dict[str, Any]:
         for parameter in known
         if parameter.name not in state and parameter.default is not parameter.empty
     }
-    return {**state, **added}
+    retired = RETIRED_PARAMETERS.get(class_name(cls), {})
+    kept = {key: value for key, value in state.items() if key not in retired}
+    return {**kept, **added}
 
 
 def check_state(cls: type, state: dict[str, Any]) -> None:

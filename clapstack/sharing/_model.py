@@ -37,7 +37,13 @@ from clapstack.sharing._card import (
 )
 from clapstack.sharing._names import CLASSES, ENCODERS, class_name
 from clapstack.sharing._state import Decoded, Encoder, decode
-from clapstack.sharing._trust import Trust, is_elsewhere, lacking, strangers
+from clapstack.sharing._trust import (
+    Trust,
+    is_elsewhere,
+    lacking,
+    retired,
+    strangers,
+)
 
 _N_CHECKED = 5
 # Other processors round otherwise (1e-12), and one row in a thousand may fall to the
@@ -180,9 +186,10 @@ def load_model(
         theirs was imported.
     ModelFileError
         If the file is damaged, altered, or of a newer format; if it would take more
-        memory than 8 times its size and 256 MB; if it names a class that clapstack no
-        longer has, or a file on another machine; or if the model does not predict here
-        what it predicted there: the versions are named then.
+        memory than 8 times its size and 256 MB; if it names a class or has a setting
+        that clapstack no longer has, or names a file on another machine; or if the
+        model does not predict here what it predicted there: the versions are named
+        then.
 
     Warns
     -----
@@ -205,7 +212,11 @@ def load_model(
     with open_archive(path) as archive:
         objects, root = archive.objects()
         names = {entry["class"] for entry in objects}
-        error = strangers(path, names, trust) or lacking(path, names, trust)
+        error = (
+            strangers(path, names, trust)
+            or lacking(path, names, trust)
+            or retired(path, objects)
+        )
         if error is not None:
             raise error
         manifest = archive.manifest

@@ -15,6 +15,7 @@ __all__ = [
     "ENCODERS",
     "MOVED",
     "RETIRED",
+    "RETIRED_PARAMETERS",
     "STATELESS",
     "class_name",
     "find_class",
@@ -37,7 +38,6 @@ _PUBLIC = {
         "WavLmFeatures",
         "WhisperFeatures",
     ),
-    "clapstack.ranking": ("RankingRegressor",),
     "clapstack.stacking": (
         "BlendRidge",
         "ClapStackingRegressor",
@@ -45,7 +45,6 @@ _PUBLIC = {
         "StandardizedRidge",
     ),
     "clapstack.systems": ("PairDistances", "RankEnsembleRegressor"),
-    "clapstack.tuning": ("ProjectionTuning",),
     # Estimators whose predictions are numpy and Python: a wrong array there is an
     # exception. Boosted trees are compiled code that believes its arrays, so these are
     # checked; support vectors, forests and neighbours are left out for that reason.
@@ -137,6 +136,31 @@ RETIRED = {
         "Fit a ClapStackingRegressor with calibration=True instead, or load the file "
         "with the release that wrote it."
     ),
+    "clapstack.ranking.RankingRegressor": (
+        "Fit a StandardizedRidge with alpha=15 instead, which did better on human "
+        "scores, or load the file with the release that wrote it."
+    ),
+    "clapstack.tuning.ProjectionTuning": (
+        "Fit the model without that step, which did not change its predictions for the "
+        "better, or load the file with the release that wrote it."
+    ),
+}
+
+# Parameters that clapstack no longer has, by class: the value with which a model
+# predicts as it did, and what to do with any other.
+RETIRED_PARAMETERS = {
+    "clapstack.stacking.ClapStackingRegressor": {
+        "alpha_criterion": (
+            "srcc",
+            "Penalties are chosen by SRCC now: fit it again, or load the file with the "
+            "release that wrote it.",
+        ),
+        "passthrough": (
+            False,
+            "The final level takes predictions alone now: fit it again, or load the "
+            "file with the release that wrote it.",
+        ),
+    },
 }
 
 # scikit-learn 1.6 gives these compiled classes a shorter module name.

@@ -9,10 +9,17 @@ from typing import Any
 
 import clapstack
 from clapstack.exceptions import ModelFileError, UntrustedTypesError
-from clapstack.sharing._names import CLASSES, ENCODERS, MOVED, RETIRED, class_name
+from clapstack.sharing._names import (
+    CLASSES,
+    ENCODERS,
+    MOVED,
+    RETIRED,
+    RETIRED_PARAMETERS,
+    class_name,
+)
 from clapstack.sharing._names import find_class as _find_class
 
-__all__ = ["Trust", "is_elsewhere", "lacking", "strangers"]
+__all__ = ["Trust", "is_elsewhere", "lacking", "retired", "strangers"]
 
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _SCRIPT = "__main__."
@@ -110,6 +117,26 @@ def lacking(
                 f"{error}. {remedy}"
             )
             return ModelFileError(msg)
+    return None
+
+
+def retired(
+    path: str | os.PathLike[str], objects: Iterable[Mapping[str, Any]]
+) -> ModelFileError | None:
+    """Return the error for a setting that clapstack no longer has; None if all are."""
+    for entry in objects:
+        name, state = entry["class"], entry.get("state", {})
+        for key, (plain, remedy) in RETIRED_PARAMETERS.get(name, {}).items():
+            value = state.get(key, plain)
+            if isinstance(value, dict):
+                value = value.get("of")  # as a file has scalars of numpy
+            if value != plain:
+                msg = (
+                    f"{os.fspath(path)!r} holds a {name.rpartition('.')[2]} with "
+                    f"{key}={value!r:.80}, a parameter that clapstack no longer has. "
+                    f"{remedy}"
+                )
+                return ModelFileError(msg)
     return None
 
 

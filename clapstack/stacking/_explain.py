@@ -13,8 +13,6 @@ from clapstack.stacking.ridge import StandardizedRidge
 
 _OWN_COLUMNS = ("baseline", "calibration", "prediction")
 _MEAN_ROWS = 4096
-# Unit vectors that a final level is asked for at once; more than one with passthrough.
-_ASKED_ROWS = 512
 # Beyond rounding, and within what the parts are promised to add up to.
 _TOLERANCE = 1e-9
 
@@ -42,9 +40,7 @@ def column_means(X, columns, weight):
     return total / weight.sum()
 
 
-def explain_predictions(
-    X, first_level, final_level, families, auxiliary, passed, index
-):
+def explain_predictions(X, first_level, final_level, families, auxiliary, index):
     """Split predictions into what each family, the trees and the map add.
 
     Parameters
@@ -60,8 +56,6 @@ def explain_predictions(
     auxiliary : dict of str to (columns, means)
         Families joined to others: their columns in `X`, and the columns' means over
         the training pairs.
-    passed : dict of str to ndarray of int, or None
-        Columns of all families, where they go to the final level too.
     index : Index
         Labels of the pairs.
 
@@ -72,8 +66,6 @@ def explain_predictions(
     """
     parts = _empty_parts([*families, *auxiliary, BOOSTING], X.shape[0])
     inputs = first_level.predict(X)
-    if passed is not None:
-        inputs = np.hstack([inputs, X])
     standard = final_level.scaler_.transform(inputs)
     coef, intercept = affine_parts(final_level.estimator_, standard)
     for model, own in _columns_by_model(first_level).items():
@@ -93,9 +85,6 @@ def explain_predictions(
             joined = []
         name = "+".join([family_of(model), *joined])
         parts[name] = parts.get(name, 0.0) + share
-    for name, columns in (passed or {}).items():
-        own = len(first_level.names) + columns
-        parts[name] += standard[:, own] @ coef[own]
     slope, offset = _line(final_level.map_)
     prediction = final_level.predict(inputs)
     straight = slope * (standard @ coef + intercept) + offset
@@ -137,10 +126,7 @@ def affine_parts(estimator, inputs):
     """
     n_inputs = inputs.shape[1]
     intercept = float(estimator.predict(np.zeros((1, n_inputs)))[0])
-    coef = np.empty(n_inputs)
-    for rows in row_slices(n_inputs, _ASKED_ROWS):
-        units = np.eye(rows.stop - rows.start, n_inputs, rows.start)
-        coef[rows] = estimator.predict(units) - intercept
+    coef = estimator.predict(np.eye(n_inputs)) - intercept
     drawn = np.random.default_rng(0).normal(scale=2.0, size=(64, n_inputs))
     for asked in (drawn, inputs):
         predicted = estimator.predict(asked)

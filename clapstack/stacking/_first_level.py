@@ -124,7 +124,6 @@ def fit_first_level(
     folds,
     *,
     alphas,
-    criterion,
     booster,
     n_components,
     n_jobs,
@@ -147,8 +146,6 @@ def fit_first_level(
         Training rows, weights and targets.
     alphas : ndarray of float
         Penalties of the ridges per varying column, to choose from.
-    criterion : {"srcc", "mse"}
-        What to choose by.
     booster : regressor or None
         Takes the compression of all columns.
     n_components : int
@@ -168,7 +165,7 @@ def fit_first_level(
     # One job fits the ridges of all folds, which share work; else a job is one fold.
     jobs = {
         model: [
-            delayed(fit_family_ridges)(X, columns[family], folds, alphas, criterion)
+            delayed(fit_family_ridges)(X, columns[family], folds, alphas)
             if like is None
             else delayed(_fit_ridges_like)(
                 like.estimators[model].values(), X, columns[family], folds

@@ -72,7 +72,6 @@ def fit_nested(
     targets,
     splits,
     n_first_level,
-    with_features,
 ):
     """Fit a stack without each block of folds.
 
@@ -98,9 +97,6 @@ def fit_nested(
         Training and test rows of the folds.
     n_first_level : int
         Number of first-level predictions of a pair.
-    with_features : callable
-        Takes predictions, X and the rows that they are of, and returns the inputs of
-        the final level.
 
     Returns
     -------
@@ -133,12 +129,11 @@ def fit_nested(
                 else:
                     made = _means(y, weight, rows[rest], targets, n_first_level)
                 predictions[test] = made
-            inputs = with_features(predictions, X, rows)
-            level, held_out = final_level.fit_apart(inputs, y[rows], counts, own_splits)
+            level, held_out = final_level.fit_apart(
+                predictions, y[rows], counts, own_splits
+            )
             scale = DisagreementScale(
-                np.abs(y[rows] - held_out),
-                level.disagreement(inputs, n_first_level),
-                counts,
+                np.abs(y[rows] - held_out), level.disagreement(predictions), counts
             )
             members = [number_of[key] for key, _ in listed if key in number_of]
             stacks.append(HeldOutStack(block, members, level, scale))

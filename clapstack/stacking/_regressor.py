@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from sklearn.base import (
     BaseEstimator,
-    OneToOneFeatureMixin,
     RegressorMixin,
     TransformerMixin,
 )
@@ -24,7 +23,6 @@ from clapstack._compat import (
     asking_for_weights,
 )
 from clapstack._numerics.checks import check_varies, check_weight, check_y
-from clapstack._numerics.lazy_table import LazyTable
 from clapstack.families import check_features
 from clapstack.stacking._checks import check_families_vary, check_groups
 from clapstack.stacking._explain import column_means, explain_predictions
@@ -65,10 +63,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     alphas : float or sequence of float, default=1.5
         Penalty of the family ridges per standardised column: the ratio of noise to
         signal in `y` (see :class:`~clapstack.stacking.StandardizedRidge`). Of several,
-        each family and target takes the one that predicts best out of fold; ten cost
+        each family and target takes the one that orders best out of fold; ten cost
         about half a fit more than one.
-    alpha_criterion : {"srcc", "mse"}, default="srcc"
-        What is best.
     boosting : bool, regressor or None, default=True
         Boosted trees on the compression; a regressor takes their place; False or None
         leaves them out.
@@ -89,16 +85,14 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     final_estimator : regressor, "mean" or None, default=None
         Final level, on standardised first-level predictions. None is a ridge; "mean"
         gives them equal weights.
-    final_target : {"auto", "score", "rank"}, default="auto"
-        What the final level learns. "auto" takes the target with the higher SRCC out
-        of fold; ties go to the score.
+    final_target : {"auto", "score", "both", "rank"}, default="auto"
+        What the final level learns; "both" is the mean of standardised scores and
+        ranks. "auto" takes the target whose predictions out of fold are nearest in
+        value and in order, by ``MSE / Var(y) + 2 (1 - SRCC)``; ties go to the score.
     calibration : bool, default=False
         Whether a final level that learned scores is followed by an increasing map to
-        them, fitted out of fold, where that lowers the error
-        (:class:`~clapstack.calibration.IncreasingMap`). It keeps the order.
-    passthrough : bool, default=False
-        Whether the features too go to the final level and to the output of
-        :meth:`transform`, after the first-level predictions. See Notes for the cost.
+        them, fitted out of fold (:class:`~clapstack.calibration.IncreasingMap`). It
+        keeps the order.
     random_state : int, RandomState instance or None, default=0
         Shuffles the folds of an int `cv`.
     n_jobs : int, default=None
@@ -145,7 +139,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         The fitted final level.
     final_scaler_ : StandardScaler
         Standardises what `final_estimator_` takes.
-    final_target_ : {"score", "rank"}
+    final_target_ : {"score", "both", "rank"}
         What the final level learned.
     n_features_in_ : int
         Number of features seen during :term:`fit`.
@@ -187,10 +181,6 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     three times with ``cv=3``, ten with five or more folds. The model keeps these
     members for :meth:`predict_interval`.
 
-    With `passthrough` the final level takes float64 copies of all features, once per
-    target and fold. At 7,500 pairs and 10,770 columns, the default final level with
-    ``final_target="score"`` took 67 CPU seconds and 3.9 GB, and 0.02 s without.
-
     References
     ----------
     .. [1] S. Li, J. Li and T. Shinozaki, "Stacking Complementary CLAP Embeddings for
@@ -215,7 +205,6 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     _parameter_constraints: dict = {
         "targets": ["array-like"],
         "alphas": [Interval(Real, 0, None, closed="neither"), "array-like"],
-        "alpha_criterion": [StrOptions({"srcc", "mse"})],
         "boosting": ["boolean", HasMethods(["fit", "predict"]), None],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "cv": ["cv_object"],
@@ -233,9 +222,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             StrOptions({"mean"}),
             None,
         ],
-        "final_target": [StrOptions({"auto", "score", "rank"})],
+        "final_target": [StrOptions({"auto", "score", "both", "rank"})],
         "calibration": ["boolean"],
-        "passthrough": ["boolean"],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
@@ -248,7 +236,6 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         *,
         targets=("score", "rank"),
         alphas=1.5,
-        alpha_criterion="srcc",
         boosting=True,
         n_components=128,
         cv=3,
@@ -257,14 +244,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         final_estimator=None,
         final_target="auto",
         calibration=False,
-        passthrough=False,
         random_state=0,
         n_jobs=None,
         verbose=False,
     ):
         self.targets = targets
         self.alphas = alphas
-        self.alpha_criterion = alpha_criterion
         self.boosting = boosting
         self.n_components = n_components
         self.cv = cv
@@ -273,7 +258,6 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.final_estimator = final_estimator
         self.final_target = final_target
         self.calibration = calibration
-        self.passthrough = passthrough
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -312,8 +296,6 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             named, with its family, target and fold).
         """
         X = check_features(self, X, reset=True)
-        if self.passthrough:
-            _check_is_array(X)
         y = check_y(self, X, y)
         weight = count_pairs(check_weight(sample_weight, X.shape[0]))
         groups = check_groups(X, groups)
@@ -338,7 +320,6 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             columns,
             targets,
             alphas=check_alphas(self.alphas),
-            criterion=self.alpha_criterion,
             booster=booster,
             n_components=self.n_components,
             n_jobs=self.n_jobs,
@@ -361,14 +342,13 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self._final_level = FinalLevel(
             self.final_estimator, self.final_target, self.calibration
         )
-        inputs = self._with_features(self.oof_predictions_, X)
-        self._final_level.fit(inputs, y, weight, splits)
+        self._final_level.fit(self.oof_predictions_, y, weight, splits)
         self.final_estimator_ = self._final_level.estimator_
         self.final_scaler_ = self._final_level.scaler_
         self.final_target_ = self._final_level.target_
         self.y_train_ = y
         fit_members = partial(fit_members, like=self._first_level)
-        self._set_held_out(fit_members, X, inputs, y, weight, groups, targets, splits)
+        self._set_held_out(fit_members, X, y, weight, groups, targets, splits)
         return self
 
     def transform(self, X):
@@ -385,12 +365,11 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         predictions : ndarray of shape (n_pairs, n_first_level), dtype float64
-            Columns as in `first_level_names_`, each on the scale of its target, then
-            the features if `passthrough`.
+            Columns as in `first_level_names_`, each on the scale of its target.
         """
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
-        return self._with_features(self._first_level.predict(X), X)
+        return self._first_level.predict(X)
 
     def predict(self, X):
         """Predict scores.
@@ -407,9 +386,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
-        return self._final_level.predict(
-            self._with_features(self._first_level.predict(X), X)
-        )
+        return self._final_level.predict(self._first_level.predict(X))
 
     def predict_interval(self, X, coverage=0.9, *, scaled=True):
         """Predict an interval that contains the true score with a given probability.
@@ -457,9 +434,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         scores, disagreement = [], []
         members = self._final_level.members_
         for member, part in zip(members, self._predict_apart(X), strict=True):
-            inputs = self._with_features(part, X)
-            scores.append(member.predict(inputs))
-            disagreement.append(member.disagreement(inputs, part.shape[1]))
+            scores.append(member.predict(part))
+            disagreement.append(member.disagreement(part))
         return self._errors.interval(
             np.array(scores), np.array(disagreement), coverage, scaled=scaled
         )
@@ -504,18 +480,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         index = X.index if isinstance(X, pd.DataFrame) else None
         X = check_features(self, X, reset=False)
-        passed = None
-        if self.passthrough:
-            _check_is_array(X)
-            names = getattr(self, "feature_names_in_", None)
-            passed, _ = read_families(names, X.shape[1])
         return explain_predictions(
             X,
             self._first_level,
             self._final_level,
             self.families_,
             self._auxiliary_columns,
-            passed,
             index,
         )
 
@@ -525,20 +495,15 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         input_features : array-like of str, default=None
-            Names of the input columns; None takes those of `fit`. They matter with
-            `passthrough` alone.
+            Ignored.
 
         Returns
         -------
         names : ndarray of str objects of shape (n_features_out,)
-            `first_level_names_`, then the input names if `passthrough`.
+            `first_level_names_`.
         """
         check_is_fitted(self)
-        names = self.first_level_names_
-        if self.passthrough:
-            columns = OneToOneFeatureMixin.get_feature_names_out(self, input_features)
-            names = [*names, *columns]
-        return np.asarray(names, dtype=object)
+        return np.asarray(self.first_level_names_, dtype=object)
 
     def get_metadata_routing(self):
         """Return what the stack and the regressors passed to it ask for.
@@ -582,7 +547,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         every = np.concatenate([columns[name] for name in sorted(columns)])
         return {**self.columns_, BOOSTING: every}
 
-    def _set_held_out(self, fit_members, X, inputs, y, weight, groups, targets, splits):
+    def _set_held_out(self, fit_members, X, y, weight, groups, targets, splits):
         """Set what predicts each fold without learning from it, and its errors."""
         n_first_level = len(self.first_level_names_)
         units = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
@@ -601,7 +566,6 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
                 targets=targets,
                 splits=splits,
                 n_first_level=n_first_level,
-                with_features=self._with_features,
             )
         self._nested = None
         if nested is not None:
@@ -611,12 +575,11 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             self._nested = first_level, [stack.members for stack in stacks]
         scores, disagreement = np.empty(len(y)), np.empty(len(y))
         for number, (part, level) in enumerate(zip(parts, final.members_, strict=True)):
-            own = inputs[part]
+            own = self.oof_predictions_[part]
             if nested is not None:
                 own = first_level.predict_rows(X, part, stacks[number].members)
-                own = self._with_features(own, X, part)
             scores[part] = level.predict(own)
-            disagreement[part] = level.disagreement(own, n_first_level)
+            disagreement[part] = level.disagreement(own)
         if nested is None:
             counts = None if weight is None else weight[used]
             errors = np.abs(y - scores)
@@ -639,22 +602,6 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         first_level, members = nested
         for folds in members:
             yield first_level.predict_rows(X, np.arange(X.shape[0]), folds)
-
-    def _with_features(self, predictions, X, rows=slice(None)):
-        """Return what the final level takes: predictions, and X where it passes."""
-        if not self.passthrough:
-            return predictions
-        _check_is_array(X)
-        return np.hstack([predictions, X[rows]])
-
-
-def _check_is_array(X):
-    if isinstance(X, LazyTable):
-        msg = (
-            "passthrough=True hands all features to the final level, but X is computed "
-            "row by row. Set passthrough=False, or pass an array."
-        )
-        raise ValueError(msg)
 
 
 def _check_targets(targets):

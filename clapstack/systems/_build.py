@@ -68,7 +68,7 @@ def make_clap_stack(
         Width of each family's projection in :class:`CrossAgreement`.
     cv : int, splitter or iterable, default=3
         Folds of the first level.
-    final_target : {"auto", "score", "rank"}, default="auto"
+    final_target : {"auto", "score", "both", "rank"}, default="auto"
         Target of the final level.
     random_state : int, default=0
         Seed of the agreement's projections and of the stack.
@@ -160,7 +160,7 @@ def make_system(
         Width of each family's projection in :class:`CrossAgreement`.
     cv : int, splitter or iterable, default=3
         Folds of whatever is fitted out of fold.
-    final_target : {"auto", "score", "rank"}, default="auto"
+    final_target : {"auto", "score", "both", "rank"}, default="auto"
         Target of a stack's final level.
     random_state : int, default=0
         Seed of whatever draws.

@@ -31,7 +31,6 @@ from clapstack.datasets import load_xacle, make_simulated_xacle
 from clapstack.listeners import ListenerModel
 from clapstack.metrics import mse, noise_ceiling, srcc
 from clapstack.metrics._bootstrap import _percentiles, _resampled
-from clapstack.ranking import RankingRegressor
 from clapstack.stacking import BlendRidge, RbfSvr
 from clapstack.stacking._final import FinalLevel
 from clapstack.systems._presets import ALPHAS
@@ -47,11 +46,6 @@ FIRST_LEVELS = {
     "paper": {},
     "chosen": {"alphas": ALPHAS, "boosting": False},
     "svr": {"base_estimators": RbfSvr(), "boosting": False},
-    "listnet": {
-        "base_estimators": RankingRegressor(),
-        "targets": ("score",),
-        "boosting": False,
-    },
     "svr, 5 folds": {"base_estimators": RbfSvr(), "boosting": False, "cv": 5},
     "paper, listeners": {},
 }
@@ -73,16 +67,10 @@ ROWS = {
     "best, ridge": ("chosen+trees+svr", True, None),
     "best, equal weights": ("chosen+trees+svr", True, "mean"),
     "best without trees": ("chosen+svr", False, BlendRidge()),
-    "ListNet, blend": ("listnet", False, BlendRidge()),
     "SVR": ("svr", False, None),
     "SVR, blend": ("svr", False, BlendRidge()),
     "SVR, equal weights": ("svr", False, "mean"),
     "SVR, gate": ("svr", False, "gate"),
-    "SVR + ListNet, blend": ("svr+listnet", False, BlendRidge()),
-    "SVR + ListNet, equal weights": ("svr+listnet", False, "mean"),
-    "SVR + ListNet + trees, blend": ("svr+listnet+trees", True, BlendRidge()),
-    "ridge + SVR + ListNet, blend": ("paper+svr+listnet", True, BlendRidge()),
-    "ridge + SVR + ListNet, equal weights": ("paper+svr+listnet", True, "mean"),
     "SVR, five folds, blend": ("svr, 5 folds", False, BlendRidge()),
     "SVR, five folds, equal weights": ("svr, 5 folds", False, "mean"),
     "paper, listener model": ("paper, listeners", True, None),

@@ -34,7 +34,7 @@ from clapstack.exceptions import ModelFileError
 from clapstack.sharing._names import CLASSES
 
 MODELS = Path(__file__).parents[1] / "sharing" / "files" / "written_by_0.1.0.zip"
-NAMES = ("paper", "best", "rank_ensemble", "mean", "ranking")
+NAMES = ("paper", "best", "rank_ensemble", "mean")
 LONGEST_S = 20
 MOST_BYTES = 1 << 30
 GIVEN_BYTES = 2 << 30

@@ -15,11 +15,9 @@ from sklearn.pipeline import Pipeline
 
 from clapstack import ClapStackingRegressor, CrossAgreement, save_model
 from clapstack.features import pair_feature_names, pair_features
-from clapstack.ranking import RankingRegressor
 from clapstack.stacking import BlendRidge, RbfSvr
 from clapstack.stacking._trees import BoostedTrees
 from clapstack.systems import RankEnsembleRegressor, make_clap_stack
-from clapstack.tuning import ProjectionTuning
 
 FAMILIES = ("laion_unfused", "laion_fused", "msclap")
 N_PAIRS = 40
@@ -53,7 +51,6 @@ def models():
     )
     best = Pipeline(
         [
-            ("tuning", ProjectionTuning(shrinkage=0.3)),
             ("agreement", CrossAgreement(n_components=2)),
             (
                 "stack",
@@ -76,7 +73,6 @@ def models():
     made = {
         "paper": paper.set_output(transform="pandas"),
         "best": best.set_output(transform="pandas"),
-        "ranking": RankingRegressor(n_folds=3),
         "rank_ensemble": RankEnsembleRegressor(cv=2),
         "mean": mean,
     }

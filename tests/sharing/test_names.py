@@ -4,18 +4,20 @@ import pkgutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
 
 import clapstack
 from clapstack import load_model, save_model
+from clapstack.calibration import IncreasingMap
 from clapstack.exceptions import ModelFileError
 from clapstack.sharing._names import CLASSES, MOVED, RETIRED, class_name, find_class
 from tests.sharing.models import models, simulated_table
 
 WRITTEN = Path(__file__).parent / "files" / "written_by_0.1.0.zip"
-KINDS = ("paper", "best", "ranking", "rank_ensemble", "mean", "encoders")
+KINDS = ("paper", "best", "rank_ensemble", "mean", "encoders")
 # Their fitted attributes are tables.
 NEVER_SAVED = {"ListenerModel"}
 
@@ -95,23 +97,92 @@ def test_a_parameter_that_came_later_has_its_default(fitted, tmp_path, forge_sta
     def forget(state):
         for entry in state["objects"]:
             if entry["class"].endswith("ClapStackingRegressor"):
-                del entry["state"]["passthrough"]
+                del entry["state"]["calibration"]
 
     path = save_model(fitted["mean"], tmp_path / "model.clapstack")
     loaded = load_model(forge_state(path, forget))
-    assert loaded.get_params()["passthrough"] is False
+    assert loaded.get_params()["calibration"] is False
 
 
+@pytest.mark.parametrize("name", RETIRED)
 def test_class_that_clapstack_no_longer_has_is_named_with_what_to_do(
-    fitted, tmp_path, forge_state
+    name, fitted, tmp_path, forge_state
 ):
     def retire(state):
-        state["objects"][0]["class"] = "clapstack.calibration.CalibratedRegressor"
+        state["objects"][0]["class"] = name
 
     path = save_model(fitted["mean"], tmp_path / "model.clapstack")
-    words = r"holds a CalibratedRegressor, which clapstack no longer has\. Fit a "
+    short = name.rpartition(".")[2]
+    words = rf"holds a {short}, which clapstack no longer has\. Fit .* load the file"
     with pytest.raises(ModelFileError, match=words):
         load_model(forge_state(path, retire))
+
+
+def test_file_of_a_class_that_clapstack_no_longer_has_is_named(tmp_path):
+    with zipfile.ZipFile(WRITTEN) as file:
+        path = file.extract("ranking.clapstack", tmp_path)
+    words = r"ranking\.clapstack' holds a RankingRegressor, .* StandardizedRidge"
+    with pytest.raises(ModelFileError, match=words):
+        load_model(path)
+
+
+def set_in_stacks(state, **parameters):
+    for entry in state["objects"]:
+        if entry["class"].endswith("ClapStackingRegressor"):
+            entry["state"] |= parameters
+
+
+@pytest.mark.parametrize("passthrough", [False, {"scalar": "|b1", "of": False}])
+def test_retired_parameters_that_changed_nothing_are_dropped(
+    passthrough, fitted, tmp_path, forge_state
+):
+    def change(state):
+        set_in_stacks(state, passthrough=passthrough, alpha_criterion="srcc")
+
+    path = save_model(fitted["mean"], tmp_path / "model.clapstack")
+    loaded = load_model(forge_state(path, change))
+    assert not {"passthrough", "alpha_criterion"} & set(vars(loaded))
+    again = save_model(loaded, tmp_path / "again.clapstack")
+    assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"alpha_criterion": "mse"}, r"alpha_criterion='mse', .* fit it again"),
+        ({"passthrough": True}, r"passthrough=True, .* fit it again"),
+    ],
+)
+def test_retired_parameters_that_matter_are_named_with_what_to_do(
+    parameters, words, fitted, tmp_path, forge_state
+):
+    path = save_model(fitted["best"], tmp_path / "model.clapstack")
+    forged = forge_state(path, lambda state: set_in_stacks(state, **parameters))
+    words = rf"forged\.clapstack' holds a ClapStackingRegressor with {words}"
+    with pytest.raises(ModelFileError, match=words):
+        load_model(forged)
+
+
+@pytest.mark.parametrize("shape", ["auto", "identity", "line", "pieces"])
+@pytest.mark.parametrize("taken", ["identity", "pieces"])
+def test_maps_that_had_a_shape_predict_as_they_did(shape, taken, tmp_path, forge_state):
+    def reshape(state):
+        (entry,) = state["objects"]
+        del entry["state"]["on_scale"]
+        entry["state"] |= {"shape": shape, "shape_": taken}
+        if taken == "identity":
+            none = {"empty": "<f8", "shape": [0]}
+            entry["state"] |= {"x_knots_": none, "y_knots_": none}
+
+    x = np.linspace(0, 1, 30)
+    written = IncreasingMap().fit(x, 10 * x**2)
+    path = save_model(written, tmp_path / "map.clapstack")
+    loaded = load_model(forge_state(path, reshape))
+    expected = x if taken == "identity" else written.predict(x)
+    assert_array_equal(loaded.predict(x), expected)
+    assert vars(loaded).keys() == vars(written).keys()
+    assert loaded.on_scale == (shape in ("auto", "identity"))
+    save_model(loaded, tmp_path / "again.clapstack")
 
 
 def test_class_of_a_newer_clapstack_is_named(fitted, tmp_path, forge_state):

@@ -12,8 +12,8 @@ from clapstack.stacking.ridge._krylov import KrylovSolver
 from tests.stacking.test_family import assert_like_sklearn, make_folds, make_table
 
 
-def solve(X, columns, folds, alphas, criterion="srcc"):
-    return fit_family_ridges(X, columns, folds, alphas, criterion, solver="krylov")
+def solve(X, columns, folds, alphas):
+    return fit_family_ridges(X, columns, folds, alphas, solver="krylov")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -412,7 +412,6 @@ def test_regressors_that_work_in_place_change_no_other(pairs, weighted):
         base_estimators=[InPlace(), *others, make_pipeline(InPlaceScaler(), Ridge())],
         final_estimator=InPlace(),
         final_target="score",
-        passthrough=True,
     )
     expected = alone.fit(X, y, sample_weight=weight)
     stack.fit(X, y, sample_weight=weight)
@@ -505,32 +504,7 @@ def test_training_part_of_one_row_is_refused(ridges, pairs):
         ridges.set_params(cv=KFold(3)).fit(X, y, sample_weight=weight)
 
 
-# transform and passthrough
-
-
-def test_passthrough_appends_the_features(ridges, pairs):
-    X, y = pairs
-    ridges.set_params(passthrough=True).set_output(transform="pandas")
-    out = ridges.fit_transform(X, y)
-    assert list(out) == [*ridges.first_level_names_, *X]
-    assert_array_equal(out[list(X)], X)
-    assert list(ridges.transform(X)) == list(out)
-    assert ridges.final_estimator_.n_features_in_ == out.shape[1]
-
-
-def test_final_level_learns_from_features_passed_on(pairs):
-    """What the sum of families misses, their features tell."""
-    X, y = pairs
-    sign = np.sign(X["beats__mean0"])
-    stack = ClapStackingRegressor(
-        boosting=False,
-        auxiliary=["beats"],
-        final_target="score",
-        final_estimator=DecisionTreeRegressor(max_depth=6, random_state=0),
-    )
-    plain = clone(stack).fit(X, y * sign).score(X, y * sign)
-    passed = clone(stack).set_params(passthrough=True).fit(X, y * sign)
-    assert passed.score(X, y * sign) > plain + 0.1
+# transform
 
 
 def test_global_output_of_frames_changes_nothing(ridges, pairs, new_pairs):

@@ -12,10 +12,8 @@ from sklearn.model_selection import LeaveOneGroupOut
 
 from clapstack import ClapStackingRegressor
 from clapstack._numerics.ranks import rank_among, weighted_srcc
-from clapstack.ranking import RankingRegressor
 from clapstack.stacking import BlendRidge, RbfSvr, StandardizedRidge, rank_target
 from clapstack.stacking._trees import BoostedTrees
-from clapstack.tuning import ProjectionTuning
 
 SCALES = [1e-12, 0.001, 0.1, 3.7, 1e12]
 FINAL_TARGETS = ["auto", "score", "rank"]
@@ -125,8 +123,7 @@ def test_equal_weights_are_no_weights(scale, data):
         {"alphas": [0.3, 3.0]},
         {"final_estimator": "mean"},
         {"final_estimator": BlendRidge()},
-        {"base_estimators": ["ridge", LinearRegression(), RankingRegressor(n_folds=2)]},
-        {"passthrough": True},
+        {"base_estimators": ["ridge", LinearRegression()]},
     ],
     ids=lambda parameters: "-".join(parameters) or "default",
 )
@@ -170,9 +167,6 @@ def test_whole_weights_too_large_for_counts_compare_pairs(data):
 REGRESSORS = [
     StandardizedRidge(),
     BlendRidge(),
-    RankingRegressor("listnet", n_folds=3),
-    RankingRegressor("pairwise", n_folds=3),
-    RankingRegressor("spearman", n_folds=3),
     RbfSvr(),
 ]
 
@@ -215,37 +209,6 @@ def test_scale_of_weights_of_a_ridge_is_that_of_its_penalty(scale, data):
     expected = predict(StandardizedRidge(1.0), X, y, X, sample_weight=weight)
     found = predict(StandardizedRidge(scale), X, y, X, sample_weight=weight * scale)
     assert_allclose(found, expected, rtol=1e-9)
-
-
-@pytest.fixture
-def embeddings(rng):
-    """Return (X, y): unit embeddings of one family, and scores of a tilted cosine."""
-    a, b = rng.normal(size=(2, 120, 3))
-    a /= np.linalg.norm(a, axis=1, keepdims=True)
-    b /= np.linalg.norm(b, axis=1, keepdims=True)
-    names = [f"clap__{side}{i}" for side in ("audio", "text") for i in range(3)]
-    X = pd.DataFrame(np.hstack([a, b]), columns=names)
-    X["clap__cosine"] = np.sum(a * b, axis=1)
-    return X, 5 + 4 * a[:, 0] * b[:, 0] + 0.5 * rng.normal(size=120)
-
-
-@pytest.mark.parametrize("scale", SCALES)
-def test_scale_of_weights_does_not_move_tuned_projections(scale, embeddings, rng):
-    X, y = embeddings
-    weight = rng.uniform(0.3, 2.0, 120)
-    one = ProjectionTuning(shrinkage=(1.0, 0.6, 0.3)).fit(X, y, weight)
-    other = ProjectionTuning(shrinkage=(1.0, 0.6, 0.3)).fit(X, y, weight * scale)
-    assert one.shrinkage_ == other.shrinkage_
-    assert_allclose(one.transform(X), other.transform(X), atol=1e-5)
-
-
-def test_weights_of_tuned_projections_are_repetitions(embeddings, rng):
-    X, y = embeddings
-    times = rng.integers(0, 4, 120)
-    one = ProjectionTuning(max_iter=5).fit(X, y, times)
-    often = np.repeat(np.arange(120), times)
-    other = ProjectionTuning(max_iter=5).fit(X.iloc[often], y[often])
-    assert one.shrinkage_ == other.shrinkage_
 
 
 WEIGHTED = [*REGRESSORS, make_stack(), ClapStackingRegressor(calibration=True)]

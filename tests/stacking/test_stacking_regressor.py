@@ -27,7 +27,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from clapstack.agreement import CrossAgreement
-from clapstack.metrics import srcc_scorer
+from clapstack.metrics import mse, srcc, srcc_scorer
 from clapstack.stacking import ClapStackingRegressor, StandardizedRidge, rank_target
 from clapstack.stacking._trees import BoostedTrees
 
@@ -368,7 +368,7 @@ def test_leave_one_out_is_accepted(pairs):
 # Final level
 
 
-@pytest.mark.parametrize("final_target", ["score", "rank"])
+@pytest.mark.parametrize("final_target", ["score", "both", "rank"])
 def test_predictions_are_on_the_scale_of_y(ridges, pairs, new_pairs, final_target):
     X, y = pairs
     stack = ridges.set_params(final_target=final_target).fit(X, 50 + 20 * y)
@@ -406,10 +406,24 @@ def test_rank_target_without_order_to_keep_is_refused(ridges, pairs):
         ridges.fit(*pairs)
 
 
-def test_auto_prefers_the_score_when_ranks_are_no_better(ridges, pairs):
-    # Ranks of two values, equally often in every fold, are the values on another scale.
-    stack = ridges.set_params(cv=KFold(3)).fit(pairs[0], np.arange(90) % 2)
-    assert stack.final_target_ == "score"
+def test_auto_prefers_the_score_where_it_is_a_sum_of_features(ridges, pairs):
+    X, y = pairs
+    noise = np.random.default_rng(0).normal(size=len(y))
+    assert ridges.fit(X, y + noise).final_target_ == "score"
+
+
+def test_auto_weighs_the_error_as_well_as_the_order(ridges, pairs):
+    X, y = pairs
+    bent = np.exp(y / 3)
+    targets = ("score", "both", "rank")
+    stacks = {t: clone(ridges).set_params(final_target=t).fit(X, bent) for t in targets}
+    loss = {
+        name: mse(bent, stack.oof_scores_) / bent.var()
+        + 2 * (1 - srcc(bent, stack.oof_scores_))
+        for name, stack in stacks.items()
+    }
+    assert ridges.fit(X, bent).final_target_ == min(loss, key=loss.get)
+    assert len(set(loss.values())) == 3
 
 
 def test_auto_takes_ranks_where_scores_have_outliers(ridges, pairs):

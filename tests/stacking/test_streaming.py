@@ -259,17 +259,6 @@ def test_columns_of_a_lazy_table_are_compared(table):
         ridge.predict(other)
 
 
-def test_features_that_pass_through_are_refused(table):
-    X, y = table
-    stack = ClapStackingRegressor(boosting=False, passthrough=True)
-    match = r"passthrough=True .* computed row by row"
-    with pytest.raises(ValueError, match=match):
-        stack.fit(X, y)
-    stack.fit(in_memory(X), y)
-    with pytest.raises(ValueError, match=match):
-        stack.predict(X)
-
-
 def test_frames_cannot_hold_a_lazy_table(table):
     agreement = CrossAgreement(2).set_output(transform="pandas").fit(table[0])
     with pytest.raises(ValueError, match="no frame can hold it"):

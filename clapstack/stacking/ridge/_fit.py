@@ -41,7 +41,7 @@ def check_alphas(alphas):
 
 
 def fit_family_ridges(
-    X, columns, folds, alphas, criterion="srcc", *, solver=None, read_bytes=_READ_BYTES
+    X, columns, folds, alphas, *, solver=None, read_bytes=_READ_BYTES
 ):
     """Fit the ridge members of one family.
 
@@ -55,9 +55,7 @@ def fit_family_ridges(
         Training and test rows, weights and targets.
     alphas : float or sequence of float
         Penalties per varying column. Of several, each target takes the one that
-        predicts the test rows of all folds best.
-    criterion : {"srcc", "mse"}, default="srcc"
-        What is best.
+        orders the test rows of all folds best.
     solver : {"krylov", "plain"}, default=None
         The way to take, see :mod:`clapstack.stacking.ridge`. None takes the quicker
         one, and the plain one where a Krylov space does not hold the solution.
@@ -78,13 +76,13 @@ def fit_family_ridges(
     if isinstance(X, LazyTable) and fits(X.shape[0], len(columns), read_bytes):
         X, columns = _read_once(X, columns), np.arange(len(columns))
     if solver == "krylov":
-        return _fit_krylov(X, columns, folds, alphas, criterion)
+        return _fit_krylov(X, columns, folds, alphas)
     if solver is None and _krylov_pays(X, columns, folds, alphas):
         try:
-            return _fit_krylov(X, columns, folds, alphas, criterion)
+            return _fit_krylov(X, columns, folds, alphas)
         except NotConvergedError:
             pass  # Slow convergence shows early, so little time is lost.
-    return _fit_plain(X, columns, folds, alphas, criterion)
+    return _fit_plain(X, columns, folds, alphas)
 
 
 def _read_once(X, columns):
@@ -107,17 +105,17 @@ def _krylov_pays(X, columns, folds, alphas):
     return plain > _KRYLOV_WORK * n_rows * n_columns and hold_out_once(folds)
 
 
-def _fit_krylov(X, columns, folds, alphas, criterion):
+def _fit_krylov(X, columns, folds, alphas):
     """Compare penalties in one Krylov basis a fold, then solve exactly for the best."""
     solver = KrylovSolver(X, columns, folds)
     chosen = np.repeat(alphas[:1], folds[0].targets.shape[1])
     if len(alphas) > 1:
         ridges = solver.compare(alphas)
-        chosen = alphas[_choose(X, columns, folds, ridges, criterion)]
+        chosen = alphas[_choose(X, columns, folds, ridges)]
     return _members(solver.solve(chosen), chosen, np.zeros(len(chosen), dtype=int))
 
 
-def _fit_plain(X, columns, folds, alphas, criterion):
+def _fit_plain(X, columns, folds, alphas):
     """Solve for all penalties, each fold from its own float64 matrix."""
     ridges = []
     for fold in folds:
@@ -125,12 +123,16 @@ def _fit_plain(X, columns, folds, alphas, criterion):
             X, rows=fold.train, columns=columns, weight=fold.weight
         )
         ridges.append(solve_ridge(table, fold.targets, alphas))
-    best = _choose(X, columns, folds, ridges, criterion)
+    best = _choose(X, columns, folds, ridges)
     return _members(ridges, alphas[best], best)
 
 
-def _choose(X, columns, folds, ridges, criterion):
-    """Return the number of the best penalty of each target; the first of equals."""
+def _choose(X, columns, folds, ridges):
+    """Return the number of the penalty of each target whose SRCC is best.
+
+    Of equals it is the first. At all pairs of two sets of human scores, SRCC and MSE
+    choose alike; at 100 to 1,000 pairs SRCC chooses better in every draw.
+    """
     n_targets, n_alphas = ridges[0].intercept.shape
     if n_alphas == 1:
         return np.zeros(n_targets, dtype=int)
@@ -147,8 +149,6 @@ def _choose(X, columns, folds, ridges, criterion):
     for target in range(n_targets):
         scores = [
             weighted_srcc(true[:, target], column, weight)
-            if criterion == "srcc"
-            else -np.average((true[:, target] - column) ** 2, weights=weight)
             for column in held_out[:, target].T
         ]
         best.append(int(np.argmax(scores)))
