@@ -11,6 +11,7 @@ from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
 from clapstack._numerics.ranks import rank_among
+from clapstack.metrics import srcc
 from clapstack.stacking import rank_target
 from clapstack.stacking._folds import Fold
 from clapstack.stacking.ridge import (
