@@ -255,9 +255,7 @@ class FinalLevel:
         used = None if weight is None else weight[rows]
         target = _target_of(name, y[rows], used)
         taken = inputs[rows]
-        # Whatever scikit-learn is set to give: what it fits on must not have names.
-        scaler = StandardScaler().set_output(transform="default")
-        scaler.fit(taken, sample_weight=used)
+        scaler = _array_scaler().fit(taken, sample_weight=used)
         estimator = fit_estimator(
             self._make_estimator(inputs.shape[1]), scaler.transform(taken), target, used
         )
@@ -283,9 +281,13 @@ def _target_of(name, y, weight):
     if name == "rank":
         return ranks
     columns = np.column_stack([y, ranks])
-    return (
-        StandardScaler().fit(columns, sample_weight=weight).transform(columns).mean(1)
-    )
+    scaler = _array_scaler().fit(columns, sample_weight=weight)
+    return scaler.transform(columns).mean(axis=1)
+
+
+def _array_scaler():
+    """Return a scaler that gives arrays, whatever scikit-learn is set to give."""
+    return StandardScaler().set_output(transform="default")
 
 
 def _choose_target(held_out, y, weight, splits):
