@@ -1,11 +1,42 @@
 """What is made once for a run of the tests, whatever the number of its processes."""
 
 import os
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from clapstack.datasets import load_xacle, make_simulated_xacle
+
+HERE = Path(__file__).parent
+# What loads models, starts processes or fits on and on; marked slow, so that the others
+# take a minute and a half. Single tests elsewhere are marked where they stand.
+SLOW = (
+    "audio/test_fuzz.py",
+    "cli/challenge",
+    "cli/report",
+    "cli/test_fit_command.py",
+    "cli/test_own_encoders.py",
+    "cli/test_streams.py",
+    "distributed",
+    "encoders/audio",
+    "encoders/clap",
+    "encoders/test_checkpoint_forms.py",
+    "encoders/test_forged_checkpoints.py",
+    "encoders/test_registry.py",
+    "encoders/test_same_bits.py",
+    "integration",
+    "reference",
+    "systems",
+)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            place = item.path.relative_to(HERE).as_posix()
+            if place.startswith(SLOW):
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -249,6 +249,7 @@ def test_large_float32_input_is_not_copied_to_float64():
     assert peak < values.nbytes
 
 
+@pytest.mark.slow
 def test_pickle_gives_the_same_bits_in_a_fresh_process(agreement, features, tmp_path):
     expected = agreement.fit_transform(features)
     (tmp_path / "in.pkl").write_bytes(pickle.dumps((agreement, features)))

@@ -29,7 +29,6 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_workers_load_weights_once_and_give_the_bits_of_one_machine(cluster):
     settings = {"blocks": ("audio", "text"), "device": "cpu", "cache": None}

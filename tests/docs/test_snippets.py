@@ -30,6 +30,7 @@ def pages_with(*languages):
     return sorted({block.page for block in BLOCKS if block.language in languages})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with("python", *CONSOLE))
 def test_code_of_a_page_runs(page, folder, names):
     try:

@@ -51,6 +51,7 @@ def test_a_block_that_is_not_there_is_an_error():
             """
 
 
+@pytest.mark.slow
 def test_the_package_is_imported_without_docstrings():
     code = "import clapstack; print(clapstack.WhisperFeatures.__doc__)"
     command = [sys.executable, "-OO", "-c", code]

@@ -13,7 +13,6 @@ from clapstack.encoders import load_encoder
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.mark.slow
 def test_quick_start_runs_and_shows_its_scores(tmp_path):
     environment = os.environ | {"MPLBACKEND": "agg", "CLAPSTACK_CACHE": str(tmp_path)}
     done = subprocess.run(
@@ -27,7 +26,6 @@ def test_quick_start_runs_and_shows_its_scores(tmp_path):
     assert "agreement__n_components" in done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["laion-unfused", "laion-fused", "msclap"])
 def test_training_writes_a_checkpoint_that_loads(name, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))

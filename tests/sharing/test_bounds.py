@@ -67,6 +67,7 @@ def pipeline_of(state, *numbers):
     return len(state["objects"]) - 1
 
 
+@pytest.mark.slow
 def test_files_forged_in_every_way_are_refused_or_predict(tmp_path):
     """One file of every kind, each in a process with a limit of memory and time."""
     command = [sys.executable, "-m", "tests.bench.fuzz_models", "--files", "23"]

@@ -66,6 +66,7 @@ def test_names_that_moved_or_retired_are_no_names_of_today():
     assert not set(CLASSES) & {*MOVED, *RETIRED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_of_every_kind_is_saved_by_stable_names(kind, fitted, tmp_path):
     path = save_model(fitted[kind], tmp_path / "model.clapstack")

@@ -54,6 +54,7 @@ def through_file(value):
         return load_model(path, trusted=[Holder]).value_
 
 
+@pytest.mark.slow
 def test_predicts_the_same_bits_in_a_fresh_process(model, features, saved, tmp_path):
     X, _ = features
     table, out = tmp_path / "X.pkl", tmp_path / "y.npy"

@@ -231,6 +231,7 @@ def test_streamed_features_are_explained_as_the_table():
     assert_allclose(streamed, clone(stack).fit(table, y).explain(table), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "final",
     [HistGradientBoostingRegressor(max_iter=5), PoissonRegressor()],

@@ -100,6 +100,7 @@ def small_world(seed, n_pairs=400):
     return X, y
 
 
+@pytest.mark.slow
 def test_intervals_of_the_stack_cover_as_often_as_they_say():
     """Over 50 seeds; within two points, for both kinds."""
     stack = ClapStackingRegressor(boosting=False)
@@ -177,6 +178,7 @@ def mean_coverage(stack, n_pairs, n_seeds, signal=0.0, coverage=0.9):
     return np.mean(covered[::2]), np.mean(covered[1::2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_pairs", "cv", "signal"), [(20, 10, 0.0), (20, 3, 1.0), (40, 5, 0.0)]
 )

@@ -544,6 +544,7 @@ def peak_of(function, *args, **kwargs):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_no_step_makes_a_float64_copy_of_the_table(wide, ridges):
     stack = ridges.set_params(boosting=DummyRegressor(), n_components=8)
     y, weight = wide["laion__cosine"].to_numpy(), np.arange(6000) % 5

@@ -114,6 +114,7 @@ def test_equal_weights_are_no_weights(scale, data):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("final_target", FINAL_TARGETS)
 @pytest.mark.parametrize(
     "parameters",

@@ -147,6 +147,7 @@ def test_threads_do_not_change_the_bits(stack, pairs):
     assert_array_equal(one.oof_predictions_, two.oof_predictions_)
 
 
+@pytest.mark.slow
 def test_pickle_predicts_the_same_bits_in_a_fresh_process(
     stack, pairs, new_pairs, tmp_path
 ):
@@ -218,6 +219,7 @@ def test_first_level_prediction_is_the_mean_of_the_fold_members(ridges, pairs):
 
 
 # A ridge there sees another compression in every fold, unlike that of a family.
+@pytest.mark.slow
 @pytest.mark.parametrize("booster", [BoostedTrees(), StandardizedRidge()])
 def test_boosting_prediction_is_the_mean_of_the_fold_members(stack, pairs, booster):
     X, y = pairs

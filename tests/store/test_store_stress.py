@@ -77,6 +77,7 @@ def write_for_ever(root, first, n_written):
         n_written.value = first
 
 
+@pytest.mark.slow
 def test_twenty_kills_in_mid_write_lose_no_committed_row(tmp_path):
     context = multiprocessing.get_context("fork")
     delays = random.Random(0)

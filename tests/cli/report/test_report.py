@@ -342,7 +342,6 @@ def browse(address):
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 def test_browser_opens_the_page_without_complaint(out, tmp_path):
     document, complaints = browse(out.as_uri())
