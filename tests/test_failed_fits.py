@@ -11,7 +11,7 @@ from clapstack import ClapStackingRegressor, CrossAgreement
 from clapstack.calibration import IncreasingMap
 from clapstack.listeners import ListenerModel
 from clapstack.ranking import RankingRegressor
-from clapstack.stacking import BlendRidge, RbfSvr, StandardizedRidge
+from clapstack.stacking import BlendRidge, KernelRegressor, RbfSvr, StandardizedRidge
 from clapstack.systems import PairDistances, RankEnsembleRegressor
 from clapstack.tuning import ProjectionTuning
 
@@ -60,6 +60,7 @@ SUPERVISED = {
     "ranking": (RankingRegressor(), lambda X, y: (X.iloc[:, :5], 0 * y)),
     "ridge": (StandardizedRidge(), lambda X, y: (X.iloc[:, :5], with_nan(y))),
     "blend": (BlendRidge(), lambda X, y: (X.iloc[:, :5], with_nan(y))),
+    "kernel": (KernelRegressor(), lambda X, y: (X.iloc[:, :5], with_nan(y))),
     "svr": (RbfSvr(), lambda X, y: (X.iloc[:, :5], with_nan(y))),
     "tuning": (ProjectionTuning(), lambda X, y: (X.iloc[:, :5], 0 * y)),
     "agreement": (CrossAgreement(), lambda X, y: (X.assign(laion__cosine=np.nan), y)),

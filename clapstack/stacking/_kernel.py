@@ -332,9 +332,10 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         mean, variance = np.empty((2, X.shape[0]))
         if return_std:
             less, more = self._variance_factors()
-        for cut in self._cuts(X):
+        inducing = _Rows(*self._inducing)
+        for cut in row_slices(X.shape[0], self._step(len(inducing.radial))):
             rows = self._coordinates(X, cut)
-            covariance = self._covariance(rows, self._inducing, matmul)
+            covariance = self._covariance(rows, inducing, matmul)
             mean[cut] = matmul(covariance, self.dual_coef_)
             if return_std:
                 known = solve_triangular(less, covariance.T, lower=True)
@@ -379,7 +380,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         taken = np.empty(
             (min(len(rows), max(_SPANNING, self.n_tuning)), X.shape[1]), np.float32
         )
-        for cut in self._cuts(taken):
+        for cut in row_slices(len(taken), self._step()):
             taken[cut] = (read_table(X, rows[drawn[cut]]) - self.mean_) * scale
         tuning = drawn[: self.n_tuning]
         blocks = [taken[: len(tuning), columns] for columns in self.blocks_.values()]
@@ -389,8 +390,12 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             grams, target, weight[tuning], Prior(list(self.blocks_))
         )
         self.amplitude_, self.noise_ = float(weights.amplitude), float(weights.noise)
-        self.radial_weights_ = dict(zip(self.blocks_, weights.radial, strict=True))
-        self.linear_weights_ = dict(zip(self.blocks_, weights.linear, strict=True))
+        self.radial_weights_ = dict(
+            zip(self.blocks_, weights.radial.tolist(), strict=True)
+        )
+        self.linear_weights_ = dict(
+            zip(self.blocks_, weights.linear.tolist(), strict=True)
+        )
         self._radial = self._axes(taken, self.radial_weights_, scale, random)
         self._linear = self._axes(taken, self.linear_weights_, scale, random)
 
@@ -413,26 +418,29 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     def _solve(self, X, rows, inducing, targets, weight):
         """Return the coefficients of the inducing rows, a column per target."""
         parts = [
-            self._coordinates(X, rows[c], _single_product) for c in self._cuts(rows)
+            self._coordinates(X, rows[cut], _single_product)
+            for cut in row_slices(len(rows), self._step())
         ]
         every = _Rows(*map(np.concatenate, zip(*parts, strict=True)))
-        self._inducing = every.take(inducing)
+        # A plain tuple, which a model file can hold.
+        self._inducing = tuple(every.take(inducing))
         if len(inducing) == len(rows):
             return self._solve_exactly(targets, weight)
         return self._solve_inducing(every, targets, weight)
 
     def _solve_exactly(self, targets, weight):
         """Return the coefficients of all rows, a column per target."""
-        rows = self._inducing
-        self._noise = self.noise_ / weight + self._left_out(rows)
+        left_out = self._left_out(_Rows(*self._inducing))
+        self._noise = self.noise_ / weight + left_out
         self._posterior = None
         factor = self._variance_factors()[0]
         return cho_solve((factor, True), targets)
 
     def _solve_inducing(self, every, targets, weight):
         """Return the coefficients of the inducing rows, a column per target."""
-        size = len(self._inducing.radial)
-        covariance = self._covariance(self._inducing, self._inducing)
+        own = _Rows(*self._inducing)
+        size = len(own.radial)
+        covariance = self._covariance(own, own)
         self._noise = np.full(size, _JITTER * np.trace(covariance) / size)
         self._posterior = None
         prior = self._variance_factors()[0]
@@ -440,7 +448,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         right = np.zeros((size, targets.shape[1]))
         for cut in row_slices(len(targets), max(1, _ELEMENTS // size)):
             some = every.take(cut)
-            known = self._covariance(self._inducing, some)
+            known = self._covariance(own, some)
             known = solve_triangular(prior, known, lower=True, overwrite_b=True)
             noise = self.noise_ / weight[cut]
             noise += np.maximum(self._variance(some) - np.sum(known**2, axis=0), 0.0)
@@ -454,17 +462,17 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     def _variance_factors(self):
         """Return the triangular factors whose solutions lessen and raise variances."""
-        covariance = self._covariance(self._inducing, self._inducing)
+        own = _Rows(*self._inducing)
+        covariance = self._covariance(own, own)
         covariance[np.diag_indices_from(covariance)] += self._noise
         less = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
         if self._posterior is None:
             return less, None
         return less, self._posterior.astype(np.float64)
 
-    def _cuts(self, rows):
-        """Cut rows into slices whose columns in float64 are small."""
-        step = max(1, _ELEMENTS // self.n_features_in_)
-        return row_slices(len(rows), step)
+    def _step(self, width=0):
+        """Return how many rows of the columns, or of a width, are held at once."""
+        return max(1, _ELEMENTS // max(self.n_features_in_, width))
 
     def _coordinates(self, X, rows, product=matmul):
         """Return the coordinates of some rows of a table."""

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from clapstack import load_model, save_model
 from clapstack.features import pair_feature_names, pair_features
 from clapstack.stacking import ClapStackingRegressor, KernelRegressor, rank_target
 from clapstack.stacking._kernel import pair_blocks
@@ -180,7 +181,7 @@ def test_inducing_pairs_are_exact_if_they_are_all_and_near_if_fewer():
         score, fewer = kernel.predict(new, return_std=True)
         assert len(kernel.dual_coef_) == n_inducing
         assert np.corrcoef(score, exact)[0, 1] > least
-        assert_allclose(fewer, std, rtol=0.05)
+        assert_allclose(fewer, std, rtol=0.1)
 
 
 @pytest.mark.parametrize("n_inducing", [5000, 50])
@@ -253,6 +254,20 @@ def test_refit_and_pickle_give_the_same_bits(data, fitted):
     found, found_std = pickle.loads(pickle.dumps(fitted)).predict(X, return_std=True)
     assert_array_equal(found, expected)
     assert_array_equal(found_std, std)
+
+
+@pytest.mark.parametrize("n_inducing", [5000, 50])
+def test_model_file_gives_the_same_bits(data, n_inducing, tmp_path):
+    X, y = data
+    kernel = KernelRegressor(n_inducing=n_inducing).fit(X, y)
+    save_model(kernel, tmp_path / "kernel.clapstack")
+    loaded = load_model(tmp_path / "kernel.clapstack")
+    for found, expected in zip(
+        loaded.predict(X, return_std=True),
+        kernel.predict(X, return_std=True),
+        strict=True,
+    ):
+        assert_array_equal(found, expected)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,13 @@ from sklearn.model_selection import LeaveOneGroupOut
 
 from clapstack import ClapStackingRegressor
 from clapstack.ranking import RankingRegressor
-from clapstack.stacking import BlendRidge, RbfSvr, StandardizedRidge, rank_target
+from clapstack.stacking import (
+    BlendRidge,
+    KernelRegressor,
+    RbfSvr,
+    StandardizedRidge,
+    rank_target,
+)
 from clapstack.stacking._targets import rank_among, weighted_srcc
 from clapstack.stacking._trees import BoostedTrees
 from clapstack.tuning import ProjectionTuning
@@ -174,6 +180,7 @@ REGRESSORS = [
     RankingRegressor("pairwise", n_folds=3),
     RankingRegressor("spearman", n_folds=3),
     RbfSvr(),
+    KernelRegressor(),
 ]
 
 
