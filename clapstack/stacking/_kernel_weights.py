@@ -19,7 +19,9 @@ _SHARED_BY_KIND, _SHARED_BY_FAMILY, _OWN, _SCALES = 1.0, 0.5, 0.7, 1.5
 # other blocks, amplitude and noise. Rows of a block have a mean square of 1.
 _RADIAL, _LINEAR = {True: 0.6, False: 0.3}, {True: 0.4, False: 0.1}
 _AMPLITUDE, _NOISE = 0.1, 0.5
-_MOST_STEPS = 60
+# L-BFGS stops where a step gains less than this part of the criterion, which is
+# about half of the number of rows.
+_MOST_STEPS, _TOLERANCE = 60, 1e-5
 # Prior standard deviations that a hyperparameter may move: its exponential is finite.
 _REACH = 5.0
 
@@ -125,7 +127,7 @@ def learn_weights(grams, target, weight, prior) -> KernelWeights:
         jac=True,
         method="L-BFGS-B",
         bounds=[(-_REACH, _REACH)] * prior.size,
-        options={"maxiter": _MOST_STEPS},
+        options={"maxiter": _MOST_STEPS, "ftol": _TOLERANCE},
     )
     return prior.weights(found.x)
 

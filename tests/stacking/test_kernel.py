@@ -221,6 +221,8 @@ def test_targets_that_share_weights_are_fitted_as_if_alone(data):
     )
     alone = KernelRegressor().fit(X, y)
     assert_allclose(first.predict(X), alone.predict(X), rtol=1e-9)
+    together = first.predict_targets([first, second], X)
+    assert_array_equal(together.T, [first.predict(X), second.predict(X)])
     assert first.noise_ == second.noise_
     assert list(second.feature_names_in_) == list(X.columns)
     assert spearmanr(first.predict(X), second.predict(X)).statistic > 0.98
