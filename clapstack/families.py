@@ -16,14 +16,19 @@ from clapstack._numerics.lazy_table import LazyTable
 
 __all__ = [
     "NAMELESS",
+    "PAIR_BLOCKS",
     "check_features",
     "contrastive_families",
     "families_of",
     "family_of",
+    "pair_blocks",
 ]
 
 #: The one family of an array without column names.
 NAMELESS = "features"
+
+#: Blocks of the pair feature (paper, equation 1), in their order.
+PAIR_BLOCKS = ("audio", "text", "product", "absdiff", "sqdiff", "cosine")
 
 
 def family_of(name: str) -> str:
@@ -72,6 +77,33 @@ def families_of(names: Iterable[str]) -> dict[str, np.ndarray]:
     for number, name in enumerate(names):
         columns.setdefault(family_of(name), []).append(number)
     return {family: np.array(where, dtype=np.intp) for family, where in columns.items()}
+
+
+def pair_blocks(names, n_features):
+    """Return the columns of every block of every family.
+
+    Parameters
+    ----------
+    names : sequence of str or None
+        Column names; without them all columns are one block.
+    n_features : int
+        Number of columns.
+
+    Returns
+    -------
+    blocks : dict of str to ndarray of int
+        Column numbers by ``<family>__<block>``, for the blocks of the pair feature;
+        the other columns of a family are one block with the name of the family.
+    """
+    if names is None:
+        return {NAMELESS: np.arange(n_features)}
+    columns: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        family, _, feature = name.partition("__")
+        block = feature.rstrip("0123456789")
+        label = f"{family}__{block}" if block in PAIR_BLOCKS else family
+        columns.setdefault(label, []).append(number)
+    return {label: np.array(where, dtype=np.intp) for label, where in columns.items()}
 
 
 def contrastive_families(names: Iterable[str]) -> list[str]:

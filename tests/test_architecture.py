@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "listeners": set(),
     "store": {"audio"},
     "encoders": {"audio"},
-    "features": {"audio", "pairs", "store", "encoders"},
+    "features": {"audio", "families", "pairs", "store", "encoders"},
     "agreement": {"families"},
     "stacking": {"families", "pairs", "agreement", "calibration", "metrics"},
     "datasets": {"audio", "pairs", "tables"},

@@ -1,5 +1,6 @@
 """Transformers that turn (audio, text) pairs into features of frozen encoders."""
 
+from clapstack.families import PAIR_BLOCKS
 from clapstack.features._audio import (
     AudioMaeFeatures,
     BeatsFeatures,
@@ -15,7 +16,6 @@ from clapstack.features._clap import (
 from clapstack.features._ctc import CtcFeatures
 from clapstack.features._custom_encoder import PairFeatures
 from clapstack.features._pair_feature import (
-    PAIR_BLOCKS,
     pair_feature_names,
     pair_features,
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from clapstack._compat import StrOptions
+from clapstack.families import PAIR_BLOCKS
 from clapstack.features._base import _BasePairFeatures, _OfCheckpoint
 from clapstack.features._docstring import documented
-from clapstack.features._pair_feature import PAIR_BLOCKS
 
 __all__ = ["LaionClapPairFeatures", "M2dClapPairFeatures", "MsClapPairFeatures"]
 

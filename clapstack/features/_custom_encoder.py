@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from clapstack._compat import HasMethods
+from clapstack.families import PAIR_BLOCKS
 from clapstack.features._base import _BasePairFeatures
 from clapstack.features._docstring import documented
-from clapstack.features._pair_feature import PAIR_BLOCKS
 
 __all__ = ["PairFeatures", "as_array", "unit_rows"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["PAIR_BLOCKS", "check_blocks", "pair_feature_names", "pair_features"]
+from clapstack.families import PAIR_BLOCKS
 
-PAIR_BLOCKS = ("audio", "text", "product", "absdiff", "sqdiff", "cosine")
+__all__ = ["check_blocks", "pair_feature_names", "pair_features"]
 
 _NORM_TOLERANCES = {2: 1e-2}  # by the bytes of a value: half precision rounds so
 _ROWS = 64  # 64 rows of φ at d = 1024 are 1.3 MB: they stay in the processor's cache

@@ -16,11 +16,12 @@ from clapstack._compat import _fit_context
 from clapstack._numerics.collapse import warn_if_collapsed
 from clapstack._optional import import_optional
 from clapstack.exceptions import BadPair
+from clapstack.families import PAIR_BLOCKS
 from clapstack.features._base import _BasePairFeatures
 from clapstack.features._custom_encoder import as_array, unit_rows
 from clapstack.features._docstring import documented
 from clapstack.features._embedding import refuse_bad_pairs
-from clapstack.features._pair_feature import PAIR_BLOCKS, check_blocks
+from clapstack.features._pair_feature import check_blocks
 from clapstack.pairs import check_pairs
 
 __all__ = ["PrecomputedPairFeatures"]

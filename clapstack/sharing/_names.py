@@ -41,6 +41,7 @@ _PUBLIC = {
     "clapstack.stacking": (
         "BlendRidge",
         "ClapStackingRegressor",
+        "KernelRegressor",
         "RbfSvr",
         "StandardizedRidge",
     ),

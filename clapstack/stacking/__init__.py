@@ -3,6 +3,7 @@
 from clapstack._numerics.ranks import rank_target
 from clapstack.stacking._ablation import family_ablation
 from clapstack.stacking._blend import BlendRidge
+from clapstack.stacking._kernel import KernelRegressor
 from clapstack.stacking._rbf_svr import RbfSvr
 from clapstack.stacking._regressor import ClapStackingRegressor
 from clapstack.stacking.ridge import StandardizedRidge
@@ -10,6 +11,7 @@ from clapstack.stacking.ridge import StandardizedRidge
 __all__ = [
     "BlendRidge",
     "ClapStackingRegressor",
+    "KernelRegressor",
     "RbfSvr",
     "StandardizedRidge",
     "family_ablation",

@@ -8,7 +8,7 @@ import pandas as pd
 from clapstack._numerics.lazy_table import read_table, row_slices
 from clapstack._numerics.rows import matmul
 from clapstack.families import family_of
-from clapstack.stacking._families import BOOSTING
+from clapstack.stacking._families import BOOSTING, KERNEL
 from clapstack.stacking.ridge import StandardizedRidge
 
 _OWN_COLUMNS = ("baseline", "calibration", "prediction")
@@ -165,7 +165,7 @@ def _columns_by_model(first_level):
 
 def _joined(model, first_level, auxiliary):
     """Return the auxiliary families that a model takes beside its own."""
-    if model == BOOSTING:
+    if model in (BOOSTING, KERNEL):
         return []
     taken = first_level.columns[model]
     return [name for name, (columns, _) in auxiliary.items() if columns[0] in taken]

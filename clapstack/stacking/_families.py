@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from clapstack.families import NAMELESS, contrastive_families, families_of
 
 BOOSTING = "boosting"
+KERNEL = "kernel"
 RIDGE = "ridge"
 _CROSS = "cross"
 
@@ -35,17 +36,19 @@ def read_families(names, n_features):
     Raises
     ------
     ValueError
-        If a family has the name of the boosted trees.
+        If a family has the name of the boosted trees or of the kernel model.
     """
     if names is None:
         return {NAMELESS: np.arange(n_features)}, []
     columns = families_of(names)
-    if BOOSTING in columns:
-        msg = (
-            f"X has a family named {BOOSTING!r}, the name of the boosted trees in "
-            "first_level_names_. Rename its columns."
-        )
-        raise ValueError(msg)
+    models = {BOOSTING: "the boosted trees", KERNEL: "the kernel model"}
+    for name, model in models.items():
+        if name in columns:
+            msg = (
+                f"X has a family named {name!r}, the name of {model} in "
+                "first_level_names_. Rename its columns."
+            )
+            raise ValueError(msg)
     return columns, contrastive_families(names)
 
 

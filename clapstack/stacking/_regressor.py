@@ -11,6 +11,7 @@ from sklearn.base import (
     BaseEstimator,
     RegressorMixin,
     TransformerMixin,
+    clone,
 )
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
@@ -23,11 +24,12 @@ from clapstack._compat import (
     asking_for_weights,
 )
 from clapstack._numerics.checks import check_varies, check_weight, check_y
-from clapstack.families import check_features
+from clapstack.families import check_features, pair_blocks
 from clapstack.stacking._checks import check_families_vary, check_groups
 from clapstack.stacking._explain import column_means, explain_predictions
 from clapstack.stacking._families import (
     BOOSTING,
+    KERNEL,
     auxiliary_families,
     name_models,
     read_families,
@@ -37,6 +39,7 @@ from clapstack.stacking._final import FinalLevel
 from clapstack.stacking._first_level import fit_first_level
 from clapstack.stacking._folds import make_fold, make_splits
 from clapstack.stacking._intervals import DisagreementScale, HeldOutErrors
+from clapstack.stacking._kernel import KernelRegressor
 from clapstack.stacking._nested import fit_nested, nesting_pays
 from clapstack.stacking._sample_weight import (
     check_weights_reach,
@@ -68,6 +71,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     boosting : bool, regressor or None, default=True
         Boosted trees on the compression; a regressor takes their place; False or None
         leaves them out.
+    kernel : bool, regressor or None, default=False
+        A model of all columns at once beside those of the families: True is
+        :class:`~clapstack.stacking.KernelRegressor`; a regressor takes its place. False
+        or None leaves it out.
     n_components : int, default=128
         Width of the compression; capped by the numerical rank.
     cv : int, splitter or iterable, default=3
@@ -118,7 +125,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         One fitted compression per fold; empty without boosting.
     first_level_names_ : list of str
         ``<family>__<target>``, or ``<family>__<model>__<target>`` where a family has
-        several models: the columns of `oof_predictions_`.
+        several models, ``kernel__<target>`` and ``boosting__<target>``: the columns of
+        `oof_predictions_`.
     oof_predictions_ : ndarray of shape (n_pairs, n_first_level)
         Out-of-fold first-level predictions of the training pairs.
     oof_scores_ : ndarray of shape (n_pairs,)
@@ -206,6 +214,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         "targets": ["array-like"],
         "alphas": [Interval(Real, 0, None, closed="neither"), "array-like"],
         "boosting": ["boolean", HasMethods(["fit", "predict"]), None],
+        "kernel": ["boolean", HasMethods(["fit", "predict"]), None],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "cv": ["cv_object"],
         "auxiliary": [StrOptions({"auto"}), "array-like"],
@@ -237,6 +246,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         targets=("score", "rank"),
         alphas=1.5,
         boosting=True,
+        kernel=False,
         n_components=128,
         cv=3,
         auxiliary="auto",
@@ -251,6 +261,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.targets = targets
         self.alphas = alphas
         self.boosting = boosting
+        self.kernel = kernel
         self.n_components = n_components
         self.cv = cv
         self.auxiliary = auxiliary
@@ -313,6 +324,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         ]
         columns = self._set_families(X, weight)
         models = name_models(self.base_estimators, self.families_, self.auxiliary_)
+        if self.kernel:
+            models[KERNEL] = (KERNEL, self._kernel_model(columns[KERNEL]))
         fit_members = partial(
             fit_first_level,
             X,
@@ -520,13 +533,13 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     def _regressors(self):
         """Return the regressors that are parameters, by a name for each."""
         regressors = regressors_of(self.base_estimators)
-        for name in ("boosting", "final_estimator"):
+        for name in ("boosting", "kernel", "final_estimator"):
             if hasattr(getattr(self, name), "fit"):
                 regressors[name] = getattr(self, name)
         return regressors
 
     def _set_families(self, X, weight):
-        """Return the columns of each family, and of boosting, that models take."""
+        """Return the columns that the models of each family, and of all, take."""
         names = getattr(self, "feature_names_in_", None)
         columns, contrastive = read_families(names, X.shape[1])
         check_families_vary(X, columns, weight)
@@ -545,7 +558,21 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             for name in self.families_
         }
         every = np.concatenate([columns[name] for name in sorted(columns)])
-        return {**self.columns_, BOOSTING: every}
+        return {**self.columns_, BOOSTING: every, KERNEL: every}
+
+    def _kernel_model(self, columns):
+        """Return the model of all columns, which knows their blocks without names."""
+        if self.kernel is not True and not isinstance(self.kernel, KernelRegressor):
+            return self.kernel
+        if self.kernel is True:
+            model = asking_for_weights(KernelRegressor())
+        else:
+            model = clone(self.kernel)
+        if model.blocks is None:
+            names = getattr(self, "feature_names_in_", None)
+            taken = None if names is None else names[columns]
+            model.set_params(blocks=pair_blocks(taken, len(columns)))
+        return model
 
     def _set_held_out(self, fit_members, X, y, weight, groups, targets, splits):
         """Set what predicts each fold without learning from it, and its errors."""

@@ -12,7 +12,13 @@ from sklearn.model_selection import LeaveOneGroupOut
 
 from clapstack import ClapStackingRegressor
 from clapstack._numerics.ranks import rank_among, weighted_srcc
-from clapstack.stacking import BlendRidge, RbfSvr, StandardizedRidge, rank_target
+from clapstack.stacking import (
+    BlendRidge,
+    KernelRegressor,
+    RbfSvr,
+    StandardizedRidge,
+    rank_target,
+)
 from clapstack.stacking._trees import BoostedTrees
 
 SCALES = [1e-12, 0.001, 0.1, 3.7, 1e12]
@@ -169,6 +175,7 @@ REGRESSORS = [
     StandardizedRidge(),
     BlendRidge(),
     RbfSvr(),
+    KernelRegressor(),
 ]
 
 

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from clapstack import ClapStackingRegressor, CrossAgreement
 from clapstack._numerics.lazy_table import read_table
 from clapstack.features import pair_feature_names, pair_features
-from clapstack.stacking import StandardizedRidge
+from clapstack.stacking import KernelRegressor, StandardizedRidge
 from clapstack.stacking._trees import BoostedTrees
 from clapstack.streaming import StreamedFeatures
 
@@ -331,3 +331,24 @@ def test_regressors_that_work_in_place_do_not_spoil_one_another(table):
         return stack.fit(X, y).predict(X)
 
     assert_array_equal(predict(copy=False), predict(copy=True))
+
+
+def test_kernel_model_of_a_streamed_table_is_that_of_the_table(table):
+    X, y = table
+    streamed = KernelRegressor().fit(X, y)
+    held = KernelRegressor().fit(in_memory(X), y)
+    assert streamed.blocks_.keys() == held.blocks_.keys()
+    for found, expected in zip(
+        streamed.predict(X, return_std=True),
+        held.predict(in_memory(X), return_std=True),
+        strict=True,
+    ):
+        assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_stack_with_a_kernel_model_takes_a_streamed_table(table):
+    X, y = table
+    stack = ClapStackingRegressor(boosting=False, kernel=True)
+    streamed = clone(stack).fit(X, y).oof_predictions_
+    held = clone(stack).fit(in_memory(X), y).oof_predictions_
+    assert_allclose(streamed, held, rtol=1e-6)

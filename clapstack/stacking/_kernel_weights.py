@@ -1,0 +1,195 @@
+"""Weights of the blocks in the kernel, learned by marginal likelihood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import lapack
+from scipy.optimize import minimize
+
+from clapstack.families import family_of
+
+# Of the prior variance of a row: with less noise, errors of float32 products show.
+_LEAST_NOISE = 0.01
+# Standard deviations of the logarithms: shared by blocks of one kind, shared by those
+# of one family, of each block alone, and of amplitude and noise.
+_SHARED_BY_KIND, _SHARED_BY_FAMILY, _OWN, _SCALES = 1.0, 0.5, 0.7, 1.5
+# Medians before any data: all radial and all linear weights of the cosines and of the
+# other blocks, amplitude and noise. Rows of a block have a mean square of 1.
+_RADIAL, _LINEAR = {True: 0.6, False: 0.3}, {True: 0.4, False: 0.1}
+_AMPLITUDE, _NOISE = 0.1, 0.5
+# L-BFGS stops where a step gains less than this part of the criterion, which is
+# about half of the number of rows.
+_MOST_STEPS, _TOLERANCE = 60, 1e-5
+# Prior standard deviations that a hyperparameter may move: its exponential is finite.
+_REACH = 5.0
+
+
+@dataclass(frozen=True)
+class KernelWeights:
+    """Hyperparameters, for a target of variance 1.
+
+    Attributes
+    ----------
+    radial, linear : ndarray of shape (n_blocks,)
+        What multiplies squared distances and products of the rows of each block.
+    amplitude : float
+        Variance of the radial part.
+    noise : float
+        Variance of a target of weight 1 around the process.
+    """
+
+    radial: np.ndarray
+    linear: np.ndarray
+    amplitude: float
+    noise: float
+
+
+class Prior:
+    """Log-normal prior of the weights, in coordinates that are standard normal.
+
+    Blocks of one kind, such as all products, share a factor, and so do those of one
+    family: a hundred pairs can show which kind matters, but not which of 25 blocks.
+
+    Parameters
+    ----------
+    labels : list of str
+        Blocks, ``<family>__<kind>``.
+    """
+
+    def __init__(self, labels):
+        kinds = [label.partition("__")[2] for label in labels]
+        families = [family_of(label) for label in labels]
+        cosine = np.array([kind == "cosine" for kind in kinds])
+        shares = np.where(cosine, 1 / max(1, cosine.sum()), 1 / max(1, (~cosine).sum()))
+        totals = [
+            np.where(cosine, total[True], total[False]) for total in (_RADIAL, _LINEAR)
+        ]
+        self.median = np.log([*totals[0] * shares, *totals[1] * shares, 1, 1])
+        self.median[-2:] = np.log([_AMPLITUDE, _NOISE])
+        each = np.hstack(
+            [
+                _SHARED_BY_KIND * _indicators(kinds),
+                _SHARED_BY_FAMILY * _indicators(families),
+                _OWN * np.eye(len(labels)),
+            ]
+        )
+        scales = _SCALES * np.eye(2)
+        self.mixing = _block_diagonal(each, each, scales)
+        self.size = self.mixing.shape[1]
+
+    def weights(self, place) -> KernelWeights:
+        """Return the weights at a place of shape (size,)."""
+        values = np.exp(self.median + self.mixing @ place)
+        radial, linear = np.split(values[:-2], 2)
+        least = _LEAST_NOISE * (values[-2] + linear.sum())
+        return KernelWeights(radial, linear, values[-2], values[-1] + least)
+
+
+def _indicators(labels):
+    distinct = sorted(set(labels))
+    return np.array([[float(label == one) for one in distinct] for label in labels])
+
+
+def _block_diagonal(*parts):
+    out = np.zeros(np.sum([part.shape for part in parts], axis=0))
+    row = column = 0
+    for part in parts:
+        out[row : row + len(part), column : column + part.shape[1]] = part
+        row, column = row + len(part), column + part.shape[1]
+    return out
+
+
+def learn_weights(grams, target, weight, prior) -> KernelWeights:
+    """Return the weights of the blocks that suit some rows best.
+
+    Parameters
+    ----------
+    grams : ndarray of shape (n_blocks, n_rows * (n_rows + 1) / 2)
+        Products of the rows of every block, as `lower_triangle` returns them.
+    target : ndarray of shape (n_rows,)
+        Standardised.
+    weight : ndarray of shape (n_rows,)
+        Positive weights of the rows.
+    prior : Prior
+        Of the weights.
+
+    Returns
+    -------
+    weights : KernelWeights
+        At the maximum of the posterior density.
+    """
+    found = minimize(
+        unlikelihood,
+        np.zeros(prior.size),
+        (grams, target, weight, prior),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-_REACH, _REACH)] * prior.size,
+        options={"maxiter": _MOST_STEPS, "ftol": _TOLERANCE},
+    )
+    return prior.weights(found.x)
+
+
+def lower_triangle(matrix):
+    """Return the lower triangle of a matrix, row by row.
+
+    The work on these is bound by memory, and half of a symmetric matrix is enough.
+    """
+    return matrix[np.tril_indices(len(matrix))]
+
+
+def unlikelihood(place, grams, target, weight, prior):
+    """Return the negative log posterior density, less a constant, and its gradient.
+
+    Parameters
+    ----------
+    place : ndarray of shape (prior.size,)
+        Where.
+    grams, target, weight, prior
+        As :func:`learn_weights` takes them.
+
+    Returns
+    -------
+    value : float
+    gradient : ndarray of shape (prior.size,)
+    """
+    n_rows = len(target)
+    weights = prior.weights(place)
+    row, column = np.tril_indices(n_rows)
+    pair = np.stack([weights.radial, weights.linear]).astype(grams.dtype)
+    near, linear = pair @ grams
+    diagonal = row == column
+    own = near[diagonal]
+    distance = np.maximum(own[row] + own[column] - 2 * near, 0.0)
+    radial = weights.amplitude * np.exp(-distance)
+
+    kernel = np.zeros((n_rows, n_rows), order="F")
+    kernel[row, column] = radial + linear
+    kernel[np.diag_indices(n_rows)] += weights.noise / weight
+    factor, _ = lapack.dpotrf(kernel, lower=1, clean=0, overwrite_a=1)
+    half_log_det = np.log(np.diag(factor)).sum()
+    coef, _ = lapack.dpotrs(factor, target, lower=1)
+    inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
+
+    # Both halves of the symmetric derivative by the kernel count.
+    by_kernel = inverse[row, column] - coef[row] * coef[column]
+    by_noise = by_kernel[diagonal] @ (1 / weight) / 2
+    by_kernel[diagonal] /= 2
+    by_radial = by_kernel * radial
+    by_own = np.bincount(row, by_radial) + np.bincount(column, by_radial)
+    sums = grams @ np.stack([by_radial, by_kernel], axis=1).astype(grams.dtype)
+    by_distance = grams[:, diagonal] @ by_own - 2 * sums[:, 0]
+    by_least = _LEAST_NOISE * by_noise
+    least = _LEAST_NOISE * (weights.amplitude + weights.linear.sum())
+    gradient = np.concatenate(
+        [
+            -weights.radial * by_distance,
+            weights.linear * (sums[:, 1] + by_least),
+            [by_radial.sum() + weights.amplitude * by_least],
+            [(weights.noise - least) * by_noise],
+        ]
+    )
+    value = target @ coef / 2 + half_log_det + place @ place / 2
+    return value, prior.mixing.T @ gradient + place
