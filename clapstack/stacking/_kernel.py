@@ -331,7 +331,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         out = np.empty((X.shape[0], len(fitted)))
         for cut in row_slices(X.shape[0], self._step(len(dual))):
             shifted = read_table(X, cut) - self.mean_
-            radial = self._radial_covariance(*_along(shifted, self._radial), inducing)
+            leading, rest = _along(shifted, self._radial)
+            radial = self._radial_covariance(leading, rest, inducing)
             out[cut] = matmul(radial, dual) + matmul(shifted, coef)
         return out + [one.intercept_ for one in fitted]
 
