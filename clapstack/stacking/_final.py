@@ -318,6 +318,9 @@ def _choose_target(held_out, y, weight, splits):
     for name, predicted in held_out.items():
         score = predicted
         if name != "score":
+            back = IncreasingMap(on_scale=False)
+            if not back.fit(predicted, y, weight).exists_:
+                continue  # it could not be brought back to the scale of y
             score = _map_held_out(predicted, y, weight, splits)
         error = np.average((y - score) ** 2, weights=weight)
         srcc = weighted_srcc(y[used], score[used], weight[used])

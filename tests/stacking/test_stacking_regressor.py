@@ -435,6 +435,18 @@ def test_auto_takes_ranks_where_scores_have_outliers(ridges, pairs):
     assert ridges.fit(X, heavy).final_target_ == "rank"
 
 
+@pytest.mark.parametrize(("seed", "target"), [(3, "rank"), (5, "rank"), (26, "both")])
+def test_auto_takes_no_target_that_has_no_map_to_scores(ridges, seed, target):
+    """On noise alone, where that target would be nearest fold by fold."""
+    rng = np.random.default_rng(seed)
+    columns = ["a__x", "a__cosine", "b__x", "b__cosine"]
+    X = pd.DataFrame(rng.normal(size=(40, 4)), columns=columns)
+    noise = rng.normal(size=40)
+    with pytest.raises(ValueError, match=f"final_target='{target}' cannot be mapped"):
+        clone(ridges).set_params(final_target=target).fit(X, noise)
+    assert ridges.fit(X, noise).final_target_ != target
+
+
 def test_mean_gives_equal_weights(pairs):
     stack = ClapStackingRegressor(final_estimator="mean", boosting=False).fit(*pairs)
     assert len(set(stack.final_estimator_.coef_)) == 1
