@@ -259,7 +259,7 @@ def test_check_shows_what_a_sound_folder_holds(challenge_folder):
     result = xacle("check", "--data", challenge_folder)
     assert result.exit_code == 0
     assert "train: 48 pairs" in result.stdout
-    assert "144 ratings" in result.stdout
+    assert "192 ratings" in result.stdout
     assert "SIMULATED" in result.stdout
 
 
@@ -284,7 +284,7 @@ def test_evaluate_gives_the_metrics_and_refuses_missing_rows(
     y_score = pd.read_csv(predictions)["pred_score"]
     report = score_report(load_xacle(challenge_folder, "test").y, y_score)
     assert lines[0].startswith(f"SRCC {report['srcc']:.4f}  [")
-    assert lines[-1] == "N    8"
+    assert lines[-1] == "N    16"
     told = xacle("evaluate", predictions, truth, "--json", "--resamples", 0).stdout
     assert json.loads(told) == pytest.approx({"n_pairs": 8, **report})
     short = tmp_path / "short.csv"
@@ -316,12 +316,12 @@ def test_submission_from_a_model_is_that_from_its_predictions(
 
 
 def test_submission_of_another_split_is_refused(finished, challenge_folder, tmp_path):
-    table = pd.read_csv(finished[0] / "msclap" / "test.csv", dtype=str)[:5]
+    table = pd.read_csv(finished[0] / "msclap" / "test.csv", dtype=str)[:13]
     table.to_csv(tmp_path / "few.csv", index=False)
     where = ("--data", challenge_folder, "--out", tmp_path / "out.csv")
     result = xacle("submit", tmp_path / "few.csv", *where)
     assert result.exit_code == 1
-    assert "no prediction for 00005.wav, 00006.wav, 00007.wav (3 of" in result.stderr
+    assert "no prediction for 00013.wav, 00014.wav, 00015.wav (3 of" in result.stderr
     assert not (tmp_path / "out.csv").exists()
 
 
