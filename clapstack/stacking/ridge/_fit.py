@@ -131,7 +131,7 @@ def _choose(X, columns, folds, ridges):
     """Return the number of the penalty of each target whose SRCC is best.
 
     Of equals it is the first. At all pairs of two sets of human scores, SRCC and MSE
-    choose alike; at 100 to 1,000 pairs SRCC chooses better in every draw.
+    choose alike; at 100 to 1,000 pairs SRCC chooses better on average.
     """
     n_targets, n_alphas = ridges[0].intercept.shape
     if n_alphas == 1:
