@@ -261,7 +261,7 @@ def describe_model(
 
     See Also
     --------
-    save_model : Takes a card.
+    clapstack.save_model : Takes a card.
 
     Examples
     --------

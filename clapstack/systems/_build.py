@@ -267,9 +267,9 @@ def make_union(
     Parameters
     ----------
     checkpoints : {"published", "bundled"} or mapping
-        As for :func:`make_clap_stack`.
+        As for :func:`~clapstack.make_clap_stack`.
     families : sequence of str
-        Some of :data:`FAMILIES`.
+        Some of ``clapstack.systems.FAMILIES``.
     blocks : sequence of str or None, default=None
         Parts of the pair feature (paper, equation 1), for families that have them; None
         leaves the transformers' own.

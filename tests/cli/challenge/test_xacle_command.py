@@ -286,12 +286,12 @@ def test_evaluate_gives_the_metrics_and_refuses_missing_rows(
     assert lines[0].startswith(f"SRCC {report['srcc']:.4f}  [")
     assert lines[-1] == "N    16"
     told = xacle("evaluate", predictions, truth, "--json", "--resamples", 0).stdout
-    assert json.loads(told) == pytest.approx({"n_pairs": 8, **report})
+    assert json.loads(told) == pytest.approx({"n_pairs": 16, **report})
     short = tmp_path / "short.csv"
     short.write_text("\n".join(predictions.read_text().splitlines()[:-1]) + "\n")
     result = xacle("evaluate", short, truth)
     assert result.exit_code == 1
-    assert "short.csv has no prediction for 00007.wav (1 of 8)" in result.stderr
+    assert "short.csv has no prediction for 00015.wav (1 of 16)" in result.stderr
 
 
 def test_submission_from_a_model_is_that_from_its_predictions(
