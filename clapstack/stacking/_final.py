@@ -294,8 +294,8 @@ def _choose_target(held_out, y, weight, splits):
     """Return the target whose predictions are nearest to y in order and in value.
 
     Both are squared errors of standardised numbers, so that they can be added: that of
-    scores is MSE / Var(y), and that of ranks is 2 (1 - SRCC). On human scores of sentence
-    pairs, the order alone paid 5 % of MSE for a difference of SRCC that was noise.
+    scores is MSE / Var(y), and that of ranks is 2 (1 - SRCC). On human scores of
+    sentence pairs, the order alone paid 5 % of MSE for noise in SRCC.
 
     Parameters
     ----------
