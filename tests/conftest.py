@@ -27,6 +27,13 @@ SLOW = (
     "encoders/test_same_bits.py",
     "integration",
     "reference",
+    "sharing/test_refusals.py",
+    "sharing/test_round_trip.py",
+    "stacking/test_ablation.py",
+    "stacking/test_family.py",
+    "stacking/test_intervals.py",
+    "stacking/test_meta_estimator.py",
+    "stacking/test_sample_weight.py",
     "systems",
 )
 
