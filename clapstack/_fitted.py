@@ -22,8 +22,9 @@ def features_of(model: Any, X: Any) -> Any:
 
 
 def _steps(model: Any) -> tuple[Pipeline | None, Any]:
+    # Not checked for being fitted: the check looks for attributes, which a regressor of
+    # the user's own may lack, and others refuse by themselves.
     model = getattr(model, "best_estimator_", model)
-    check_is_fitted(model)
     if not isinstance(model, Pipeline):
         return None, model
     return model[:-1] if len(model.steps) > 1 else None, model[-1]
@@ -65,6 +66,7 @@ def find_stack(model: Any, caller: str) -> Any:
     """Return the fitted stack that a model ends in; a TypeError names the caller."""
     stack = stack_of(model)
     if stack is None:
+        check_is_fitted(model)
         msg = (
             f"{caller} needs the out-of-fold predictions of a ClapStackingRegressor; "
             f"got {type(last_step(model)).__name__}. Pass a fitted stack, or a fitted "

@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from clapstack._compat import Interval, _fit_context, columns_of, is_frame, to_pandas
-from clapstack._numerics.checks import first_rows
+from clapstack._numerics.checks import first_few, first_rows
 
 __all__ = ["ListenerModel"]
 
@@ -483,8 +483,8 @@ def _check_pairs_rated(
             else f"Lower screen={screen!r}, or set it to None."
         )
         msg = (
-            f"{n_bare} of {n_pairs} pairs have no rating (pairs "
-            f"{', '.join(map(str, bare))}{', …' if n_bare > _SHOWN else ''}). {cause}"
+            f"{n_bare} of {n_pairs} pairs have no rating (pairs {first_few(bare)}). "
+            f"{cause}"
         )
         raise ValueError(msg)
     if count.max(initial=0) < 2:

@@ -43,7 +43,7 @@ def evaluate(
     key: Annotated[
         list[str] | None,
         typer.Option(
-            help="A column that both tables have and that tells pairs apart. May be "
+            help="A column of both tables that identifies a pair. May be "
             "given repeatedly."
         ),
     ] = None,

@@ -27,7 +27,7 @@ SAME_GROUP_CREDIT = 0.4
 ORDER_PENALTY = 0.25
 
 # How a caption departs from its scene, by the scene's number of sounds. The shares are
-# such that neither the number of sounds nor the number of claims tells the rating.
+# such that neither the number of sounds nor the number of claims predicts the rating.
 EDITS = ("right", "drop", "add", "replace", "swap", "other")
 EDIT_SHARES = {
     1: (0.63, 0.00, 0.10, 0.21, 0.00, 0.06),

@@ -375,10 +375,10 @@ def check_tensors(
             if tensors[name].is_floating_point() != expected[name].is_floating_point()
         ],
     }
-    told = [f"{what}: {first_few(names)}" for what, names in faults.items() if names]
-    if told:
+    wrong = [f"{what}: {first_few(names)}" for what, names in faults.items() if names]
+    if wrong:
         msg = (
-            f"{source} does not match its model. Tensors {'; '.join(told)}. The file "
+            f"{source} does not match its model. Tensors {'; '.join(wrong)}. The file "
             f"is damaged, or of another model than its configuration says."
         )
         raise CheckpointError(msg)

@@ -1,6 +1,6 @@
 """AudioMAE: a vision transformer over Kaldi's filter bank, in timm's format.
 
-The file of weights holds tensors alone. What they do not tell is fixed here as the
+The file of weights holds tensors alone. What they leave open is fixed here as the
 authors fix it; the rest is inferred from the tensors' names and shapes.
 """
 
@@ -38,7 +38,7 @@ class AudioVit(nn.Module):
     Parameters
     ----------
     tensors : Tensors
-        Of the file: their shapes tell the sizes.
+        Of the file: their shapes give the sizes.
     """
 
     def __init__(self, tensors: Tensors):

@@ -21,7 +21,7 @@ class BeatsModel(nn.Module):
     Parameters
     ----------
     tensors : Tensors
-        Of the file: their shapes tell the sizes.
+        Of the file: their shapes give the sizes.
     residual_scale : float
         Weight of what goes around each part of a layer (DeepNorm's α).
     max_distance : int

@@ -73,7 +73,7 @@ class EatModel(nn.Module):
     Parameters
     ----------
     tensors : Tensors
-        Of the checkpoint: their shapes tell the sizes.
+        Of the checkpoint: their shapes give the sizes.
     n_heads : int or None
         Of the attention; None is one for every 64 channels.
     norm_eps : float

@@ -304,7 +304,7 @@ class ClapEncoder(FrozenEncoder):
     def _pieces(
         self, waveform: NDArray[np.float32], crop: str
     ) -> Iterator[tuple[NDArray[np.float32], bool]]:
-        """Yield what the model hears of a clip, and whether it is to fuse it."""
+        """Yield the parts of a clip that are encoded, and whether each is fused."""
         for start in window_starts(len(waveform), self.window, crop):
             yield waveform[start : start + self.window], False
 

@@ -51,7 +51,7 @@ class M2dClapModel(nn.Module):
     Parameters
     ----------
     tensors : Tensors
-        Of the file, without the names of its two parts: their shapes tell the sizes.
+        Of the file, without the names of its two parts: their shapes give the sizes.
     """
 
     norm_stats: torch.Tensor

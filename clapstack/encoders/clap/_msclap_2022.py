@@ -1,6 +1,6 @@
 """MS-CLAP 2022: a Cnn14 audio tower and a BERT text tower.
 
-Modules bear the names of the file's tensors, whose shapes tell all sizes.
+Modules bear the names of the file's tensors, whose shapes give all sizes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class MsClap2022Model(nn.Module):
     Parameters
     ----------
     tensors : Tensors
-        What the file holds as "model": their shapes tell the sizes.
+        What the file holds as "model": their shapes give the sizes.
     """
 
     def __init__(self, tensors: Tensors):
