@@ -39,10 +39,8 @@ _PUBLIC = {
         "WhisperFeatures",
     ),
     "clapstack.stacking": (
-        "BlendRidge",
         "ClapStackingRegressor",
         "KernelRegressor",
-        "RbfSvr",
         "StandardizedRidge",
     ),
     "clapstack.systems": ("PairDistances", "RankEnsembleRegressor"),
@@ -133,6 +131,14 @@ MOVED = {
 
 # Names of classes that clapstack no longer has: what to do instead.
 RETIRED = {
+    "clapstack.stacking.BlendRidge": (
+        "Fit the preset 'best' again, which has a kernel model now and did better on "
+        "human scores, or load the file with the release that wrote it."
+    ),
+    "clapstack.stacking.RbfSvr": (
+        "Fit the preset 'best' again, which has a kernel model now and did better on "
+        "human scores, or load the file with the release that wrote it."
+    ),
     "clapstack.calibration.CalibratedRegressor": (
         "Fit a ClapStackingRegressor with calibration=True instead, or load the file "
         "with the release that wrote it."

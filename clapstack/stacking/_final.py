@@ -19,6 +19,9 @@ from clapstack.stacking._sample_weight import (
 
 # Noise over signal at R² = 0.4, times the number of inputs: see StandardizedRidge.
 _PENALTY_PER_COLUMN = 1.5
+# Of a ridge that starts from the kernel's own prediction. On human scores of sentence
+# pairs 30 to 300 do equally well from 100 pairs to 7,000.
+_PENALTY_AROUND_KERNEL = 100.0
 # Equal losses differ by rounding.
 _TIE = 1e-9
 
@@ -129,6 +132,9 @@ class FinalLevel:
         What the regressor learns.
     calibration : bool, default=False
         Whether a regressor that learned scores is calibrated, too.
+    kernel : dict of str to int, default=None
+        The input that is the kernel's prediction of each target. The ridge of
+        ``estimator=None`` then adds to that prediction, rather than to nothing.
 
     Attributes
     ----------
@@ -146,10 +152,11 @@ class FinalLevel:
         To the scale of y.
     """
 
-    def __init__(self, estimator, target, calibration=False):
+    def __init__(self, estimator, target, calibration=False, kernel=None):
         self.estimator = estimator
         self.target = target
         self.calibration = calibration
+        self.kernel = kernel
 
     def fit(self, inputs, y, weight, splits):
         """Fit on out-of-fold predictions.
@@ -169,8 +176,7 @@ class FinalLevel:
         counts = None if weight is None else weight[used]
         crossed = {
             name: self._cross_predict(name, inputs, y, weight, splits)
-            for name in ("score", "both", "rank")
-            if self.target in (name, "auto")
+            for name in (("score", "both") if self.target == "auto" else [self.target])
         }
         self.target_ = self.target
         if self.target == "auto":
@@ -193,7 +199,7 @@ class FinalLevel:
         if any(isinstance(member, tuple) for member in members):
             back = state["map_"]
             members = [HeldOutLevel(scaler, one, back) for scaler, one in members]
-        self.__dict__.update(state, members_=members)
+        self.__dict__.update({"kernel": None, **state, "members_": members})
 
     def _fit_map(self, score, y, weight):
         """Return the map to the scale of y that the target needs, or None."""
@@ -232,7 +238,7 @@ class FinalLevel:
         held_out : ndarray of shape (n_pairs,)
             What it predicts for these pairs, out of fold.
         """
-        other = FinalLevel(self.estimator, self.target, self.calibration)
+        other = FinalLevel(self.estimator, self.target, self.calibration, self.kernel)
         try:
             other.fit(inputs, y, weight, splits)
         except NoOrderError:
@@ -244,22 +250,28 @@ class FinalLevel:
     def _mapped(self, score):
         return score if self.map_ is None else self.map_.predict(score)
 
-    def _make_estimator(self, n_inputs):
-        if self.estimator is None:
-            return asking_for_weights(Ridge(alpha=_PENALTY_PER_COLUMN * n_inputs))
-        if isinstance(self.estimator, str):
-            return asking_for_weights(EqualWeights())
-        return self.estimator
-
     def _fit_one(self, name, inputs, y, weight, rows):
         used = None if weight is None else weight[rows]
-        target = _target_of(name, y[rows], used)
-        taken = inputs[rows]
-        scaler = _array_scaler().fit(taken, sample_weight=used)
-        estimator = fit_estimator(
-            self._make_estimator(inputs.shape[1]), scaler.transform(taken), target, used
-        )
-        return scaler, estimator
+        target, units = _target_of(name, y[rows], used)
+        scaler = _array_scaler().fit(inputs[rows], sample_weight=used)
+        taken = scaler.transform(inputs[rows])
+        if self.estimator is None:
+            known = self._known_slopes(units, scaler)
+            return scaler, _fit_ridge(taken, target, used, known)
+        estimator = self.estimator
+        if isinstance(estimator, str):
+            estimator = asking_for_weights(EqualWeights())
+        return scaler, fit_estimator(estimator, taken, target, used)
+
+    def _known_slopes(self, units, scaler):
+        """Return what each standardised input is worth before any pairs, or None."""
+        if self.kernel is None or not units.keys() <= self.kernel.keys():
+            return None
+        slopes = np.zeros(len(scaler.scale_))
+        for name, unit in units.items():
+            column = self.kernel[name]
+            slopes[column] = unit * scaler.scale_[column]
+        return slopes
 
     def _cross_predict(self, name, inputs, y, weight, splits):
         """Return out-of-fold predictions, and the regressors that made them."""
@@ -274,15 +286,30 @@ class FinalLevel:
 
 
 def _target_of(name, y, weight):
-    """Return what is learned: scores, ranks, or the mean of both in standard units."""
+    """Return what is learned, and what a unit of scores and of ranks is in it.
+
+    It is the scores, their ranks, or the mean of both in standard units.
+    """
     if name == "score":
-        return y
+        return y, {"score": 1.0}
     ranks = rank_target(y, weight)
     if name == "rank":
-        return ranks
+        return ranks, {"rank": 1.0}
     columns = np.column_stack([y, ranks])
     scaler = _array_scaler().fit(columns, sample_weight=weight)
-    return scaler.transform(columns).mean(axis=1)
+    units = dict(zip(("score", "rank"), 0.5 / scaler.scale_, strict=True))
+    return scaler.transform(columns).mean(axis=1), units
+
+
+def _fit_ridge(inputs, target, weight, known):
+    """Return a ridge whose coefficients are drawn to those known, or to zero."""
+    if known is None:
+        ridge = Ridge(alpha=_PENALTY_PER_COLUMN * inputs.shape[1])
+        return fit_estimator(asking_for_weights(ridge), inputs, target, weight)
+    ridge = asking_for_weights(Ridge(alpha=_PENALTY_AROUND_KERNEL))
+    ridge = fit_estimator(ridge, inputs, target - matmul(inputs, known), weight)
+    ridge.coef_ = ridge.coef_ + known
+    return ridge
 
 
 def _array_scaler():

@@ -1,28 +1,35 @@
 r"""One Gaussian process over the blocks of all feature families.
 
 Model. Column j of block b, standardised, is divided by the square root of how many
-columns of the block vary: x_b, of mean square 1. With w_b, v_b, s, σ² > 0,
+columns of the block vary: x_b, of mean square 1. Family f has the blocks a_f of audio
+and t_f of text. With w_b, v_b, u_f, s, σ² > 0,
 
-    y_i = f(x_i) + e_i,   e_i ~ N(0, σ² / weight_i),   f ~ GP(0, k),
-    k(x, x') = s exp(-Σ_b w_b |x_b - x'_b|²) + Σ_b v_b x_b·x'_b.           (1)
+    y_i = g(x_i) + e_i,   e_i ~ N(0, σ² / weight_i),   g ~ GP(0, k),
+    k(x, x') = s / (1 + Σ_b w_b |x_b - x'_b|²) + Σ_b v_b x_b·x'_b
+               + Σ_f u_f (a_f·a'_f) (t_f·t'_f).                            (1)
 
-Weights of the blocks. The logarithms of w_b, v_b, s and of the noise have a normal
-prior, u ~ N(0, I) in the coordinates of `_kernel_weights.Prior`, in which cosines
+The first part is a rational quadratic [1, ch. 4], which is a mixture of Gaussians of
+all widths; the last says that y may hold any a_fᵀ W t_f, where products of columns say
+Σ_j W_jj a_fj t_fj only.
+
+Weights of the blocks. The logarithms of w_b, v_b, u_f, s and of the noise have a normal
+prior, p ~ N(0, I) in the coordinates of `_kernel_weights.Prior`, in which cosines
 outweigh other blocks and blocks of one kind or family share a factor. Over some rows,
-with K the kernel, P = (K + Σ)^-1, Σ = diag(σ² / weight) and α = P y, u minimises
+with K the kernel, P = (K + Σ)^-1, Σ = diag(σ² / weight) and α = P y, p minimises
 
-    (y·α - log det P + |u|²) / 2                                           (2)
+    (y·α - log det P + |p|²) / 2                                           (2)
 
 (marginal likelihood, [1, ch. 5]). With G = (P - α αᵀ) / 2, its derivative by log v_b is
-v_b <G, X_b X_bᵀ>, and that by log w_b is -w_b <G ∘ R, D_b> for the radial part R and
-the squared distances D_b, which X_b X_bᵀ holds too: these products are computed once.
+v_b <G, X_b X_bᵀ>, likewise by log u_f, and that by log w_b is -w_b <G ∘ R ∘ R / s, D_b>
+for the radial part R and the squared distances D_b, which X_b X_bᵀ holds too: these
+products are computed once.
 
 Fewer columns. Let the orthonormal Q nearly span the leading singular vectors of some
-rows √w x. Then z = Qᵀ(√w x) are a row's coordinates, and q = |√w x|² - |z|² is what
-they leave out, nearly orthogonal to what they leave out of another row. So, and
-likewise for √v x,
+rows √w x. Then z = Qᵀ(√w x) are a row's coordinates, and what they leave out is nearly
+orthogonal to what they leave out of another row. So, and likewise for √v x, a_f and
+t_f,
 
-    |√w x - √w x'|² ≈ |z - z'|² + q + q'   for x ≠ x'.                     (3)
+    (√w x)·(√w x') ≈ z·z'   for x ≠ x'.                                    (3)
 
 All rows. If there are few, the posterior of (1) is exact [1, ch. 2]. Otherwise there
 are inducing rows m; with L Lᵀ = K_mm, A = L^-1 K_mn, B = I + A Λ^-1 Aᵀ and
@@ -54,7 +61,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import randomized_range_finder
 from sklearn.utils.validation import check_is_fitted
@@ -63,9 +70,9 @@ from clapstack._compat import Interval, _fit_context
 from clapstack._numerics.checks import check_weight, check_y
 from clapstack._numerics.lazy_table import read_table, row_slices
 from clapstack._numerics.rows import StandardizedTable, matmul
-from clapstack.families import check_features, pair_blocks
+from clapstack.families import check_features, family_of, pair_blocks
+from clapstack.stacking._families import CROSS
 from clapstack.stacking._kernel_weights import Prior, learn_weights, lower_triangle
-from clapstack.stacking._rbf_svr import radial_kernel
 
 # Rows of the table in float64, and of the kernel, that are held at once: 32 MB.
 _ELEMENTS = 1 << 22
@@ -75,22 +82,11 @@ _SPANNING = 2048
 # A linear part of more coordinates predicted no better on two sets of human scores; a
 # radial part of 512 did worse than one of 1,024, which did as well as all columns.
 _LINEAR_COMPONENTS = 256
+_BILINEAR_COMPONENTS = 128
+# Pairs that tell what is like those of fit: more of them change the answer little.
+_LANDMARKS = 1000
 # Added to the diagonal of the inducing rows, as a part of its mean.
 _JITTER = 1e-6
-# What the regressors of several targets share.
-_SHARED = (
-    "blocks_",
-    "mean_",
-    "amplitude_",
-    "noise_",
-    "radial_weights_",
-    "linear_weights_",
-    "_radial",
-    "_linear",
-    "_inducing",
-    "_noise",
-    "_posterior",
-)
 
 
 class _Rows(NamedTuple):
@@ -100,18 +96,49 @@ class _Rows(NamedTuple):
     ----------
     radial, linear : ndarray of shape (n_rows, n_components), float32
         Leading coordinates of the rows with their columns weighted.
-    radial_rest, linear_rest : ndarray of shape (n_rows,)
-        Squared lengths of what these coordinates leave out.
+    radial_length, linear_length : ndarray of shape (n_rows,)
+        Squared lengths of these rows, with what the coordinates leave out.
+    audio, text : ndarray of shape (n_rows, n_families, n_components), float32
+        Leading coordinates of the bilinear part.
+    bilinear_length : ndarray of shape (n_rows,)
+        Its prior variance, with what the coordinates leave out.
     """
 
     radial: np.ndarray
-    radial_rest: np.ndarray
+    radial_length: np.ndarray
     linear: np.ndarray
-    linear_rest: np.ndarray
+    linear_length: np.ndarray
+    audio: np.ndarray
+    text: np.ndarray
+    bilinear_length: np.ndarray
 
     def take(self, rows):
         """Return some of the rows."""
         return _Rows(*(part[rows] for part in self))
+
+    def held(self):
+        """Return what the coordinates hold of the three lengths."""
+        audio, text = (np.sum(side**2.0, axis=2) for side in (self.audio, self.text))
+        return (
+            np.sum(self.radial**2.0, axis=1),
+            np.sum(self.linear**2.0, axis=1),
+            np.sum(audio * text, axis=1),
+        )
+
+    def in_half(self):
+        """Return the rows in half precision, as a plain tuple of tables.
+
+        A model file can hold that. The lengths go with the rounded coordinates, so that
+        they still have a covariance: the process is fitted to what is kept.
+        """
+        names = "radial", "linear", "audio", "text"
+        halves = {name: getattr(self, name).astype(np.float16) for name in names}
+        rounded = self._replace(**{k: v.astype(np.float32) for k, v in halves.items()})
+        lengths = self.radial_length, self.linear_length, self.bilinear_length
+        parts = zip(lengths, rounded.held(), self.held(), strict=True)
+        radial, linear, bilinear = (length + new - old for length, new, old in parts)
+        audio, text = (halves[k].reshape(len(radial), -1) for k in ("audio", "text"))
+        return halves["radial"], radial, halves["linear"], linear, audio, text, bilinear
 
 
 class KernelRegressor(RegressorMixin, BaseEstimator):
@@ -146,6 +173,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         Columns of each block.
     radial_weights_, linear_weights_ : dict of str to float
         Weights of each block in the radial and in the linear part.
+    bilinear_weights_ : dict of str to float
+        Weight of each family that has audio and text blocks.
     amplitude_ : float
         Variance of the radial part, over that of the target.
     noise_ : float
@@ -174,17 +203,20 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     of the block vary. With the rows :math:`x_b` of block b,
 
     .. math::
-        k(x, x') = s \exp\Bigl(-\sum_b w_b \lVert x_b - x'_b \rVert^2\Bigr)
-                   + \sum_b v_b\, x_b^\top x'_b .
+        k(x, x') = \frac{s}{1 + \sum_b w_b \lVert x_b - x'_b \rVert^2}
+                   + \sum_b v_b\, x_b^\top x'_b
+                   + \sum_f u_f\, (a_f^\top a'_f) (t_f^\top t'_f) ,
 
-    The weights w and v, s and the variance of the noise have a log-normal prior in
-    which the cosines outweigh the other blocks, and blocks of one kind or of one family
-    share a factor. A weight divides the noise of its pair. Pairs of equal features are
+    where :math:`a_f` and :math:`t_f` are the blocks of audio and text of family f. The
+    weights w, v and u, s and the variance of the noise have a log-normal prior in which
+    the cosines outweigh the other blocks, and blocks of one kind or of one family share
+    a factor. A weight divides the noise of its pair. Pairs of equal features are
     one pair, with the weighted mean of their targets.
 
     A block of the pair feature is ``audio``, ``text``, ``product``, ``absdiff`` or
     ``cosine``, numbered or not, after ``<family>__``; the other columns of a family are
-    one block.
+    one block. The squared differences of a family that has absolute ones, and the
+    family ``cross``, are not used: they repeat the others.
 
     The weights maximise the marginal likelihood [1]_ of `n_tuning` pairs times that
     prior. With m inducing pairs, of n in all, a fit takes ``n m²`` multiplications and
@@ -257,34 +289,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         X = check_features(self, X, reset=True)
         y = check_y(self, X, y)
         weight = check_weight(sample_weight, X.shape[0])
-        self._fit([self], X, y[:, np.newaxis], weight)
+        self._fit(X, y, weight)
         return self
-
-    def fit_targets(self, X, targets, sample_weight=None):
-        """Fit one regressor per target; they share all but the coefficients.
-
-        Parameters
-        ----------
-        X : array-like or StreamedFeatures of shape (n_pairs, n_features)
-            Features.
-        targets : ndarray of shape (n_pairs, n_targets)
-            One target a column. The weights of the blocks are learned from the first.
-        sample_weight : array-like of shape (n_pairs,), default=None
-            Weights.
-
-        Returns
-        -------
-        fitted : list of KernelRegressor
-            Clones; the first is as :meth:`fit` leaves it.
-        """
-        self._validate_params()
-        fitted = [clone(self) for _ in np.transpose(targets)]
-        for regressor in fitted:
-            table = check_features(regressor, X, reset=True)
-        weight = check_weight(sample_weight, table.shape[0])
-        columns = [check_y(self, table, target) for target in np.transpose(targets)]
-        fitted[0]._fit(fitted, table, np.column_stack(columns), weight)
-        return fitted
 
     def predict(self, X, return_std=False):
         """Predict the target.
@@ -306,44 +312,57 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
-        mean = self._means([self], X)[:, 0]
+        mean = self._mean(X)
         return (mean, self._deviation(X)) if return_std else mean
 
-    def predict_targets(self, fitted, X):
-        """Predict several targets at once, at little more than the cost of one.
+    def novelty(self, X):
+        """Return how little the pairs of fit say about each pair.
 
         Parameters
         ----------
-        fitted : list of KernelRegressor
-            What one call of :meth:`fit_targets` returned.
         X : array-like or StreamedFeatures of shape (n_pairs, n_features)
-            Features.
+            Features, with the columns of `fit`.
 
         Returns
         -------
-        predictions : ndarray of shape (n_pairs, n_targets), dtype float64
-            A column per regressor.
+        novelty : ndarray of shape (n_pairs,), dtype float64
+            Variance, over that of the target, which 1,000 pairs of fit leave to the
+            process, or all of them if there are fewer. Noise is not in it.
         """
         check_is_fitted(self)
-        return self._means(fitted, check_features(self, X, reset=False))
+        X = check_features(self, X, reset=False)
+        own = self._own_rows(slice(_LANDMARKS))
+        covariance = self._covariance(own, own)
+        covariance[np.diag_indices_from(covariance)] += self.noise_
+        inverse = cholesky(covariance, lower=True, overwrite_a=True)
+        inverse = solve_triangular(inverse, np.eye(len(inverse)), lower=True)
+        variance = np.empty(X.shape[0])
+        for cut in row_slices(len(variance), self._step(len(inverse))):
+            rows = self._coordinates(X, cut)
+            known = matmul(self._covariance(rows, own, matmul), inverse.T)
+            variance[cut] = self._variance(rows) - np.einsum("ij,ij->i", known, known)
+        return np.maximum(variance, 0.0)
 
-    def _means(self, fitted, X):
-        """Return predictions of regressors that share all but the coefficients."""
-        inducing = _Rows(*self._inducing)
-        dual = np.column_stack([one.dual_coef_ for one in fitted])
-        coef = np.column_stack([one.coef_ for one in fitted])
-        out = np.empty((X.shape[0], len(fitted)))
-        for cut in row_slices(X.shape[0], self._step(len(dual))):
+    def _mean(self, X):
+        """Return the predicted target of every row."""
+        own = self._own_rows()
+        out = np.empty(X.shape[0])
+        for cut in row_slices(len(out), self._step(len(self.dual_coef_))):
             shifted = read_table(X, cut) - self.mean_
-            leading, rest = _along(shifted, self._radial)
-            radial = self._radial_covariance(leading, rest, inducing)
-            out[cut] = matmul(radial, dual) + matmul(shifted, coef)
-        return out + [one.intercept_ for one in fitted]
+            radial = self._radial_covariance(
+                *_along(shifted, self._radial), own, matmul
+            )
+            out[cut] = matmul(radial, self.dual_coef_) + matmul(shifted, self.coef_)
+            audio, text, _ = self._bilinear_coordinates(shifted, matmul)
+            for family, coef in enumerate(self._bilinear_coef):
+                turned = matmul(audio[:, family], coef)
+                out[cut] += np.einsum("ij,ij->i", turned, text[:, family])
+        return out + self.intercept_
 
     def _deviation(self, X):
         """Return the standard deviation of a score of weight 1 at every row."""
         less, more = self._variance_factors()
-        inducing = _Rows(*self._inducing)
+        inducing = self._own_rows()
         variance = np.empty(X.shape[0])
         for cut in row_slices(X.shape[0], self._step(len(less))):
             rows = self._coordinates(X, cut)
@@ -355,29 +374,25 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
                 variance[cut] += np.sum(known**2, axis=0)
         return np.sqrt(np.maximum(variance, 0.0) + self.noise_) * self._spread
 
-    def _fit(self, fitted, X, targets, weight):
-        """Fit regressors, of which this is one, to a column of targets each."""
-        rows, targets, weight = _distinct_rows(X, targets, weight)
-        intercepts = np.average(targets, axis=0, weights=weight)
-        targets = targets - intercepts
-        spreads = np.sqrt(np.average(targets**2, axis=0, weights=weight))
+    def _fit(self, X, y, weight):
+        rows, y, weight = _distinct_rows(X, y, weight)
+        self.intercept_ = float(np.average(y, weights=weight))
+        y = y - self.intercept_
+        self._spread = float(np.sqrt(np.average(y**2, weights=weight)))
         random = check_random_state(self.random_state)
         drawn = random.permutation(len(rows))
-        targets = targets / np.where(spreads > 0, spreads, 1.0)
-        self._learn(X, rows, targets, weight, drawn, random)
-        coefs = self._solve(X, rows, np.sort(drawn[: self.n_inducing]), targets, weight)
-        shared = {name: vars(self)[name] for name in _SHARED}
-        each = zip(fitted, (coefs * spreads).T, intercepts, spreads, strict=True)
-        for regressor, coef, intercept, spread in each:
-            vars(regressor).update(shared)
-            # Contiguous, so that no bit depends on the other targets.
-            regressor.dual_coef_ = np.ascontiguousarray(coef)
-            basis, _ = self._linear
-            regressor.coef_ = basis @ (self._inducing[2].T @ coef)
-            regressor.intercept_ = float(intercept)
-            regressor._spread = float(spread)
+        target = y / self._spread if self._spread > 0 else y
+        self._learn(X, rows, target, weight, drawn, random)
+        inducing = np.sort(drawn[: self.n_inducing])
+        coef = self._solve(X, rows, inducing, target, weight) * self._spread
+        own = self._own_rows()
+        self.dual_coef_ = coef
+        _, basis, _ = self._linear
+        self.coef_ = basis @ (own.linear.T @ coef)
+        weighted = own.audio * coef[:, np.newaxis, np.newaxis]
+        self._bilinear_coef = [*np.einsum("ifa,ift->fat", weighted, own.text)]
 
-    def _learn(self, X, rows, targets, weight, drawn, random):
+    def _learn(self, X, rows, target, weight, drawn, random):
         """Learn the weights of the blocks, and the coordinates that they make."""
         names = getattr(self, "feature_names_in_", None)
         self.blocks_ = _check_blocks(self.blocks, names, X.shape[1])
@@ -392,73 +407,73 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         )
         for cut in row_slices(len(taken), self._step()):
             taken[cut] = (read_table(X, rows[drawn[cut]]) - self.mean_) * scale
+        pairs = _bilinear_blocks(self.blocks_)
         tuning = drawn[: self.n_tuning]
-        blocks = [taken[: len(tuning), columns] for columns in self.blocks_.values()]
-        grams = np.stack([lower_triangle(block @ block.T) for block in blocks])
-        target = targets[tuning, 0]
+        grams = _products(taken[: len(tuning)], self.blocks_, pairs)
         weights = learn_weights(
-            grams, target, weight[tuning], Prior(list(self.blocks_))
+            grams,
+            target[tuning],
+            weight[tuning],
+            Prior(list(self.blocks_), list(pairs)),
         )
         self.amplitude_, self.noise_ = float(weights.amplitude), float(weights.noise)
-        self.radial_weights_ = dict(
-            zip(self.blocks_, weights.radial.tolist(), strict=True)
+        by_block = [
+            dict(zip(self.blocks_, part.tolist(), strict=True))
+            for part in (weights.radial, weights.linear)
+        ]
+        self.radial_weights_, self.linear_weights_ = by_block
+        self.bilinear_weights_ = dict(
+            zip(pairs, weights.bilinear.tolist(), strict=True)
         )
-        self.linear_weights_ = dict(
-            zip(self.blocks_, weights.linear.tolist(), strict=True)
-        )
-        self._radial = self._axes(
-            taken, self.radial_weights_, scale, self.n_components, random
-        )
-        size = min(self.n_components, _LINEAR_COMPONENTS)
-        self._linear = self._axes(taken, self.linear_weights_, scale, size, random)
+        sizes = self.n_components, min(self.n_components, _LINEAR_COMPONENTS)
+        axes = []
+        for of_block, size in zip(by_block, sizes, strict=True):
+            root = np.zeros(len(scale), np.float32)
+            for label, block_weight in of_block.items():
+                root[self.blocks_[label]] = np.sqrt(block_weight)
+            axes.append(_axes(taken, root, scale, size, random))
+        self._radial, self._linear = axes
+        size = min(self.n_components, _BILINEAR_COMPONENTS)
+        self._bilinear = {}
+        for family, own in self.bilinear_weights_.items():
+            columns = [self.blocks_[label] for label in pairs[family]]
+            roots = zip(columns, (np.sqrt(own), 1.0), strict=True)
+            self._bilinear[family] = tuple(
+                _axes(taken, np.full(len(side), root), scale, size, random, side)
+                for side, root in roots
+            )
 
-    def _axes(self, taken, weights, scale, size, random):
-        """Return what brings columns to coordinates: a basis, and their weights."""
-        root = np.zeros(taken.shape[1], np.float32)
-        for label, weight in weights.items():
-            root[self.blocks_[label]] = np.sqrt(weight)
-        basis = randomized_range_finder(
-            (taken * root).T,
-            size=min(size, *taken.shape),
-            n_iter=1,
-            power_iteration_normalizer="none",
-            random_state=random,
-        )
-        weight = root * scale
-        return (basis * weight[:, np.newaxis]).astype(np.float32), weight
-
-    def _solve(self, X, rows, inducing, targets, weight):
-        """Return the coefficients of the inducing rows, a column per target."""
+    def _solve(self, X, rows, inducing, target, weight):
+        """Return the coefficients of the inducing rows."""
         parts = [
             self._coordinates(X, rows[cut], _single_product)
             for cut in row_slices(len(rows), self._step())
         ]
         every = _Rows(*map(np.concatenate, zip(*parts, strict=True)))
-        # A plain tuple, which a model file can hold.
-        self._inducing = tuple(every.take(inducing))
+        self._inducing = every.take(inducing).in_half()
         if len(inducing) == len(rows):
-            return self._solve_exactly(targets, weight)
-        return self._solve_inducing(every, targets, weight)
+            return self._solve_exactly(target, weight)
+        return self._solve_inducing(every, target, weight)
 
-    def _solve_exactly(self, targets, weight):
-        """Return the coefficients of all rows, a column per target."""
-        left_out = self._left_out(_Rows(*self._inducing))
+    def _solve_exactly(self, target, weight):
+        """Return the coefficients of all rows."""
+        left_out = self._left_out(self._own_rows())
         self._noise = self.noise_ / weight + left_out
         self._posterior = None
         factor = self._variance_factors()[0]
-        return cho_solve((factor, True), targets)
+        return cho_solve((factor, True), target)
 
-    def _solve_inducing(self, every, targets, weight):
-        """Return the coefficients of the inducing rows, a column per target."""
-        own = _Rows(*self._inducing)
+    def _solve_inducing(self, every, target, weight):
+        """Return the coefficients of the inducing rows."""
+        own = self._own_rows()
         size = len(own.radial)
         covariance = self._covariance(own, own)
         self._noise = np.full(size, _JITTER * np.trace(covariance) / size)
         self._posterior = None
         prior = self._variance_factors()[0]
         posterior = np.eye(size)
-        right = np.zeros((size, targets.shape[1]))
-        for cut in row_slices(len(targets), max(1, _ELEMENTS // size)):
+        right = np.zeros(size)
+        for cut in row_slices(len(target), max(1, _ELEMENTS // size)):
             some = every.take(cut)
             known = self._covariance(own, some)
             known = solve_triangular(prior, known, lower=True, overwrite_b=True)
@@ -466,7 +481,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             noise += np.maximum(self._variance(some) - np.sum(known**2, axis=0), 0.0)
             known /= np.sqrt(noise)
             posterior += known @ known.T
-            right += known @ (targets[cut] / np.sqrt(noise)[:, np.newaxis])
+            right += known @ (target[cut] / np.sqrt(noise))
         factor = cholesky(posterior, lower=True, overwrite_a=True)
         self._posterior = factor.astype(np.float32)
         coef = cho_solve((factor, True), right)
@@ -474,7 +489,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     def _variance_factors(self):
         """Return the triangular factors whose solutions lessen and raise variances."""
-        own = _Rows(*self._inducing)
+        own = self._own_rows()
         covariance = self._covariance(own, own)
         covariance[np.diag_indices_from(covariance)] += self._noise
         less = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
@@ -486,53 +501,164 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         """Return how many rows of the columns, or of a width, are held at once."""
         return max(1, _ELEMENTS // max(self.n_features_in_, width))
 
+    def _own_rows(self, rows=slice(None)):
+        """Return some of the pairs that predictions refer to."""
+        parts = (
+            part[rows].astype(np.float32) if part.dtype == np.float16 else part[rows]
+            for part in self._inducing
+        )
+        own = _Rows(*parts)
+        n_families = len(self._bilinear)
+        width = own.audio.shape[1] // max(1, n_families)
+        shape = len(own.audio), n_families, width
+        return own._replace(
+            audio=own.audio.reshape(shape), text=own.text.reshape(shape)
+        )
+
     def _coordinates(self, X, rows, product=matmul):
         """Return the coordinates of some rows of a table."""
         shifted = read_table(X, rows) - self.mean_
         return _Rows(
             *_along(shifted, self._radial, product),
             *_along(shifted, self._linear, product),
+            *self._bilinear_coordinates(shifted, product),
         )
 
-    def _radial_covariance(self, coordinates, rest, others, product=matmul):
-        """Return the radial part of the covariance of rows and others."""
-        covariance = radial_kernel(coordinates, others.radial, 1.0, product)
-        covariance *= self.amplitude_ * np.exp(-rest)[:, np.newaxis]
-        covariance *= np.exp(-others.radial_rest)
-        return covariance
+    def _bilinear_coordinates(self, shifted, product):
+        """Return those of audio and of text, by family, and their prior variance."""
+        widths = [axes[1].shape[1] for pair in self._bilinear.values() for axes in pair]
+        shape = len(shifted), len(self._bilinear), max(widths, default=0)
+        sides = np.zeros((2, *shape), np.float32)
+        variance = np.zeros(len(shifted))
+        for family, pair in enumerate(self._bilinear.values()):
+            lengths = []
+            for side, axes in zip(sides, pair, strict=True):
+                leading, length = _along(shifted, axes, product)
+                side[:, family, : leading.shape[1]] = leading
+                lengths.append(length)
+            variance += np.prod(lengths, axis=0)
+        return *sides, variance
 
-    def _covariance(self, rows, others):
+    def _radial_covariance(self, leading, length, others, product):
+        """Return the radial part of the covariance of rows and others."""
+        distance = -2.0 * product(leading, others.radial.T).astype(np.float64)
+        distance += length[:, np.newaxis]
+        distance += others.radial_length
+        # Rounding leaves the smallest squared distances on either side of zero.
+        np.maximum(distance, 0.0, out=distance)
+        distance += 1.0
+        return np.divide(self.amplitude_, distance, out=distance)
+
+    def _covariance(self, rows, others, product=np.matmul):
         """Return the covariance of rows and others, none of which is the same."""
         covariance = self._radial_covariance(
-            rows.radial, rows.radial_rest, others, np.matmul
+            rows.radial, rows.radial_length, others, product
         )
-        covariance += rows.linear.astype(np.float64) @ others.linear.T
+        covariance += product(rows.linear.astype(np.float64), others.linear.T)
+        for family in range(rows.audio.shape[1]):
+            audio = product(rows.audio[:, family], others.audio[:, family].T)
+            text = product(rows.text[:, family], others.text[:, family].T)
+            covariance += audio * text
         return covariance
 
     def _variance(self, rows):
         """Return the prior variance of rows."""
-        linear = np.einsum("ij,ij->i", rows.linear, rows.linear, dtype=np.float64)
-        return self.amplitude_ + linear + rows.linear_rest
+        return self.amplitude_ + rows.linear_length + rows.bilinear_length
 
     def _left_out(self, rows):
         """Return how much of the variance of rows their coordinates leave out."""
-        radial = self.amplitude_ * -np.expm1(-2 * rows.radial_rest)
-        return radial + rows.linear_rest
+        lengths = rows.radial_length, rows.linear_length, rows.bilinear_length
+        radial, linear, bilinear = (
+            np.maximum(length - held, 0.0)
+            for length, held in zip(lengths, rows.held(), strict=True)
+        )
+        return self.amplitude_ * (1 - 1 / (1 + 2 * radial)) + linear + bilinear
+
+
+def _axes(taken, root, scale, size, random, columns=None):
+    """Return what brings columns to coordinates: which, a basis, and their weights.
+
+    Parameters
+    ----------
+    taken : ndarray of shape (n_rows, n_features), float32
+        Standardised rows.
+    root : ndarray of shape (n_columns,)
+        Square roots of the weights of the columns.
+    scale : ndarray of shape (n_features,)
+        What standardises centred rows.
+    size : int
+        Coordinates at most.
+    random : RandomState
+        Where the search for the leading directions starts.
+    columns : ndarray of int of shape (n_columns,), default=None
+        None takes all of them.
+
+    Returns
+    -------
+    axes : tuple of (columns, basis, weight)
+        The basis has shape (n_columns, n_components) and takes centred rows, of which
+        ``weight`` multiplies every column. A plain tuple, which a model file can hold.
+    """
+    own = slice(None) if columns is None else columns
+    basis = randomized_range_finder(
+        (taken[:, own] * root).astype(np.float32).T,
+        size=min(size, len(taken), len(root)),
+        n_iter=1,
+        power_iteration_normalizer="none",
+        random_state=random,
+    )
+    weight = root * scale[own]
+    return columns, (basis * weight[:, np.newaxis]).astype(np.float32), weight
 
 
 def _along(shifted, axes, product=matmul):
-    """Return the coordinates of centred rows, and the squared length they leave out."""
-    basis, weight = axes
-    leading = product(shifted, basis).astype(np.float32)
-    length = np.einsum("ij,ij->i", leading, leading, dtype=np.float64)
-    rest = matmul(np.square(shifted), weight**2) - length
-    return leading, np.maximum(rest, 0.0)
+    """Return the coordinates of centred rows, and their whole squared length."""
+    columns, basis, weight = axes
+    own = shifted if columns is None else shifted[:, columns]
+    length = matmul(np.square(own), weight**2)
+    return product(own, basis).astype(np.float32), length
+
+
+def _products(taken, blocks, pairs):
+    """Return the lower triangles of the products of rows that learning needs."""
+    own = {label: _lower_gram(taken[:, columns]) for label, columns in blocks.items()}
+    bilinear = [own[audio] * own[text] for audio, text in pairs.values()]
+    return np.stack([*own.values(), *bilinear])
+
+
+def _lower_gram(rows):
+    return lower_triangle(rows @ rows.T)
+
+
+def read_blocks(names, n_features):
+    """Return the columns of every block of the kernel, as the names have them.
+
+    What repeats others only spreads the weights thin. Without squared differences
+    beside absolute ones, and without the agreement of families beside themselves, the
+    squared error on two sets of human scores was lower by 1 to 2 %.
+    """
+    blocks = pair_blocks(names, n_features)
+    repeated = {
+        label.replace("__absdiff", "__sqdiff")
+        for label in blocks
+        if label.endswith("__absdiff")
+    }
+    if len(blocks) > 1:
+        repeated.add(CROSS)
+    return {label: own for label, own in blocks.items() if label not in repeated}
+
+
+def _bilinear_blocks(blocks):
+    """Return the labels of audio and of text, of every family that has both blocks."""
+    families = dict.fromkeys(family_of(label) for label in blocks)
+    pairs = {name: (f"{name}__audio", f"{name}__text") for name in families}
+    return {name: pair for name, pair in pairs.items() if blocks.keys() >= {*pair}}
 
 
 def _check_blocks(blocks, names, n_features):
     """Return the columns of every block, read from the names if there are none."""
     if blocks is None:
-        return pair_blocks(names, n_features)
+        return read_blocks(names, n_features)
     blocks = {label: np.asarray(columns) for label, columns in blocks.items()}
     every = np.concatenate([np.empty(0, int), *blocks.values()])
     whole = every.dtype.kind in "iu" and every.size
@@ -545,7 +671,7 @@ def _check_blocks(blocks, names, n_features):
     return blocks
 
 
-def _distinct_rows(X, targets, weight):
+def _distinct_rows(X, y, weight):
     """Return numbers of distinct rows, in an order of their own, targets and weights.
 
     Pairs of equal features are one row with the mean target, so that weighting is the
@@ -563,11 +689,10 @@ def _distinct_rows(X, targets, weight):
     _, first, same = np.unique(numbers, axis=0, return_index=True, return_inverse=True)
     same = same.ravel()
     total = np.bincount(same, weights=weight)
-    start = targets[used[first]]
+    start = y[used[first]]
     # Around the first of the equal rows, so that equal targets keep their bits.
-    apart = (targets[used] - start[same]) * weight[:, np.newaxis]
-    mean = np.column_stack([np.bincount(same, weights=one) / total for one in apart.T])
-    return used[first], start + mean, total
+    apart = np.bincount(same, weights=(y[used] - start[same]) * weight)
+    return used[first], start + apart / total, total
 
 
 def _single_product(first, second):

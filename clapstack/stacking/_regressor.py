@@ -24,7 +24,7 @@ from clapstack._compat import (
     asking_for_weights,
 )
 from clapstack._numerics.checks import check_varies, check_weight, check_y
-from clapstack.families import check_features, pair_blocks
+from clapstack.families import check_features
 from clapstack.stacking._checks import check_families_vary, check_groups
 from clapstack.stacking._explain import column_means, explain_predictions
 from clapstack.stacking._families import (
@@ -39,7 +39,7 @@ from clapstack.stacking._final import FinalLevel
 from clapstack.stacking._first_level import fit_first_level
 from clapstack.stacking._folds import make_fold, make_splits
 from clapstack.stacking._intervals import DisagreementScale, HeldOutErrors
-from clapstack.stacking._kernel import KernelRegressor
+from clapstack.stacking._kernel import KernelRegressor, read_blocks
 from clapstack.stacking._nested import fit_nested, nesting_pays
 from clapstack.stacking._sample_weight import (
     check_weights_reach,
@@ -74,7 +74,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     kernel : bool, regressor or None, default=False
         A model of all columns at once beside those of the families: True is
         :class:`~clapstack.stacking.KernelRegressor`; a regressor takes its place. False
-        or None leaves it out.
+        or None leaves it out. With it, the ridge of the final level adds to its
+        predictions rather than to nothing.
     n_components : int, default=128
         Width of the compression; capped by the numerical rank.
     cv : int, splitter or iterable, default=3
@@ -94,7 +95,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         gives them equal weights.
     final_target : {"auto", "score", "both", "rank"}, default="auto"
         What the final level learns; "both" is the mean of standardised scores and
-        ranks. "auto" takes the target whose predictions out of fold are nearest in
+        ranks. "auto" takes "score" or "both", whichever predicts out of fold nearer in
         value and in order, by ``MSE / Var(y) + 2 (1 - SRCC)``; ties go to the score.
     calibration : bool, default=False
         Whether a final level that learned scores is followed by an increasing map to
@@ -353,7 +354,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.oof_predictions_ = self._first_level.predict_held_out(X, splits)
 
         self._final_level = FinalLevel(
-            self.final_estimator, self.final_target, self.calibration
+            self.final_estimator,
+            self.final_target,
+            self.calibration,
+            kernel=self._kernel_columns(targets),
         )
         self._final_level.fit(self.oof_predictions_, y, weight, splits)
         self.final_estimator_ = self._final_level.estimator_
@@ -571,8 +575,15 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         if model.blocks is None:
             names = getattr(self, "feature_names_in_", None)
             taken = None if names is None else names[columns]
-            model.set_params(blocks=pair_blocks(taken, len(columns)))
+            model.set_params(blocks=read_blocks(taken, len(columns)))
         return model
+
+    def _kernel_columns(self, targets):
+        """Return which first-level prediction is the kernel's of each target."""
+        if not self.kernel:
+            return None
+        names = self.first_level_names_
+        return {target: names.index(f"{KERNEL}__{target}") for target in targets}
 
     def _set_held_out(self, fit_members, X, y, weight, groups, targets, splits):
         """Set what predicts each fold without learning from it, and its errors."""
