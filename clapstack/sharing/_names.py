@@ -90,6 +90,7 @@ _PRIVATE = {
     "clapstack.stacking.FirstLevel": "clapstack.stacking._first_level:FirstLevel",
     "clapstack.stacking.HeldOutErrors": "clapstack.stacking._intervals:HeldOutErrors",
     "clapstack.stacking.HeldOutLevel": "clapstack.stacking._final:HeldOutLevel",
+    "clapstack.stacking.HeldOutNovelty": "clapstack.stacking._novelty:HeldOutNovelty",
     f"{_TREES}.binning._BinMapper": f"{_TREES}.binning:_BinMapper",
     f"{_TREES}.predictor.TreePredictor": f"{_TREES}.predictor:TreePredictor",
     "sklearn._loss._loss.CyAbsoluteError": "sklearn._loss._loss:CyAbsoluteError",

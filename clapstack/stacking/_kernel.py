@@ -55,13 +55,14 @@ both, but needs torch, which the second stage does without.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import blake2b
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import randomized_range_finder
 from sklearn.utils.validation import check_is_fitted
@@ -139,6 +140,93 @@ class _Rows(NamedTuple):
         radial, linear, bilinear = (length + new - old for length, new, old in parts)
         audio, text = (halves[k].reshape(len(radial), -1) for k in ("audio", "text"))
         return halves["radial"], radial, halves["linear"], linear, audio, text, bilinear
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What the fits to all targets of some pairs share.
+
+    Attributes
+    ----------
+    X : ndarray or LazyTable of shape (n_pairs, n_features)
+        Features.
+    used, weight : ndarray of shape (n_used,)
+        Rows of positive weight, and their weights.
+    first, same : ndarray of int
+        Places among these where each distinct row is first, and which distinct row each
+        of them is.
+    total : ndarray of shape (n_rows,)
+        Weights of the distinct rows.
+    drawn : ndarray of int of shape (n_rows,)
+        These in the order in which they are drawn.
+    seed : int
+        Where searches for leading directions start.
+    blocks : dict of str to ndarray of int
+        Columns of each block.
+    pairs : dict of str to (str, str)
+        Labels of the audio and text blocks of every family that has both.
+    mean, scale : ndarray of shape (n_features,)
+        What is taken from the columns, and then multiplies them; 0 where not used.
+    taken : ndarray of shape (n_taken, n_features), float32
+        The rows that are drawn first, standardised.
+    grams : ndarray
+        Products of the first of these, as `learn_weights` takes them.
+    """
+
+    X: Any
+    used: np.ndarray
+    weight: np.ndarray
+    first: np.ndarray
+    same: np.ndarray
+    total: np.ndarray
+    drawn: np.ndarray
+    seed: int
+    blocks: dict
+    pairs: dict
+    mean: np.ndarray
+    scale: np.ndarray
+    taken: np.ndarray
+    grams: np.ndarray
+
+    def mean_target(self, y):
+        """Return the mean target of every distinct row."""
+        start = y[self.used[self.first]]
+        # Around the first of the equal rows, so that equal targets keep their bits.
+        apart = (y[self.used] - start[self.same]) * self.weight
+        return start + np.bincount(self.same, weights=apart) / self.total
+
+    def axes(self, weights, size, columns=None):
+        """Return what brings columns to coordinates: which, a basis, and their weights.
+
+        Parameters
+        ----------
+        weights : dict of str to float
+            Weights of blocks.
+        size : int
+            Coordinates at most.
+        columns : ndarray of int of shape (n_columns,), default=None
+            Columns that hold all these blocks; None takes all.
+
+        Returns
+        -------
+        axes : tuple of (columns, basis, weight)
+            The basis, of shape (n_columns, n_components), takes centred rows, of which
+            ``weight`` multiplies every column. A plain tuple, which a model file can
+            hold.
+        """
+        root = np.zeros(len(self.scale))
+        for label, weight in weights.items():
+            root[self.blocks[label]] = np.sqrt(weight)
+        own = slice(None) if columns is None else columns
+        basis = randomized_range_finder(
+            (self.taken[:, own] * root[own].astype(np.float32)).T,
+            size=min(size, *self.taken[:, own].shape),
+            n_iter=1,
+            power_iteration_normalizer="none",
+            random_state=self.seed,
+        )
+        weight = (root * self.scale)[own]
+        return columns, (basis * weight[:, np.newaxis]).astype(np.float32), weight
 
 
 class KernelRegressor(RegressorMixin, BaseEstimator):
@@ -289,8 +377,35 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         X = check_features(self, X, reset=True)
         y = check_y(self, X, y)
         weight = check_weight(sample_weight, X.shape[0])
-        self._fit(X, y, weight)
+        self._fit(self._prepare(X, weight), y)
         return self
+
+    def fit_targets(self, X, targets, sample_weight=None):
+        """Fit a clone to each of several targets; what the features say is read once.
+
+        Parameters
+        ----------
+        X : array-like or StreamedFeatures of shape (n_pairs, n_features)
+            Features.
+        targets : ndarray of shape (n_pairs, n_targets)
+            One target a column.
+        sample_weight : array-like of shape (n_pairs,), default=None
+            Weights.
+
+        Returns
+        -------
+        fitted : list of KernelRegressor
+            Each as :meth:`fit` leaves it.
+        """
+        self._validate_params()
+        fitted = [clone(self) for _ in np.transpose(targets)]
+        for regressor in fitted:
+            table = check_features(regressor, X, reset=True)
+        weight = check_weight(sample_weight, table.shape[0])
+        prepared = fitted[0]._prepare(table, weight)
+        for regressor, target in zip(fitted, np.transpose(targets), strict=True):
+            regressor._fit(prepared, check_y(regressor, table, target))
+        return fitted
 
     def predict(self, X, return_std=False):
         """Predict the target.
@@ -374,17 +489,52 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
                 variance[cut] += np.sum(known**2, axis=0)
         return np.sqrt(np.maximum(variance, 0.0) + self.noise_) * self._spread
 
-    def _fit(self, X, y, weight):
-        rows, y, weight = _distinct_rows(X, y, weight)
-        self.intercept_ = float(np.average(y, weights=weight))
-        y = y - self.intercept_
-        self._spread = float(np.sqrt(np.average(y**2, weights=weight)))
+    def _prepare(self, X, weight):
+        """Return what the fits to all targets of some pairs share."""
+        names = getattr(self, "feature_names_in_", None)
+        blocks = _check_blocks(self.blocks, names, X.shape[1])
+        used = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
+        weight = np.ones(len(used)) if weight is None else weight[used]
+        first, same = _distinct_rows(X, used)
         random = check_random_state(self.random_state)
-        drawn = random.permutation(len(rows))
+        drawn = random.permutation(len(first))
+        total = np.bincount(same, weights=weight)
+        table = StandardizedTable(X, rows=used[first], weight=total)
+        scale = np.zeros(X.shape[1])
+        for columns in blocks.values():
+            varying = columns[table.varying[columns]]
+            scale[varying] = 1 / (table.scale[varying] * np.sqrt(len(varying)))
+        size = min(len(first), max(_SPANNING, self.n_tuning))
+        taken = np.empty((size, X.shape[1]), np.float32)
+        for cut in row_slices(size, self._step()):
+            taken[cut] = (read_table(X, used[first][drawn[cut]]) - table.mean) * scale
+        pairs = _bilinear_blocks(blocks)
+        return _Prepared(
+            X=X,
+            used=used,
+            weight=weight,
+            first=first,
+            same=same,
+            total=total,
+            drawn=drawn,
+            seed=random.randint(np.iinfo(np.int32).max),
+            blocks=blocks,
+            pairs=pairs,
+            mean=table.mean,
+            scale=scale,
+            taken=taken,
+            grams=_products(taken[: self.n_tuning], blocks, pairs),
+        )
+
+    def _fit(self, prepared, y):
+        """Fit one target of some pairs."""
+        y = prepared.mean_target(y)
+        self.intercept_ = float(np.average(y, weights=prepared.total))
+        y = y - self.intercept_
+        self._spread = float(np.sqrt(np.average(y**2, weights=prepared.total)))
         target = y / self._spread if self._spread > 0 else y
-        self._learn(X, rows, target, weight, drawn, random)
-        inducing = np.sort(drawn[: self.n_inducing])
-        coef = self._solve(X, rows, inducing, target, weight) * self._spread
+        self._learn(prepared, target)
+        coef = self._solve(prepared, target) * self._spread
         own = self._own_rows()
         self.dual_coef_ = coef
         _, basis, _ = self._linear
@@ -392,61 +542,44 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         weighted = own.audio * coef[:, np.newaxis, np.newaxis]
         self._bilinear_coef = [*np.einsum("ifa,ift->fat", weighted, own.text)]
 
-    def _learn(self, X, rows, target, weight, drawn, random):
+    def _learn(self, prepared, target):
         """Learn the weights of the blocks, and the coordinates that they make."""
-        names = getattr(self, "feature_names_in_", None)
-        self.blocks_ = _check_blocks(self.blocks, names, X.shape[1])
-        table = StandardizedTable(X, rows=rows, weight=weight)
-        self.mean_ = table.mean
-        scale = np.zeros(X.shape[1])
-        for columns in self.blocks_.values():
-            varying = columns[table.varying[columns]]
-            scale[varying] = 1 / (table.scale[varying] * np.sqrt(len(varying)))
-        taken = np.empty(
-            (min(len(rows), max(_SPANNING, self.n_tuning)), X.shape[1]), np.float32
-        )
-        for cut in row_slices(len(taken), self._step()):
-            taken[cut] = (read_table(X, rows[drawn[cut]]) - self.mean_) * scale
-        pairs = _bilinear_blocks(self.blocks_)
-        tuning = drawn[: self.n_tuning]
-        grams = _products(taken[: len(tuning)], self.blocks_, pairs)
+        self.blocks_, self.mean_ = prepared.blocks, prepared.mean
+        tuning = prepared.drawn[: self.n_tuning]
         weights = learn_weights(
-            grams,
+            prepared.grams,
             target[tuning],
-            weight[tuning],
-            Prior(list(self.blocks_), list(pairs)),
+            prepared.total[tuning],
+            Prior(list(self.blocks_), list(prepared.pairs)),
         )
         self.amplitude_, self.noise_ = float(weights.amplitude), float(weights.noise)
-        by_block = [
-            dict(zip(self.blocks_, part.tolist(), strict=True))
-            for part in (weights.radial, weights.linear)
-        ]
-        self.radial_weights_, self.linear_weights_ = by_block
-        self.bilinear_weights_ = dict(
-            zip(pairs, weights.bilinear.tolist(), strict=True)
+        self.radial_weights_, self.linear_weights_ = (
+            dict(zip(self.blocks_, of_block.tolist(), strict=True))
+            for of_block in (weights.radial, weights.linear)
         )
-        sizes = self.n_components, min(self.n_components, _LINEAR_COMPONENTS)
-        axes = []
-        for of_block, size in zip(by_block, sizes, strict=True):
-            root = np.zeros(len(scale), np.float32)
-            for label, block_weight in of_block.items():
-                root[self.blocks_[label]] = np.sqrt(block_weight)
-            axes.append(_axes(taken, root, scale, size, random))
-        self._radial, self._linear = axes
-        size = min(self.n_components, _BILINEAR_COMPONENTS)
-        self._bilinear = {}
-        for family, own in self.bilinear_weights_.items():
-            columns = [self.blocks_[label] for label in pairs[family]]
-            roots = zip(columns, (np.sqrt(own), 1.0), strict=True)
-            self._bilinear[family] = tuple(
-                _axes(taken, np.full(len(side), root), scale, size, random, side)
-                for side, root in roots
+        of_family = zip(prepared.pairs, weights.bilinear.tolist(), strict=True)
+        self.bilinear_weights_ = dict(of_family)
+        self._radial = prepared.axes(self.radial_weights_, self.n_components)
+        most = min(self.n_components, _LINEAR_COMPONENTS)
+        self._linear = prepared.axes(self.linear_weights_, most)
+        most = min(self.n_components, _BILINEAR_COMPONENTS)
+        self._bilinear = {
+            family: tuple(
+                prepared.axes({label: own}, most, self.blocks_[label])
+                # The weight of a product goes to one of its sides.
+                for label, own in zip(
+                    prepared.pairs[family], (weight, 1.0), strict=True
+                )
             )
+            for family, weight in self.bilinear_weights_.items()
+        }
 
-    def _solve(self, X, rows, inducing, target, weight):
+    def _solve(self, prepared, target):
         """Return the coefficients of the inducing rows."""
+        rows, weight = prepared.used[prepared.first], prepared.total
+        inducing = np.sort(prepared.drawn[: self.n_inducing])
         parts = [
-            self._coordinates(X, rows[cut], _single_product)
+            self._coordinates(prepared.X, rows[cut], _single_product)
             for cut in row_slices(len(rows), self._step())
         ]
         every = _Rows(*map(np.concatenate, zip(*parts, strict=True)))
@@ -575,42 +708,6 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return self.amplitude_ * (1 - 1 / (1 + 2 * radial)) + linear + bilinear
 
 
-def _axes(taken, root, scale, size, random, columns=None):
-    """Return what brings columns to coordinates: which, a basis, and their weights.
-
-    Parameters
-    ----------
-    taken : ndarray of shape (n_rows, n_features), float32
-        Standardised rows.
-    root : ndarray of shape (n_columns,)
-        Square roots of the weights of the columns.
-    scale : ndarray of shape (n_features,)
-        What standardises centred rows.
-    size : int
-        Coordinates at most.
-    random : RandomState
-        Where the search for the leading directions starts.
-    columns : ndarray of int of shape (n_columns,), default=None
-        None takes all of them.
-
-    Returns
-    -------
-    axes : tuple of (columns, basis, weight)
-        The basis has shape (n_columns, n_components) and takes centred rows, of which
-        ``weight`` multiplies every column. A plain tuple, which a model file can hold.
-    """
-    own = slice(None) if columns is None else columns
-    basis = randomized_range_finder(
-        (taken[:, own] * root).astype(np.float32).T,
-        size=min(size, len(taken), len(root)),
-        n_iter=1,
-        power_iteration_normalizer="none",
-        random_state=random,
-    )
-    weight = root * scale[own]
-    return columns, (basis * weight[:, np.newaxis]).astype(np.float32), weight
-
-
 def _along(shifted, axes, product=matmul):
     """Return the coordinates of centred rows, and their whole squared length."""
     columns, basis, weight = axes
@@ -671,14 +768,12 @@ def _check_blocks(blocks, names, n_features):
     return blocks
 
 
-def _distinct_rows(X, y, weight):
-    """Return numbers of distinct rows, in an order of their own, targets and weights.
+def _distinct_rows(X, used):
+    """Return where each distinct row is first, and which of these every row is.
 
     Pairs of equal features are one row with the mean target, so that weighting is the
     same as repeating, and no row is predicted from its copy when it is left out.
     """
-    used = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
-    weight = np.ones(len(used)) if weight is None else weight[used]
     step = max(1, _ELEMENTS // X.shape[1])
     digests = [
         blake2b(row.tobytes(), digest_size=16).digest()
@@ -687,12 +782,7 @@ def _distinct_rows(X, y, weight):
     ]
     numbers = np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2)
     _, first, same = np.unique(numbers, axis=0, return_index=True, return_inverse=True)
-    same = same.ravel()
-    total = np.bincount(same, weights=weight)
-    start = y[used[first]]
-    # Around the first of the equal rows, so that equal targets keep their bits.
-    apart = np.bincount(same, weights=(y[used] - start[same]) * weight)
-    return used[first], start + apart / total, total
+    return first, same.ravel()
 
 
 def _single_product(first, second):

@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from clapstack import load_model, save_model
 from clapstack.features import pair_feature_names, pair_features
-from clapstack.stacking import ClapStackingRegressor, KernelRegressor
+from clapstack.stacking import ClapStackingRegressor, KernelRegressor, rank_target
 from clapstack.stacking._kernel_weights import Prior, lower_triangle, unlikelihood
 
 
@@ -253,6 +253,17 @@ def test_order_and_scale_change_nothing(data, fitted):
     assert np.corrcoef(scaled, expected)[0, 1] > 0.999
 
 
+def test_several_targets_are_fitted_as_if_alone(data):
+    X, y = data
+    targets = np.column_stack([y, rank_target(y)])
+    together = KernelRegressor().fit_targets(X, targets)
+    for found, target in zip(together, targets.T, strict=True):
+        assert_array_equal(
+            found.predict(X), KernelRegressor().fit(X, target).predict(X)
+        )
+        assert list(found.feature_names_in_) == list(X.columns)
+
+
 def test_constant_targets_and_columns_are_borne(data):
     X, y = data
     score, std = KernelRegressor().fit(X, np.full(120, 3.0)).predict(X, return_std=True)
@@ -340,3 +351,42 @@ def test_a_family_of_its_name_is_refused(data, stack):
         ValueError, match="has a family named 'kernel', the name of the"
     ):
         clone(stack).fit(X.assign(kernel__mean0=1.0), y)
+
+
+def test_pairs_like_those_of_fit_are_in_the_domain_and_others_are_not(stack):
+    X, y = make_pairs(400)
+    new, _ = make_pairs(300, seed=1)
+    fitted = stack.fit(X, y)
+    assert 0.95 < fitted.in_domain(new).mean() < 1
+    assert 0.8 < fitted.in_domain(new, level=0.1).mean() < 0.97
+    assert not fitted.in_domain(new * 4).any()
+    assert_array_equal(fitted.in_domain(new[:20]), fitted.in_domain(new)[:20])
+    with pytest.raises(ValueError, match=r"level must lie between 0 and 1; got 1.5"):
+        fitted.in_domain(new, level=1.5)
+
+
+def test_few_pairs_flag_nothing(stack):
+    X, y = make_pairs(60)
+    assert stack.fit(X, y).in_domain(X * 4).all()
+
+
+def test_domain_needs_a_kernel(data):
+    X, y = data
+    stack = ClapStackingRegressor(boosting=False).fit(X, y)
+    with pytest.raises(TypeError, match="in_domain needs a kernel model"):
+        stack.in_domain(X)
+
+
+def test_weight_of_zero_leaves_a_pair_out_of_the_domain(stack):
+    X, y = make_pairs(300)
+    odd = pd.concat([X, X[:100] * 4], ignore_index=True)
+    weight = np.repeat([1.0, 0.0], [300, 100])
+    fitted = clone(stack).fit(odd, np.append(y, y[:100]), sample_weight=weight)
+    assert not fitted.in_domain(odd[300:]).any()
+
+
+def test_domain_survives_a_model_file(data, stack, tmp_path):
+    X, y = data
+    fitted = stack.fit(X, y)
+    again = load_model(save_model(fitted, tmp_path / "stack.clapstack"))
+    assert_array_equal(again.in_domain(X * 2, 0.1), fitted.in_domain(X * 2, 0.1))
