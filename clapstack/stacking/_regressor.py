@@ -96,8 +96,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         gives them equal weights.
     final_target : {"auto", "score", "both", "rank"}, default="auto"
         What the final level learns; "both" is the mean of standardised scores and
-        ranks. "auto" takes "score" or "both", whichever predicts out of fold nearer in
-        value and in order, by ``MSE / Var(y) + 2 (1 - SRCC)``; ties go to the score.
+        ranks. "auto" takes the target whose predictions out of fold are nearest in
+        value and in order, by ``MSE / Var(y) + 2 (1 - SRCC)``; another than the score
+        has to gain half a standard error.
     calibration : bool, default=False
         Whether a final level that learned scores is followed by an increasing map to
         them, fitted out of fold (:class:`~clapstack.calibration.IncreasingMap`). It
