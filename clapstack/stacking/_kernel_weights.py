@@ -100,17 +100,18 @@ def _indicators(labels):
     return np.array([[float(label == one) for one in distinct] for label in labels])
 
 
-def learn_weights(grams, target, weight, prior) -> KernelWeights:
+def learn_weights(grams, targets, weights, prior) -> KernelWeights:
     """Return the weights of the blocks that suit some rows best.
 
     Parameters
     ----------
-    grams : ndarray of shape (n_blocks + n_families, n_rows * (n_rows + 1) / 2)
-        Products of the rows of every block, and those of audio times those of text of
-        every family that has a bilinear part, as `lower_triangle` returns them.
-    target : ndarray of shape (n_rows,)
+    grams : list of ndarray of shape (n_products, n_rows * (n_rows + 1) / 2)
+        For each part of the rows: products of the rows of every block, and those of
+        audio times those of text of every family that has a bilinear part, as
+        `lower_triangle` returns them.
+    targets : list of ndarray of shape (n_rows,)
         Standardised.
-    weight : ndarray of shape (n_rows,)
+    weights : list of ndarray of shape (n_rows,)
         Positive weights of the rows.
     prior : Prior
         Of the weights.
@@ -120,10 +121,16 @@ def learn_weights(grams, target, weight, prior) -> KernelWeights:
     weights : KernelWeights
         At the maximum of the posterior density.
     """
+    parts = list(zip(grams, targets, weights, strict=True))
+
+    def criterion(place):
+        each = [unlikelihood(place, *part, prior) for part in parts]
+        values, gradients = zip(*each, strict=True)
+        return place @ place / 2 + sum(values), place + np.sum(gradients, axis=0)
+
     found = minimize(
-        unlikelihood,
+        criterion,
         np.zeros(prior.size),
-        (grams, target, weight, prior),
         jac=True,
         method="L-BFGS-B",
         bounds=[(-_REACH, _REACH)] * prior.size,
@@ -141,14 +148,16 @@ def lower_triangle(matrix):
 
 
 def unlikelihood(place, grams, target, weight, prior):
-    """Return the negative log posterior density, less a constant, and its gradient.
+    """Return the negative log likelihood of a part, less a constant, and its gradient.
 
     Parameters
     ----------
     place : ndarray of shape (prior.size,)
         Where.
-    grams, target, weight, prior
-        As :func:`learn_weights` takes them.
+    grams, target, weight : ndarray
+        Of the part, as :func:`learn_weights` takes them.
+    prior : Prior
+        Of the weights.
 
     Returns
     -------
@@ -194,5 +203,4 @@ def unlikelihood(place, grams, target, weight, prior):
             [(weights.noise - least) * by_noise],
         ]
     )
-    value = target @ coef / 2 + half_log_det + place @ place / 2
-    return value, prior.mixing.T @ gradient + place
+    return target @ coef / 2 + half_log_det, prior.mixing.T @ gradient
