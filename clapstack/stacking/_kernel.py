@@ -243,7 +243,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    n_tuning : int, default=1800
+    n_tuning : int, default=2700
         Pairs, drawn at random, that the weights of the blocks are learned from.
     n_inducing : int, default=5000
         Pairs, drawn at random, that predictions refer to. With no more pairs than this
@@ -342,7 +342,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        n_tuning=1800,
+        n_tuning=2700,
         n_inducing=5000,
         n_components=1024,
         blocks=None,
