@@ -1,0 +1,205 @@
+"""Readings of pieces: has it a subject, a verb, or does it only say how and where."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from clapstack.captions._links import Word
+from clapstack.captions._words import (
+    ADJECTIVES,
+    ANIMALS,
+    AUXILIARIES,
+    CALLS,
+    DETERMINERS,
+    EVENTS,
+    NOISES,
+    PEOPLE,
+    PLURAL_DETERMINERS,
+    PREPOSITIONS,
+    PRONOUNS,
+    is_adverb,
+    is_gerund,
+    is_plural,
+    verb_form,
+    verb_of_gerund,
+)
+
+__all__ = ["Reading", "class_of", "may_share", "read"]
+
+# A clause shows what it is in its first words; so a caption is read in linear time.
+_READ = 40
+_BEGINNINGS = frozenset("begin begins start starts continue continues keep keeps".split())
+_TAKES_OBJECT = frozenset(
+    "playing making giving using hitting delivering producing having eating chopping "
+    "spraying washing filling cutting tearing typing drinking chewing hammering "
+    "operating sawing opening closing strumming shaking".split()
+)
+
+
+class Reading(NamedTuple):
+    """What a piece is.
+
+    `kind` is ``"clause"`` (subject and verb), ``"phrase"`` (a verb without a subject),
+    ``"sound"`` (a noun that sounds), ``"noun"`` or ``"rest"`` (how, where and when).
+    `verb` is the place of the verb within the piece, `form` its form: ``"base"``,
+    ``"s"``, ``"ed"``, ``"ing"``, ``"be"`` (with an auxiliary). `plural` says that the
+    last word may be a verb whose subject is a plural.
+    """
+
+    kind: str
+    verb: int = -1
+    form: str = ""
+    plural: bool = False
+
+
+def read(words: list[Word]) -> Reading:
+    """Read a piece.
+
+    Parameters
+    ----------
+    words : list of Word
+        Words and signs of the piece; those from the forty-first on are not looked at.
+
+    Returns
+    -------
+    reading : Reading
+    """
+    lows = [word.low for word in words[:_READ]]
+    first = next((k for k, low in enumerate(lows) if not is_adverb(low)), len(lows))
+    if first == len(lows):
+        return Reading("rest")
+    if lows[first] == "of":
+        return Reading("rest")
+    if lows[first] in PRONOUNS | {"there"} and first + 1 < len(lows):
+        return Reading("clause", first + 1, "s")
+    found = _verb_in_front(lows, first) or _verb_behind_subject(lows, first)
+    placed = lows[first] in PREPOSITIONS
+    if found and not (placed and found.form in {"ing", "ed"}):
+        return found
+    if placed or all(
+        low in ADJECTIVES or low in DETERMINERS or is_adverb(low) for low in lows
+    ):
+        return Reading("rest")
+    core = _core(lows[first:])
+    sounds = any(low in EVENTS or is_gerund(low) for low in core)
+    plural = verb_form(core[-1]) == "base" and len(core) > 1
+    return Reading("sound" if sounds else "noun", plural=plural)
+
+
+def _core(lows: list[str]) -> list[str]:
+    """Return a noun phrase without what a preposition other than "of" adds."""
+    core: list[str] = []
+    for low in lows:
+        if core and low in PREPOSITIONS and low != "of":
+            break
+        core.append(low)
+    return core
+
+
+def _is_open(low: str | None) -> bool:
+    """Return whether a word that follows a verb is none of its nouns."""
+    return (
+        low is None
+        or is_adverb(low)
+        or low in PREPOSITIONS
+        or low in DETERMINERS
+        or low in {"and", ",", "then", "as", "with", "while"}
+    )
+
+
+def _verb_in_front(lows: list[str], first: int) -> Reading | None:
+    """Return the reading of a piece that begins with its verb."""
+    word = lows[first]
+    following = lows[first + 1] if first + 1 < len(lows) else None
+    if word in AUXILIARIES:
+        return Reading("phrase", first, "be")
+    form = verb_form(word)
+    if form is None or following == "of":
+        return None  # "splashing of water"
+    if form == "ing":
+        if _is_open(following) or word in _TAKES_OBJECT:
+            return Reading("phrase", first, "ing")
+        return None  # "running water"
+    if following is not None and not _is_open(following):
+        next_form = "be" if following in AUXILIARIES else verb_form(following)
+        agrees = {"s": {"base", "be", "ing"}, "base": {"s", "be", "ing"}}
+        if next_form in agrees.get(form, ()):
+            return None  # "horns honk", "a drill spins"
+        if form == "ed":
+            return None  # "muffled speech"
+        if word in EVENTS and following in EVENTS:
+            return None
+    return Reading("phrase", first, form)
+
+
+def _verb_behind_subject(lows: list[str], first: int) -> Reading | None:
+    several = lows[first] in PLURAL_DETERMINERS or lows[first].isdigit()
+    for at in range(first + 1, len(lows)):
+        low = lows[at]
+        if low in AUXILIARIES:
+            return Reading("clause", at, "be")
+        form = verb_form(low)
+        if form is None or not _is_noun(lows, at - 1, first):
+            continue
+        following = lows[at + 1] if at + 1 < len(lows) else None
+        if form == "ing" and (following is None or following not in EVENTS):
+            return Reading("clause", at, "ing")
+        if form == "s" and following and verb_form(following) == "base":
+            continue  # "popping noises sound"
+        subject = lows[first:at]
+        joint = "and" in subject or "or" in subject
+        noun = _last_noun(subject)
+        if form == "s" and not (several and low in EVENTS and not is_plural(noun)):
+            if low in {"sounds", "shots"} and not _is_one(lows[first]):
+                continue
+            if low in _BEGINNINGS and following is not None and is_gerund(following):
+                return Reading("clause", at, "ing")
+            return Reading("clause", at, "s")
+        if form == "base" and (is_plural(noun) or joint):
+            return Reading("clause", at, "base")
+        if form == "ed" and _is_open(following) and low not in ADJECTIVES:
+            return Reading("clause", at, "ed")
+    return None
+
+
+def _last_noun(lows: list[str]) -> str:
+    return next((low for low in reversed(lows) if not is_adverb(low)), "")
+
+
+def _is_one(low: str) -> bool:
+    return low in DETERMINERS - PLURAL_DETERMINERS
+
+
+def _is_noun(lows: list[str], at: int, first: int) -> bool:
+    """Return whether a verb's predecessor, adverbs left out, may end its subject."""
+    while at > first and is_adverb(lows[at]) and lows[at] not in PEOPLE:
+        at -= 1
+    low = lows[at]
+    if low in PEOPLE or low in {"that", "which", "who"}:
+        return True
+    if low in DETERMINERS or low in PREPOSITIONS or low in ADJECTIVES:
+        return False
+    if low in {"and", "or", ",", "to"} or is_adverb(low):
+        return False
+    return not (low.endswith("ed") and len(low) > 4) and not (
+        at == first and is_gerund(low)
+    )
+
+
+def class_of(lows: list[str]) -> str:
+    """Return whether a noun phrase names ``"people"``, an ``"animal"`` or a thing."""
+    core = _core(lows)
+    if any(low in PEOPLE for low in core):
+        return "people"
+    return "animal" if any(low in ANIMALS for low in core) else "thing"
+
+
+def may_share(subject: list[str], gerund: str) -> bool:
+    """Return whether a subject can do what a gerund after "and" says.
+
+    "Birds chirping and rustling" names rustling, not birds that rustle.
+    """
+    verb = verb_of_gerund(gerund)
+    if class_of(subject) == "thing":
+        return verb not in CALLS
+    return verb not in NOISES

@@ -1,0 +1,537 @@
+"""Clauses of a caption, and the claims of order among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from clapstack.captions._links import Link, Piece, Word, pieces_of, words_of
+from clapstack.captions._reading import Reading, class_of, may_share, read
+from clapstack.captions._words import (
+    CALLS,
+    DETERMINERS,
+    EVENTS,
+    NEED_OBJECT,
+    NOISES,
+    PEOPLE,
+    PREPOSITIONS,
+    PRONOUNS,
+    SILENCE,
+    TIMES,
+    is_adverb,
+    is_gerund,
+    verb_form,
+    verb_of_gerund,
+)
+
+__all__ = ["Clauses", "split_clauses"]
+
+# More is no caption, and claims grow with the square.
+_MOST_CLAUSES = 64
+# A longer subject is no subject, and to repeat it would take quadratic room.
+_LONGEST_SUBJECT = 12
+
+_FORWARD = {"then", "followed", "before"}
+_REVERSE = {"after", "preceded"}
+_TOGETHER = {"while", "during", "with"}
+
+
+@dataclass(frozen=True)
+class Clauses:
+    """A caption's clauses, and what it claims of their times.
+
+    Parameters
+    ----------
+    texts : tuple of str
+        What sounds, in the order of the caption: each a text of its own.
+    order : tuple of (int, int)
+        Pairs (i, j): clause i is claimed to sound before clause j. Claims that follow
+        from others are not repeated.
+    together : tuple of (int, int)
+        Pairs (i, j): clauses i and j are claimed to sound at the same time.
+    """
+
+    texts: tuple[str, ...]
+    order: tuple[tuple[int, int], ...] = ()
+    together: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass
+class _Unit:
+    """A clause in the making: words ``start`` to ``stop`` behind a carried subject."""
+
+    start: int
+    stop: int
+    reading: Reading
+    prefix: list[Word] = field(default_factory=list)
+    subject: list[Word] = field(default_factory=list)
+    hosts: list[_Unit] = field(default_factory=list)
+    timed: bool = True
+
+
+@dataclass
+class _Group:
+    """Clauses that an order word takes as one, and the groups that come before."""
+
+    units: list[_Unit] = field(default_factory=list)
+    earlier: list[_Group] = field(default_factory=list)
+
+
+def split_clauses(caption: str) -> Clauses:
+    """Split an English caption of sounds into clauses.
+
+    Words such as "then", "followed by", "after", "while", "with", "and" and commas cut a
+    caption where both sides can sound; a subject that is left out is said again. Where
+    the rules are unsure the caption stays whole. Read more in the
+    :ref:`User Guide <clauses>`.
+
+    Parameters
+    ----------
+    caption : str
+        A caption, such as ``"a dog barks and whines, then a door slams"``.
+
+    Returns
+    -------
+    clauses : Clauses
+        Its clauses and claims. A caption that cannot be split is one clause, stripped
+        of white space at its ends.
+
+    Raises
+    ------
+    TypeError
+        If `caption` is no string.
+
+    Examples
+    --------
+    >>> from clapstack.captions import split_clauses
+    >>> clauses = split_clauses("a dog barks and whines, then a door slams")
+    >>> clauses.texts
+    ('a dog barks', 'a dog whines', 'a door slams')
+    >>> clauses.order
+    ((0, 2), (1, 2))
+    """
+    if not isinstance(caption, str):
+        msg = (
+            f"A caption must be a string; got {type(caption).__name__}: {caption!r}. "
+            "Fill it in or drop the row."
+        )
+        raise TypeError(msg)
+    words = words_of(caption)
+    parse = _Parse(words)
+    for piece in pieces_of(words):
+        parse.add(piece)
+    units = parse.finished()
+    if not 1 < len(units) <= _MOST_CLAUSES:
+        return Clauses((caption.strip(),))
+    place = {id(unit): k for k, unit in enumerate(units)}
+    together = [
+        (place[id(host)], place[id(unit)]) for unit in units for host in unit.hosts
+    ]
+    order = [
+        (place[id(before)], place[id(after)])
+        for group in parse.groups
+        for earlier in group.earlier
+        for before in _timed(earlier)
+        for after in _timed(group)
+    ]
+    texts = [_written([*unit.prefix, *words[unit.start : unit.stop]]) for unit in units]
+    return Clauses(tuple(texts), tuple(sorted(order)), tuple(sorted(together)))
+
+
+def _timed(group: _Group) -> list[_Unit]:
+    return [unit for unit in group.units if unit.timed] or group.units
+
+
+def _written(words: list[Word]) -> str:
+    """Return words as text, signs behind the words that they follow."""
+    text = ""
+    for word in words:
+        text += word.text if word.low in {",", ";", "."} or not text else f" {word.text}"
+    return text.rstrip(",;.!?… ")
+
+
+class _Parse:
+    """Pieces folded into clauses, from left to right."""
+
+    def __init__(self, words: list[Word]) -> None:
+        self.words = words
+        self.units: list[_Unit] = []
+        self.groups: list[_Group] = []
+        self.main: _Group | None = None  # the group that the next "then" continues
+        self.leading: str = ""  # "after", "while", … in front of the sentence
+        self.hosts: list[_Unit] = []
+
+    def finished(self) -> list[_Unit]:
+        return self.units
+
+    def add(self, piece: Piece) -> None:
+        """Make a piece a clause, or a part of the last one."""
+        reading = read(self.words[piece.start : piece.stop])
+        if not self.units:
+            self._begin(piece, reading)
+            return
+        if self._is_silent(piece):
+            return
+        unit = self.units[-1]
+        if piece.link.kind == "stop" and reading.kind != "rest":
+            self._new(piece, reading, "stop")
+            self._note_leading(piece)
+            return
+        if self.leading:
+            self._after_leading(piece, reading, unit)
+            return
+        self._tie(piece, reading, unit)
+
+    # -- the first piece, and sentences that begin with their subordinate clause
+
+    def _begin(self, piece: Piece, reading: Reading) -> None:
+        if self._is_silent(piece):
+            return
+        self._new(piece, reading, "stop")
+        if piece.start and piece.link.kind in _TOGETHER | _REVERSE | {"before"}:
+            self.leading = piece.link.kind
+
+    def _note_leading(self, piece: Piece) -> None:
+        pass
+
+    def _after_leading(self, piece: Piece, reading: Reading, unit: _Unit) -> None:
+        if piece.link.kind != "list":
+            self.leading = ""
+            unit.start = 0
+            self._tie(piece, reading, unit)
+        elif piece.link.comma and reading.kind != "rest":
+            kind = {"after": "before", "before": "after"}.get(self.leading, self.leading)
+            self.leading = ""
+            self._new(piece, reading, kind)
+        else:
+            self._join(piece)
+
+    # -- joining and splitting
+
+    def _lows(self, start: int, stop: int) -> list[str]:
+        return [word.low for word in self.words[start:stop]]
+
+    def _is_silent(self, piece: Piece) -> bool:
+        lows = self._lows(piece.start, piece.stop)
+        return len(lows) < 4 and any(low in SILENCE for low in lows[-1:])
+
+    def _join(self, piece: Piece) -> None:
+        unit = self.units[-1]
+        unit.stop = piece.stop
+        if unit.reading.kind != "clause":
+            unit.reading = read(self.words[unit.start : unit.stop])
+        self._note_background(unit)
+
+    def _new(
+        self,
+        piece: Piece,
+        reading: Reading,
+        kind: str,
+        *,
+        prefix: list[Word] | None = None,
+        start: int | None = None,
+    ) -> None:
+        """Begin a clause, in the group and with the claims that its link says."""
+        unit = _Unit(
+            piece.start if start is None else start, piece.stop, reading, prefix or []
+        )
+        unit.subject = prefix or self._subject(unit)
+        if kind == "list" and self.hosts and not piece.link.comma:
+            unit.hosts = self.hosts
+        elif kind in _TOGETHER:
+            group = self.groups[-1].units
+            self.hosts = unit.hosts = [u for u in group if not u.hosts][-4:]
+        else:
+            self.hosts = []
+        self.units.append(unit)
+        if kind in {"stop", "apart"} or not self.groups:
+            self._open(unit)
+        elif kind in _FORWARD:
+            main = self.main
+            self._open(unit)
+            self.groups[-1].earlier.append(main)
+        elif kind in _REVERSE:
+            group = _Group([unit])
+            self.groups[-1].earlier.append(group)
+            self.groups.append(group)
+        else:
+            self.groups[-1].units.append(unit)
+        self._note_background(unit)
+
+    def _open(self, unit: _Unit) -> None:
+        self.main = _Group([unit])
+        self.groups.append(self.main)
+
+    def _note_background(self, unit: _Unit) -> None:
+        """Take a sound in the background out of the order: it goes on behind it."""
+        units = self.groups[-1].units
+        if unit is units[0] or "background" not in self._lows(unit.stop - 3, unit.stop):
+            return
+        unit.timed = False
+        if not unit.hosts:
+            unit.hosts = [u for u in units if u is not unit and not u.hosts][-1:]
+
+    def _subject(self, unit: _Unit) -> list[Word]:
+        """Return the words in front of a clause's verb, or a whole noun phrase."""
+        kind = unit.reading.kind
+        if kind == "clause":
+            stop = unit.start + unit.reading.verb
+        elif kind in {"noun", "sound"}:
+            stop = unit.stop
+        else:
+            return []
+        while stop > unit.start and is_adverb(self.words[stop - 1].low):
+            stop -= 1
+        if stop - unit.start > _LONGEST_SUBJECT:
+            return []
+        return self.words[unit.start : stop]
+
+    # -- the rules
+
+    def _tie(self, piece: Piece, reading: Reading, unit: _Unit) -> None:
+        link = piece.link
+        if reading.kind == "rest" or unit.reading.kind == "rest":
+            self._join(piece)
+        elif self.words[piece.start].low in PRONOUNS:
+            self._tie_pronoun(piece, reading, unit)
+        elif reading.kind == "phrase":
+            self._tie_phrase(piece, reading, unit)
+        elif link.kind == "list":
+            self._coordinate(piece, reading, unit)
+        elif self._stands(piece, reading, unit):
+            self._new(piece, reading, link.kind)
+        else:
+            self._join(piece)
+
+    def _stands(self, piece: Piece, reading: Reading, unit: _Unit) -> bool:
+        """Return whether a piece behind an order word or "while" is a clause."""
+        kind, lows = piece.link.kind, self._lows(piece.start, piece.stop)
+        if kind == "with":
+            bare = unit.reading.kind == "noun"
+            if reading.kind == "clause":
+                return reading.form == "ing" or not bare
+            plain = self.words[piece.start - 1].low == "with" and (
+                self.words[piece.start - 2].low not in {"along", "together"}
+            )
+            return (
+                reading.kind == "sound"
+                or "background" in lows
+                or unit.reading.kind != "clause"
+                or not plain
+            )
+        if kind in {"while", "during"}:
+            return reading.kind == "clause" or (
+                kind == "during" and reading.kind == "sound"
+            )
+        return not any(low in TIMES for low in lows)
+
+    def _tie_pronoun(self, piece: Piece, reading: Reading, unit: _Unit) -> None:
+        """Say the last subject for its pronoun; where unsure, keep the words joined."""
+        pronoun = self.words[piece.start].low
+        kind, start = piece.link.kind, piece.start + 1
+        if kind == "list" and self.words[start].low == "then":
+            kind, start = "then", start + 1
+        subject = unit.subject if unit.reading.kind == "clause" else []
+        people = class_of([word.low for word in subject]) == "people"
+        fits = pronoun == "they" or people == (pronoun in {"he", "she"})
+        if subject and fits and kind in {"list", "then"} and start < piece.stop:
+            rest = self._read_from(start, piece.stop)
+            self._new(piece, rest, kind, prefix=subject, start=start)
+        else:
+            self._join(piece)
+
+    def _read_from(self, start: int, stop: int) -> Reading:
+        """Return the reading of a verb phrase as a clause of a carried subject."""
+        reading = read(self.words[start:stop])
+        return Reading("clause", 0, reading.form)
+
+    def _tie_phrase(self, piece: Piece, reading: Reading, unit: _Unit) -> None:
+        kind = piece.link.kind
+        verb = self.words[piece.start + reading.verb].low
+        if kind in {"with", "followed", "preceded", "during"}:
+            if kind == "with" and reading.form != "ing" and verb not in EVENTS:
+                self._join(piece)
+            else:
+                self._new(piece, Reading("sound"), kind)
+        elif kind in {"while", "before", "after"} and reading.form == "ing":
+            base = verb_of_gerund(verb)
+            if unit.subject and unit.reading.kind == "clause" and base in CALLS | NOISES:
+                self._carry(piece, reading, unit, unit.subject)
+            else:
+                self._join(piece)
+        elif kind == "while":
+            self._join(piece)
+        elif reading.form == "ing":
+            self._tie_gerund(piece, reading, unit, verb)
+        else:
+            self._tie_finite(piece, reading, unit, verb)
+
+    def _carry(
+        self, piece: Piece, reading: Reading, unit: _Unit, prefix: list[Word]
+    ) -> None:
+        self._new(
+            piece, Reading("clause", 0, reading.form), piece.link.kind, prefix=prefix
+        )
+        self.units[-1].subject = unit.subject
+
+    def _tie_gerund(
+        self, piece: Piece, reading: Reading, unit: _Unit, verb: str
+    ) -> None:
+        lows = [word.low for word in unit.subject]
+        own = unit.reading
+        if own.kind == "clause" and own.form in {"ing", "be"} and lows:
+            if may_share(lows, verb):
+                prefix = self._with_auxiliary(unit)
+                self._carry(piece, reading, unit, prefix)
+                return
+        elif piece.link.kind == "list" and self._shares_tail(piece, unit):
+            self._join(piece)
+            return
+        self._new(piece, Reading("sound"), piece.link.kind)
+
+    def _with_auxiliary(self, unit: _Unit) -> list[Word]:
+        """Return a subject and its auxiliary: "a man is" of "a man is talking"."""
+        at = unit.start + unit.reading.verb
+        if unit.prefix and len(unit.prefix) > len(unit.subject):
+            return unit.prefix
+        low = self.words[at].low
+        if unit.prefix or is_gerund(low):
+            return unit.subject
+        return [*unit.subject, self.words[at]]
+
+    def _tie_finite(
+        self, piece: Piece, reading: Reading, unit: _Unit, verb: str
+    ) -> None:
+        own, link = unit.reading, piece.link
+        listed = link.kind == "list"
+        event = verb in EVENTS
+        if own.kind != "clause" or not unit.subject:
+            one = self.words[unit.start].low in DETERMINERS | PEOPLE
+            if own.kind in {"noun", "sound"} and link.kind == "then" and one:
+                self._carry_over_then(piece, reading, unit)
+            elif event or not listed:
+                self._new(piece, Reading("sound"), link.kind)
+            else:
+                self._join(piece)
+            return
+        if listed and self.words[unit.stop - 1].low in NEED_OBJECT:
+            self._join(piece)
+            return
+        prefix = unit.subject
+        if reading.form == "base" and own.form != "base":
+            prefix = self._up_to_infinitive(unit)
+        elif reading.form == "ed" and own.form == "be":
+            prefix = self._with_auxiliary(unit)
+        elif own.form == "ing" and listed and event:
+            prefix = []
+        elif reading.form == "s" and own.form == "base" and event:
+            prefix = []
+        if prefix:
+            self._carry(piece, reading, unit, prefix)
+        elif event:
+            self._new(piece, Reading("sound"), link.kind)
+        else:
+            self._join(piece)
+
+    def _up_to_infinitive(self, unit: _Unit) -> list[Word]:
+        """Return "a man begins to" of "a man begins to laugh"; nothing without "to"."""
+        stop = min(unit.stop, unit.start + _LONGEST_SUBJECT)
+        for at in range(unit.start, stop - 1):
+            if self.words[at].low == "to" and verb_form(self.words[at + 1].low):
+                return [*unit.prefix, *self.words[unit.start : at + 1]]
+        return []
+
+    def _carry_over_then(self, piece: Piece, reading: Reading, unit: _Unit) -> None:
+        """Join "a crowd" and "then cheers" to a clause that comes later."""
+        alone = len(self.units) == 1 or piece.link.comma or piece.link.conjunction
+        group = self.groups[-1]
+        if alone or unit.hosts or group.units[-1] is not unit or len(group.units) < 2:
+            if piece.link.comma or piece.link.conjunction:
+                self._carry(piece, reading, unit, unit.subject)
+            else:
+                self._join(piece)
+            return
+        group.units.pop()
+        self.units.pop()
+        self._new(
+            piece,
+            Reading("clause", 0, reading.form),
+            "then",
+            prefix=self.words[unit.start : unit.stop],
+        )
+
+    def _coordinate(self, piece: Piece, reading: Reading, unit: _Unit) -> None:
+        """Tie two pieces with "and" or a comma between them."""
+        own, link = unit.reading, piece.link
+        joined = link.conjunction and self.words[piece.start - 1].low != "but"
+        if reading.kind == "clause":
+            if own.kind == "noun" and joined and self._one_subject(piece, reading, unit):
+                self._merge_list(class_of(self._lows(piece.start, piece.stop)))
+                self._join(piece)
+                return
+            self._new(piece, reading, link.kind)
+        elif reading.plural and own.kind == "noun" and joined:
+            self._merge_list(class_of(self._lows(piece.start, piece.stop)))
+            self._join(piece)
+        elif joined and self._shares_tail(piece, unit):
+            self._join(piece)
+        elif reading.kind == "sound" or self._is_apart(piece, unit):
+            self._new(piece, reading, link.kind)
+        else:
+            self._join(piece)
+
+    def _merge_list(self, name: str) -> None:
+        """Make "a man, a woman" in front of "and a child talk" one subject again."""
+        while len(self.units) > 1:
+            last, before = self.units[-1], self.units[-2]
+            group = self.groups[-1]
+            if before.reading.kind != "noun" or len(group.units) < 2 or last.hosts:
+                return
+            if class_of(self._lows(before.start, before.stop)) != name:
+                return
+            group.units.pop()
+            self.units.pop()
+            before.stop = last.stop
+
+    def _one_subject(self, piece: Piece, reading: Reading, unit: _Unit) -> bool:
+        """Return whether a noun, "and" and a clause are one clause of two subjects."""
+        first = self.words[piece.start].low
+        verb = self.words[piece.start + reading.verb].low
+        if first in {"someone", "somebody"}:
+            return False
+        determined = first in DETERMINERS
+        if determined and (reading.form == "s" or verb in {"is", "was", "has"}):
+            return False
+        if verb in {"are", "were", "have"} and not first.endswith("s"):
+            return True
+        subject = self._lows(piece.start, piece.start + reading.verb)
+        return class_of(self._lows(unit.start, unit.stop)) == class_of(subject)
+
+    def _shares_tail(self, piece: Piece, unit: _Unit) -> bool:
+        """Return whether what follows belongs to both: "pops and bursts of steam"."""
+        lows = self._lows(unit.start, min(unit.stop, unit.start + 4))
+        if not piece.link.conjunction or unit.stop - unit.start > 3:
+            return False
+        bare = lows[0] not in DETERMINERS and not any(low in PREPOSITIONS for low in lows)
+        if not bare or not (is_gerund(lows[-1]) or lows[-1] in EVENTS):
+            return False
+        said = self._lows(piece.start, min(piece.stop, piece.start + 8))
+        if any(low in {"of", "from"} for low in said[1:]):
+            return True
+        attributive = is_gerund(said[0]) and len(said) > 1 and not is_adverb(said[1])
+        return attributive and said[1] not in PREPOSITIONS and is_gerund(lows[-1])
+
+    def _is_apart(self, piece: Piece, unit: _Unit) -> bool:
+        """Return whether a noun is a sound of its own, and no second object."""
+        lows = self._lows(unit.start, unit.stop)
+        tail = lows[-12:]
+        determined = self.words[piece.start].low in DETERMINERS
+        if unit.reading.kind != "clause":
+            placed = any(low in PREPOSITIONS and low != "of" for low in tail)
+            return not placed and (determined or "of" not in tail)
+        ends = verb_form(tail[-1]) is not None or is_adverb(tail[-1])
+        return determined and (ends or piece.link.comma)
+
+
+def _unused() -> Iterator[None]:
+    yield
