@@ -166,5 +166,7 @@ def _run_of_links(words: list[Word], at: int) -> tuple[Link | None, int]:
         kinds.append(kind)
         at += length
     strong = [kind for kind in kinds if kind not in {"list", "stop"}]
+    if len(strong) > 1 and strong[0] == "with":
+        del strong[0]  # "is played with and then"
     kind = strong[0] if strong else "stop" if "stop" in kinds else "list"
     return Link(kind, comma, conjunction), at

@@ -141,6 +141,8 @@ def _verb_behind_subject(lows: list[str], first: int) -> Reading | None:
         form = verb_form(low)
         if form is None or not _is_noun(lows, at - 1, first):
             continue
+        if is_gerund(lows[at - 1]) and at - 1 == first and (form != "s" or low in EVENTS):
+            continue  # "buzzing insects", but "rustling occurs"
         following = lows[at + 1] if at + 1 < len(lows) else None
         if form == "ing" and (following is None or following not in EVENTS):
             return Reading("clause", at, "ing")
@@ -181,9 +183,7 @@ def _is_noun(lows: list[str], at: int, first: int) -> bool:
         return False
     if low in {"and", "or", ",", "to"} or is_adverb(low):
         return False
-    return not (low.endswith("ed") and len(low) > 4) and not (
-        at == first and is_gerund(low)
-    )
+    return not (low.endswith("ed") and len(low) > 4)
 
 
 def class_of(lows: list[str]) -> str:

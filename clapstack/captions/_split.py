@@ -118,8 +118,8 @@ def split_clauses(caption: str) -> Clauses:
         raise TypeError(msg)
     words = words_of(caption)
     parse = _Parse(words)
-    for piece in pieces_of(words):
-        parse.add(piece)
+    for piece, reading in _with_subjects_joined(words):
+        parse.add(piece, reading)
     units = parse.finished()
     if not 1 < len(units) <= _MOST_CLAUSES:
         return Clauses((caption.strip(),))
@@ -164,9 +164,8 @@ class _Parse:
     def finished(self) -> list[_Unit]:
         return self.units
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: Piece, reading: Reading) -> None:
         """Make a piece a clause, or a part of the last one."""
-        reading = read(self.words[piece.start : piece.stop])
         if not self.units:
             self._begin(piece, reading)
             return
@@ -465,47 +464,13 @@ class _Parse:
         own, link = unit.reading, piece.link
         joined = link.conjunction and self.words[piece.start - 1].low != "but"
         if reading.kind == "clause":
-            if own.kind == "noun" and joined and self._one_subject(piece, reading, unit):
-                self._merge_list(class_of(self._lows(piece.start, piece.stop)))
-                self._join(piece)
-                return
             self._new(piece, reading, link.kind)
-        elif reading.plural and own.kind == "noun" and joined:
-            self._merge_list(class_of(self._lows(piece.start, piece.stop)))
-            self._join(piece)
         elif joined and self._shares_tail(piece, unit):
             self._join(piece)
         elif reading.kind == "sound" or self._is_apart(piece, unit):
             self._new(piece, reading, link.kind)
         else:
             self._join(piece)
-
-    def _merge_list(self, name: str) -> None:
-        """Make "a man, a woman" in front of "and a child talk" one subject again."""
-        while len(self.units) > 1:
-            last, before = self.units[-1], self.units[-2]
-            group = self.groups[-1]
-            if before.reading.kind != "noun" or len(group.units) < 2 or last.hosts:
-                return
-            if class_of(self._lows(before.start, before.stop)) != name:
-                return
-            group.units.pop()
-            self.units.pop()
-            before.stop = last.stop
-
-    def _one_subject(self, piece: Piece, reading: Reading, unit: _Unit) -> bool:
-        """Return whether a noun, "and" and a clause are one clause of two subjects."""
-        first = self.words[piece.start].low
-        verb = self.words[piece.start + reading.verb].low
-        if first in {"someone", "somebody"}:
-            return False
-        determined = first in DETERMINERS
-        if determined and (reading.form == "s" or verb in {"is", "was", "has"}):
-            return False
-        if verb in {"are", "were", "have"} and not first.endswith("s"):
-            return True
-        subject = self._lows(piece.start, piece.start + reading.verb)
-        return class_of(self._lows(unit.start, unit.stop)) == class_of(subject)
 
     def _shares_tail(self, piece: Piece, unit: _Unit) -> bool:
         """Return whether what follows belongs to both: "pops and bursts of steam"."""
@@ -533,5 +498,36 @@ class _Parse:
         return determined and (ends or piece.link.comma)
 
 
-def _unused() -> Iterator[None]:
-    yield
+def _with_subjects_joined(words: list[Word]) -> list[tuple[Piece, Reading]]:
+    """Return pieces and readings, "a man", "and a woman talk" as one clause."""
+    done: list[tuple[Piece, Reading]] = []  # from the last to the first
+    for piece in reversed(pieces_of(words)):
+        reading = read(words[piece.start : piece.stop])
+        if done and reading.kind == "noun" and _one_subject(words, piece, *done[-1]):
+            last, _ = done.pop()
+            piece = Piece(piece.link, piece.start, last.stop)
+            reading = read(words[piece.start : piece.stop])
+        done.append((piece, reading))
+    return done[::-1]
+
+
+def _one_subject(
+    words: list[Word], noun: Piece, piece: Piece, reading: Reading
+) -> bool:
+    """Return whether a noun and the clause that follows it are one clause."""
+    link = piece.link
+    if link.kind != "list" or words[piece.start - 1].low == "but":
+        return False
+    lows = [word.low for word in words[piece.start : piece.stop]]
+    subject = lows[: reading.verb] if reading.kind == "clause" else lows
+    same = class_of([w.low for w in words[noun.start : noun.stop]]) == class_of(subject)
+    if not link.conjunction:
+        return same and "and" in subject
+    if reading.kind != "clause":
+        return reading.plural
+    first, verb = lows[0], lows[reading.verb]
+    if first in {"someone", "somebody"}:
+        return False
+    if first in DETERMINERS and (reading.form == "s" or verb in {"is", "was", "has"}):
+        return False
+    return same or verb in {"are", "were", "have"}

@@ -61,16 +61,16 @@ ADVERBS = frozenset(
     "afterwards afterward later soon simultaneously still just even very quite really "
     "too first continuously out up down off over back forth along by then almost now "
     "too only slightly somewhat sometimes repeatedly meanwhile ahead apart indoors "
-    "outdoors overhead underwater upstairs downstairs more throughout around "
+    "outdoors overhead underwater upstairs downstairs throughout around "
     "intermittently constantly eventually finally suddenly".split()
 )
 ADJECTIVES = frozenset(
     "loud louder soft softer quiet faint fainter distant nearby close brief short long "
     "continuous constant repeated repetitive repeating rapid quick fast slow steady "
     "heavy light gentle strong hard high higher low lower pitched deep sharp shrill "
-    "dull muffled muted distorted hollow metallic metal mechanical electronic electric "
+    "dull muffled muted distorted hollow metallic mechanical electronic electric "
     "digital large small big little tiny huge young old older elderly adult wet dry "
-    "hot cold wooden plastic glass rough smooth harsh bright dark eerie strange odd "
+    "hot cold wooden rough smooth harsh bright dark eerie strange odd "
     "weird single double multiple several some more other different similar various "
     "foreign musical intermittent occasional sporadic frequent sudden moderate medium "
     "extreme intense clear unclear indistinct indistinguishable indiscernible audible "
@@ -161,7 +161,7 @@ _OTHER_VERBS = frozenset(
     "sharpen enter exit load reload unload set put pick take touch clean file click "
     "carve scoop mix wind unwind zip stutter stall jump burn scuff rain storm bounce "
     "ricochet drum turn chop grate knead wipe plunk flick toss unlock squelch".split()
-) - {"file", "storm", "drum", "wind", "rain", "clean", "row", "beat"}
+) - {"file", "storm", "drum", "wind", "rain", "clean", "row"}
 _VERBS = CALLS | NOISES | _OTHER_VERBS
 # "a person opens and closes a door": the first verb needs the object of the second.
 NEED_OBJECT = frozenset(
