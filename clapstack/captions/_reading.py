@@ -17,6 +17,7 @@ from clapstack.captions._words import (
     PLURAL_DETERMINERS,
     PREPOSITIONS,
     PRONOUNS,
+    RELATIVES,
     is_adverb,
     is_gerund,
     is_plural,
@@ -24,11 +25,14 @@ from clapstack.captions._words import (
     verb_of_gerund,
 )
 
-__all__ = ["Reading", "class_of", "may_share", "read"]
+__all__ = ["READ", "Reading", "class_of", "may_share", "read"]
 
 # A clause shows what it is in its first words; so a caption is read in linear time.
-_READ = 40
-_BEGINNINGS = frozenset("begin begins start starts continue continues keep keeps".split())
+READ = 40
+_BEGINNINGS = frozenset(
+    "begin begins start starts continue continues keep keeps".split()
+)
+_IN_FRONT = {("in", "the", "background"), ("in", "the", "distance")}
 _TAKES_OBJECT = frozenset(
     "playing making giving using hitting delivering producing having eating chopping "
     "spraying washing filling cutting tearing typing drinking chewing hammering "
@@ -42,8 +46,9 @@ class Reading(NamedTuple):
     `kind` is ``"clause"`` (subject and verb), ``"phrase"`` (a verb without a subject),
     ``"sound"`` (a noun that sounds), ``"noun"`` or ``"rest"`` (how, where and when).
     `verb` is the place of the verb within the piece, `form` its form: ``"base"``,
-    ``"s"``, ``"ed"``, ``"ing"``, ``"be"`` (with an auxiliary). `plural` says that the
-    last word may be a verb whose subject is a plural.
+    ``"s"``, ``"ed"``, ``"ing"``, ``"be"`` (with an auxiliary). `plural` says that a word
+    of a noun may be a verb whose subject is a plural: "cello play" of "a violin and a
+    cello play".
     """
 
     kind: str
@@ -64,25 +69,33 @@ def read(words: list[Word]) -> Reading:
     -------
     reading : Reading
     """
-    lows = [word.low for word in words[:_READ]]
-    first = next((k for k, low in enumerate(lows) if not is_adverb(low)), len(lows))
+    lows = [word.low for word in words[:READ]]
+    first = 3 if tuple(lows[:3]) in _IN_FRONT and len(lows) > 3 else 0
+    while first < len(lows) and is_adverb(lows[first]):
+        first += 1
     if first == len(lows):
         return Reading("rest")
-    if lows[first] == "of":
+    if lows[first] in {"of", "which", "who", "whose"}:
         return Reading("rest")
+    if lows[-1].endswith(("'s", "s'")):
+        return Reading("rest")  # "men's and women's voices"
     if lows[first] in PRONOUNS | {"there"} and first + 1 < len(lows):
         return Reading("clause", first + 1, "s")
     found = _verb_in_front(lows, first) or _verb_behind_subject(lows, first)
     placed = lows[first] in PREPOSITIONS
     if found and not (placed and found.form in {"ing", "ed"}):
         return found
+    core = _core(lows[first:])
     if placed or all(
-        low in ADJECTIVES or low in DETERMINERS or is_adverb(low) for low in lows
+        low in ADJECTIVES or low in DETERMINERS or is_adverb(low) for low in core
     ):
         return Reading("rest")
-    core = _core(lows[first:])
     sounds = any(low in EVENTS or is_gerund(low) for low in core)
-    plural = verb_form(core[-1]) == "base" and len(core) > 1
+    plural = any(
+        verb_form(low) == "base" and _is_noun(lows, at - 1, first)
+        for at, low in enumerate(lows)
+        if at > first
+    )
     return Reading("sound" if sounds else "noun", plural=plural)
 
 
@@ -103,7 +116,7 @@ def _is_open(low: str | None) -> bool:
         or is_adverb(low)
         or low in PREPOSITIONS
         or low in DETERMINERS
-        or low in {"and", ",", "then", "as", "with", "while"}
+        or low in {"and", ",", "then", "as", "with", "while", "idle"}
     )
 
 
@@ -138,10 +151,14 @@ def _verb_behind_subject(lows: list[str], first: int) -> Reading | None:
         low = lows[at]
         if low in AUXILIARIES:
             return Reading("clause", at, "be")
-        form = verb_form(low)
+        form = verb_form(low) or _unlisted(lows, at, first)
         if form is None or not _is_noun(lows, at - 1, first):
             continue
-        if is_gerund(lows[at - 1]) and at - 1 == first and (form != "s" or low in EVENTS):
+        if (
+            is_gerund(lows[at - 1])
+            and at - 1 == first
+            and (form != "s" or low in EVENTS)
+        ):
             continue  # "buzzing insects", but "rustling occurs"
         following = lows[at + 1] if at + 1 < len(lows) else None
         if form == "ing" and (following is None or following not in EVENTS):
@@ -157,11 +174,20 @@ def _verb_behind_subject(lows: list[str], first: int) -> Reading | None:
             if low in _BEGINNINGS and following is not None and is_gerund(following):
                 return Reading("clause", at, "ing")
             return Reading("clause", at, "s")
-        if form == "base" and (is_plural(noun) or joint):
+        bare = at == first + 1 and noun in PEOPLE | ANIMALS and low not in EVENTS
+        if form == "base" and (is_plural(noun) or joint or bare):
             return Reading("clause", at, "base")
         if form == "ed" and _is_open(following) and low not in ADJECTIVES:
             return Reading("clause", at, "ed")
     return None
+
+
+def _unlisted(lows: list[str], at: int, first: int) -> str | None:
+    """Return ``"s"`` of "tells" in "a comedian tells a joke", which no list holds."""
+    plain = at > first + 1 and _is_one(lows[first]) and not is_plural(lows[at - 1])
+    word = lows[at]
+    known = word in EVENTS or word in PEOPLE or word in ANIMALS or is_adverb(word)
+    return "s" if plain and is_plural(word) and not known else None
 
 
 def _last_noun(lows: list[str]) -> str:
@@ -194,12 +220,13 @@ def class_of(lows: list[str]) -> str:
     return "animal" if any(low in ANIMALS for low in core) else "thing"
 
 
-def may_share(subject: list[str], gerund: str) -> bool:
+def may_share(subject: list[str], gerund: str, *, verbal: bool) -> bool:
     """Return whether a subject can do what a gerund after "and" says.
 
-    "Birds chirping and rustling" names rustling, not birds that rustle.
+    "Birds chirping and rustling" names rustling, not birds that rustle; `verbal` says
+    that the gerund is a verb for sure.
     """
     verb = verb_of_gerund(gerund)
     if class_of(subject) == "thing":
         return verb not in CALLS
-    return verb not in NOISES
+    return verbal or verb not in NOISES

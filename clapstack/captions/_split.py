@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from clapstack.captions._links import Link, Piece, Word, pieces_of, words_of
-from clapstack.captions._reading import Reading, class_of, may_share, read
+from clapstack.captions._reading import READ, Reading, class_of, may_share, read
 from clapstack.captions._words import (
+    ADJECTIVES,
+    ANIMALS,
     CALLS,
     DETERMINERS,
     EVENTS,
@@ -16,10 +18,12 @@ from clapstack.captions._words import (
     PEOPLE,
     PREPOSITIONS,
     PRONOUNS,
+    RELATIVES,
     SILENCE,
     TIMES,
     is_adverb,
     is_gerund,
+    is_plural,
     verb_form,
     verb_of_gerund,
 )
@@ -34,6 +38,8 @@ _LONGEST_SUBJECT = 12
 _FORWARD = {"then", "followed", "before"}
 _REVERSE = {"after", "preceded"}
 _TOGETHER = {"while", "during", "with"}
+_FIRST = {"first", "firstly", "initially"}
+_LATER = {"after", "afterwards", "afterward"}
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,10 @@ def split_clauses(caption: str) -> Clauses:
     parse = _Parse(words)
     for piece, reading in _with_subjects_joined(words):
         parse.add(piece, reading)
-    units = parse.finished()
+        if len(parse.units) > _MOST_CLAUSES:
+            break
+    parse.finish()
+    units = parse.units
     if not 1 < len(units) <= _MOST_CLAUSES:
         return Clauses((caption.strip(),))
     place = {id(unit): k for k, unit in enumerate(units)}
@@ -146,7 +155,9 @@ def _written(words: list[Word]) -> str:
     """Return words as text, signs behind the words that they follow."""
     text = ""
     for word in words:
-        text += word.text if word.low in {",", ";", "."} or not text else f" {word.text}"
+        text += (
+            word.text if word.low in {",", ";", "."} or not text else f" {word.text}"
+        )
     return text.rstrip(",;.!?… ")
 
 
@@ -158,57 +169,78 @@ class _Parse:
         self.units: list[_Unit] = []
         self.groups: list[_Group] = []
         self.main: _Group | None = None  # the group that the next "then" continues
-        self.leading: str = ""  # "after", "while", … in front of the sentence
+        # The link in front of the sentence ("after", "while") and its first word.
+        self.leading: tuple[str, int] | None = None
         self.hosts: list[_Unit] = []
-
-    def finished(self) -> list[_Unit]:
-        return self.units
 
     def add(self, piece: Piece, reading: Reading) -> None:
         """Make a piece a clause, or a part of the last one."""
+        kind = piece.link.kind
+        if self._is_silent(piece):
+            return
         if not self.units:
-            self._begin(piece, reading)
-            return
-        if self._is_silent(piece):
-            return
-        unit = self.units[-1]
-        if piece.link.kind == "stop" and reading.kind != "rest":
-            self._new(piece, reading, "stop")
-            self._note_leading(piece)
-            return
-        if self.leading:
-            self._after_leading(piece, reading, unit)
-            return
-        self._tie(piece, reading, unit)
+            self._begin_sentence(piece, reading)
+        elif piece.link.sentence and kind not in _FORWARD and reading.kind != "rest":
+            self._begin_sentence(piece, reading)
+        elif self.leading:
+            self._follow_leading(piece, reading)
+        elif self.words[piece.stop - 1].low in _LATER and kind in {"list", "with"}:
+            self._new(piece._replace(stop=piece.stop - 1), reading, "then")
+        else:
+            self._tie(piece, reading, self.units[-1])
 
-    # -- the first piece, and sentences that begin with their subordinate clause
+    # -- sentences, and the subordinate clause in front of them
 
-    def _begin(self, piece: Piece, reading: Reading) -> None:
-        if self._is_silent(piece):
-            return
-        self._new(piece, reading, "stop")
-        if piece.start and piece.link.kind in _TOGETHER | _REVERSE | {"before"}:
-            self.leading = piece.link.kind
+    def _begin_sentence(self, piece: Piece, reading: Reading) -> None:
+        kind = piece.link.kind
+        begins = kind in _TOGETHER | _REVERSE | {"before"} and piece.start > piece.begin
+        self.finish()
+        main = self._main_clause(piece, reading) if begins else piece.stop
+        self._new(piece._replace(stop=main), reading, "sentence")
+        if begins:
+            self.leading = (kind, piece.begin)
+        if main < piece.stop:
+            rest = Piece(Link("list", comma=True), main, main, piece.stop)
+            self.add(rest, read(self.words[main : piece.stop]))
 
-    def _note_leading(self, piece: Piece) -> None:
-        pass
+    def _main_clause(self, piece: Piece, reading: Reading) -> int:
+        """Return where the main clause begins that no comma sets apart, or the end."""
+        if reading.kind == "clause":
+            first = piece.start + reading.verb + 1
+            for at in range(first, min(piece.stop, first + 20)):
+                before, low = self.words[at - 1].low, self.words[at].low
+                starts = low in DETERMINERS or low in PEOPLE
+                inside = before in DETERMINERS | PREPOSITIONS | ADJECTIVES | {"and"}
+                if starts and not inside:
+                    if read(self.words[at : piece.stop]).kind == "clause":
+                        return at
+        return piece.stop
 
-    def _after_leading(self, piece: Piece, reading: Reading, unit: _Unit) -> None:
-        if piece.link.kind != "list":
-            self.leading = ""
-            unit.start = 0
-            self._tie(piece, reading, unit)
-        elif piece.link.comma and reading.kind != "rest":
-            kind = {"after": "before", "before": "after"}.get(self.leading, self.leading)
-            self.leading = ""
+    def _follow_leading(self, piece: Piece, reading: Reading) -> None:
+        """Tie the main clause: "after a dog barks" goes in front of "a bell rings"."""
+        assert self.leading is not None
+        kind, _ = self.leading
+        listed = piece.link.kind == "list"
+        if listed and not (piece.link.comma and reading.kind != "rest"):
+            self._join(piece)
+        elif listed:
+            self.leading = None
+            kind = {"after": "before", "before": "after"}.get(kind, kind)
             self._new(piece, reading, kind)
         else:
-            self._join(piece)
+            self.finish()
+            self._tie(piece, reading, self.units[-1])
+
+    def finish(self) -> None:
+        """Give a subordinate clause whose main clause was not found its link back."""
+        if self.leading is not None:
+            self.units[-1].start = self.leading[1]
+            self.leading = None
 
     # -- joining and splitting
 
     def _lows(self, start: int, stop: int) -> list[str]:
-        return [word.low for word in self.words[start:stop]]
+        return [word.low for word in self.words[start : min(stop, start + READ)]]
 
     def _is_silent(self, piece: Piece) -> bool:
         lows = self._lows(piece.start, piece.stop)
@@ -218,7 +250,10 @@ class _Parse:
         unit = self.units[-1]
         unit.stop = piece.stop
         if unit.reading.kind != "clause":
-            unit.reading = read(self.words[unit.start : unit.stop])
+            unit.reading = read(
+                self.words[unit.start : min(unit.stop, unit.start + READ)]
+            )
+            unit.subject = self._subject(unit)
         self._note_background(unit)
 
     def _new(
@@ -231,19 +266,21 @@ class _Parse:
         start: int | None = None,
     ) -> None:
         """Begin a clause, in the group and with the claims that its link says."""
-        unit = _Unit(
-            piece.start if start is None else start, piece.stop, reading, prefix or []
-        )
+        begin = piece.start if start is None else start
+        if self.words[begin].low in _FIRST and begin + 1 < piece.stop:
+            if self.words[begin + 1].low in DETERMINERS:
+                begin, reading = begin + 1, reading._replace(verb=reading.verb - 1)
+        unit = _Unit(begin, piece.stop, reading, prefix or [])
         unit.subject = prefix or self._subject(unit)
         if kind == "list" and self.hosts and not piece.link.comma:
             unit.hosts = self.hosts
         elif kind in _TOGETHER:
             group = self.groups[-1].units
-            self.hosts = unit.hosts = [u for u in group if not u.hosts][-4:]
+            self.hosts = unit.hosts = [u for u in group if not u.hosts]
         else:
             self.hosts = []
         self.units.append(unit)
-        if kind in {"stop", "apart"} or not self.groups:
+        if kind in {"sentence", "apart"} or not self.groups:
             self._open(unit)
         elif kind in _FORWARD:
             main = self.main
@@ -279,6 +316,10 @@ class _Parse:
             stop = unit.stop
         else:
             return []
+        for at in range(unit.start + 1, min(stop, unit.start + _LONGEST_SUBJECT)):
+            if self.words[at - 1].low == "," and self.words[at].low in RELATIVES:
+                stop = at - 1  # "a train, which blows its horn, passes"
+                break
         while stop > unit.start and is_adverb(self.words[stop - 1].low):
             stop -= 1
         if stop - unit.start > _LONGEST_SUBJECT:
@@ -315,14 +356,23 @@ class _Parse:
             return (
                 reading.kind == "sound"
                 or "background" in lows
-                or unit.reading.kind != "clause"
                 or not plain
+                or (unit.reading.kind != "clause" and self._is_source(piece))
             )
         if kind in {"while", "during"}:
             return reading.kind == "clause" or (
                 kind == "during" and reading.kind == "sound"
             )
+        if unit.reading.form == "s" and reading.kind == "noun" and kind != "followed":
+            # "waits" may be a verb that no list holds
+            known = lows[0] in DETERMINERS | PEOPLE | ANIMALS or not is_plural(lows[0])
+            return known and not any(low in TIMES for low in lows)
         return not any(low in TIMES for low in lows)
+
+    def _is_source(self, piece: Piece) -> bool:
+        """Return whether a noun names a thing, rather than a manner ("with force")."""
+        lows = self._lows(piece.start, piece.stop)
+        return lows[0] in DETERMINERS or class_of(lows) != "thing"
 
     def _tie_pronoun(self, piece: Piece, reading: Reading, unit: _Unit) -> None:
         """Say the last subject for its pronoun; where unsure, keep the words joined."""
@@ -354,7 +404,11 @@ class _Parse:
                 self._new(piece, Reading("sound"), kind)
         elif kind in {"while", "before", "after"} and reading.form == "ing":
             base = verb_of_gerund(verb)
-            if unit.subject and unit.reading.kind == "clause" and base in CALLS | NOISES:
+            if (
+                unit.subject
+                and unit.reading.kind == "clause"
+                and base in CALLS | NOISES
+            ):
                 self._carry(piece, reading, unit, unit.subject)
             else:
                 self._join(piece)
@@ -368,9 +422,8 @@ class _Parse:
     def _carry(
         self, piece: Piece, reading: Reading, unit: _Unit, prefix: list[Word]
     ) -> None:
-        self._new(
-            piece, Reading("clause", 0, reading.form), piece.link.kind, prefix=prefix
-        )
+        form = "be" if len(prefix) > len(unit.subject) else reading.form
+        self._new(piece, Reading("clause", 0, form), piece.link.kind, prefix=prefix)
         self.units[-1].subject = unit.subject
 
     def _tie_gerund(
@@ -378,8 +431,13 @@ class _Parse:
     ) -> None:
         lows = [word.low for word in unit.subject]
         own = unit.reading
+        if piece.link.kind == "list" and self._shares_object(piece, reading, unit):
+            self._join(piece)
+            return
         if own.kind == "clause" and own.form in {"ing", "be"} and lows:
-            if may_share(lows, verb):
+            behind = self._lows(piece.start + reading.verb + 1, piece.stop)[:1]
+            verbal = own.form == "be" or bool(behind and behind[0] in DETERMINERS)
+            if may_share(lows, verb, verbal=verbal):
                 prefix = self._with_auxiliary(unit)
                 self._carry(piece, reading, unit, prefix)
                 return
@@ -413,7 +471,7 @@ class _Parse:
             else:
                 self._join(piece)
             return
-        if listed and self.words[unit.stop - 1].low in NEED_OBJECT:
+        if listed and self._shares_object(piece, reading, unit):
             self._join(piece)
             return
         prefix = unit.subject
@@ -431,6 +489,12 @@ class _Parse:
             self._new(piece, Reading("sound"), link.kind)
         else:
             self._join(piece)
+
+    def _shares_object(self, piece: Piece, reading: Reading, unit: _Unit) -> bool:
+        """Return whether "a door" of "and closes a door" is what "opens" opens."""
+        behind = self._lows(piece.start + reading.verb + 1, piece.stop)[:1]
+        bare = not behind or is_adverb(behind[0]) or behind[0] in PREPOSITIONS
+        return self.words[unit.stop - 1].low in NEED_OBJECT and not bare
 
     def _up_to_infinitive(self, unit: _Unit) -> list[Word]:
         """Return "a man begins to" of "a man begins to laugh"; nothing without "to"."""
@@ -456,7 +520,7 @@ class _Parse:
             piece,
             Reading("clause", 0, reading.form),
             "then",
-            prefix=self.words[unit.start : unit.stop],
+            prefix=unit.subject,
         )
 
     def _coordinate(self, piece: Piece, reading: Reading, unit: _Unit) -> None:
@@ -465,8 +529,14 @@ class _Parse:
         joined = link.conjunction and self.words[piece.start - 1].low != "but"
         if reading.kind == "clause":
             self._new(piece, reading, link.kind)
-        elif joined and self._shares_tail(piece, unit):
-            self._join(piece)
+        elif (joined and self._shares_tail(piece, unit)) or not (joined or link.comma):
+            self._join(piece)  # "no sound but the wind"
+        elif (
+            unit.reading.kind == "noun"
+            and unit.stop - unit.start == 1
+            and (joined and self.words[piece.start].low not in DETERMINERS)
+        ):
+            self._join(piece)  # "car and truck engines"
         elif reading.kind == "sound" or self._is_apart(piece, unit):
             self._new(piece, reading, link.kind)
         else:
@@ -477,7 +547,9 @@ class _Parse:
         lows = self._lows(unit.start, min(unit.stop, unit.start + 4))
         if not piece.link.conjunction or unit.stop - unit.start > 3:
             return False
-        bare = lows[0] not in DETERMINERS and not any(low in PREPOSITIONS for low in lows)
+        bare = lows[0] not in DETERMINERS and not any(
+            low in PREPOSITIONS for low in lows
+        )
         if not bare or not (is_gerund(lows[-1]) or lows[-1] in EVENTS):
             return False
         said = self._lows(piece.start, min(piece.stop, piece.start + 8))
@@ -488,8 +560,7 @@ class _Parse:
 
     def _is_apart(self, piece: Piece, unit: _Unit) -> bool:
         """Return whether a noun is a sound of its own, and no second object."""
-        lows = self._lows(unit.start, unit.stop)
-        tail = lows[-12:]
+        tail = self._lows(max(unit.start, unit.stop - 12), unit.stop)
         determined = self.words[piece.start].low in DETERMINERS
         if unit.reading.kind != "clause":
             placed = any(low in PREPOSITIONS and low != "of" for low in tail)
@@ -500,27 +571,40 @@ class _Parse:
 
 def _with_subjects_joined(words: list[Word]) -> list[tuple[Piece, Reading]]:
     """Return pieces and readings, "a man", "and a woman talk" as one clause."""
+
+    def read_piece(piece: Piece) -> Reading:
+        return read(words[piece.start : min(piece.stop, piece.start + READ)])
+
     done: list[tuple[Piece, Reading]] = []  # from the last to the first
     for piece in reversed(pieces_of(words)):
-        reading = read(words[piece.start : piece.stop])
-        if done and reading.kind == "noun" and _one_subject(words, piece, *done[-1]):
+        reading = read_piece(piece)
+        if done and _one_subject(words, piece, reading, *done[-1]):
             last, _ = done.pop()
-            piece = Piece(piece.link, piece.start, last.stop)
-            reading = read(words[piece.start : piece.stop])
+            piece = piece._replace(stop=last.stop)
+            reading = read_piece(piece)
         done.append((piece, reading))
     return done[::-1]
 
 
 def _one_subject(
-    words: list[Word], noun: Piece, piece: Piece, reading: Reading
+    words: list[Word], noun: Piece, its: Reading, piece: Piece, reading: Reading
 ) -> bool:
     """Return whether a noun and the clause that follows it are one clause."""
     link = piece.link
     if link.kind != "list" or words[piece.start - 1].low == "but":
         return False
-    lows = [word.low for word in words[piece.start : piece.stop]]
+    if its.form == "ing" and noun.stop - noun.start == 1 and link.conjunction:
+        # "laughing and giggling children play"
+        return reading.kind == "clause" and is_gerund(words[piece.start].low)
+    if its.kind != "noun":
+        return False
+    lows = [
+        word.low for word in words[piece.start : min(piece.stop, piece.start + READ)]
+    ]
     subject = lows[: reading.verb] if reading.kind == "clause" else lows
-    same = class_of([w.low for w in words[noun.start : noun.stop]]) == class_of(subject)
+    same = class_of(
+        [w.low for w in words[noun.start : min(noun.stop, noun.start + READ)]]
+    ) == class_of(subject)
     if not link.conjunction:
         return same and "and" in subject
     if reading.kind != "clause":

@@ -42,7 +42,7 @@ DETERMINERS = PLURAL_DETERMINERS | frozenset(
 PREPOSITIONS = frozenset(
     "about above across against along among around at behind below beneath beside "
     "between beyond by down for from in inside into like near of off on onto out "
-    "outside over past through throughout to toward towards under underneath up upon "
+    "outside over past than through throughout to toward towards under underneath up upon "
     "via within without".split()
 )
 PRONOUNS = frozenset("it he she they".split())
@@ -75,7 +75,7 @@ ADJECTIVES = frozenset(
     "foreign musical intermittent occasional sporadic frequent sudden moderate medium "
     "extreme intense clear unclear indistinct indistinguishable indiscernible audible "
     "inaudible natural human male female excited happy angry sad suspenseful dramatic "
-    "upbeat energetic calm white background ambient hard excessive random light new "
+    "upbeat energetic calm white ambient hard excessive random light new "
     "same final initial last first second third additional further subsequent open "
     "closed empty full idle high-pitched low-pitched powerful thin thick squeaky "
     "raspy static-y rhythmic solid vehicular industrial domestic outdoor indoor windy "
@@ -122,7 +122,7 @@ EVENTS = frozenset(
     "ding dings ping pings jingle jingles echo echoes slam slams clap claps ticks tick "
     "tick-tock roar roars whine whines whimper whimpers wail wails silence heartbeat "
     "ambience drumbeat drumbeats beat beats breath breaths hoofbeats clip-clops "
-    "clip-clop clops thunderclap toot toots vocals rap gobble effect effects".split()
+    "clip-clop clops thunderclap toot toots vocals rap gobble effect effects harmonics chord chords".split()
 )
 
 # Verbs, by base form. Calls are made by what lives, noises by things.
@@ -141,7 +141,7 @@ NOISES = frozenset(
     "knock thump thud bump buzz whir whirr beep bleep jingle crackle creak squeak scrape "
     "scrap crumple crinkle sizzle drip trickle gurgle splash bubble fizz rub crunch slam "
     "clack ping ding pop crack snap tinkle scratch shuffle swish swoosh whoosh vibrate "
-    "hum drone rumble boom explode thunder blare patter slap bonk hiss clap muffle "
+    "hum drone rumble boom explode thunder blare patter slap bonk hiss muffle "
     "clunk chink rummage".split()
 )
 _OTHER_VERBS = frozenset(
@@ -160,7 +160,7 @@ _OTHER_VERBS = frozenset(
     "clear crush crank squish tumble signal activate sound gargle peel pat bend beat "
     "sharpen enter exit load reload unload set put pick take touch clean file click "
     "carve scoop mix wind unwind zip stutter stall jump burn scuff rain storm bounce "
-    "ricochet drum turn chop grate knead wipe plunk flick toss unlock squelch".split()
+    "ricochet drum turn chop grate knead wipe plunk flick toss unlock squelch clap die tell read count wait pause greet explain describe".split()
 ) - {"file", "storm", "drum", "wind", "rain", "clean", "row"}
 _VERBS = CALLS | NOISES | _OTHER_VERBS
 # "a person opens and closes a door": the first verb needs the object of the second.
