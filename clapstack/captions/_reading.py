@@ -80,7 +80,9 @@ def read(words: list[Word]) -> Reading:
     if lows[-1].endswith(("'s", "s'")):
         return Reading("rest")  # "men's and women's voices"
     if lows[first] in PRONOUNS | {"there"} and first + 1 < len(lows):
-        return Reading("clause", first + 1, "s")
+        verb = lows[first + 1]
+        form = "be" if verb in AUXILIARIES else verb_form(verb)
+        return Reading("clause", first + 1, form or "s")
     found = _verb_in_front(lows, first) or _verb_behind_subject(lows, first)
     placed = lows[first] in PREPOSITIONS
     if found and not (placed and found.form in {"ing", "ed"}):
@@ -215,7 +217,7 @@ def _is_noun(lows: list[str], at: int, first: int) -> bool:
 def class_of(lows: list[str]) -> str:
     """Return whether a noun phrase names ``"people"``, an ``"animal"`` or a thing."""
     core = _core(lows)
-    if any(low in PEOPLE for low in core):
+    if any(low in PEOPLE or low in {"he", "she", "they"} for low in core):
         return "people"
     return "animal" if any(low in ANIMALS for low in core) else "thing"
 

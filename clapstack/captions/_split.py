@@ -15,6 +15,8 @@ from clapstack.captions._words import (
     EVENTS,
     NEED_OBJECT,
     NOISES,
+    NOT_HE,
+    NOT_SHE,
     PEOPLE,
     PREPOSITIONS,
     PRONOUNS,
@@ -223,6 +225,9 @@ class _Parse:
         listed = piece.link.kind == "list"
         if listed and not (piece.link.comma and reading.kind != "rest"):
             self._join(piece)
+        elif listed and not self._stands_in_front(self.units[-1]):
+            self._join(piece)
+            self.finish()
         elif listed:
             self.leading = None
             kind = {"after": "before", "before": "after"}.get(kind, kind)
@@ -230,6 +235,11 @@ class _Parse:
         else:
             self.finish()
             self._tie(piece, reading, self.units[-1])
+
+    def _stands_in_front(self, unit: _Unit) -> bool:
+        """Return whether a leading clause sounds: not "as it turns", "while walking"."""
+        pronoun = self.words[unit.start].low in PRONOUNS
+        return unit.reading.kind not in {"phrase", "rest"} and not pronoun
 
     def finish(self) -> None:
         """Give a subordinate clause whose main clause was not found its link back."""
@@ -376,18 +386,30 @@ class _Parse:
 
     def _tie_pronoun(self, piece: Piece, reading: Reading, unit: _Unit) -> None:
         """Say the last subject for its pronoun; where unsure, keep the words joined."""
-        pronoun = self.words[piece.start].low
         kind, start = piece.link.kind, piece.start + 1
         if kind == "list" and self.words[start].low == "then":
             kind, start = "then", start + 1
-        subject = unit.subject if unit.reading.kind == "clause" else []
-        people = class_of([word.low for word in subject]) == "people"
-        fits = pronoun == "they" or people == (pronoun in {"he", "she"})
-        if subject and fits and kind in {"list", "then"} and start < piece.stop:
+        subject = self._meant_by(self.words[piece.start].low)
+        if kind not in {"list", "then"} or start >= piece.stop or not subject:
+            self._join(piece)
+        elif subject[0].low in PRONOUNS:
+            self._new(piece, reading, kind)
+        else:
             rest = self._read_from(start, piece.stop)
             self._new(piece, rest, kind, prefix=subject, start=start)
-        else:
-            self._join(piece)
+
+    def _meant_by(self, pronoun: str) -> list[Word]:
+        """Return the last subject that a pronoun may stand for."""
+        excluded = {"he": NOT_HE, "she": NOT_SHE}.get(pronoun, frozenset())
+        for unit in reversed(self.units):
+            lows = {word.low for word in unit.subject}
+            if not lows or unit.reading.kind != "clause":
+                continue
+            people = class_of([word.low for word in unit.subject]) == "people"
+            fits = pronoun == "they" or people == (pronoun in {"he", "she"})
+            if lows <= PRONOUNS or (fits and not lows & excluded):
+                return unit.subject
+        return []
 
     def _read_from(self, start: int, stop: int) -> Reading:
         """Return the reading of a verb phrase as a clause of a carried subject."""

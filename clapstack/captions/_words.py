@@ -17,6 +17,8 @@ __all__ = [
     "EVENTS",
     "NEED_OBJECT",
     "NOISES",
+    "NOT_HE",
+    "NOT_SHE",
     "PEOPLE",
     "PLURAL_DETERMINERS",
     "PREPOSITIONS",
@@ -90,6 +92,9 @@ PEOPLE = frozenset(
     "individuals choir voice voices narrator commentator player players worker workers "
     "driver drivers soldier soldiers student students friend friends".split()
 )
+# A pronoun does not mean these.
+NOT_HE = frozenset("woman women female females girl girls lady ladies mother mom".split())
+NOT_SHE = frozenset("man men male males boy boys guy guys father dad".split())
 ANIMALS = frozenset(
     "dog dogs cat cats bird birds duck ducks goose geese chicken chickens rooster "
     "roosters hen hens pigeon pigeons crow crows owl owls parrot parrots goat goats "
@@ -160,7 +165,7 @@ _OTHER_VERBS = frozenset(
     "clear crush crank squish tumble signal activate sound gargle peel pat bend beat "
     "sharpen enter exit load reload unload set put pick take touch clean file click "
     "carve scoop mix wind unwind zip stutter stall jump burn scuff rain storm bounce "
-    "ricochet drum turn chop grate knead wipe plunk flick toss unlock squelch clap die tell read count wait pause greet explain describe".split()
+    "ricochet drum turn chop grate knead wipe plunk flick toss unlock squelch clap clop die tell read count wait pause greet explain describe".split()
 ) - {"file", "storm", "drum", "wind", "rain", "clean", "row"}
 _VERBS = CALLS | NOISES | _OTHER_VERBS
 # "a person opens and closes a door": the first verb needs the object of the second.
