@@ -76,7 +76,8 @@ def _table() -> dict[tuple[str, ...], str]:
         "before finally|before then|then afterwards|then after|and next|and lastly|"
         "lastly|and then finally|and soon",
         "followed": "ending with|ending in|and ends with|and ending with|"
-        "ends with|leading to|and ends in|concluding with",
+        "ends with|leading to|and ends in|concluding with|"
+        "interrupted by|is interrupted by|and interrupted by",
         "before": "before|until|till|prior to|just before|right before|shortly before",
         "after": "after|once|right after|just after|shortly after|soon after|"
         "immediately after|as soon as",
@@ -113,7 +114,8 @@ _FIRST = frozenset(phrase[0] for phrase in _TABLE)
 
 def _link_at(words: list[Word], at: int) -> tuple[str, int]:
     """Return the kind and length of the link phrase at a word; ("", 1) of none."""
-    for kind, length in (_followed_later(words, at), _time_later(words, at)):
+    for find in (_followed_later, _time_later, _after_time):
+        kind, length = find(words, at)
         if kind and _links(words, at, length):
             return kind, length
     if words[at].low not in _FIRST:
@@ -141,10 +143,24 @@ def _time_later(words: list[Word], at: int) -> tuple[str, int]:
     length = next((k for k, low in enumerate(lows) if low == "later"), 0)
     before = lows[:length]
     timed = any(low in TIMES for low in before) and all(
-        low in TIMES or low in DETERMINERS or low == "short" or low.isdigit()
+        low in TIMES or low in DETERMINERS or low in {"short", "brief"} or low.isdigit()
         for low in before
     )
     return ("then", length + 1) if timed else ("", 1)
+
+
+def _after_time(words: list[Word], at: int) -> tuple[str, int]:
+    """Find "after a few seconds"."""
+    if words[at].low != "after":
+        return "", 1
+    lows = [word.low for word in words[at + 1 : at + 6]]
+    length = next((k for k, low in enumerate(lows) if low in TIMES), None)
+    if length is None or not all(
+        low in DETERMINERS or low in {"short", "brief", "long"} or low.isdigit()
+        for low in lows[:length]
+    ):
+        return "", 1
+    return "then", length + 2
 
 
 def _links(words: list[Word], at: int, length: int) -> bool:

@@ -25,7 +25,7 @@ from clapstack.captions._words import (
     verb_of_gerund,
 )
 
-__all__ = ["READ", "Reading", "class_of", "may_share", "read"]
+__all__ = ["READ", "Reading", "class_of", "ends_verb", "may_share", "read"]
 
 # A clause shows what it is in its first words; so a caption is read in linear time.
 READ = 40
@@ -36,7 +36,8 @@ _IN_FRONT = {("in", "the", "background"), ("in", "the", "distance")}
 _TAKES_OBJECT = frozenset(
     "playing making giving using hitting delivering producing having eating chopping "
     "spraying washing filling cutting tearing typing drinking chewing hammering "
-    "operating sawing opening closing strumming shaking".split()
+    "operating sawing opening closing strumming shaking changing shifting stirring "
+    "cooking frying".split()
 )
 
 
@@ -111,7 +112,7 @@ def _core(lows: list[str]) -> list[str]:
     return core
 
 
-def _is_open(low: str | None) -> bool:
+def ends_verb(low: str | None) -> bool:
     """Return whether a word that follows a verb is none of its nouns."""
     return (
         low is None
@@ -119,6 +120,7 @@ def _is_open(low: str | None) -> bool:
         or low in PREPOSITIONS
         or low in DETERMINERS
         or low in {"and", ",", "then", "as", "with", "while", "idle"}
+        or low in {"shut", "open", "closed"}
     )
 
 
@@ -129,19 +131,26 @@ def _verb_in_front(lows: list[str], first: int) -> Reading | None:
     if word in AUXILIARIES:
         return Reading("phrase", first, "be")
     form = verb_form(word)
+    if form is None and following in DETERMINERS and is_plural(word):
+        known = word in EVENTS or word in PEOPLE or word in ANIMALS or first
+        form = None if known else "s"  # "applies its brake"
     if form is None or following == "of":
         return None  # "splashing of water"
     if form == "ing":
-        if _is_open(following) or word in _TAKES_OBJECT:
+        if ends_verb(following) or word in _TAKES_OBJECT:
             return Reading("phrase", first, "ing")
         return None  # "running water"
-    if following is not None and not _is_open(following):
+    if following is not None and not ends_verb(following):
         next_form = "be" if following in AUXILIARIES else verb_form(following)
         agrees = {"s": {"base", "be", "ing"}, "base": {"s", "be", "ing"}}
-        if next_form in agrees.get(form, ()):
-            return None  # "horns honk", "a drill spins"
+        if form == "s" and next_form == "ing" and word not in EVENTS:
+            return Reading("phrase", first, "s")  # "accelerates shifting gears"
         if form == "ed":
             return None  # "muffled speech"
+        if form == "base" and _verb_behind_subject(lows, first):
+            return None  # "race cars pass"
+        if next_form in agrees.get(form, ()):
+            return None  # "horns honk", "a drill spins"
         if word in EVENTS and following in EVENTS:
             return None
     return Reading("phrase", first, form)
@@ -179,7 +188,7 @@ def _verb_behind_subject(lows: list[str], first: int) -> Reading | None:
         bare = at == first + 1 and noun in PEOPLE | ANIMALS and low not in EVENTS
         if form == "base" and (is_plural(noun) or joint or bare):
             return Reading("clause", at, "base")
-        if form == "ed" and _is_open(following) and low not in ADJECTIVES:
+        if form == "ed" and ends_verb(following) and low not in ADJECTIVES:
             return Reading("clause", at, "ed")
     return None
 

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from clapstack.captions._links import Link, Piece, Word, pieces_of, words_of
-from clapstack.captions._reading import READ, Reading, class_of, may_share, read
+from clapstack.captions._reading import (
+    READ,
+    Reading,
+    class_of,
+    ends_verb,
+    may_share,
+    read,
+)
 from clapstack.captions._words import (
     ADJECTIVES,
     ANIMALS,
@@ -375,9 +382,11 @@ class _Parse:
             )
         if unit.reading.form == "s" and reading.kind == "noun" and kind != "followed":
             # "waits" may be a verb that no list holds
-            known = lows[0] in DETERMINERS | PEOPLE | ANIMALS or not is_plural(lows[0])
-            return known and not any(low in TIMES for low in lows)
-        return not any(low in TIMES for low in lows)
+            known = lows[0] in DETERMINERS | PEOPLE | ANIMALS
+            return known or not is_plural(lows[0])
+        return not all(
+            low in TIMES or low in DETERMINERS or low in ADJECTIVES for low in lows
+        )
 
     def _is_source(self, piece: Piece) -> bool:
         """Return whether a noun names a thing, rather than a manner ("with force")."""
@@ -389,7 +398,7 @@ class _Parse:
         kind, start = piece.link.kind, piece.start + 1
         if kind == "list" and self.words[start].low == "then":
             kind, start = "then", start + 1
-        subject = self._meant_by(self.words[piece.start].low)
+        subject = self._meant_by(self.words[piece.start])
         if kind not in {"list", "then"} or start >= piece.stop or not subject:
             self._join(piece)
         elif subject[0].low in PRONOUNS:
@@ -398,15 +407,19 @@ class _Parse:
             rest = self._read_from(start, piece.stop)
             self._new(piece, rest, kind, prefix=subject, start=start)
 
-    def _meant_by(self, pronoun: str) -> list[Word]:
-        """Return the last subject that a pronoun may stand for."""
+    def _meant_by(self, said: Word) -> list[Word]:
+        """Return the last subject that a pronoun may stand for, or the pronoun."""
+        pronoun = said.low
         excluded = {"he": NOT_HE, "she": NOT_SHE}.get(pronoun, frozenset())
         for unit in reversed(self.units):
             lows = {word.low for word in unit.subject}
             if not lows or unit.reading.kind != "clause":
                 continue
             people = class_of([word.low for word in unit.subject]) == "people"
-            fits = pronoun == "they" or people == (pronoun in {"he", "she"})
+            if pronoun == "they":
+                several = is_plural(unit.subject[-1].low) or "and" in lows
+                return unit.subject if several else [said]
+            fits = people == (pronoun in {"he", "she"})
             if lows <= PRONOUNS or (fits and not lows & excluded):
                 return unit.subject
         return []
@@ -515,7 +528,7 @@ class _Parse:
     def _shares_object(self, piece: Piece, reading: Reading, unit: _Unit) -> bool:
         """Return whether "a door" of "and closes a door" is what "opens" opens."""
         behind = self._lows(piece.start + reading.verb + 1, piece.stop)[:1]
-        bare = not behind or is_adverb(behind[0]) or behind[0] in PREPOSITIONS
+        bare = not behind or ends_verb(behind[0])
         return self.words[unit.stop - 1].low in NEED_OBJECT and not bare
 
     def _up_to_infinitive(self, unit: _Unit) -> list[Word]:
@@ -567,7 +580,9 @@ class _Parse:
     def _shares_tail(self, piece: Piece, unit: _Unit) -> bool:
         """Return whether what follows belongs to both: "pops and bursts of steam"."""
         lows = self._lows(unit.start, min(unit.stop, unit.start + 4))
-        if not piece.link.conjunction or unit.stop - unit.start > 3:
+        if not piece.link.conjunction or unit.reading.kind == "clause":
+            return False
+        if unit.stop - unit.start > 3:
             return False
         bare = lows[0] not in DETERMINERS and not any(
             low in PREPOSITIONS for low in lows

@@ -33,40 +33,42 @@ __all__ = [
     "verb_of_gerund",
 ]
 
-PLURAL_DETERMINERS = frozenset(
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+PLURAL_DETERMINERS = _set(
     "some several many multiple various few two three four five six both all more most "
-    "other numerous".split()
+    "other numerous"
 )
-DETERMINERS = PLURAL_DETERMINERS | frozenset(
+DETERMINERS = PLURAL_DETERMINERS | _set(
     "a an the another one each every any no his her its their this that these those "
-    "someone's".split()
+    "someone's"
 )
-PREPOSITIONS = frozenset(
+PREPOSITIONS = _set(
     "about above across against along among around at behind below beneath beside "
     "between beyond by down for from in inside into like near of off on onto out "
     "outside over past than through throughout to toward towards under underneath up upon "
-    "via within without".split()
+    "via within without"
 )
-PRONOUNS = frozenset("it he she they".split())
-RELATIVES = frozenset("who which that whose".split())
-AUXILIARIES = frozenset(
+PRONOUNS = _set("it he she they")
+RELATIVES = _set("who which that whose")
+AUXILIARIES = _set(
     "is are was were be been being am has have had can could will would may might do "
-    "does begins begin starts start continues continue keeps keep stops stop".split()
+    "does begins begin starts start continues continue keeps keep stops stop"
 )
-TIMES = frozenset(
-    "second seconds moment moments minute minutes time times while pause long short "
-    "that this which".split()
-)
-SILENCE = frozenset(["silence", "silent", "quiet", "quietness"])
-ADVERBS = frozenset(
+TIMES = _set("second seconds moment moments minute minutes time times while pause")
+SILENCE = _set("silence silent quiet quietness")
+ADVERBS = _set(
     "again also away together once twice thrice nearby outside inside aloud hard fast "
     "afterwards afterward later soon simultaneously still just even very quite really "
     "too first continuously out up down off over back forth along by then almost now "
     "too only slightly somewhat sometimes repeatedly meanwhile ahead apart indoors "
     "outdoors overhead underwater upstairs downstairs throughout around "
-    "intermittently constantly eventually finally suddenly".split()
+    "intermittently constantly eventually finally suddenly"
 )
-ADJECTIVES = frozenset(
+ADJECTIVES = _set(
     "loud louder soft softer quiet faint fainter distant nearby close brief short long "
     "continuous constant repeated repetitive repeating rapid quick fast slow steady "
     "heavy light gentle strong hard high higher low lower pitched deep sharp shrill "
@@ -81,31 +83,31 @@ ADJECTIVES = frozenset(
     "same final initial last first second third additional further subsequent open "
     "closed empty full idle high-pitched low-pitched powerful thin thick squeaky "
     "raspy static-y rhythmic solid vehicular industrial domestic outdoor indoor windy "
-    "slight noisy tribal racing".split()
+    "slight noisy tribal racing"
 )
-PEOPLE = frozenset(
+PEOPLE = _set(
     "man men woman women person people boy boys girl girls child children kid kids baby "
     "babies infant infants toddler toddlers male males female females adult adults lady "
     "ladies guy guys someone somebody anyone everyone crowd crowds audience audiences "
     "speaker speakers announcer announcers reporter reporters human humans teen teens "
     "teenager teenagers youth singer singers mother father mom dad individual "
     "individuals choir voice voices narrator commentator player players worker workers "
-    "driver drivers soldier soldiers student students friend friends".split()
+    "driver drivers soldier soldiers student students friend friends"
 )
 # A pronoun does not mean these.
-NOT_HE = frozenset("woman women female females girl girls lady ladies mother mom".split())
-NOT_SHE = frozenset("man men male males boy boys guy guys father dad".split())
-ANIMALS = frozenset(
+NOT_HE = _set("woman women female females girl girls lady ladies mother mom")
+NOT_SHE = _set("man men male males boy boys guy guys father dad")
+ANIMALS = _set(
     "dog dogs cat cats bird birds duck ducks goose geese chicken chickens rooster "
     "roosters hen hens pigeon pigeons crow crows owl owls parrot parrots goat goats "
     "sheep lamb lambs cow cows bull pig pigs horse horses donkey mule frog frogs toad "
     "toads insect insects cricket crickets bee bees fly flies wasp mosquito cicada "
     "cicadas puppy puppies kitten kittens mouse mice rat rats monkey monkeys lion lions "
     "tiger wolf wolves bear elephant whale dolphin seal snake turkey turkeys animal "
-    "animals gull gulls seagull seagulls".split()
+    "animals gull gulls seagull seagulls"
 )
 # Nouns that name a sound, and need no verb to be heard.
-EVENTS = frozenset(
+EVENTS = _set(
     "sound sounds noise noises speech music song songs tune tunes melody melodies "
     "laughter laugh laughs applause cheer cheers gunfire gunshot gunshots shot shots "
     "explosion explosions blast blasts burst bursts bang bangs thud thuds thump thumps "
@@ -127,11 +129,11 @@ EVENTS = frozenset(
     "ding dings ping pings jingle jingles echo echoes slam slams clap claps ticks tick "
     "tick-tock roar roars whine whines whimper whimpers wail wails silence heartbeat "
     "ambience drumbeat drumbeats beat beats breath breaths hoofbeats clip-clops "
-    "clip-clop clops thunderclap toot toots vocals rap gobble effect effects harmonics chord chords".split()
+    "clip-clop clops thunderclap toot toots vocals rap gobble effect effects harmonics chord chords voices rainfall outcry leaves"
 )
 
 # Verbs, by base form. Calls are made by what lives, noises by things.
-CALLS = frozenset(
+CALLS = _set(
     "speak talk laugh giggle chuckle cry weep sob scream shout yell sing whisper murmur "
     "mumble mutter chatter converse chat cheer applaud cough sneeze sniff sniffle snore "
     "burp belch breathe gasp sigh groan moan grunt whine whimper bark howl growl yip yap "
@@ -139,17 +141,17 @@ CALLS = frozenset(
     "squawk gobble snort pant narrate announce vocalize communicate respond reply answer "
     "ask say argue exclaim yawn hiccup chew eat drink slurp swallow lick babble joke "
     "chant pray preach lecture discuss scold boo snarl trill warble cackle inhale exhale "
-    "wheeze shriek call bray cheep whinny heave groan cry".split()
+    "wheeze shriek call bray cheep whinny heave groan cry"
 )
-NOISES = frozenset(
+NOISES = _set(
     "rustle click clink clank clang clatter rattle tick ticktock tick-tock tap bang "
     "knock thump thud bump buzz whir whirr beep bleep jingle crackle creak squeak scrape "
     "scrap crumple crinkle sizzle drip trickle gurgle splash bubble fizz rub crunch slam "
     "clack ping ding pop crack snap tinkle scratch shuffle swish swoosh whoosh vibrate "
     "hum drone rumble boom explode thunder blare patter slap bonk hiss muffle "
-    "clunk chink rummage".split()
+    "clunk chink rummage"
 )
-_OTHER_VERBS = frozenset(
+_OTHER_VERBS = _set(
     "run go move drive pass rev idle accelerate decelerate slow speed start stop begin "
     "continue approach play ring chime toll honk toot blow whistle fly land operate work "
     "spin turn open close shut lock gallop trot walk jog ride hit strike drop fall pour "
@@ -165,14 +167,14 @@ _OTHER_VERBS = frozenset(
     "clear crush crank squish tumble signal activate sound gargle peel pat bend beat "
     "sharpen enter exit load reload unload set put pick take touch clean file click "
     "carve scoop mix wind unwind zip stutter stall jump burn scuff rain storm bounce "
-    "ricochet drum turn chop grate knead wipe plunk flick toss unlock squelch clap clop die tell read count wait pause greet explain describe".split()
+    "ricochet drum turn chop grate knead wipe plunk flick toss unlock squelch clap clop die tell read count wait pause greet explain describe"
 ) - {"file", "storm", "drum", "wind", "rain", "clean", "row"}
 _VERBS = CALLS | NOISES | _OTHER_VERBS
 # "a person opens and closes a door": the first verb needs the object of the second.
-NEED_OBJECT = frozenset(
+NEED_OBJECT = _set(
     "open opens opening close closes closing shut shuts shutting fill fills filling "
     "empty empties turn turns turning pick picks hit hits hitting lock locks push pushes "
-    "pull pulls load loads loading cut cuts cutting chop chops".split()
+    "pull pulls load loads loading cut cuts cutting chop chops"
 )
 _IRREGULAR = {
     "spoke": "speak", "sang": "sing", "ran": "run", "blew": "blow", "rang": "ring",
@@ -180,13 +182,13 @@ _IRREGULAR = {
     "went": "go", "came": "come", "gave": "give", "made": "make", "said": "say",
     "goes": "go", "played": "play", "struck": "strike", "shot": "shoot",
 }  # fmt: skip
-_NOT_GERUNDS = frozenset(
+_NOT_GERUNDS = _set(
     "thing things something anything everything nothing morning evening building ceiling "
     "during wing king ring string spring swing sing bring lightning clothing railing "
-    "sling ping ding".split()
+    "sling ping ding"
 )
-_PLURALS = frozenset(
-    "men women people children geese mice sheep cattle police lots crowd audience".split()
+_PLURALS = _set(
+    "men women people children geese mice sheep cattle police lots crowd audience"
 )
 _VOWELS = "aeiou"
 
