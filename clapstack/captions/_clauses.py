@@ -57,13 +57,14 @@ class Unit(Span):
     """A clause: words of the caption, behind the subject that they leave out.
 
     `hosts` are the clauses that it is claimed to sound together with; a clause that is
-    not `timed` is in the background, in no order.
+    not timed is in the background, in no order; a listed one follows a comma.
     """
 
     prefix: list[Word] = field(default_factory=list)
     subject: list[Word] = field(default_factory=list)
     hosts: list[Unit] = field(default_factory=list)
     is_timed: bool = True
+    is_listed: bool = False
 
     def said(self) -> list[Word]:
         return [*self.prefix, *self.words[self.start : self.stop]]
@@ -78,6 +79,11 @@ class Group:
 
     def timed(self) -> list[Unit]:
         return [unit for unit in self.units if unit.is_timed] or self.units
+
+    def last_item(self) -> Group:
+        """Return what "followed by" follows: of "A, B and C" the last, "B and C"."""
+        listed = [k for k, unit in enumerate(self.units) if unit.is_listed]
+        return Group(self.units[listed[-1] :]) if listed else self
 
 
 def _pieces_of(words: list[Word]) -> list[Piece]:
@@ -216,21 +222,26 @@ class Parse:
         elif kind != "list" or piece.link.comma:
             self._hosts = []
         unit.hosts = self._hosts
+        if kind in {"list"} | _TOGETHER:
+            if unit.hosts and kind == "list":
+                unit.is_timed = self.units[-1].is_timed
+            unit.is_listed = kind == "list" and piece.link.comma
+            self.groups[-1].units.append(unit)
+        else:
+            self._begin_group(unit, kind, piece.link)
         self.units.append(unit)
-        self._group(unit, kind)
         self._note_background(unit)
         return unit
 
-    def _group(self, unit: Unit, kind: str) -> None:
-        if kind in {"list"} | _TOGETHER:
-            self.groups[-1].units.append(unit)
-            return
+    def _begin_group(self, unit: Unit, kind: str, link: Link) -> None:
         group = Group([unit])
         if kind in _REVERSE:
             self.groups[-1].earlier.append(group)
         else:
             if kind in _FORWARD:
                 group.earlier.append(self._main)
+            if kind == "followed" and not link.comma:
+                group.earlier = [self._main.last_item()]
             self._main = group
         self.groups.append(group)
 

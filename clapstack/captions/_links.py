@@ -79,7 +79,7 @@ _SAID = {
     ),
     "followed": (
         "ending with, ending in, ends with, ends in, concluding with, leading to, "
-        "interrupted by, is interrupted by"
+        "interrupted by, is interrupted by, then by"
     ),
     "before": (
         "before, until, till, prior to, just before, right before, shortly before"
@@ -94,8 +94,8 @@ _SAID = {
     "with": "with",
     "alongside": (
         "along with, together with, accompanied by, alongside, amid, amidst, "
-        "mixed with, combined with, over the sound of, against a backdrop of, "
-        "against a background of"
+        "mixed with, combined with, over the sound of, over the sounds of, "
+        "against a backdrop of, against a background of"
     ),
     # No links, whatever their first word.
     "": (

@@ -34,6 +34,8 @@ __all__ = [
     "stands",
 ]
 
+_OBJECTS = frozenset({"them", "him", "her", "it", "us", "other", "others", "that"})
+
 
 def is_silent(piece: Span) -> bool:
     """Return whether a piece only says that nothing sounds."""
@@ -54,8 +56,8 @@ def stands(unit: Span, piece: Span, kind: str) -> bool:
         # "a clock with a piano", not "a door with force" nor "paints with a brush"
         named = lows[0] in DETERMINERS or class_of(lows) != "thing"
         return own.kind != "clause" and named
-    if all(low in TIMES | DETERMINERS | ADJECTIVES for low in lows):
-        return False  # "after a while"
+    if all(low in TIMES | DETERMINERS | ADJECTIVES | _OBJECTS for low in lows):
+        return False  # "after a while", "after them"
     # "waits" of "speaks and then waits" may be a verb that no list holds.
     verbal = own.form == "s" and reading.kind == "noun" and kind != "followed"
     known = lows[0] in DETERMINERS | PEOPLE | ANIMALS or not is_plural(lows[0])
@@ -97,6 +99,8 @@ def one_subject(noun: Span, piece: Span, link: Link) -> bool:
     same = class_of(noun.lows) == class_of(subject)
     if not link.conjunction:
         return same and "and" in subject
+    if lows[0] == "other":
+        return True  # "a rooster and other poultry making noise"
     if reading.kind != "clause":
         return reading.plural
     verb = lows[reading.verb]
