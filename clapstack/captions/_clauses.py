@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clapstack.captions._links import Cut, Link, Word, cuts_of
-from clapstack.captions._reading import Reading, Span, class_of, read_span
+from clapstack.captions._reading import READ, Reading, Span, class_of, read_span
 from clapstack.captions._rules import (
     is_apart,
     is_silent,
@@ -202,8 +202,9 @@ class Parse:
 
     def _join(self, piece: Piece) -> None:
         unit = self.units[-1]
+        changes = unit.reading.kind != "clause" and unit.stop - unit.start < READ
         unit.stop = piece.stop
-        if unit.reading.kind != "clause":
+        if changes:
             unit.reading = read_span(self.words, unit.start, unit.stop)
             unit.subject = self._subject(unit)
         self._note_background(unit)

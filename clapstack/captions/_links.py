@@ -188,8 +188,8 @@ def _link_at(words: list[Word], at: int) -> tuple[str, int]:
     if words[at].low in _FIRST:
         lows = tuple(word.low for word in words[at : at + _LONGEST])
         for length in range(len(lows), 0, -1):
-            kind = _TABLE.get(lows[:length])
-            if kind is not None:
+            if lows[:length] in _TABLE:
+                kind = _TABLE[lows[:length]]
                 return (kind if _links(words, at, length) else ""), length
     return "", 1
 
@@ -225,6 +225,6 @@ def _links(words: list[Word], at: int, length: int) -> bool:
         return False
     if before == "a":  # "for a while"
         return False
-    if phrase == "once" and length == 1:
+    if phrase in {"once", "till"} and length == 1:  # not "twice or once", "a cash till"
         return at == 0 or following in DETERMINERS | PRONOUNS | PEOPLE
     return phrase not in _INNER or before not in RELATIVES | PRONOUNS

@@ -106,11 +106,16 @@ def read(lows: list[str]) -> Reading:
     if placed or all(_says_how(low) for low in core):
         return Reading("rest")
     sounds = any(low in EVENTS or is_gerund(low) for low in core)
-    plural = any(
-        verb_form(lows[at]) == "base" and _is_noun(lows, at - 1, first)
-        for at in range(first + 1, len(lows))
-    )
+    plural = any(_may_agree(lows, at, first) for at in range(first + 1, len(lows)))
     return Reading("sound" if sounds else "noun", plural=plural)
+
+
+def _may_agree(lows: list[str], at: int, first: int) -> bool:
+    """Return whether a word may be the verb of a plural: not in "a shaken rattle"."""
+    noun = lows[at] in EVENTS and _is_one(lows[first])
+    living = lows[at - 1] in PEOPLE | ANIMALS
+    verbal = verb_form(lows[at]) == "base" and (living or not noun)
+    return verbal and _is_noun(lows, at - 1, first)
 
 
 def _says_how(low: str) -> bool:

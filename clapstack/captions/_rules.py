@@ -38,8 +38,9 @@ _OBJECTS = frozenset({"them", "him", "her", "it", "us", "other", "others", "that
 
 
 def is_silent(piece: Span) -> bool:
-    """Return whether a piece only says that nothing sounds."""
-    return piece.stop - piece.start < 4 and piece.tail[-1] in SILENCE
+    """Return whether a piece says that nothing sounds, or has no word."""
+    silent = piece.stop - piece.start < 4 and piece.tail[-1] in SILENCE
+    return silent or not any(map(str.isalnum, "".join(piece.lows)))
 
 
 def stands(unit: Span, piece: Span, kind: str) -> bool:
@@ -100,7 +101,7 @@ def one_subject(noun: Span, piece: Span, link: Link) -> bool:
     if not link.conjunction:
         return same and "and" in subject
     if lows[0] == "other":
-        return True  # "a rooster and other poultry making noise"
+        return True  # "a hen and other poultry"
     if reading.kind != "clause":
         return reading.plural
     verb = lows[reading.verb]

@@ -131,7 +131,7 @@ EVENTS = _set(
     "whine whines whimper whimpers wail wails silence heartbeat ambience drumbeat "
     "drumbeats beat beats breath breaths hoofbeats clip-clops clip-clop clops "
     "thunderclap toot toots vocals rap gobble effect effects harmonics chord chords "
-    "voices rainfall outcry leaves"
+    "voices rainfall outcry leaves hit hits"
 )
 
 # Verbs, by base form. Calls are made by what lives, noises by things.
