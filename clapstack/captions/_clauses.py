@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from clapstack.captions._links import Cut, Link, Word, cuts_of
 from clapstack.captions._reading import READ, Reading, Span, class_of, read_span
@@ -41,6 +41,7 @@ _REVERSE = {"after", "preceded"}
 _TOGETHER = {"while", "during", "with", "alongside"}
 # Words that say again what an order word says.
 _IN_FRONT = {"first", "firstly", "initially"}
+_LOOSE = {"list", "with"}
 _AT_THE_END = {"after", "afterwards", "afterward"}
 
 
@@ -98,8 +99,18 @@ def _pieces_of(words: list[Word]) -> list[Piece]:
         piece = piece_of(cut, cut.stop)
         if pieces and one_subject(piece, pieces[-1], pieces[-1].link):
             piece = piece_of(cut, pieces.pop().stop)
-        pieces.append(piece)
+        pieces.append(_with_last_word_in_front(piece))
     return pieces[::-1]
+
+
+def _with_last_word_in_front(piece: Piece) -> Piece:
+    """Return "a bell rings afterwards" as what it is: "then a bell rings"."""
+    longer = piece.stop - piece.start > 1
+    if longer and piece.tail[-1] in _AT_THE_END and piece.link.kind in _LOOSE:
+        piece.stop -= 1
+        piece.link = replace(piece.link, kind="then")
+        piece.reading = read_span(piece.words, piece.start, piece.stop)
+    return piece
 
 
 class Parse:
@@ -139,9 +150,6 @@ class Parse:
             self._begin_sentence(piece)
         elif self._leading is not None:
             self._follow_leading(piece, self._leading)
-        elif piece.tail[-1] in _AT_THE_END and kind in {"list", "with"}:
-            piece.stop -= 1
-            self._new(piece, "then")
         else:
             self._tie(piece, self.units[-1])
 

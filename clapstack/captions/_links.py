@@ -39,6 +39,8 @@ def words_of(caption: str) -> list[Word]:
         if bare in {"", ",", ";"}:
             words.append(Word(token, bare or "."))
             continue
+        if bare != "&" and not any(map(str.isalnum, bare)):
+            continue  # a dash, a bracket
         words.append(Word(bare, bare.strip("\"'()[]").lower().replace("’", "'")))
         if bare != token:
             words.append(Word(token[len(bare) :], "."))

@@ -160,6 +160,8 @@ def _verb_in_front(lows: list[str], first: int) -> Reading | None:
         form = None if _is_known(word) else "s"  # "applies its brake"
     if form is None or following == "of":
         return None  # "splashing of water"
+    if form == "ing" and following == "and" and _verb_behind_subject(lows, first):
+        return None  # "clattering and squeaking are heard"
     if not ends_verb(following) and not _takes(lows, first, form):
         return None
     return Reading("phrase", first, form)

@@ -38,9 +38,8 @@ _OBJECTS = frozenset({"them", "him", "her", "it", "us", "other", "others", "that
 
 
 def is_silent(piece: Span) -> bool:
-    """Return whether a piece says that nothing sounds, or has no word."""
-    silent = piece.stop - piece.start < 4 and piece.tail[-1] in SILENCE
-    return silent or not any(map(str.isalnum, "".join(piece.lows)))
+    """Return whether a piece only says that nothing sounds."""
+    return piece.stop - piece.start < 4 and piece.tail[-1] in SILENCE
 
 
 def stands(unit: Span, piece: Span, kind: str) -> bool:

@@ -65,7 +65,7 @@ ADVERBS = _set(
     "too first continuously out up down off over back forth along by then almost now "
     "only slightly somewhat sometimes repeatedly meanwhile ahead apart indoors "
     "outdoors overhead underwater upstairs downstairs throughout around "
-    "intermittently constantly eventually finally suddenly"
+    "intermittently constantly eventually finally suddenly faster slower"
 )
 ADJECTIVES = _set(
     "loud louder soft softer quiet faint fainter distant nearby close brief short "

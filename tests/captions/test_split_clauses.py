@@ -108,7 +108,7 @@ WORDS = (
     "bark barking barked speaks is are rustling splashing of in background distance "
     "it he they who that which and , ; . but then followed by before after until once "
     "while as with together along during preceded seconds few later silence to open "
-    "opens closed first nearby xyz's 3"
+    "opens closed first nearby afterwards xyz's 3 ( -"
 )
 SALAD = st.lists(st.sampled_from(WORDS.split(" ")), max_size=30).map(" ".join)
 
