@@ -12,6 +12,7 @@ from clapstack.captions._rules import (
     is_sound_of,
     may_share_subject,
     one_subject,
+    shares_noun,
     shares_object,
     shares_tail,
     stands,
@@ -38,7 +39,9 @@ __all__ = ["Group", "Parse", "Unit"]
 _LONGEST_SUBJECT = 12
 _FORWARD = {"then", "followed", "before"}
 _REVERSE = {"after", "preceded"}
-_TOGETHER = {"while", "during", "with", "alongside"}
+_TOGETHER = {"while", "meanwhile", "during", "with", "alongside"}
+# These tie a sentence to the one in front of it.
+_ACROSS = _FORWARD | {"meanwhile"}
 # Words that say again what an order word says.
 _IN_FRONT = {"first", "firstly", "initially"}
 _LOOSE = {"list", "with"}
@@ -145,7 +148,7 @@ class Parse:
         kind = piece.link.kind
         if is_silent(piece):
             return
-        sentence = piece.link.sentence and kind not in _FORWARD
+        sentence = piece.link.sentence and kind not in _ACROSS
         if not self.units or (sentence and piece.reading.kind != "rest"):
             self._begin_sentence(piece)
         elif self._leading is not None:
@@ -297,12 +300,10 @@ class Parse:
     def _coordinate(self, piece: Piece, unit: Unit) -> None:
         """Tie two pieces with "and" or a comma between them."""
         link, kind = piece.link, piece.reading.kind
-        bare = unit.reading.kind == "noun" and len(unit.lows) == 1
         if kind == "clause":
             joins = False
         elif link.conjunction:
-            adjectival = bare and piece.lows[0] not in DETERMINERS
-            joins = adjectival or shares_tail(unit, piece)  # "car and truck engines"
+            joins = shares_noun(unit, piece) or shares_tail(unit, piece)
         else:
             joins = not link.comma  # "no sound but the wind"
         if joins or not (kind in {"clause", "sound"} or is_apart(unit, piece, link)):

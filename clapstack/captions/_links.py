@@ -53,8 +53,8 @@ class Link:
 
     `kind` is one of ``"list"`` (and, commas), ``"then"``, ``"followed"``, ``"before"``,
     ``"after"``, ``"preceded"``, ``"apart"`` (before and after), ``"while"``,
-    ``"during"``, ``"with"`` and ``"alongside"``; the others say whether a comma, "and",
-    "but" or the end of a sentence were part of it.
+    ``"meanwhile"``, ``"during"``, ``"with"`` or ``"alongside"``; the others say whether
+    a comma, "and", "but" or the end of a sentence were part of it.
     """
 
     kind: str
@@ -77,7 +77,8 @@ _SAID = {
     "list": "and, but, plus, &, as well as",
     "then": (
         "then, afterwards, finally, eventually, later, lastly, subsequently, "
-        "after that, after which, before finally, then after, and next, and soon"
+        "after that, after which, right after that, soon after that, "
+        "shortly after that, before finally, then after, next, and soon"
     ),
     "followed": (
         "ending with, ending in, ends with, ends in, concluding with, leading to, "
@@ -92,6 +93,7 @@ _SAID = {
     ),
     "apart": "before and after, after and before",
     "while": "while, as, whilst, when, just as, at the same time as, as long as",
+    "meanwhile": "meanwhile",
     "during": "during",
     "with": "with",
     "alongside": (
@@ -102,7 +104,7 @@ _SAID = {
     # No links, whatever their first word.
     "": (
         "such as, as if, as though, as well, same as, before long, filled with, "
-        "covered with, once again, once more, once or twice"
+        "covered with, next to, once again, once more, once or twice"
     ),
 }
 # What may stand in front of "followed by", and within it.
@@ -227,6 +229,8 @@ def _links(words: list[Word], at: int, length: int) -> bool:
         return False
     if before == "a":  # "for a while"
         return False
+    if phrase == "next":
+        return before in SIGNS | {"and", "then"}
     if phrase in {"once", "till"} and length == 1:  # not "twice or once", "a cash till"
         return at == 0 or following in DETERMINERS | PRONOUNS | PEOPLE
     return phrase not in _INNER or before not in RELATIVES | PRONOUNS

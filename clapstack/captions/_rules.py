@@ -29,6 +29,7 @@ __all__ = [
     "is_sound_of",
     "may_share_subject",
     "one_subject",
+    "shares_noun",
     "shares_object",
     "shares_tail",
     "stands",
@@ -38,7 +39,9 @@ _OBJECTS = frozenset({"them", "him", "her", "it", "us", "other", "others", "that
 
 
 def is_silent(piece: Span) -> bool:
-    """Return whether a piece only says that nothing sounds."""
+    """Return whether a piece says that nothing sounds, or is a number of a list."""
+    if all(low.isdigit() for low in piece.lows):
+        return True
     return piece.stop - piece.start < 4 and piece.tail[-1] in SILENCE
 
 
@@ -110,6 +113,12 @@ def one_subject(noun: Span, piece: Span, link: Link) -> bool:
     return same or verb in {"are", "were", "have"}
 
 
+def shares_noun(unit: Span, piece: Span) -> bool:
+    """Return whether the last noun belongs to both: "car and truck engines"."""
+    bare = unit.reading.kind == "noun" and len(unit.lows) == 1
+    return bare and len(piece.lows) > 1 and piece.lows[0] not in DETERMINERS
+
+
 def shares_object(unit: Span, piece: Span) -> bool:
     """Return whether "opens" of "opens and closes a door" opens the door."""
     return unit.tail[-1] in NEED_OBJECT and not (
@@ -138,8 +147,6 @@ def is_apart(unit: Span, piece: Span, link: Link) -> bool:
     """Return whether a noun behind "and" or a comma is no second object."""
     tail, determined = unit.tail, piece.lows[0] in DETERMINERS
     if unit.reading.kind != "clause":
-        if len(unit.lows) == 1 and link.conjunction and not determined:
-            return False  # "car and truck engines"
         placed = any(low in PREPOSITIONS and low != "of" for low in tail)
         return not placed and (determined or "of" not in tail)
     ends = verb_form(tail[-1]) is not None or is_adverb(tail[-1])
