@@ -85,7 +85,7 @@ class Group:
         return [unit for unit in self.units if unit.is_timed] or self.units
 
     def last_item(self) -> Group:
-        """Return what "followed by" follows: of "A, B and C" the last, "B and C"."""
+        """Return what a link without a comma ties: of "A, B and C" "B and C"."""
         listed = [k for k, unit in enumerate(self.units) if unit.is_listed]
         return Group(self.units[listed[-1] :]) if listed else self
 
@@ -230,7 +230,7 @@ class Parse:
         unit = Unit(self.words, start, piece.stop, reading, prefix or [])
         unit.subject = unit.prefix or self._subject(unit)
         if kind in _TOGETHER:
-            self._hosts = [u for u in self.groups[-1].units if not u.hosts]
+            self._hosts = self._hosts_of(piece.link)
         elif kind != "list" or piece.link.comma:
             self._hosts = []
         unit.hosts = self._hosts
@@ -244,6 +244,14 @@ class Parse:
         self.units.append(unit)
         self._note_background(unit)
         return unit
+
+    def _hosts_of(self, link: Link) -> list[Unit]:
+        """Return the clauses that "while" or "with" ties the next one to."""
+        group = self.groups[-1]
+        last = [unit for unit in group.last_item().units if not unit.hosts]
+        if last and not link.comma:
+            return last
+        return [unit for unit in group.units if not unit.hosts]
 
     def _begin_group(self, unit: Unit, kind: str, link: Link) -> None:
         group = Group([unit])
@@ -305,7 +313,8 @@ class Parse:
         elif link.conjunction:
             joins = shares_noun(unit, piece) or shares_tail(unit, piece)
         else:
-            joins = not link.comma  # "no sound but the wind"
+            # "no sound but the wind", "a shuffling, clanking noise"
+            joins = not link.comma or (len(unit.lows) == 2 and shares_tail(unit, piece))
         if joins or not (kind in {"clause", "sound"} or is_apart(unit, piece, link)):
             self._join(piece)
         else:

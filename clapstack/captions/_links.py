@@ -92,7 +92,10 @@ _SAID = {
         "immediately after"
     ),
     "apart": "before and after, after and before",
-    "while": "while, as, whilst, when, just as, at the same time as, as long as",
+    "while": (
+        "while, as, whilst, when, just as, at the same time as, as long as, "
+        "during which"
+    ),
     "meanwhile": "meanwhile",
     "during": "during",
     "with": "with",
@@ -109,8 +112,8 @@ _SAID = {
 }
 # What may stand in front of "followed by", and within it.
 _LEADS = (
-    ", is, are, was, is then, which is, which are, that is, being, all, then, closely, "
-    "shortly, immediately, soon, quickly, directly"
+    ", is, are, was, is then, in turn, which is, which are, that is, being, all, then, "
+    "closely, shortly, immediately, soon, quickly, directly"
 )
 _MANNERS = (
     ", closely, shortly, quickly, immediately, then, soon, directly, again, later"

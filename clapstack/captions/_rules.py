@@ -85,7 +85,7 @@ def may_share_subject(unit: Span, subject: list[str], piece: Span) -> bool:
 
 
 def one_subject(noun: Span, piece: Span, link: Link) -> bool:
-    """Return whether a noun and the clause behind it are one: "a man and a woman talk".
+    """Return whether two pieces are one clause: "a man and a woman talk".
 
     Decided by agreement ("a violin and a cello play") where English shows it, else by
     what both are: people with people, things with things.
@@ -93,6 +93,8 @@ def one_subject(noun: Span, piece: Span, link: Link) -> bool:
     reading, lows = piece.reading, piece.lows
     if link.kind != "list" or link.contrast:
         return False
+    if _is_adjectival(noun):  # "followed by a loud, shrill scream"
+        return reading.kind in {"sound", "noun", "clause"}
     if noun.reading.form == "ing" and noun.stop - noun.start == 1 and link.conjunction:
         # "laughing and giggling children play"
         return reading.kind == "clause" and is_gerund(lows[0])
@@ -113,6 +115,13 @@ def one_subject(noun: Span, piece: Span, link: Link) -> bool:
     return same or verb in {"are", "were", "have"}
 
 
+def _is_adjectival(piece: Span) -> bool:
+    """Return whether a piece has adjectives, and their noun comes later."""
+    last = piece.lows[-1]
+    adjective = last in ADJECTIVES and not is_adverb(last)
+    return adjective and piece.reading.kind == "rest" and len(piece.lows) < 4
+
+
 def shares_noun(unit: Span, piece: Span) -> bool:
     """Return whether the last noun belongs to both: "car and truck engines"."""
     bare = unit.reading.kind == "noun" and len(unit.lows) == 1
@@ -130,6 +139,8 @@ def shares_object(unit: Span, piece: Span) -> bool:
 def shares_tail(unit: Span, piece: Span) -> bool:
     """Return whether what follows belongs to both: "pops and bursts of steam"."""
     lows, said = unit.lows, piece.lows
+    if len(lows) == 2 and lows[0] in {"a", "an"} and is_gerund(lows[1]):
+        return is_gerund(said[0]) and len(said) > 1  # "a shuffling, clanking noise"
     if unit.reading.kind == "clause" or len(lows) > 3 or lows[0] in DETERMINERS:
         return False
     if not (is_gerund(lows[-1]) or lows[-1] in EVENTS):
