@@ -218,6 +218,13 @@ def check_y(estimator, X, y):
         )
         raise ValueError(msg)
     y = as_numbers(y, f"y passed to {type(estimator).__name__}")
+    if y.ndim == 2 and y.shape[1] > 1:
+        msg = (
+            f"y passed to {type(estimator).__name__} has several columns, of shape "
+            f"{y.shape}. Fit it on one column at a time; a ClapStackingRegressor takes "
+            "several axes at once."
+        )
+        raise ValueError(msg)
     y = column_or_1d(y, warn=True)
     if len(y) != X.shape[0]:
         msg = (
