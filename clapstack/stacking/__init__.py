@@ -2,6 +2,7 @@
 
 from clapstack._numerics.ranks import rank_target
 from clapstack.stacking._ablation import family_ablation
+from clapstack.stacking._axes import model_of_axis
 from clapstack.stacking._blend import BlendRidge
 from clapstack.stacking._kernel import KernelRegressor
 from clapstack.stacking._rbf_svr import RbfSvr
@@ -15,5 +16,6 @@ __all__ = [
     "RbfSvr",
     "StandardizedRidge",
     "family_ablation",
+    "model_of_axis",
     "rank_target",
 ]

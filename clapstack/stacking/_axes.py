@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.model_selection import PredefinedSplit
+from sklearn.pipeline import Pipeline
 
 from clapstack._compat import _safe_indexing, axis_names, is_frame
 from clapstack._numerics.checks import as_numbers, check_weight, first_few, first_rows
@@ -148,6 +149,49 @@ def fit_axes(stack, X, axes, sample_weight, groups):
         stack.oof_scores_[rows, number] = member.oof_scores_
     stack.families_ = member.families_
     return stack
+
+
+def model_of_axis(model, axis):
+    """Return the model of one axis, of a model that was fitted on several.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted :class:`~clapstack.ClapStackingRegressor`, or a pipeline or search that
+        ends in one.
+    axis : str
+        One of its ``axes_``.
+
+    Returns
+    -------
+    model : estimator
+        The stack of that axis, after the steps before it. It shares all that is fitted
+        with `model`, and is a model of one axis for everything that takes one.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from clapstack import ClapStackingRegressor
+    >>> from clapstack.stacking import model_of_axis
+    >>> X = np.random.default_rng(0).normal(size=(60, 3))
+    >>> Y = np.column_stack([X[:, 0], X[:, 1]])
+    >>> stack = ClapStackingRegressor(boosting=False).fit(X, Y)
+    >>> model_of_axis(stack, "axis1").predict(X).shape
+    (60,)
+    """
+    model = getattr(model, "best_estimator_", model)
+    *before, (name, stack) = getattr(model, "steps", [("", model)])
+    axes = getattr(stack, "axes_", [])
+    if axis not in axes:
+        msg = f"the model has no axis {axis!r}; it has {axes}."
+        raise ValueError(msg)
+    stack = stack.estimators_by_axis_[axis]
+    return Pipeline([*before, (name, stack)]) if before else stack
 
 
 def on_axes(stack, method, X, **settings):

@@ -2,6 +2,7 @@
 
 from clapstack.cli.tables._evaluate import (
     Evaluation,
+    by_axis,
     doubt,
     evaluate,
     evaluate_model,
@@ -29,6 +30,7 @@ __all__ = [
     "Evaluation",
     "ModelScorer",
     "PairTable",
+    "by_axis",
     "Rated",
     "doubt",
     "evaluate",
