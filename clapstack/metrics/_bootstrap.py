@@ -173,7 +173,7 @@ def bootstrap_interval(
         return table_over_axes(axes, lambda *ys: one(*ys)._asdict())
     true, score = check_scores(y_true, y_score)
     values = _resampled(metric, true, score, n_resamples, random_state)
-    return Interval(*_percentiles(values, coverage))
+    return Interval(*percentiles(values, coverage))
 
 
 def paired_bootstrap(
@@ -241,7 +241,7 @@ def paired_bootstrap(
     ]
     return Difference(
         metric(true, first) - metric(true, second),
-        *_percentiles(values[0] - values[1], coverage),
+        *percentiles(values[0] - values[1], coverage),
     )
 
 
@@ -306,7 +306,8 @@ def compare_report(
     return table.reindex(report["srcc"].index, level="axis")
 
 
-def _percentiles(values: Floats, coverage: float) -> tuple[float, float]:
+def percentiles(values: Floats, coverage: float) -> tuple[float, float]:
+    """Return the ends between which a share of the resamples lies."""
     if not 0 < coverage < 1:
         msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.95 is usual."
         raise ValueError(msg)

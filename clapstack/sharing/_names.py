@@ -42,6 +42,7 @@ _PUBLIC = {
         "BlendRidge",
         "ClapStackingRegressor",
         "KernelRegressor",
+        "PreferenceRegressor",
         "RbfSvr",
         "StandardizedRidge",
     ),

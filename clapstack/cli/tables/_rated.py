@@ -102,6 +102,9 @@ def read_rated(
     _refuse_rows(unrated, words)
     words = f"{table.name}: there is no group in the column {groups!r} in"
     _refuse_rows(alone, words)
+    if not firsts:
+        msg = f"{table.name} has no rating in {', '.join(map(repr, axes))}."
+        raise BadRowsError(msg)
     means = [[_mean(axis) for axis in np.transpose(r)] for r in ratings.values()]
     y = pd.DataFrame(means, columns=list(axes)) if axes else np.ravel(means)
     named = np.array(list(of_pair.values())) if groups else None
