@@ -272,7 +272,9 @@ def read_preferences(
     """
     columns = [text, first, second, winner]
     if not is_frame(table):
-        msg = f"table must be a frame; got {type(table).__name__}. Use pandas.DataFrame."
+        msg = (
+            f"table must be a frame; got {type(table).__name__}. Use pandas.DataFrame."
+        )
         raise TypeError(msg)
     missing = [name for name in columns if name not in columns_of(table)]
     if missing:

@@ -24,9 +24,9 @@ Examples:
 A file that ends in .csv, .jsonl, .ndjson or .parquet is a table of predictions, with a
 column score (or pred_score, prediction_score); anything else is a model. Predictions
 are matched by the columns audio and text, or by --key; what has no partner is an error,
-never left out in silence. A model of several axes is judged on each; of predictions,
-name the axes with --score-column. Relative clips of both tables lie in the folder of TABLE, or
-in --audio-folder.
+never left out in silence. A model of several axes is judged on each, or on those of
+--score-column. Relative clips of both tables lie in the folder of TABLE, or in
+--audio-folder.
 """
 
 

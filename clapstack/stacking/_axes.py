@@ -74,7 +74,7 @@ def read_axes(y, owner):
             "y."
         )
         raise ValueError(msg)
-    empty = [name for name, has in zip(names, rated.any(axis=0), strict=True) if not has]
+    empty = [names[column] for column in np.flatnonzero(~rated.any(axis=0))]
     if empty:
         msg = (
             f"y passed to {owner} has no rating at all on {first_few(empty)}. Leave "

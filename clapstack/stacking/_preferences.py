@@ -145,7 +145,7 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
             Ratings. With `preferences` they only set the scale, and are NaN where there
             are none; two that differ are enough. Without, their order is what is
             learned, within `groups`.
-        preferences : array-like of shape (n_preferences, 2) or (n_preferences, 3), default=None
+        preferences : array-like of shape (n_preferences, 2 or 3), default=None
             The better row, the worse row; or two rows, and the share of votes in [0, 1]
             that found the first better, 0.5 for a tie.
         groups : array-like of shape (n_rows,), default=None
@@ -268,9 +268,7 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
                 f"n_samples={len(y)}. Bring more rows, or larger groups."
             )
             raise ValueError(msg)
-        return np.column_stack(
-            [first, second, (1 + np.sign(y[first] - y[second])) / 2]
-        )
+        return np.column_stack([first, second, (1 + np.sign(y[first] - y[second])) / 2])
 
     def _coordinates(self, X):
         """Return the rows in few coordinates, what brings weights back, and blocks."""
@@ -307,7 +305,7 @@ def _linked(preferences, n_rows, cv):
     """Return groups of rows that preferences link, or None if they link most of all."""
     first, second, _ = preferences
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(n_rows, n_rows))
-    n_groups, groups = connected_components(graph, directed=False)
+    _, groups = connected_components(graph, directed=False)
     sizes = np.bincount(groups)
     few = isinstance(cv, int | np.integer) and np.count_nonzero(sizes > 1) < cv
     return None if few or sizes.max() > n_rows / 2 else groups

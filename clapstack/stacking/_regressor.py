@@ -301,7 +301,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         y : array-like of shape (n_pairs,) or (n_pairs, n_axes)
             Scores; or ratings on several axes, NaN where a pair is not rated on one.
             The columns of a frame name the axes.
-        sample_weight : array-like of shape (n_pairs,) or (n_pairs, n_axes), default=None
+        sample_weight : array-like of the shape of `y` or (n_pairs,), default=None
             Weights, zero or more. Whole numbers count repetitions; of others only the
             ratios matter: see Notes. With several axes, one weight a pair counts on all
             of them.
@@ -545,7 +545,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             Features, with the columns of `fit`.
         y : array-like of shape (n_pairs,) or (n_pairs, n_axes)
             Scores; NaN where a pair is not rated on an axis.
-        sample_weight : array-like of shape (n_pairs,) or (n_pairs, n_axes), default=None
+        sample_weight : array-like of the shape of `y` or (n_pairs,), default=None
             Weights.
 
         Returns

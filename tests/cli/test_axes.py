@@ -69,15 +69,13 @@ def test_score_has_three_columns_per_axis(model_file, run, clips, tmp_path):
         found.loc[0, list(AXES)].astype(float),
         rtol=1e-5,
     )
-    both = json.loads(
-        run("score", out, clips / "0.wav", "a bell", "--json").stdout
-    )["axes"]
+    both = json.loads(run("score", out, clips / "0.wav", "a bell", "--json").stdout)[
+        "axes"
+    ]
     assert both["order"].keys() == {"score", "low", "high", "coverage"}
 
 
-def test_evaluate_judges_each_axis_on_its_rated_pairs(
-    model_file, run, clips, tmp_path
-):
+def test_evaluate_judges_each_axis_on_its_rated_pairs(model_file, run, clips, tmp_path):
     out, table, _ = model_file
     place = ("--audio-folder", clips)
     done = run("evaluate", out, table, "--json", "--resamples", 0, *place)

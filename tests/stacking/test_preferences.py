@@ -30,8 +30,12 @@ def prefer(utility, groups, rng):
     first, second = np.triu_indices(len(utility), 1)
     together = groups[first] == groups[second]
     first, second = first[together], second[together]
-    wins = rng.uniform(size=len(first)) < 1 / (1 + np.exp(utility[second] - utility[first]))
-    return np.column_stack([np.where(wins, first, second), np.where(wins, second, first)])
+    wins = rng.uniform(size=len(first)) < 1 / (
+        1 + np.exp(utility[second] - utility[first])
+    )
+    return np.column_stack(
+        [np.where(wins, first, second), np.where(wins, second, first)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +244,9 @@ def test_ratings_that_set_no_scale_are_refused(known, y, message):
     X, coef, preferences, groups = known
     ratings = np.where(np.arange(300) < 50, X @ coef, np.nan)
     with pytest.raises(ValueError, match=message):
-        PreferenceRegressor(1.0).fit(X, y(ratings), preferences=preferences, groups=groups)
+        PreferenceRegressor(1.0).fit(
+            X, y(ratings), preferences=preferences, groups=groups
+        )
 
 
 def test_a_penalty_without_preferences_to_judge_it_is_refused(known):

@@ -247,4 +247,6 @@ def _scores_sha256(last: Any) -> str | None:
     scores = getattr(last, "y_train_", None)
     if scores is None:
         return None
-    return hashlib.sha256(np.ascontiguousarray(scores, dtype="<f8").tobytes()).hexdigest()
+    return hashlib.sha256(
+        np.ascontiguousarray(scores, dtype="<f8").tobytes()
+    ).hexdigest()

@@ -350,7 +350,9 @@ def _held_out(
     ):
         part = None if groups is None else groups[train]
         member = clone(learner)
-        member.fit(features.iloc[train], _safe_indexing(y, train), **_fit_groups(member, part))
+        member.fit(
+            features.iloc[train], _safe_indexing(y, train), **_fit_groups(member, part)
+        )
         scores[test] = predict_with_interval(member, features.iloc[test], coverage)
     return scores
 
