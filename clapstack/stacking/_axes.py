@@ -15,6 +15,7 @@ from clapstack._compat import _safe_indexing, axis_names, is_frame
 from clapstack._numerics.checks import as_numbers, check_weight, first_few, first_rows
 from clapstack.families import check_features
 from clapstack.stacking._checks import check_groups
+from clapstack.stacking._folds import make_splits
 
 # What a fit on one axis sets besides the attributes that end in an underscore.
 _PRIVATE = ("_auxiliary_columns", "_errors", "_final_level", "_first_level", "_nested")
@@ -111,7 +112,8 @@ def fit_axes(stack, X, axes, sample_weight, groups):
     -------
     stack : ClapStackingRegressor
     """
-    n_pairs = check_features(stack, X, reset=True).shape[0]
+    table = check_features(stack, X, reset=True)
+    n_pairs = table.shape[0]
     if len(axes.y) != n_pairs:
         msg = (
             f"X and y passed to {type(stack).__name__} have inconsistent numbers of "
@@ -119,10 +121,13 @@ def fit_axes(stack, X, axes, sample_weight, groups):
             "in the order of X."
         )
         raise ValueError(msg)
-    groups = check_groups(X, groups)
+    groups = check_groups(table, groups)
     rated = ~np.isnan(axes.y)
     weights = _weights(sample_weight, axes, rated)
-    splits = _listed_splits(stack.cv)
+    splits = None
+    if _lists_rows(stack.cv):
+        whole = np.zeros(n_pairs)
+        splits = make_splits(stack.cv, table, whole, groups, stack.random_state)
     plain = copy(stack)
     plain.cv = None if splits else stack.cv  # a generator cannot be cloned
     stack.axes_ = axes.names
@@ -210,8 +215,12 @@ def explain_axes(stack, X):
 def score_axes(stack, X, y, sample_weight):
     """Return the mean over axes of R², on the pairs that are rated on each."""
     axes = read_axes(y, type(stack).__name__)
-    if axes is None or axes.y.shape[1] != len(stack.axes_):
-        msg = f"y must have a column per axis, {stack.axes_}; got shape {np.shape(y)}."
+    same = axes is not None and axes.y.shape[1] == len(stack.axes_)
+    if not same or (is_frame(y) and axes.names != stack.axes_):
+        msg = (
+            f"y must have a column per axis, {stack.axes_}, in this order; got "
+            f"{axes.names if axes else 'one column'}."
+        )
         raise ValueError(msg)
     rated = ~np.isnan(axes.y)
     weights = _weights(sample_weight, axes, rated)
@@ -259,19 +268,15 @@ def _weights(sample_weight, axes, rated):
     return [check_weight(column, n_pairs) for column in columns]
 
 
-def _listed_splits(cv):
-    """Return splits that name rows of the whole table; None if `cv` makes its own."""
-    if isinstance(cv, PredefinedSplit):
-        return list(cv.split())
-    if cv is None or isinstance(cv, int | np.integer) or hasattr(cv, "split"):
-        return None
-    return list(cv)
+def _lists_rows(cv):
+    """Return whether `cv` names rows of the whole table, rather than making splits."""
+    is_number = cv is None or isinstance(cv, int | np.integer)
+    return isinstance(cv, PredefinedSplit) or not (is_number or hasattr(cv, "split"))
 
 
 def _restricted(splits, rows, n_pairs):
     """Return splits of the whole table as those of some of its rows."""
     place = np.full(n_pairs, -1)
     place[rows] = np.arange(len(rows))
-    every = np.arange(n_pairs)
-    taken = [[place[every[np.asarray(part)]] for part in split] for split in splits]
+    taken = [[place[part] for part in split] for split in splits]
     return [tuple(part[part >= 0] for part in split) for split in taken]

@@ -279,6 +279,12 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
             n_varying = int(table.varying[columns].sum())
             table.scale[columns] *= np.sqrt(max(1, n_varying))
             n_blocks += n_varying > 0
+        if n_blocks == 0:
+            msg = (
+                f"all {X.shape[1]} columns of X are constant over {X.shape[0]} rows, "
+                "so they say nothing. Check what made the features."
+            )
+            raise ValueError(msg)
         if X.shape[1] <= X.shape[0]:
             rows = (read_table(X, slice(None)) - table.mean) / table.scale
             rows[:, ~table.varying] = 0.0
@@ -298,7 +304,7 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
                 coef = table.transposed_times(dual[:, np.newaxis])[:, 0] / table.scale
                 return coef, table.mean @ coef
 
-        return rows, to_coef, max(1, n_blocks)
+        return rows, to_coef, n_blocks
 
 
 def _linked(preferences, n_rows, cv):

@@ -198,6 +198,22 @@ def test_score_is_the_mean_r2_of_rated_pairs(fitted, rated):
     assert fitted.score(X, Y) == pytest.approx(np.mean(each), rel=1e-12)
     with pytest.raises(ValueError, match="y must have a column per axis"):
         fitted.score(X, Y["order"])
+    with pytest.raises(ValueError, match=r"in this order; got \['order', 'incl"):
+        fitted.score(X, Y[AXES[::-1]])
+
+
+def test_splits_that_do_not_fit_the_table_are_refused(ridges, rated):
+    X, Y = rated
+    splits = [(np.arange(60), np.arange(60, 90)), (np.arange(60, 90), np.arange(99))]
+    with pytest.raises(ValueError, match="cv split 1 does not fit X of 90 rows"):
+        ridges.set_params(cv=splits).fit(X, Y)
+
+
+def test_lists_are_tables_too(ridges, rated):
+    X, Y = rated
+    listed = clone(ridges).fit(X.to_numpy().tolist(), Y, groups=list(range(90)))
+    expected = ridges.fit(X.to_numpy(), Y, groups=np.arange(90))
+    assert_array_equal(listed.predict(X.to_numpy()), expected.predict(X.to_numpy()))
 
 
 def test_a_search_and_cross_validation_take_ratings_with_gaps(rated):

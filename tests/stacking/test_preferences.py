@@ -231,6 +231,12 @@ def test_what_cannot_be_learned_from_is_refused(known, given, message):
         PreferenceRegressor().fit(known[0], **given)
 
 
+@pytest.mark.parametrize("n_columns", [3, 90])
+def test_constant_features_are_refused(n_columns):
+    with pytest.raises(ValueError, match=f"all {n_columns} columns of X are constant"):
+        PreferenceRegressor(1.0).fit(np.ones((40, n_columns)), preferences=[(0, 1)])
+
+
 @pytest.mark.parametrize(
     ("y", "message"),
     [
