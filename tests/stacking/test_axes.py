@@ -21,6 +21,7 @@ from clapstack import ClapStackingRegressor, CrossAgreement, load_model, save_mo
 from clapstack.metrics import srcc_scorer
 from clapstack.stacking import KernelRegressor, StandardizedRidge
 from clapstack.streaming import StreamedFeatures
+from clapstack.systems import RankEnsembleRegressor
 
 AXES = ["relevance", "inclusion", "order"]
 
@@ -86,6 +87,8 @@ def test_weights_may_differ_by_axis(ridges, rated, new_pairs):
         ridges.fit(X, Y, sample_weight=weights[AXES[::-1]])
     with pytest.raises(ValueError, match=r"or \(90, 3\), one a pair and axis"):
         ridges.fit(X, Y, sample_weight=weights[AXES[:2]])
+    with pytest.raises(ValueError, match="On axis 'order': sample_weight is zero for"):
+        ridges.fit(X, Y, sample_weight=weights.assign(order=0))
 
 
 @pytest.mark.parametrize("form", [list, lambda rows: (r for r in rows), "predefined"])
@@ -276,7 +279,9 @@ def test_other_columns_than_those_of_the_fit_are_refused(fitted, rated):
         fitted.predict(X)
 
 
-@pytest.mark.parametrize("estimator", [KernelRegressor(), StandardizedRidge()])
+@pytest.mark.parametrize(
+    "estimator", [KernelRegressor(), StandardizedRidge(), RankEnsembleRegressor()]
+)
 def test_regressors_of_one_axis_say_what_takes_several(estimator, rated):
     X, Y = rated
     message = r"several columns.*ClapStackingRegressor"
