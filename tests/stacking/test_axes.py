@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 
 from clapstack import ClapStackingRegressor, CrossAgreement, load_model, save_model
 from clapstack.metrics import srcc_scorer
+from clapstack.sharing import describe_model
 from clapstack.stacking import KernelRegressor, StandardizedRidge
 from clapstack.streaming import StreamedFeatures
 from clapstack.systems import RankEnsembleRegressor
@@ -250,7 +251,11 @@ def test_clone_pickle_and_model_file(fitted, rated, new_pairs, tmp_path):
     expected = fitted.predict(new)
     assert not hasattr(clone(fitted), "axes_")
     again = pickle.loads(pickle.dumps(fitted))
-    loaded = load_model(save_model(fitted, tmp_path / "axes.clapstack"))
+    path = save_model(fitted, tmp_path / "axes.clapstack")
+    loaded = load_model(path)
+    facts = describe_model(loaded, path)
+    assert (facts["axes"], facts["n_pairs"]) == (AXES, 90)
+    assert "order__msclap__score" in facts["first_level"]
     for stack in (again, loaded):
         assert stack.axes_ == AXES
         assert_array_equal(stack.predict(new), expected)
