@@ -15,6 +15,7 @@ from functools import wraps
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 from sklearn import config_context, get_config
 from sklearn.utils import _safe_indexing
@@ -37,6 +38,7 @@ __all__ = [
     "_get_output_config",
     "_safe_indexing",
     "asking_for_weights",
+    "axis_names",
     "batched",
     "columns_of",
     "file_digest",
@@ -151,6 +153,24 @@ def columns_of(X: Any) -> list[Any]:
     if _is_of(X, "datasets", "Dataset"):
         return list(X.column_names)
     return list(X.schema.names)
+
+
+def axis_names(y: Any, what: str) -> list[str]:
+    """Return the names of the columns of ratings, or ``axis0`` and so on of an array.
+
+    `what` they are stands in the error about a name that comes twice.
+    """
+    if not is_frame(y):
+        return [f"axis{number}" for number in range(np.shape(y)[1])]
+    names = [str(name) for name in columns_of(y)]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        msg = (
+            f"{what} has more than one column named {sorted(twice)}. An axis has one "
+            "column; rename the others."
+        )
+        raise ValueError(msg)
+    return names
 
 
 def to_pandas(X: Any, columns: Sequence[str]) -> pd.DataFrame:

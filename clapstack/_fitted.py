@@ -30,6 +30,43 @@ def _steps(model: Any) -> tuple[Pipeline | None, Any]:
     return model[:-1] if len(model.steps) > 1 else None, model[-1]
 
 
+def axes_of(model: Any) -> list[str]:
+    """Return the names of the axes that a fitted model predicts; none if it has one."""
+    return list(getattr(last_step(model), "axes_", ()))
+
+
+def score_names(model: Any) -> list[str]:
+    """Return the names of a model's scores, and of the ends of their intervals.
+
+    ``score``, ``low`` and ``high``; or ``<axis>``, ``<axis>_low`` and ``<axis>_high``
+    of each axis.
+    """
+    axes = axes_of(model)
+    if not axes:
+        return ["score", "low", "high"]
+    names = [f"{axis}{end}" for axis in axes for end in ("", "_low", "_high")]
+    taken = {"row", "audio", "text", "error"}
+    clash = sorted({n for n in names if n in taken or names.count(n) > 1})
+    if clash:
+        msg = (
+            f"the axes {axes} make columns of results named {clash} twice. Fit the "
+            "model on columns of other names."
+        )
+        raise ValueError(msg)
+    return names
+
+
+def refuse_axes(model: Any, caller: str) -> None:
+    """Refuse a model of several axes where one is looked at."""
+    axes = axes_of(model)
+    if axes:
+        msg = (
+            f"{caller} looks at one axis, and the model predicts {axes}. Pass "
+            f"clapstack.stacking.model_of_axis(model, {axes[0]!r})."
+        )
+        raise ValueError(msg)
+
+
 def predict(
     model: Any, X: Any, coverage: float | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -37,9 +74,26 @@ def predict(
 
     Intervals are None without `coverage`, which is the nominal one, in (0, 1), and if
     the model has no ``predict_interval``. The features of a pipeline are computed once.
+    A model of several axes is refused.
     """
+    refuse_axes(model, "The display")
+    return _predict(model, X, coverage)
+
+
+def _predict(
+    model: Any, X: Any, coverage: float | None
+) -> tuple[np.ndarray, np.ndarray | None]:
     features, last = features_of(model, X), last_step(model)
-    y_pred = np.ravel(last.predict(features)).astype(np.float64)
+    y_pred = np.asarray(last.predict(features), dtype=np.float64)
+    if not axes_of(model):
+        if y_pred.size != len(y_pred):
+            msg = (
+                f"{type(last).__name__} predicts {y_pred.shape[1:]} numbers a pair, "
+                "not one. Use a model of one score, or a ClapStackingRegressor, which "
+                "names its axes."
+            )
+            raise ValueError(msg)
+        y_pred = y_pred.ravel()
     if coverage is None or not hasattr(last, "predict_interval"):
         return y_pred, None
     return y_pred, last.predict_interval(features, coverage=coverage)
@@ -48,11 +102,12 @@ def predict(
 def predict_with_interval(model: Any, X: Any, coverage: float | None) -> np.ndarray:
     """Return score, low end and high end of each pair, of shape (n_pairs, 3).
 
-    Ends are NaN where `predict` gives no intervals.
+    Of a model of several axes the shape is (n_pairs, n_axes, 3). Ends are NaN where
+    `predict` gives no intervals.
     """
-    y_pred, interval = predict(model, X, coverage)
-    ends = np.full((len(y_pred), 2), np.nan) if interval is None else interval
-    return np.column_stack([y_pred, ends])
+    y_pred, interval = _predict(model, X, coverage)
+    ends = np.full((*y_pred.shape, 2), np.nan) if interval is None else interval
+    return np.concatenate([y_pred[..., np.newaxis], ends], axis=-1)
 
 
 def stack_of(model: Any) -> Any:
@@ -64,6 +119,7 @@ def stack_of(model: Any) -> Any:
 
 def find_stack(model: Any, caller: str) -> Any:
     """Return the fitted stack that a model ends in; a TypeError names the caller."""
+    refuse_axes(model, caller)
     stack = stack_of(model)
     if stack is None:
         check_is_fitted(model)
@@ -102,13 +158,20 @@ def model_and_target(name: str) -> tuple[str, str]:
     return model.replace("__", " · "), target
 
 
-def was_fitted_on(model: Any, y: np.ndarray) -> bool:
+def was_fitted_on(model: Any, y: np.ndarray | pd.DataFrame) -> bool:
     """Return whether ratings, in any order, are those that a stack was fitted on.
 
-    It is False for models that end in no stack: they do not keep their ratings.
+    Of several axes, `y` is a frame of some. It is False for models that end in no
+    stack: they do not keep their ratings.
     """
     own = getattr(last_step(model), "y_train_", None)
-    return own is not None and np.array_equal(np.sort(own), np.sort(y))
+    if own is None:
+        return False
+    if isinstance(y, pd.DataFrame):
+        axes = axes_of(model)
+        own = own[:, [axes.index(axis) for axis in y.columns]]
+    first, second = np.sort(own, axis=0), np.sort(np.asarray(y), axis=0)
+    return np.array_equal(first, second, equal_nan=True)
 
 
 def encoders_of(model: Any) -> dict[str, Any]:

@@ -13,17 +13,20 @@ import pandas as pd
 from sklearn.utils.validation import validate_data
 
 from clapstack._compat import columns_of, is_frame, to_pandas
+from clapstack._numerics.checks import first_few, first_rows
 from clapstack.audio import audio_key
 from clapstack.exceptions import AudioError, BadPair, BadPairsError
 
 __all__ = [
     "PAIR_COLUMNS",
+    "Preferences",
     "Usable",
     "bad_texts",
     "check_pairs",
     "clip_identity",
     "group_identity",
     "on_usable_rows",
+    "read_preferences",
     "resolved_path",
     "text_identity",
 ]
@@ -195,6 +198,142 @@ def group_identity(cell: Any) -> str | None:
     if isinstance(cell, (int, float)) and cell == cell:  # not NaN
         return str(cell)
     return None
+
+
+class Preferences(NamedTuple):
+    """Preferences between pairs, and the pairs, each once.
+
+    Attributes
+    ----------
+    X : DataFrame of shape (n_pairs, 2)
+        Columns ``audio`` and ``text``.
+    preferences : ndarray of shape (n_preferences, 3), float64
+        Two rows of `X`, and the share of votes for the first: 1, 0, or 0.5 for a tie.
+    groups : ndarray of shape (n_pairs,), int
+        Number of the text of each row of `X`.
+    """
+
+    X: pd.DataFrame
+    preferences: np.ndarray
+    groups: np.ndarray
+
+
+def read_preferences(
+    table: Any,
+    *,
+    text: str = "text",
+    first: str = "audio_a",
+    second: str = "audio_b",
+    winner: str = "winner",
+    labels: Sequence[Any] = ("a", "b", "tie"),
+) -> Preferences:
+    """Turn a table of comparisons into the pairs that are compared, each once.
+
+    Parameters
+    ----------
+    table : DataFrame (pandas or polars), Arrow table or Dataset
+        A row per comparison: a text, two clips, and which satisfies the text better.
+    text, first, second, winner : str
+        Names of its columns.
+    labels : sequence of 3, default=("a", "b", "tie")
+        What stands in the column of winners where the first clip won, the second did,
+        and neither. Case and blanks around do not count, nor does whether a number is a
+        text.
+
+    Returns
+    -------
+    preferences : Preferences
+        ``X``, ``preferences`` and ``groups``, as
+        :class:`~clapstack.stacking.PreferenceRegressor` takes them.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a winner is none of the labels, a text is empty or two
+        clips are one; rows are named.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack.pairs import read_preferences
+    >>> table = pd.DataFrame(
+    ...     {
+    ...         "text": ["a dog barks", "a dog barks"],
+    ...         "audio_a": ["v1.wav", "v2.wav"],
+    ...         "audio_b": ["v2.wav", "v3.wav"],
+    ...         "winner": ["b", "tie"],
+    ...     }
+    ... )
+    >>> found = read_preferences(table)
+    >>> found.X["audio"].tolist()
+    ['v1.wav', 'v2.wav', 'v3.wav']
+    >>> found.preferences.tolist()
+    [[0.0, 1.0, 0.0], [1.0, 2.0, 0.5]]
+    """
+    columns = [text, first, second, winner]
+    if not is_frame(table):
+        msg = (
+            f"table must be a frame; got {type(table).__name__}. Use pandas.DataFrame."
+        )
+        raise TypeError(msg)
+    missing = [name for name in columns if name not in columns_of(table)]
+    if missing:
+        msg = (
+            f"table has no column {first_few(missing)}; it has {columns_of(table)}. "
+            "Say how yours are called: text=, first=, second=, winner=."
+        )
+        raise ValueError(msg)
+    frame = to_pandas(table, columns)
+    shares = dict(zip(map(_label, labels), (1.0, 0.0, 0.5), strict=True))
+    share = np.array([shares.get(_label(w), np.nan) for w in frame[winner]])
+    faults = {
+        f"a winner that is none of {tuple(labels)!r}; name yours with labels=": (
+            np.isnan(share)
+        ),
+        "a text that is empty or no text. Fill it in or drop the row": np.array(
+            [_text_fault(cell) != "" for cell in frame[text]]
+        ),
+    }
+    _refuse_comparisons(faults)
+    prompts = [text_identity(cell) for cell in frame[text]]
+    sides = [
+        [(_clip_key(cell), prompt) for cell, prompt in zip(side, prompts, strict=True)]
+        for side in (frame[first], frame[second])
+    ]
+    same = np.array([a == b for a, b in zip(*sides, strict=True)])
+    _refuse_comparisons({"one clip on both sides. Drop the row": same})
+    # Row by row, so that the first clip comes before the second.
+    keys = [key for both in zip(*sides, strict=True) for key in both]
+    codes, found = pd.factorize(pd.Series(keys, dtype=object))
+    _, places = np.unique(codes, return_index=True)
+    clips = frame[[first, second]].to_numpy(dtype=object).ravel()[places]
+    # One spelling of each text, the first, so that it is encoded once.
+    spelled = dict(zip(reversed(prompts), reversed(list(frame[text])), strict=True))
+    texts = [spelled[prompt] for _, prompt in found]
+    X = pd.DataFrame({"audio": clips, "text": texts}, dtype=object)
+    groups = pd.factorize(pd.Series([prompt for _, prompt in found], dtype=object))[0]
+    rows = codes.reshape(-1, 2)
+    return Preferences(X, np.column_stack([rows, share]), groups)
+
+
+def _label(cell: Any) -> str | None:
+    identity = group_identity(cell)
+    return None if identity is None else identity.casefold()
+
+
+def _clip_key(audio: Any) -> str:
+    """Return what two references to a clip share, without reading files."""
+    if isinstance(audio, (str, os.PathLike)) and os.fspath(audio):
+        return resolved_path(os.fspath(audio))
+    return clip_identity(audio)
+
+
+def _refuse_comparisons(faults: Mapping[str, np.ndarray]) -> None:
+    for what, wrong in faults.items():
+        rows = np.flatnonzero(wrong)
+        if rows.size:
+            msg = f"{rows.size} comparisons have {what} ({first_rows(rows)})."
+            raise ValueError(msg)
 
 
 def _text_fault(text: Any) -> str:

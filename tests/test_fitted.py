@@ -1,10 +1,12 @@
 """Questions to fitted models, whatever class they are of."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -12,6 +14,7 @@ from clapstack import ClapStackingRegressor
 from clapstack._fitted import (
     find_stack,
     predict_with_interval,
+    score_names,
     stack_of,
     was_fitted_on,
 )
@@ -47,3 +50,46 @@ def test_a_stack_that_is_not_fitted_is_named_as_such():
         find_stack(ClapStackingRegressor(), "A picture")
     with pytest.raises(NotFittedError, match="not fitted yet"):
         predict_with_interval(ClapStackingRegressor(), np.ones((3, 2)), 0.9)
+
+
+@pytest.fixture(scope="module")
+def of_axes():
+    """Return a stack of two axes, its features and its ratings."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = pd.DataFrame({"a": X[:, 0], "b": X[:, 1]}) + rng.normal(size=(60, 2))
+    y.loc[:9, "b"] = np.nan
+    return ClapStackingRegressor(boosting=False).fit(X, y), X, y
+
+
+def test_scores_of_several_axes_have_an_axis_more(of_axes):
+    stack, X, _ = of_axes
+    found = predict_with_interval(stack, X, 0.8)
+    assert_array_equal(found[:, :, 0], stack.predict(X))
+    assert_array_equal(found[:, :, 1:], stack.predict_interval(X, 0.8))
+    assert np.isnan(predict_with_interval(stack, X, None)[:, :, 1:]).all()
+    assert score_names(stack) == ["a", "a_low", "a_high", "b", "b_low", "b_high"]
+
+
+@pytest.mark.parametrize("names", [["a", "a_low"], ["error", "b"], ["text", "b"]])
+def test_axes_whose_columns_would_come_twice_are_refused(of_axes, names):
+    _, X, y = of_axes
+    stack = ClapStackingRegressor(boosting=False).fit(X, y.set_axis(names, axis=1))
+    with pytest.raises(ValueError, match="Fit the model on columns of other names"):
+        score_names(stack)
+
+
+def test_several_numbers_without_names_are_not_mixed():
+    X = np.arange(24.0).reshape(8, 3)
+    both = LinearRegression().fit(X, X[:, :2])
+    with pytest.raises(ValueError, match=r"LinearRegression predicts \(2,\) numbers"):
+        predict_with_interval(both, X, None)
+
+
+def test_ratings_of_the_fit_are_known_by_axis(of_axes):
+    stack, _, y = of_axes
+    assert was_fitted_on(stack, y)
+    assert was_fitted_on(stack, y[["b"]][::-1])
+    assert not was_fitted_on(stack, y.assign(b=y["b"] + 1))
+    with pytest.raises(ValueError, match="here looks at one axis"):
+        find_stack(stack, "here")

@@ -218,6 +218,7 @@ def check_y(estimator, X, y):
         )
         raise ValueError(msg)
     y = as_numbers(y, f"y passed to {type(estimator).__name__}")
+    refuse_columns(estimator, y)
     y = column_or_1d(y, warn=True)
     if len(y) != X.shape[0]:
         msg = (
@@ -235,6 +236,18 @@ def check_y(estimator, X, y):
         )
         raise ValueError(msg)
     return y
+
+
+def refuse_columns(estimator, y):
+    """Refuse a `y` of several columns, for an estimator that predicts one."""
+    shape = np.shape(y)
+    if len(shape) == 2 and shape[1] > 1:
+        msg = (
+            f"y passed to {type(estimator).__name__} has several columns, of shape "
+            f"{shape}. Fit it on one column at a time; a ClapStackingRegressor takes "
+            "several axes at once."
+        )
+        raise ValueError(msg)
 
 
 def check_varies(y, weight):
@@ -275,3 +288,56 @@ def check_finite(name: str, values: Floats) -> None:
             "purpose."
         )
         raise ValueError(msg)
+
+
+def check_preferences(
+    preferences: Any, n_rows: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """Return preferences as two rows each, and the share of votes for the first.
+
+    Parameters
+    ----------
+    preferences : array-like of shape (n_preferences, 2) or (n_preferences, 3)
+        The better row, the worse row; or two rows, and the share of votes in [0, 1]
+        that found the first better. A tie is 0.5.
+    n_rows : int
+        Rows that there are.
+
+    Returns
+    -------
+    first, second : ndarray of shape (n_preferences,), intp
+        Numbers of rows.
+    share : ndarray of shape (n_preferences,), float64
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, a row does not exist or is compared with itself, or a
+        share is outside [0, 1].
+    """
+    table = as_numbers(preferences, "preferences")
+    if table.ndim != 2 or table.shape[1] not in (2, 3) or len(table) == 0:
+        msg = (
+            "preferences must have shape (n_preferences, 2), the better and the worse "
+            "row, or (n_preferences, 3), two rows and the share of votes for the "
+            f"first; got {table.shape}."
+        )
+        raise ValueError(msg)
+    rows = table[:, :2]
+    share = table[:, 2] if table.shape[1] == 3 else np.ones(len(table))
+    missing = ~np.isin(rows, np.arange(n_rows)).all(axis=1)
+    faults = {
+        f"name rows that are not there: whole numbers from 0 to {n_rows - 1} are. If "
+        "rows of X were taken, number them anew": missing,
+        "compare a row with itself": rows[:, 0] == rows[:, 1],
+        "have a share of votes outside [0, 1]": ~((share >= 0) & (share <= 1)),
+    }
+    for what, wrong in faults.items():
+        if wrong.any():
+            msg = (
+                f"{np.count_nonzero(wrong):,} of {len(table):,} preferences {what} "
+                f"({first_rows(np.flatnonzero(wrong))} of preferences)."
+            )
+            raise ValueError(msg)
+    first, second = rows.astype(np.intp).T
+    return first, second, share

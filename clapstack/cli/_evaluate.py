@@ -19,12 +19,14 @@ Examples:
   clapstack evaluate model.clapstack rated.csv
   clapstack evaluate scores.csv rated.csv
   clapstack evaluate predictions.jsonl ratings.csv --key id --json
+  clapstack evaluate scores.csv rated.csv --rating relevance --rating order
 
 A file that ends in .csv, .jsonl, .ndjson or .parquet is a table of predictions, with a
 column score (or pred_score, prediction_score); anything else is a model. Predictions
 are matched by the columns audio and text, or by --key; what has no partner is an error,
-never left out in silence. Relative clips of both tables lie in the folder of TABLE, or
-in --audio-folder.
+never left out in silence. A model of several axes is judged on each, or on those of
+--score-column. Relative clips of both tables lie in the folder of TABLE, or in
+--audio-folder.
 """
 
 
@@ -52,8 +54,11 @@ def evaluate(
     text_column: options.TextColumn = None,
     score_column: options.ScoreColumn = None,
     prediction_column: Annotated[
-        str | None,
-        typer.Option(help="Column of predictions. Usually: score, pred_score."),
+        list[str] | None,
+        typer.Option(
+            help="Column of predictions. Usually: score, pred_score. Of several axes: "
+            "one for each --score-column, whose names they have otherwise."
+        ),
     ] = None,
     input_format: options.InputFormat = None,
     resamples: options.Resamples = 1000,
@@ -69,7 +74,7 @@ def evaluate(
     """Judge a model, or predictions, by ratings."""
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
     with errors_as_messages("clapstack evaluate"):
-        from clapstack._fitted import set_up, was_fitted_on
+        from clapstack._fitted import axes_of, set_up, was_fitted_on
         from clapstack.cli.tables import (
             PairTable,
             evaluate_model,
@@ -80,45 +85,57 @@ def evaluate(
         )
         from clapstack.tables import is_table
 
-        names = {
-            "audio": audio_column,
-            "text": text_column,
-            "score": score_column,
-            "prediction": prediction_column,
-        }
+        def columns(score: Any, prediction: Any = None) -> dict[str, Any]:
+            usual = {"audio": audio_column, "text": text_column}
+            return {**usual, "score": score, "prediction": prediction}
 
-        def rated(*roles: str, others: tuple[str, ...] = ()) -> Any:
+        def rated(
+            *roles: str, others: tuple[str, ...] = (), score: Any = score_column
+        ) -> Any:
             return PairTable(
                 table,
                 fmt=input_format,
                 audio_folder=audio_folder,
-                names=names,
-                roles=(*roles, "score"),
+                names=columns(score),
+                roles=roles,
                 others=others,
             )
 
         if is_table(predictor):
             roles = () if key else ("audio", "text")
             keys = tuple(key or ())
-            source = rated(*roles, others=keys)
-            predicted = PairTable(
-                predictor, names=names, roles=(*roles, "prediction"), others=keys
-            )
-            evaluation, n_skipped = evaluate_predictions(
-                predicted,
-                source,
-                keys or roles,
-                n_resamples=resamples,
-                skip_empty=skip_bad,
-                resolved=source.resolved,
-            )
+            reports, n_skipped = {}, 0
+            for axis, score, prediction in _by_axis(
+                score_column, prediction_column, table
+            ):
+                source = rated(*roles, "score", others=keys, score=score)
+                predicted = PairTable(
+                    predictor,
+                    names=columns(score, prediction),
+                    roles=(*roles, "prediction"),
+                    others=keys,
+                )
+                evaluation, n_empty = evaluate_predictions(
+                    predicted,
+                    source,
+                    keys or roles,
+                    n_resamples=resamples,
+                    skip_empty=skip_bad,
+                    gaps=bool(axis),
+                    resolved=source.resolved,
+                )
+                reports[axis] = evaluation.report
+                n_skipped = max(n_skipped, n_empty)
+            report = reports.get("", reports)
         else:
-            source = rated("audio", "text")
-            source.check()
             model = open_model(predictor, trust=trust, trust_encoders=trust_encoder)
+            axes = options.axes_to_judge(score_column, axes_of(model))
+            score = () if axes else ("score",)
+            source = rated("audio", "text", *score, others=axes)
+            source.check()
             set_up(model, device=device, batch_size=batch_size, verbose=not quiet)
             keep_keys(source, model, audio_folder)
-            pairs = read_rated(source)
+            pairs = read_rated(source, axes=axes, skip_unrated=True)
             if was_fitted_on(model, pairs.y):
                 warnings.warn(
                     "these are the ratings that the model was fitted on, so the "
@@ -135,17 +152,42 @@ def evaluate(
                 verbose=not quiet,
             )
             options.name_bad(evaluation.bad, "evaluate")
-            n_skipped = len(evaluation.bad)
+            report, n_skipped = evaluation.report, len(evaluation.bad)
         if json:
-            options.print_json({"left_out": n_skipped, "report": evaluation.report})
+            options.print_json({"left_out": n_skipped, "report": report})
         else:
-            print_metrics(evaluation.report, n_skipped)
+            print_metrics(report, n_skipped)
 
 
-def print_metrics(report: dict[str, float], n_left_out: int = 0) -> None:
+def _by_axis(
+    score_column: list[str] | None, prediction_column: list[str] | None, table: str
+) -> list[tuple[str, Any, Any]]:
+    """Return name, column of ratings and column of predictions of each axis."""
+    axes = options.several_axes(score_column)
+    predictions = prediction_column or axes
+    if not axes:
+        if len(predictions) > 1:
+            msg = "give a --score-column for each."
+            raise typer.BadParameter(msg, param_hint="--prediction-column")
+        return [("", score_column, prediction_column)]
+    if len(predictions) != len(axes):
+        msg = f"one for each of {len(axes)} --score-column, or none; got "
+        msg += f"{len(predictions)}."
+        raise typer.BadParameter(msg, param_hint="--prediction-column")
+    if table == "-":
+        msg = "several axes are read one after another; give a file in place of -."
+        raise typer.BadParameter(msg, param_hint="TABLE")
+    return list(zip(axes, axes, predictions, strict=True))
+
+
+def print_metrics(report: dict[str, Any], n_left_out: int = 0) -> None:
     """Print metrics and the number of pairs, as lines to read."""
     from clapstack.cli.tables import report_lines
 
-    left_out = f", {n_left_out:,} left out" if n_left_out else ""
-    lines = [*report_lines(report), f"N    {report['n_pairs']}{left_out}"]
+    lines = report_lines(report)
+    left_out = f"{n_left_out:,} left out" if n_left_out else ""
+    if "n_pairs" in report:
+        lines.append(", ".join(filter(None, [f"N    {report['n_pairs']}", left_out])))
+    elif left_out:
+        lines.append(left_out)
     typer.echo("\n".join(lines))

@@ -19,9 +19,11 @@ Examples:
   clapstack fit rated.csv --out model.clapstack
   clapstack fit rated.csv --out model.clapstack --groups text --folds 10
   clapstack fit meta/train.csv --audio-folder wav --out model.clapstack --jobs 4
+  clapstack fit rated.csv --rating relevance --rating order --out model.clapstack
 
 The table has a column of clips (audio), a column of texts (text) and a column of
-ratings (score). A pair that stands in several rows is one pair, rated with the mean.
+ratings (score), or several, each an axis that the model predicts. A pair that stands in
+several rows is one pair, rated with the mean.
 
 The report is of cross-validation: every pair is judged by a stack that was fitted on
 others. Where pairs share a text or a clip, --groups text (or audio, or a column of
@@ -89,6 +91,10 @@ def fit(
         msg = "a system has no presets; give one of the two."
         raise typer.BadParameter(msg, param_hint="--preset")
     options.checked_format(preset, "--preset", "paper", "best")
+    axes = options.several_axes(score_column)
+    if axes and system is not None:
+        msg = "a system predicts one score; leave it out, or give one --score-column."
+        raise typer.BadParameter(msg, param_hint="--system")
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     with errors_as_messages("clapstack fit"):
         from clapstack._fitted import set_up
@@ -110,10 +116,10 @@ def fit(
             fmt=input_format,
             audio_folder=audio_folder,
             names={"audio": audio_column, "text": text_column, "score": score_column},
-            roles=("audio", "text", "score"),
-            others=() if usual else (str(groups),),
+            roles=("audio", "text") if axes else ("audio", "text", "score"),
+            others=(*axes, *(() if usual or groups in axes else (str(groups),))),
         )
-        rated = read_rated(source, groups)
+        rated = read_rated(source, groups, axes)
         for words in () if quiet else remarks(rated):
             typer.echo(f"clapstack fit: {words}", err=True)
         settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs}
@@ -166,5 +172,13 @@ def _card(
         return {"data": data}
     kept = f", {groups!r} never parted" if groups else ""
     data += f" The metrics are cross-validated on them, {folds} folds{kept}."
-    metrics = {k: v for k, v in evaluation.report.items() if k != "n_pairs"}
+    reports = evaluation.report
+    if "n_pairs" in reports:
+        reports = {"": reports}
+    metrics = {
+        f"{axis} {name}".strip(): value
+        for axis, report in reports.items()
+        for name, value in report.items()
+        if name != "n_pairs"
+    }
     return {"data": data, "metrics": metrics}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,8 +27,13 @@ AudioColumn = Annotated[
 ]
 TextColumn = Annotated[str | None, typer.Option(help="Column of texts. Usually: text.")]
 ScoreColumn = Annotated[
-    str | None,
-    typer.Option(help="Column of ratings. Usually: score, average_score."),
+    list[str] | None,
+    typer.Option(
+        "--score-column",
+        "--rating",
+        help="Column of ratings. Usually: score, average_score. Given repeatedly, each "
+        "is an axis that is predicted by itself; a cell may be empty then.",
+    ),
 ]
 InputFormat = Annotated[
     str | None,
@@ -125,6 +130,38 @@ def chosen_checkpoints(
             raise typer.BadParameter(msg, param_hint="--checkpoint")
         given[family] = path
     return bundled_checkpoints(given) if checkpoints == "bundled" else given
+
+
+def several_axes(columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the columns of ``--score-column`` if they are several, else none."""
+    axes = tuple(columns or ())
+    if len(set(axes)) < len(axes):
+        msg = f"each column once; got {', '.join(axes)}."
+        raise typer.BadParameter(msg, param_hint="--score-column")
+    return axes if len(axes) > 1 else ()
+
+
+def axes_to_judge(
+    columns: Sequence[str] | None, predicted: Sequence[str]
+) -> tuple[str, ...]:
+    """Return which axes of a model are judged: those of ``--score-column``, or all.
+
+    None where the model, whose axes are `predicted`, has one without a name.
+    """
+    several = several_axes(columns)
+    if not predicted:
+        if several:
+            msg = f"the model predicts one score; give one column, not {len(several)}."
+            raise typer.BadParameter(msg, param_hint="--score-column")
+        return ()
+    unknown = [name for name in columns or () if name not in predicted]
+    if unknown:
+        msg = (
+            f"the model predicts {', '.join(predicted)}, not {', '.join(unknown)}. "
+            "Name the columns of the table after what is predicted."
+        )
+        raise typer.BadParameter(msg, param_hint="--score-column")
+    return tuple(columns or predicted)
 
 
 def checked_format(fmt: str | None, option: str, *known: str) -> str | None:

@@ -71,15 +71,18 @@ def report(
 ) -> None:
     """Write a page of a model: card, metrics, pictures, fingerprints."""
     with errors_as_messages("clapstack report"):
-        from clapstack._fitted import set_up
+        from clapstack._fitted import axes_of, set_up
         from clapstack.cli.report import make_report, read_data, read_model
 
         check_output(out, model, *filter(None, [data]))
         names = {"audio": audio_column, "text": text_column, "score": score_column}
         file = read_model(model, trust=trust, trust_encoders=trust_encoder)
         table = None
+        axes = options.axes_to_judge(score_column, axes_of(file.model))
         if data is not None:
-            table = read_data(data, file.model, audio_folder=audio_folder, names=names)
+            table = read_data(
+                data, file.model, audio_folder=audio_folder, names=names, axes=axes
+            )
         set_up(file.model, device=device, batch_size=batch_size, verbose=not quiet)
         page = make_report(
             file,

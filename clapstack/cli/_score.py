@@ -25,7 +25,9 @@ Examples:
 
 The table has a column of clips (audio) and a column of texts (text). The result has the
 columns row, audio, text, score, low, high and error, one row per row of the table;
-error says what is wrong with a row that has no score.
+error says what is wrong with a row that has no score. A model of several axes, such as
+relevance, gives relevance, relevance_low and relevance_high in place of score, low and
+high, and so on.
 
 Rerun the same command to resume an interrupted run: until the end, results are in a
 file beside the result, with .part at the end of its name.
@@ -234,16 +236,21 @@ def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
 def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) -> None:
     import pandas as pd
 
-    from clapstack._fitted import predict_with_interval
+    from clapstack._fitted import axes_of, predict_with_interval
 
     audio, text = pair
     # As objects: Arrow's strings cannot hold a file name that is not UTF-8.
     pairs = pd.DataFrame({"audio": [audio], "text": [text]}, dtype=object)
-    score, low, high = predict_with_interval(model, pairs, coverage)[0].tolist()
-    if json:
+    axes = axes_of(model)
+    scores = predict_with_interval(model, pairs, coverage).reshape(-1, 3).tolist()
+    if not json:
+        for axis, (score, _, _) in zip(axes or [""], scores, strict=True):
+            typer.echo(f"{axis}\t{score!r}" if axis else repr(score))
+        return
+    results = []
+    for score, low, high in scores:
         ends = {"low": low, "high": high, "coverage": coverage}
         known = low == low  # NaN where the model gives no intervals
-        result = {"audio": audio, "text": text, "score": score}
-        options.print_json({**result, **(ends if known else {})})
-    else:
-        typer.echo(repr(score))
+        results.append({"score": score, **(ends if known else {})})
+    by_axis = {"axes": dict(zip(axes, results, strict=True))} if axes else results[0]
+    options.print_json({"audio": audio, "text": text, **by_axis})

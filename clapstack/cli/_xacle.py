@@ -167,6 +167,7 @@ def submit(
     trust_encoder: options.TrustEncoder = None,
 ) -> None:
     """Write a submission: every pair of the split once, every digit."""
+    from clapstack._fitted import refuse_axes
     from clapstack.cli import challenge as _challenge
     from clapstack.cli.tables import open_model
     from clapstack.datasets import load_xacle
@@ -179,6 +180,7 @@ def submit(
             y_score = _challenge.read_predictions(source, list(loaded.ids))
         else:
             model = open_model(source, trust=trust, trust_encoders=trust_encoder)
+            refuse_axes(model, "A submission")
             y_score = model.predict(loaded.X)
         _challenge.write_predictions(out, loaded.ids, y_score)
         typer.echo(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
@@ -37,7 +39,7 @@ def load_relate(
     scores_folder: str | Path,
     *,
     split: str = "train",
-    score: str = "REL",
+    score: str | Sequence[str] = "REL",
     anchors: bool = False,
 ) -> Bunch:
     """Load RELATE: human 0-10 ratings of text-audio relevance, per listener.
@@ -50,9 +52,11 @@ def load_relate(
         The folder of ``REL.csv``, ``IS.csv`` and ``OS.csv``.
     split : {"train", "validation", "test"}, default="train"
         Which split, by the table's own column: ``in RELATE dataset`` for REL; for IS
-        and OS, which lack it, ``in AudioCaps``, which has no validation.
-    score : {"REL", "IS", "OS"}, default="REL"
-        Relevance; inclusion of the sound events; their order.
+        and OS, which lack it, and for several scores ``in AudioCaps``, which has no
+        validation.
+    score : {"REL", "IS", "OS"} or sequence of these, default="REL"
+        Relevance; inclusion of the sound events; their order. Several are axes of one
+        `y`, for the pairs that have a rating on any.
     anchors : bool, default=False
         Whether anchors stay: pairs that do not match on purpose, by which listeners
         were screened. Only those with a place in the split can.
@@ -63,9 +67,11 @@ def load_relate(
         X : DataFrame of shape (n_pairs, 2)
             ``audio`` (path of the WAV file) and ``text``.
         y : ndarray of shape (n_pairs,), float64
-            Mean ratings in [0, 10].
+            Mean ratings in [0, 10]. Of several scores, a DataFrame with a column each,
+            NaN where a pair has no rating.
         ratings : DataFrame
-            One row per rating: ``pair`` (row of X), ``score`` and ``listener_id``.
+            One row per rating: ``pair`` (row of X), ``score`` and ``listener_id``; of
+            several scores also ``axis``.
         ids : ndarray of shape (n_pairs,), object
             ``wavname``; a clip may be rated with more than one text.
         anchor : ndarray of shape (n_pairs,), bool
@@ -103,32 +109,38 @@ def load_relate(
     ...
     FileNotFoundError: load_relate found no 'REL.csv' in 'no/such/scores'. ...
     """
-    if score not in _SPLITS:
-        msg = f"score must be one of {tuple(_SPLITS)}; got {score!r}."
+    several = not isinstance(score, str)
+    wanted = [score] if isinstance(score, str) else list(dict.fromkeys(score))
+    unknown = [name for name in wanted if name not in _SPLITS]
+    if unknown or not wanted:
+        msg = f"score must be one of {tuple(_SPLITS)}, or several; got {score!r}."
         raise ValueError(msg)
-    column, splits = _SPLITS[score]
+    column, splits = _SPLITS["IS"] if several else _SPLITS[wanted[0]]
     if split not in splits:
         msg = f"split must be one of {splits} for score={score!r}; got {split!r}."
         raise ValueError(msg)
-    table_file = Path(scores_folder) / f"{score}.csv"
-    if not table_file.exists():
-        msg = (
-            f"load_relate found no {table_file.name!r} in {str(scores_folder)!r}. Pass "
-            "the folder 'scores' of the RELATE repository."
-        )
-        raise FileNotFoundError(msg)
-    ratings = _read(table_file, column)
-    kept = ratings[column] == split
-    if not anchors:
-        kept &= ~ratings[_ANCHOR]
-    ratings = ratings[kept].reset_index(drop=True)
-    if ratings.empty:
-        msg = f"{str(table_file)!r} has no rows whose {column!r} is {split!r}."
-        raise ValueError(msg)
+    tables = []
+    for name in wanted:
+        file = Path(scores_folder) / f"{name}.csv"
+        if not file.exists():
+            msg = (
+                f"load_relate found no {file.name!r} in {str(scores_folder)!r}. Pass "
+                "the folder 'scores' of the RELATE repository."
+            )
+            raise FileNotFoundError(msg)
+        own = _SPLITS[name][0]
+        ratings = _read(file, *dict.fromkeys([column, own]))
+        kept = (ratings[column] == split) & (ratings[own] != "excluded")
+        if not anchors:
+            kept &= ~ratings[_ANCHOR]
+        if not kept.any():
+            msg = f"{str(file)!r} has no rows whose {column!r} is {split!r}."
+            raise ValueError(msg)
+        tables.append(ratings[kept].assign(axis=name))
+    ratings = pd.concat(tables, ignore_index=True)
     by_pair = ratings.groupby(list(_IDENTITY), sort=False)
     pairs = by_pair.agg(
         **{_KEY: (_KEY, "first"), "text": ("text", "first")},
-        y=("score", "mean"),
         anchor=(_ANCHOR, "first"),
     ).reset_index()
     names = pairs[_KEY].to_list()
@@ -142,11 +154,16 @@ def load_relate(
             f"{str(audio_root)!r}: {first_few(missing)}. Unpack RELATE's audio there."
         )
         raise FileNotFoundError(msg)
-    per_rating = ratings[["score", "listener_id"]].copy()
+    per_rating = ratings[["score", "listener_id", "axis"]].copy()
     per_rating.insert(0, "pair", by_pair.ngroup().to_numpy())
+    means = per_rating.groupby(["pair", "axis"])["score"].mean().unstack()[wanted]
+    y: pd.DataFrame | np.ndarray = means.rename_axis(index=None, columns=None)
+    if not several:
+        y = means[wanted[0]].to_numpy(float)
+        per_rating = per_rating.drop(columns="axis")
     return Bunch(
         X=pd.DataFrame({"audio": list(map(str, paths)), "text": list(pairs["text"])}),
-        y=pairs["y"].to_numpy(float),
+        y=y,
         ratings=per_rating,
         ids=pairs[_KEY].to_numpy(dtype=object),
         anchor=pairs["anchor"].to_numpy(dtype=bool),
@@ -154,9 +171,9 @@ def load_relate(
     )
 
 
-def _read(path: Path, column: str) -> pd.DataFrame:
+def _read(path: Path, *splits: str) -> pd.DataFrame:
     """Read a table of ratings, checked row by row."""
-    table = read_frame(path, {name: (name,) for name in (*_COLUMNS, column)})
+    table = read_frame(path, {name: (name,) for name in (*_COLUMNS, *splits)})
     source = str(path)
     table = refuse_texts_and_scores(table, _KEY, "score", source)
     refuse_nameless_listeners(table, _KEY, source)

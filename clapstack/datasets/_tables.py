@@ -72,7 +72,8 @@ def take_pairs(data: Bunch, rows: NDArray[np.intp]) -> Bunch:
     for name, values in data.items():
         if isinstance(values, np.ndarray) and len(values) == n_pairs:
             taken[name] = values[rows]
-    taken.X = data.X.iloc[rows].reset_index(drop=True)
+        elif isinstance(values, pd.DataFrame) and name in ("X", "y"):
+            taken[name] = values.iloc[rows].reset_index(drop=True)
     if data.ratings is not None:
         place = np.full(n_pairs, -1)
         place[rows] = np.arange(len(rows))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from clapstack._fitted import last_step, predict_with_interval
+from clapstack._fitted import last_step, predict_with_interval, score_names
 from clapstack._optional import import_optional
 from clapstack.distributed._rows import ERROR, rows_frame
 from clapstack.pairs import PAIR_COLUMNS
@@ -48,7 +48,8 @@ def score_partitions(
     scores : dask DataFrame
         One row per row of `table`, in its order and partitions, with its index:
         the columns `keep`; ``score``, float64; with `coverage` also ``low`` and
-        ``high``; and ``error``, which says why a row has no score and is missing where
+        ``high``, or of several axes ``<axis>``, ``<axis>_low`` and ``<axis>_high`` for
+        each; and ``error``, which says why a row has no score and is missing where
         it has one.
 
     Raises
@@ -78,7 +79,9 @@ def score_partitions(
     check_is_fitted(model)
     if coverage is not None:
         _check_has_intervals(model)
-    names = ["score"] if coverage is None else ["score", "low", "high"]
+    names = score_names(model)
+    if coverage is None:
+        names = names[::3]
     function = partial(_scores, coverage=coverage)
     caller = "score_partitions"
     return _map_rows(caller, function, model, table, names, np.float64, keep)
@@ -133,9 +136,10 @@ def extract_partitions(
 
 
 def _scores(pairs, *, model, coverage):
-    """Return scores, and the ends of intervals, of shape (n_pairs, 1 or 3)."""
+    """Return scores, and the ends of intervals: 1 or 3 columns an axis."""
     scores = predict_with_interval(model, pairs, coverage)
-    return scores[:, :1] if coverage is None else scores
+    scores = scores[..., :1] if coverage is None else scores
+    return scores.reshape(len(scores), -1)
 
 
 def _features(pairs, *, model):

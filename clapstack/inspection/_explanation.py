@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clapstack._fitted import features_of, last_step
+from clapstack._fitted import features_of, last_step, refuse_axes
 from clapstack.inspection._canvas import (
     BLACK,
     BLUE,
@@ -95,8 +95,9 @@ class ExplanationDisplay(Display):
         TypeError
             If the model has no ``explain``.
         ValueError
-            If `X` is not one row.
+            If `X` is not one row, or the model predicts several axes.
         """
+        refuse_axes(estimator, f"{cls.__name__}.from_estimator")
         last = last_step(estimator)
         if not hasattr(last, "explain"):
             msg = (

@@ -9,6 +9,7 @@ from clapstack.metrics._bootstrap import (
     score_report,
 )
 from clapstack.metrics._ceiling import NoiseCeiling, noise_ceiling
+from clapstack.metrics._preferences import PairAccuracy, pair_accuracy
 from clapstack.metrics._scores import (
     ktau,
     ktau_scorer,
@@ -24,6 +25,7 @@ __all__ = [
     "Difference",
     "Interval",
     "NoiseCeiling",
+    "PairAccuracy",
     "bootstrap_interval",
     "compare_report",
     "ktau",
@@ -33,6 +35,7 @@ __all__ = [
     "mse",
     "mse_scorer",
     "noise_ceiling",
+    "pair_accuracy",
     "paired_bootstrap",
     "score_report",
     "srcc",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 
 from clapstack._numerics.checks import Floats, check_scores
+from clapstack.metrics._axes import by_axis, table_over_axes
 from clapstack.metrics._scores import METRICS, Metric, lcc, mse, srcc
 
 # Resamples are worked on in chunks of about this many numbers (32 MB).
@@ -53,14 +56,15 @@ def score_report(
     n_resamples: int = 0,
     coverage: float = 0.95,
     random_state: int | None = 0,
-) -> dict[str, float]:
+) -> Any:
     """Return all four metrics, as the challenge reports them.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_pairs,)
-        True scores.
-    y_score : array-like of shape (n_pairs,)
+    y_true : array-like of shape (n_pairs,) or (n_pairs, n_axes)
+        True scores; NaN where a pair is not rated on an axis. The columns of a frame
+        name the axes.
+    y_score : array-like of the shape of `y_true`
         Predicted scores.
     n_resamples : int, default=0
         Bootstrap resamples; 0 leaves intervals out.
@@ -71,9 +75,10 @@ def score_report(
 
     Returns
     -------
-    report : dict of str to float
+    report : dict of str to float, or DataFrame of shape (n_axes, n_columns)
         Keys ``srcc``, ``lcc``, ``ktau`` and ``mse``; with resamples also ``srcc_low``,
-        ``srcc_high`` and so on.
+        ``srcc_high`` and so on. With several axes a row per axis: ``n_pairs``, how many
+        are rated on it, then these.
 
     Raises
     ------
@@ -88,18 +93,21 @@ def score_report(
     >>> {name: round(value, 4) for name, value in report.items()}
     {'srcc': 0.8, 'lcc': 0.8, 'ktau': 0.6667, 'mse': 0.5}
     """
+    drawn: dict[str, Any] = {
+        "n_resamples": n_resamples,
+        "coverage": coverage,
+        "random_state": random_state,
+    }
+    axes = by_axis(y_true, y_score)
+    if axes is not None:
+        return table_over_axes(
+            axes, lambda *ys: {"n_pairs": len(ys[0]), **score_report(*ys, **drawn)}
+        )
     report = {}
     for name, metric in METRICS.items():
         report[name] = metric(y_true, y_score)
         if n_resamples:
-            interval = bootstrap_interval(
-                metric,
-                y_true,
-                y_score,
-                n_resamples=n_resamples,
-                coverage=coverage,
-                random_state=random_state,
-            )
+            interval = bootstrap_interval(metric, y_true, y_score, **drawn)
             report[f"{name}_low"], report[f"{name}_high"] = interval
     return report
 
@@ -112,7 +120,7 @@ def bootstrap_interval(
     n_resamples: int = 1000,
     coverage: float = 0.95,
     random_state: int | None = 0,
-) -> Interval:
+) -> Any:
     """Return a percentile bootstrap interval of a metric.
 
     Parameters
@@ -120,9 +128,9 @@ def bootstrap_interval(
     metric : callable
         ``metric(y_true, y_score) -> float``. SRCC, LCC and MSE are computed for all
         resamples at once.
-    y_true : array-like of shape (n_pairs,)
-        True scores.
-    y_score : array-like of shape (n_pairs,)
+    y_true : array-like of shape (n_pairs,) or (n_pairs, n_axes)
+        True scores; NaN where a pair is not rated on an axis.
+    y_score : array-like of the shape of `y_true`
         Predicted scores.
     n_resamples : int, default=1000
         How often pairs are drawn with replacement.
@@ -133,8 +141,8 @@ def bootstrap_interval(
 
     Returns
     -------
-    interval : Interval
-        ``(low, high)``.
+    interval : Interval or DataFrame of shape (n_axes, 2)
+        ``(low, high)``; with several axes a row per axis, from its rated pairs.
 
     Raises
     ------
@@ -153,9 +161,19 @@ def bootstrap_interval(
     >>> bootstrap_interval(mse, [1, 2, 3, 4], [2, 3, 4, 5])
     Interval(low=1.0, high=1.0)
     """
+    axes = by_axis(y_true, y_score)
+    if axes is not None:
+        one = partial(
+            bootstrap_interval,
+            metric,
+            n_resamples=n_resamples,
+            coverage=coverage,
+            random_state=random_state,
+        )
+        return table_over_axes(axes, lambda *ys: one(*ys)._asdict())
     true, score = check_scores(y_true, y_score)
     values = _resampled(metric, true, score, n_resamples, random_state)
-    return Interval(*_percentiles(values, coverage))
+    return Interval(*percentiles(values, coverage))
 
 
 def paired_bootstrap(
@@ -167,7 +185,7 @@ def paired_bootstrap(
     n_resamples: int = 1000,
     coverage: float = 0.95,
     random_state: int | None = 0,
-) -> Difference:
+) -> Any:
     """Compare two systems on the same pairs.
 
     Both systems are judged on the same resamples, so what is common to them cancels.
@@ -176,9 +194,9 @@ def paired_bootstrap(
     ----------
     metric : callable
         ``metric(y_true, y_score) -> float``.
-    y_true : array-like of shape (n_pairs,)
-        True scores.
-    y_score_first, y_score_second : array-like of shape (n_pairs,)
+    y_true : array-like of shape (n_pairs,) or (n_pairs, n_axes)
+        True scores; NaN where a pair is not rated on an axis.
+    y_score_first, y_score_second : array-like of the shape of `y_true`
         Predicted scores of the two systems.
     n_resamples : int, default=1000
         How often pairs are drawn with replacement.
@@ -191,7 +209,7 @@ def paired_bootstrap(
     -------
     difference : Difference
         ``(difference, low, high)``; the systems differ at this coverage if 0 lies
-        outside ``[low, high]``.
+        outside ``[low, high]``. With several axes a frame with a row per axis.
 
     Raises
     ------
@@ -205,6 +223,16 @@ def paired_bootstrap(
     >>> paired_bootstrap(mse, [1, 2, 3], [2, 3, 4], [1, 2, 3])
     Difference(difference=1.0, low=1.0, high=1.0)
     """
+    axes = by_axis(y_true, y_score_first, y_score_second)
+    if axes is not None:
+        one = partial(
+            paired_bootstrap,
+            metric,
+            n_resamples=n_resamples,
+            coverage=coverage,
+            random_state=random_state,
+        )
+        return table_over_axes(axes, lambda *ys: one(*ys)._asdict())
     true, first = check_scores(y_true, y_score_first, name="y_score_first")
     _, second = check_scores(y_true, y_score_second, name="y_score_second")
     values = [
@@ -213,7 +241,7 @@ def paired_bootstrap(
     ]
     return Difference(
         metric(true, first) - metric(true, second),
-        *_percentiles(values[0] - values[1], coverage),
+        *percentiles(values[0] - values[1], coverage),
     )
 
 
@@ -225,14 +253,14 @@ def compare_report(
     n_resamples: int = 1000,
     coverage: float = 0.95,
     random_state: int | None = 0,
-) -> dict[str, Difference]:
+) -> Any:
     """Compare two systems on the same pairs, by all four metrics.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_pairs,)
-        True scores.
-    y_score_first, y_score_second : array-like of shape (n_pairs,)
+    y_true : array-like of shape (n_pairs,) or (n_pairs, n_axes)
+        True scores; NaN where a pair is not rated on an axis.
+    y_score_first, y_score_second : array-like of the shape of `y_true`
         Predicted scores of the two systems.
     n_resamples : int, default=1000
         How often pairs are drawn with replacement.
@@ -243,9 +271,10 @@ def compare_report(
 
     Returns
     -------
-    report : dict of str to Difference
+    report : dict of str to Difference, or DataFrame of shape (4 * n_axes, 3)
         Keys ``srcc``, ``lcc``, ``ktau`` and ``mse``: that of the first system minus
-        that of the second, with its interval.
+        that of the second, with its interval. With several axes a row per axis and
+        metric.
 
     Raises
     ------
@@ -259,7 +288,7 @@ def compare_report(
     >>> report["mse"]
     Difference(difference=-1.0, low=-1.0, high=-1.0)
     """
-    return {
+    report = {
         name: paired_bootstrap(
             metric,
             y_true,
@@ -271,9 +300,14 @@ def compare_report(
         )
         for name, metric in METRICS.items()
     }
+    if not isinstance(report["srcc"], pd.DataFrame):
+        return report
+    table = pd.concat(report, names=["metric", "axis"]).swaplevel()
+    return table.reindex(report["srcc"].index, level="axis")
 
 
-def _percentiles(values: Floats, coverage: float) -> tuple[float, float]:
+def percentiles(values: Floats, coverage: float) -> tuple[float, float]:
+    """Return the ends between which a share of the resamples lies."""
     if not 0 < coverage < 1:
         msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.95 is usual."
         raise ValueError(msg)

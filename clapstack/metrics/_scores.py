@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import wraps
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,25 +13,40 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import make_scorer
 
 from clapstack._numerics.checks import Floats, check_scores
+from clapstack.metrics._axes import by_axis
 
 Metric = Callable[[ArrayLike, ArrayLike], float]
 
 
+def _mean_over_axes(metric: Metric) -> Metric:
+    """Return a metric that takes several axes too, as a scorer needs one number."""
+
+    @wraps(metric)
+    def of_all(y_true: ArrayLike, y_score: ArrayLike) -> float:
+        axes = by_axis(y_true, y_score)
+        if axes is None:
+            return metric(y_true, y_score)
+        return float(np.mean([metric(*both) for both in axes.values()]))
+
+    return of_all
+
+
+@_mean_over_axes
 def srcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
     """Return Spearman's rank correlation.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_pairs,)
-        True scores.
-    y_score : array-like of shape (n_pairs,)
+    y_true : array-like of shape (n_pairs,) or (n_pairs, n_axes)
+        True scores; NaN where a pair is not rated on an axis.
+    y_score : array-like of the shape of `y_true`
         Predicted scores, on any scale.
 
     Returns
     -------
     srcc : float
         In [-1, 1]; higher is better. 0.0, with an ``UndefinedMetricWarning``, if either
-        input is constant.
+        input is constant. The mean over axes where there are several.
 
     Raises
     ------
@@ -50,21 +66,22 @@ def srcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
     return float(stats.spearmanr(true, score).statistic)
 
 
+@_mean_over_axes
 def lcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
     """Return Pearson's linear correlation.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_pairs,)
-        True scores.
-    y_score : array-like of shape (n_pairs,)
+    y_true : array-like of shape (n_pairs,) or (n_pairs, n_axes)
+        True scores; NaN where a pair is not rated on an axis.
+    y_score : array-like of the shape of `y_true`
         Predicted scores, on any scale.
 
     Returns
     -------
     lcc : float
         In [-1, 1]; higher is better. 0.0, with an ``UndefinedMetricWarning``, if either
-        input is constant.
+        input is constant. The mean over axes where there are several.
 
     Raises
     ------
@@ -84,21 +101,22 @@ def lcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
     return float(stats.pearsonr(true, score).statistic)
 
 
+@_mean_over_axes
 def ktau(y_true: ArrayLike, y_score: ArrayLike) -> float:
     """Return Kendall's tau-b.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_pairs,)
-        True scores.
-    y_score : array-like of shape (n_pairs,)
+    y_true : array-like of shape (n_pairs,) or (n_pairs, n_axes)
+        True scores; NaN where a pair is not rated on an axis.
+    y_score : array-like of the shape of `y_true`
         Predicted scores, on any scale.
 
     Returns
     -------
     ktau : float
         In [-1, 1]; higher is better. 0.0, with an ``UndefinedMetricWarning``, if either
-        input is constant.
+        input is constant. The mean over axes where there are several.
 
     Raises
     ------
@@ -118,20 +136,22 @@ def ktau(y_true: ArrayLike, y_score: ArrayLike) -> float:
     return float(stats.kendalltau(true, score, variant="b").statistic)
 
 
+@_mean_over_axes
 def mse(y_true: ArrayLike, y_score: ArrayLike) -> float:
     """Return the mean squared error.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_pairs,)
-        True scores.
-    y_score : array-like of shape (n_pairs,)
+    y_true : array-like of shape (n_pairs,) or (n_pairs, n_axes)
+        True scores; NaN where a pair is not rated on an axis.
+    y_score : array-like of the shape of `y_true`
         Predicted scores, on the scale of `y_true`.
 
     Returns
     -------
     mse : float
-        0 or more, in squared units of `y_true`; lower is better.
+        0 or more, in squared units of `y_true`; lower is better. The mean over axes
+        where there are several.
 
     Raises
     ------
@@ -164,7 +184,7 @@ def _warn_if_constant(name: str, true: Floats, score: Floats) -> bool:
             warnings.warn(
                 f"{name} is undefined and set to 0.0: {argument} is constant.",
                 UndefinedMetricWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
             return True
     return False

@@ -56,7 +56,8 @@ def facts_of(model: Any) -> dict[str, Any]:
     """Return what a fitted model shows of itself.
 
     Facts that it has: ``encoders`` (list of dict), ``columns``, ``families``,
-    ``first_level`` (lists of str) and ``n_pairs``, the size of the training set.
+    ``first_level``, ``axes`` (lists of str) and ``n_pairs``, the size of the training
+    set.
     """
     facts: dict[str, Any] = {"encoders": []}
     for name, step in steps_of(model):
@@ -69,7 +70,12 @@ def facts_of(model: Any) -> dict[str, Any]:
         names = getattr(step, "feature_names_in_", None)
         if "columns" not in facts and names is not None and len(names) <= 2:
             facts["columns"] = [str(column) for column in names]
-        if hasattr(step, "first_level_names_"):
+        if hasattr(step, "axes_"):
+            facts["axes"] = list(step.axes_)
+            facts["families"] = list(step.families_)
+            facts["first_level"] = list(step.get_feature_names_out())
+            facts["n_pairs"] = len(step.y_train_)
+        elif hasattr(step, "first_level_names_"):
             facts["families"] = list(step.families_)
             facts["first_level"] = list(step.first_level_names_)
             facts["n_pairs"] = len(step.oof_predictions_)

@@ -250,9 +250,10 @@ def describe_model(
         ``card``, a dict of texts (``description``, ``data``, ``limits``, ``licence``,
         ``authors``, ``date``); ``metrics``, the numbers on the card; ``encoders``, a
         list of dicts (``name``, ``class``, ``checkpoint``, ``revision``, ``crop``,
-        ``fingerprint``); ``columns``, ``families`` and ``first_level``, lists of names;
-        ``n_pairs``, the number of pairs of the fit, or None; and ``versions``, for each
-        package a tuple of the version that wrote the file, or None, and the one here.
+        ``fingerprint``); ``columns``, ``families``, ``first_level`` and ``axes`` (empty
+        if there is one), lists of names; ``n_pairs``, the number of pairs of the fit,
+        or None; and ``versions``, for each package a tuple of the version that wrote
+        the file, or None, and the one here.
 
     Raises
     ------
@@ -278,7 +279,8 @@ def describe_model(
         with open_archive(path) as archive:
             said = archive.manifest
     card, wrote = said.get("card", {}), said.get("versions", {})
-    none: dict[str, Any] = {"columns": [], "families": [], "first_level": []}
+    lists = ("columns", "families", "first_level", "axes")
+    none: dict[str, Any] = {name: [] for name in lists}
     facts = none | {key: said[key] for key in (*none, "encoders") if key in said}
     return {
         **facts,

@@ -41,6 +41,7 @@ _PUBLIC = {
     "clapstack.stacking": (
         "ClapStackingRegressor",
         "KernelRegressor",
+        "PreferenceRegressor",
         "StandardizedRidge",
     ),
     "clapstack.systems": ("PairDistances", "RankEnsembleRegressor"),

@@ -21,6 +21,7 @@ from clapstack.agreement import CROSS, CrossAgreement, cross_names
 from clapstack.families import contrastive_families, families_of
 from clapstack.metrics import mse, paired_bootstrap, srcc
 from clapstack.pairs import PAIR_COLUMNS
+from clapstack.stacking._axes import read_axes
 from clapstack.stacking._checks import check_groups
 from clapstack.stacking._folds import make_splits
 from clapstack.stacking._regressor import ClapStackingRegressor
@@ -121,6 +122,12 @@ def family_ablation(
     2      b        -0.0
     """
     _check_table(X)
+    if read_axes(y, "family_ablation") is not None:
+        msg = (
+            "family_ablation judges one axis. Call it for each column of y, with the "
+            "rows of X that are rated on it."
+        )
+        raise ValueError(msg)
     variants = _without_each(estimator, X)
     y = check_y(estimator, X, y)
     groups = check_groups(X, groups)

@@ -25,6 +25,14 @@ from clapstack._compat import (
 )
 from clapstack._numerics.checks import check_varies, check_weight, check_y
 from clapstack.families import check_features
+from clapstack.stacking._axes import (
+    explain_axes,
+    fit_axes,
+    forget_fit,
+    on_axes,
+    read_axes,
+    score_axes,
+)
 from clapstack.stacking._checks import check_families_vary, check_groups
 from clapstack.stacking._explain import column_means, explain_predictions
 from clapstack.stacking._families import (
@@ -132,16 +140,16 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         `oof_predictions_`.
     oof_predictions_ : ndarray of shape (n_pairs, n_first_level)
         Out-of-fold first-level predictions of the training pairs.
-    oof_scores_ : ndarray of shape (n_pairs,)
+    oof_scores_ : ndarray of shape (n_pairs,) or (n_pairs, n_axes)
         Out-of-fold predictions of the final level, on the scale of `y`. With fewer than
         100 pairs (or groups) for each first-level prediction, nothing that predicts a
         pair learned from its fold. With more, the final level that predicts a pair was
         fitted on others, whose first-level predictions may come from members that
         learned from the pair: its own score moves this a little, unlike
         `oof_predictions_`.
-    y_train_ : ndarray of shape (n_pairs,), dtype float64
-        The scores of the fit, which the out-of-fold predictions are judged by. A saved
-        stack holds them.
+    y_train_ : ndarray of shape (n_pairs,) or (n_pairs, n_axes), dtype float64
+        The scores of the fit, which the out-of-fold predictions are judged by; NaN in
+        both where a pair is not rated on an axis. A saved stack holds them.
     alphas_ : dict of str to dict of str to ndarray of shape (n_folds,)
         The whole penalty of each family ridge (alpha times its varying columns): the
         ``alpha`` of :class:`sklearn.linear_model.Ridge` on standardised columns. Keys
@@ -152,6 +160,11 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Standardises what `final_estimator_` takes.
     final_target_ : {"score", "both", "rank"}
         What the final level learned.
+    axes_ : list of str
+        Names of the axes, after a fit on several. Such a fit has this,
+        `estimators_by_axis_`, `families_`, `y_train_`, `oof_scores_` and the two below.
+    estimators_by_axis_ : dict of str to ClapStackingRegressor
+        The stack of each axis, fitted on the pairs that are rated on it.
     n_features_in_ : int
         Number of features seen during :term:`fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -183,6 +196,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     they take weights (``set_fit_request(sample_weight=True)``). The stack itself asks
     for `groups` then unless told otherwise, so that groups which split the outer folds
     of a search split the inner ones too.
+
+    With several axes every axis has a stack of its own, equal in every bit to one that
+    is fitted on the pairs with a rating on that axis alone; see the
+    :ref:`User Guide <axes>`. Splits in `cv` that list rows are those of the whole `X`.
 
     With several `alphas` the choice among them looks at the scores of all pairs, so a
     row of `oof_predictions_` may move with its own score when the choice does.
@@ -284,11 +301,13 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         ----------
         X : array-like or StreamedFeatures of shape (n_pairs, n_features)
             Features; families are read from the column names.
-        y : array-like of shape (n_pairs,)
-            Scores.
-        sample_weight : array-like of shape (n_pairs,), default=None
+        y : array-like of shape (n_pairs,) or (n_pairs, n_axes)
+            Scores; or ratings on several axes, NaN where a pair is not rated on one.
+            The columns of a frame name the axes.
+        sample_weight : array-like of the shape of `y` or (n_pairs,), default=None
             Weights, zero or more. Whole numbers count repetitions; of others only the
-            ratios matter: see Notes.
+            ratios matter: see Notes. With several axes, one weight a pair counts on all
+            of them.
         groups : array-like of shape (n_pairs,), default=None
             Pairs of one group are never split between training and test parts. Labels
             may be text, numbers, tuples or a mixture; none may be missing.
@@ -304,11 +323,16 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             If `X` has NaN or infinity (columns are named), text, names of several
             levels or a family without any varying column (named), if `y` has NaN or
             infinity (rows are named), another length or no variance, also in a training
-            part alone, if there are too few rows or groups for `cv` or its splits tear
+            part alone, if a row has no rating on any axis or an axis is rated nowhere
+            (named), if there are too few rows or groups for `cv` or its splits tear
             a group apart, if weights are given and a regressor takes none, or if a
             regressor predicts NaN, infinity or other than one number a pair (it is
             named, with its family, target and fold).
         """
+        forget_fit(self)
+        axes = read_axes(y, type(self).__name__)
+        if axes is not None:
+            return fit_axes(self, X, axes, sample_weight, groups)
         X = check_features(self, X, reset=True)
         y = check_y(self, X, y)
         weight = count_pairs(check_weight(sample_weight, X.shape[0]))
@@ -392,6 +416,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             Columns as in `first_level_names_`, each on the scale of its target.
         """
         check_is_fitted(self)
+        if self._has_axes():
+            return np.hstack(on_axes(self, "transform", X))
         X = check_features(self, X, reset=False)
         return self._first_level.predict(X)
 
@@ -405,10 +431,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        y_score : ndarray of shape (n_pairs,), dtype float64
-            Predictions on the scale of `y`.
+        y_score : ndarray of shape (n_pairs,) or (n_pairs, n_axes), dtype float64
+            Predictions on the scale of `y`; columns in the order of `axes_`.
         """
         check_is_fitted(self)
+        if self._has_axes():
+            return np.column_stack(on_axes(self, "predict", X))
         X = check_features(self, X, reset=False)
         return self._final_level.predict(self._first_level.predict(X))
 
@@ -430,7 +458,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        interval : ndarray of shape (n_pairs, 2), dtype float64
+        interval : ndarray of shape (n_pairs, 2) or (n_pairs, n_axes, 2), dtype float64
             Low and high ends, clipped to 0-10 if all scores of `fit` of positive weight
             lay there. Before that, infinite where there are too few pairs or groups for
             `coverage`: 90 % needs nine of equal weight, 95 % 19 and 99 % 99.
@@ -454,6 +482,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         if not 0 < coverage < 1:
             msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.9 is usual."
             raise ValueError(msg)
+        if self._has_axes():
+            settings = {"coverage": coverage, "scaled": scaled}
+            return np.stack(on_axes(self, "predict_interval", X, **settings), axis=1)
         X = check_features(self, X, reset=False)
         scores, disagreement = [], []
         members = self._final_level.members_
@@ -480,7 +511,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         in_domain : ndarray of shape (n_pairs,), dtype bool
-            False where scores and intervals rest on no pairs like this one.
+            False where scores and intervals rest on no pairs like this one; with
+            several axes, where those of any do.
 
         Raises
         ------
@@ -497,6 +529,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         are compared. Fewer than ``1 / level`` flag nothing.
         """
         check_is_fitted(self)
+        if self._has_axes():
+            return np.all(on_axes(self, "in_domain", X, level=level), axis=0)
         # Models saved by earlier versions know nothing of novelty.
         if getattr(self, "_novelty", None) is None:
             msg = (
@@ -526,7 +560,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             A row per pair, under the labels of `X`. ``baseline`` is the same for all;
             then a column per family of `families_` and `auxiliary_`; ``boosting``;
             ``calibration``; and ``prediction``, which is that of :meth:`predict` and
-            the sum of all the others. All are on the scale of `y`.
+            the sum of all the others. All are on the scale of `y`. With several axes
+            the columns have two levels, the axis and these names.
 
         Raises
         ------
@@ -548,6 +583,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         map is from that line.
         """
         check_is_fitted(self)
+        if self._has_axes():
+            return explain_axes(self, X)
         index = X.index if isinstance(X, pd.DataFrame) else None
         X = check_features(self, X, reset=False)
         return explain_predictions(
@@ -558,6 +595,28 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             self._auxiliary_columns,
             index,
         )
+
+    def score(self, X, y, sample_weight=None):
+        """Return R², the share of the variance of scores that predictions explain.
+
+        Parameters
+        ----------
+        X : array-like or StreamedFeatures of shape (n_pairs, n_features)
+            Features, with the columns of `fit`.
+        y : array-like of shape (n_pairs,) or (n_pairs, n_axes)
+            Scores; NaN where a pair is not rated on an axis.
+        sample_weight : array-like of the shape of `y` or (n_pairs,), default=None
+            Weights.
+
+        Returns
+        -------
+        score : float
+            R²; the mean over axes if there are several.
+        """
+        check_is_fitted(self)
+        if self._has_axes():
+            return score_axes(self, X, y, sample_weight)
+        return super().score(X, y, sample_weight)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns that :meth:`transform` returns.
@@ -570,9 +629,13 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         names : ndarray of str objects of shape (n_features_out,)
-            `first_level_names_`.
+            `first_level_names_`; with several axes, those of each after ``<axis>__``.
         """
         check_is_fitted(self)
+        if self._has_axes():
+            members = self.estimators_by_axis_.items()
+            names = [f"{a}__{n}" for a, m in members for n in m.first_level_names_]
+            return np.asarray(names, dtype=object)
         return np.asarray(self.first_level_names_, dtype=object)
 
     def get_metadata_routing(self):
@@ -586,6 +649,15 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         router = MetadataRouter(owner=self).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return router.add(method_mapping=mapping, **self._regressors())
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _has_axes(self):
+        """Return whether the fit was on several axes."""
+        return hasattr(self, "estimators_by_axis_")
 
     def _regressors(self):
         """Return the regressors that are parameters, by a name for each."""

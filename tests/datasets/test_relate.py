@@ -77,6 +77,27 @@ def test_text_that_reads_as_missing_is_kept(relate):
     assert load_relate(*relate, split="validation").X["text"].to_list() == ["None"]
 
 
+def test_several_scores_are_axes_of_the_pairs_that_have_any(relate):
+    rewrite(relate[1], lambda table: table.drop(index=[0, 2]), "OS.csv")
+    data = load_relate(*relate, score=("REL", "OS"))
+    assert list(data.X["text"]) == ["rain", "a dog"]
+    assert list(data.y.columns) == ["REL", "OS"]
+    assert_allclose(data.y, [[6.5, np.nan], [2.0, 2.0]])
+    assert data.ratings["axis"].to_list() == ["REL", "REL", "REL", "OS"]
+    assert data.ratings["pair"].to_list() == [0, 1, 0, 1]
+    # Screened ratings stay out where AudioCaps' split says nothing of them.
+    test = load_relate(*relate, split="test", score=["REL"])
+    assert test.y["REL"].to_list() == [10, 9]
+
+
+def test_scores_that_do_not_exist_are_refused(relate):
+    for score in (["REL", "XX"], []):
+        with pytest.raises(ValueError, match=r"score must be one of .*, or several"):
+            load_relate(*relate, score=score)
+    with pytest.raises(ValueError, match="split must be one of"):
+        load_relate(*relate, split="validation", score=["REL", "IS"])
+
+
 @pytest.mark.parametrize("score", ["IS", "OS"])
 def test_inclusion_and_order_are_split_as_audiocaps_is(relate, score):
     data = load_relate(*relate, split="test", score=score)

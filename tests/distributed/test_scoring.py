@@ -37,6 +37,18 @@ def test_scores_of_a_table_in_parquet_are_written_to_parquet(
     assert_array_equal(scores.index, pairs.index)
 
 
+def test_several_axes_have_columns_each(pairs, cache):
+    ratings = np.column_stack([pairs["score"], pairs["score"][::-1]])
+    model = make_stack(BandsEncoder(), cache).fit(pairs, ratings)
+    scores = score_partitions(model, cut(pairs), coverage=0.8)
+    scores = scores.compute(scheduler="synchronous")
+    names = [f"axis{n}{end}" for n in range(2) for end in ("", "_low", "_high")]
+    assert scores.columns.tolist() == [*names, "error"]
+    assert_array_equal(scores[["axis0", "axis1"]], model.predict(pairs))
+    alone = score_partitions(model, cut(pairs)).compute(scheduler="synchronous")
+    assert alone.columns.tolist() == ["axis0", "axis1", "error"]
+
+
 def test_bad_rows_are_named_and_leave_the_others_alone(cluster, pipeline, bad_pairs):
     scores = score_partitions(pipeline, cut(bad_pairs)).compute()
     bad = ["row 3", "row 30", "row 31"]

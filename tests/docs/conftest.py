@@ -36,7 +36,8 @@ def prepared(tmp_path_factory):
     save_model(pipe, folder / "model.clapstack")
     held_out = dict.fromkeys(("more_rated", "clips", "new"), validation)
     for name, split in {"rated": train, **held_out}.items():
-        split.X.assign(score=split.y).to_csv(folder / f"{name}.csv", index=False)
+        ratings = {"score": split.y, "relevance": split.y, "order": split.y[::-1]}
+        split.X.assign(**ratings).to_csv(folder / f"{name}.csv", index=False)
     table = {"wav_file_name": validation.ids, "pred_score": pipe.predict(validation.X)}
     pd.DataFrame(table).to_csv(folder / "predictions.csv", index=False)
 

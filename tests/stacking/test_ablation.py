@@ -212,3 +212,9 @@ def test_streamed_features_are_refused(ridges):
     unit = np.ones((4, 1), np.float32)
     with pytest.raises(TypeError, match="cannot of a StreamedFeatures"):
         family_ablation(ridges, StreamedFeatures({"a": (unit, unit)}), [1, 2, 3, 4])
+
+
+def test_several_axes_are_judged_one_by_one():
+    X = pd.DataFrame(np.ones((9, 2)), columns=["a__x", "b__x"])
+    with pytest.raises(ValueError, match="family_ablation judges one axis"):
+        family_ablation(StandardizedRidge(), X, np.ones((9, 2)))

@@ -390,3 +390,11 @@ def test_domain_survives_a_model_file(data, stack, tmp_path):
     fitted = stack.fit(X, y)
     again = load_model(save_model(fitted, tmp_path / "stack.clapstack"))
     assert_array_equal(again.in_domain(X * 2, 0.1), fitted.in_domain(X * 2, 0.1))
+
+
+def test_a_pair_is_in_the_domain_of_several_axes_if_it_is_in_that_of_each(stack):
+    X, y = make_pairs(300)
+    ratings = pd.DataFrame({"relevance": y, "order": np.where(y > 5, y, np.nan)})
+    fitted = clone(stack).fit(X, ratings)
+    each = [one.in_domain(X * 2) for one in fitted.estimators_by_axis_.values()]
+    assert_array_equal(fitted.in_domain(X * 2), each[0] & each[1])

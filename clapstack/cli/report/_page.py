@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clapstack._fitted import (
+    axes_of,
     features_of,
     last_step,
     stack_of,
@@ -22,12 +23,19 @@ from clapstack.cli.report._pictures import (
     score_pictures,
 )
 from clapstack.cli.report._sources import Data, ModelFile, content_sha256
-from clapstack.cli.tables import Evaluation, Rated, evaluate, evaluate_model
+from clapstack.cli.tables import (
+    Evaluation,
+    Rated,
+    by_axis,
+    evaluate,
+    evaluate_model,
+)
 from clapstack.inspection import (
     ExplanationDisplay,
     SpectrogramDisplay,
     mel_spectrogram,
 )
+from clapstack.stacking import model_of_axis
 
 _METRICS = {
     "srcc": "order (Spearman)",
@@ -67,37 +75,35 @@ def make_report(
         Whether `data` is the official test split of XACLE 2026, so that the result has
         a place in its ranking.
     """
-    if is_xacle_test and data is None:
-        msg = "A place in the ranking takes the test split; give it as data."
+    if is_xacle_test and (data is None or axes_of(file.model)):
+        msg = (
+            "A place in the ranking takes the test split, as data, and a model of one "
+            "axis."
+        )
         raise ValueError(msg)
     title = title or file.name
     evaluation = None
     if data is not None:  # refused before anything is drawn
         evaluation = _evaluate(file.model, data, coverage, n_resamples)
-    stack = stack_of(file.model)
-    shown: dict[str, Any] = dict.fromkeys(("own", "new", "pairs", "content_sha256"))
-    if stack is not None:
-        of_fit = evaluate(stack.y_train_, stack.oof_scores_, n_resamples=n_resamples)
-        shown["own"] = {
-            "label": "Training pairs, out of fold",
-            "report": of_fit.report,
-            **score_pictures(of_fit, coverage),
-            **family_pictures(stack, n_resamples),
-        }
-    if data is not None and evaluation is not None:
-        shown["new"] = {
-            "label": data.name,
-            "report": evaluation.report,
-            **score_pictures(evaluation, coverage),
-            "ranking": ranking_picture(evaluation, title) if is_xacle_test else None,
-        }
-        shown |= _worst_pairs(file.model, data, evaluation, n_pairs)
-        by_key = takes_keys(file.model)
-        shown["content_sha256"] = content_sha256(data, by_key=by_key)
+    views = [
+        _view(file.model, data, evaluation, axis, coverage, n_resamples, n_pairs)
+        for axis in axes_of(file.model) or [""]
+    ]
+    content = None
+    if data is not None:
+        content = content_sha256(data, by_key=takes_keys(file.model))
+    if is_xacle_test and evaluation is not None:
+        views[0]["new"]["ranking"] = ranking_picture(evaluation, title)
+    for view in views:
+        said = [f"{view['axis']} {name}".strip() for name in _METRICS]
+        view["has_card"] = any(name in file.facts["metrics"] for name in said)
     last = last_step(file.model)
+    each = getattr(last, "estimators_by_axis_", {"": last}).values()
+    targets = dict.fromkeys(getattr(one, "final_target_", "") for one in each)
     return _template().render(
-        **shown,
-        headings=_headings(shown),
+        views=views,
+        content_sha256=content,
+        headings=_headings(views),
         title=title,
         file=file,
         facts=file.facts,
@@ -106,10 +112,48 @@ def make_report(
         n_resamples=n_resamples,
         metrics=_METRICS,
         last_step=type(last).__name__,
-        joined=getattr(last, "auxiliary_", []),
-        final_target=getattr(last, "final_target_", ""),
-        scores_sha256=None if stack is None else _scores_sha256(stack),
+        joined=getattr(next(iter(each)), "auxiliary_", []),
+        final_target=", ".join(targets),
+        scores_sha256=_scores_sha256(last),
     )
+
+
+def _view(
+    model: Any,
+    data: Data | None,
+    evaluation: Evaluation | None,
+    axis: str,
+    coverage: float,
+    n_resamples: int,
+    n_pairs: int,
+) -> dict[str, Any]:
+    """Return what the page shows of an axis, ``""`` where there is but one."""
+    if axis:
+        model = model_of_axis(model, axis)
+    shown: dict[str, Any] = dict.fromkeys(("own", "new", "pairs"))
+    shown |= {"axis": axis, "why_not": ""}
+    stack = stack_of(model)
+    if stack is not None:
+        of_fit = evaluate(stack.y_train_, stack.oof_scores_, n_resamples=n_resamples)
+        shown["own"] = {
+            "label": "Training pairs, out of fold",
+            "report": of_fit.report,
+            **score_pictures(of_fit, coverage),
+            **family_pictures(stack, n_resamples),
+        }
+    rated = {} if evaluation is None else by_axis(evaluation.y, evaluation.scores)
+    if data is not None and evaluation is not None and axis in rated:
+        rows, y, scores = rated[axis]
+        report = evaluation.report[axis] if axis else evaluation.report
+        of_axis = Evaluation(report, y, scores, [])
+        shown["new"] = {
+            "label": data.name,
+            "report": report,
+            **score_pictures(of_axis, coverage),
+            "ranking": None,
+        }
+        shown |= _worst_pairs(model, data.pairs.iloc[rows], of_axis, n_pairs)
+    return shown
 
 
 def _template() -> Any:
@@ -127,10 +171,15 @@ def _template() -> Any:
     return environment.get_template("report.html")
 
 
-def _headings(shown: dict[str, Any]) -> list[str]:
+def _headings(views: list[dict[str, Any]]) -> list[str]:
     """Return the headings of the sections that the page has."""
     sections = {"new": "New pairs", "own": "Out of fold", "pairs": "Pairs"}
-    there = [heading for name, heading in sections.items() if shown[name]]
+    there = [
+        f"{view['axis']}: {heading.lower()}" if view["axis"] else heading
+        for view in views
+        for name, heading in sections.items()
+        if view[name]
+    ]
     return ["Metrics", *there, "Model card", "Fingerprints and versions"]
 
 
@@ -153,12 +202,12 @@ def _evaluate(model: Any, data: Data, coverage: float, n_resamples: int) -> Eval
 
 
 def _worst_pairs(
-    model: Any, data: Data, evaluation: Evaluation, n_shown: int
+    model: Any, rated: pd.DataFrame, evaluation: Evaluation, n_shown: int
 ) -> dict[str, Any]:
     """Return the pairs whose predictions are farthest off, with sound and reasons."""
     error = np.abs(evaluation.y - evaluation.scores[:, 0])
     rows = np.argsort(-error, kind="stable")[:n_shown]
-    worst = data.pairs.iloc[rows]
+    worst = rated.iloc[rows]
     reasons, why_not = _explain(model, worst) if n_shown else (None, "")
     pairs = []
     for place, row in enumerate(rows):
@@ -194,6 +243,10 @@ def _explain(model: Any, pairs: pd.DataFrame) -> tuple[pd.DataFrame | None, str]
         return None, str(error)
 
 
-def _scores_sha256(stack: Any) -> str:
-    scores = np.ascontiguousarray(stack.y_train_, dtype="<f8").tobytes()
-    return hashlib.sha256(scores).hexdigest()
+def _scores_sha256(last: Any) -> str | None:
+    scores = getattr(last, "y_train_", None)
+    if scores is None:
+        return None
+    return hashlib.sha256(
+        np.ascontiguousarray(scores, dtype="<f8").tobytes()
+    ).hexdigest()

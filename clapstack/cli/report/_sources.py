@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ class Data(NamedTuple):
 
     name: str
     pairs: pd.DataFrame
-    y: np.ndarray
+    y: np.ndarray | pd.DataFrame
     sha256: str
 
 
@@ -48,18 +48,22 @@ def read_data(
     model: Any = None,
     *,
     audio_folder: Path | None = None,
-    names: Mapping[str, str | None] | None = None,
+    names: Mapping[str, Any] | None = None,
+    axes: Sequence[str] = (),
 ) -> Data:
     """Read rated pairs from a file; ratings of one pair are averaged.
 
     Clips that `model` finds by key keep their names; None is a model that reads clips.
-    `names` are those of columns by role: ``audio``, ``text``, ``score``.
+    `names` are those of columns by role: ``audio``, ``text``, ``score``. `axes` are the
+    columns of ratings of a model of several axes.
     """
-    roles = ("audio", "text", "score")
-    table = PairTable(path, audio_folder=audio_folder, names=names, roles=roles)
+    roles = ("audio", "text", *(() if axes else ("score",)))
+    table = PairTable(
+        path, audio_folder=audio_folder, names=names, roles=roles, others=axes
+    )
     if model is not None:
         keep_keys(table, model, audio_folder)
-    rated = read_rated(table)
+    rated = read_rated(table, axes=axes, skip_unrated=True)
     return Data(path.name, rated.pairs, rated.y, file_digest(path))
 
 
@@ -70,9 +74,10 @@ def content_sha256(data: Data, *, by_key: bool = False) -> str:
     model that finds clips by key, the keys are taken in place of the clips.
     """
     digest = hashlib.sha256()
-    for audio, text, score in zip(
-        data.pairs["audio"], data.pairs["text"], data.y, strict=True
+    ratings = np.asarray(data.y, np.float64).reshape(len(data.y), -1).tolist()
+    for audio, text, scores in zip(
+        data.pairs["audio"], data.pairs["text"], ratings, strict=True
     ):
         clip = audio if by_key else audio_key(audio)
-        digest.update(f"{clip}\0{text}\0{float(score)!r}\n".encode())
+        digest.update("\0".join([str(clip), text, *map(repr, scores)]).encode() + b"\n")
     return digest.hexdigest()

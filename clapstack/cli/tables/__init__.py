@@ -2,6 +2,7 @@
 
 from clapstack.cli.tables._evaluate import (
     Evaluation,
+    by_axis,
     doubt,
     evaluate,
     evaluate_model,
@@ -30,6 +31,7 @@ __all__ = [
     "ModelScorer",
     "PairTable",
     "Rated",
+    "by_axis",
     "doubt",
     "evaluate",
     "evaluate_model",

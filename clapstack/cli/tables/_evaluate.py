@@ -13,7 +13,8 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from clapstack._fitted import predict_with_interval
+from clapstack._compat import _safe_indexing
+from clapstack._fitted import axes_of, predict_with_interval
 from clapstack._optional import progress
 from clapstack.cli.tables._rated import Rated, join_by_key, read_by_key
 from clapstack.cli.tables._read import PairTable, on_usable_files
@@ -22,6 +23,7 @@ from clapstack.metrics import score_report
 
 __all__ = [
     "Evaluation",
+    "by_axis",
     "doubt",
     "evaluate",
     "evaluate_model",
@@ -43,24 +45,25 @@ class Evaluation(NamedTuple):
     report : dict
         ``n_pairs``; metrics with the ends of their intervals; and of prediction
         intervals, where there are any, ``coverage`` (the nominal one), ``held`` (the
-        share of ratings inside) and ``mean_width``. Empty without an evaluation.
-    y : ndarray of shape (n_pairs,)
+        share of ratings inside) and ``mean_width``. Empty without an evaluation. Of
+        several axes, such a report of each by its name.
+    y : ndarray of shape (n_pairs,), or DataFrame of shape (n_pairs, n_axes)
         Ratings.
-    scores : ndarray of shape (n_pairs, 3)
+    scores : ndarray of shape (n_pairs, 3) or (n_pairs, n_axes, 3)
         Score, low end, high end; NaN ends where there are no intervals, NaN alone
         without an evaluation.
     bad : list of BadPair
         Rows that were left out.
     """
 
-    report: dict[str, float]
-    y: np.ndarray
+    report: dict[str, Any]
+    y: Any
     scores: np.ndarray
     bad: list[BadPair]
 
 
 def evaluate(
-    y: np.ndarray,
+    y: np.ndarray | pd.DataFrame,
     scores: np.ndarray,
     *,
     n_resamples: int,
@@ -70,8 +73,17 @@ def evaluate(
     """Compare predictions, and their intervals, with ratings.
 
     `scores` is of shape (n_pairs,), or (n_pairs, 3) as `predict_with_interval` returns
-    them; `coverage` is the nominal one of the intervals.
+    them; `coverage` is the nominal one of the intervals. Where `y` is a frame, its
+    columns are axes, each judged on its rated pairs; `scores` has one axis more then.
     """
+    if isinstance(y, pd.DataFrame):
+        report = {
+            axis: evaluate(
+                rated, predicted, n_resamples=n_resamples, coverage=coverage
+            ).report
+            for axis, (_, rated, predicted) in by_axis(y, scores).items()
+        }
+        return Evaluation(report, y, scores, list(bad))
     if scores.ndim == 1:
         scores = np.column_stack([scores, np.full((len(y), 2), np.nan)])
     report = score_report(y, scores[:, 0], n_resamples=n_resamples)
@@ -85,6 +97,25 @@ def evaluate(
     return Evaluation({"n_pairs": len(y), **report}, y, scores, list(bad))
 
 
+def by_axis(
+    y: np.ndarray | pd.DataFrame, scores: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return by axis which rows are rated on it, their ratings and their scores.
+
+    One axis without a name, ``""``, has all rows.
+    """
+    if not isinstance(y, pd.DataFrame):
+        return {"": (np.arange(len(y)), y, scores)}
+    axes = {}
+    for number, axis in enumerate(y.columns):
+        rows = np.flatnonzero(y[axis].notna())
+        if rows.size == 0:
+            msg = f"no pair that can be used is rated on {axis!r}. Leave it out."
+            raise BadRowsError(msg)
+        axes[axis] = (rows, y[axis].to_numpy()[rows], scores[rows, number])
+    return axes
+
+
 def evaluate_predictions(
     predictions: PairTable,
     truth: PairTable,
@@ -93,19 +124,26 @@ def evaluate_predictions(
     n_resamples: int,
     skip_empty: bool = False,
     once: bool = False,
+    gaps: bool = False,
     resolved: Callable[[Any], Any] | None = None,
 ) -> tuple[Evaluation, int]:
     """Evaluate predictions of one table by the ratings of another.
 
-    `once` and `resolved` are those of `read_by_key`. With `skip_empty`, rows without a
-    prediction are left out, and their number is returned too; otherwise they are a
-    BadRowsError, as are keys that only one table has. Predictions that all equal their
-    ratings cause a warning.
+    `once`, `gaps` and `resolved` are those of `read_by_key`. Rows without a rating are
+    left out where there may be gaps. With `skip_empty`, rows without a prediction are
+    left out, and their number is returned too; otherwise they are a BadRowsError, as
+    are keys that only one table has. Predictions that all equal their ratings cause a
+    warning.
     """
     y, scores = join_by_key(
-        read_by_key(truth, "score", keys, resolved, once=once),
+        read_by_key(truth, "score", keys, resolved, once=once, gaps=gaps),
         read_by_key(predictions, "prediction", keys, resolved, once=once),
     )
+    rated = ~np.isnan(y)
+    if not rated.any():
+        msg = f"{truth.name} has no rating at all in {truth.names['score']!r}."
+        raise BadRowsError(msg)
+    y, scores = y[rated], scores[rated]
     empty = np.isnan(scores)
     if empty.all():
         msg = f"{predictions.name} has no score at all. Score its pairs first."
@@ -126,14 +164,14 @@ def evaluate_predictions(
     return evaluation, int(empty.sum())
 
 
-def report_lines(report: dict[str, float]) -> list[str]:
-    """Return the metrics as lines to read."""
+def report_lines(report: dict[str, Any]) -> list[str]:
+    """Return the metrics as lines to read; of several axes, a line each."""
+    if _is_of_axes(report):
+        return _axis_lines(report)
     lines = []
     for name in _METRICS:
-        line = f"{name.upper():<5}{report[name]:.4f}"
-        if f"{name}_low" in report:
-            line += f"  [{report[f'{name}_low']:.4f}, {report[f'{name}_high']:.4f}]"
-        lines.append(line)
+        ends = f"  {_ends(report, name)}" if f"{name}_low" in report else ""
+        lines.append(f"{name.upper():<5}{report[name]:.4f}{ends}")
     if "held" in report:
         lines.append(
             f"Intervals of {100 * report['coverage']:g} % held "
@@ -143,11 +181,45 @@ def report_lines(report: dict[str, float]) -> list[str]:
     return lines
 
 
-def doubt(report: dict[str, float]) -> str:
+def _is_of_axes(report: dict[str, Any]) -> bool:
+    return isinstance(next(iter(report.values()), None), dict)
+
+
+def _ends(report: dict[str, float], name: str) -> str:
+    return f"[{report[f'{name}_low']:.4f}, {report[f'{name}_high']:.4f}]"
+
+
+def _axis_lines(report: dict[str, dict[str, float]]) -> list[str]:
+    """Return a table with a line per axis."""
+    table = []
+    for axis, one in report.items():
+        row = {"": axis, "N": f"{one['n_pairs']}"}
+        for name in _METRICS:
+            ends = f" {_ends(one, name)}" if f"{name}_low" in one else ""
+            row[name.upper()] = f"{one[name]:.4f}{ends}"
+        if "held" in one:
+            row[f"{100 * one['coverage']:g} % held"] = f"{100 * one['held']:.1f} %"
+            row["width"] = f"{one['mean_width']:.2f}"
+        table.append(row)
+    # Ends of intervals may be missing on one axis.
+    names = list(dict.fromkeys(name for row in table for name in row))
+    cells = [names, *([row.get(name, "") for name in names] for row in table)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def doubt(report: dict[str, Any]) -> str:
     """Return a warning if a held-out SRCC is not clearly above zero, or nothing.
 
-    Without any relation its standard deviation is 1 / sqrt(n - 1).
+    Without any relation its standard deviation is 1 / sqrt(n - 1). Of several axes, the
+    warnings of those are joined.
     """
+    if _is_of_axes(report):
+        words = {axis: doubt(one) for axis, one in report.items()}
+        return " ".join(f"{axis}: {said}" for axis, said in words.items() if said)
     n_pairs = report["n_pairs"]
     bound = min(1.0, _SURE / np.sqrt(max(n_pairs - 1, 1)))
     if report["srcc"] > bound:
@@ -170,8 +242,8 @@ def evaluate_model(
 ) -> Evaluation:
     """Evaluate a fitted model of pairs on pairs that it was not fitted on.
 
-    Rows that cannot be used are left out with `skip_bad`, else named in a
-    BadPairsError.
+    Axes of the ratings are axes of the model. Rows that cannot be used are left out
+    with `skip_bad`, else named in a BadPairsError.
     """
     scores, kept, bad = [], [], []
     starts = range(0, len(rated.y), _CHUNK)
@@ -190,9 +262,13 @@ def evaluate_model(
             bar.update(len(part))
     _check_bad(bad, len(rated.y), skip_bad)
     rows = np.concatenate(kept)
+    predicted = np.concatenate(scores)
+    if isinstance(rated.y, pd.DataFrame):
+        axes = axes_of(model)
+        predicted = predicted[:, [axes.index(axis) for axis in rated.y.columns]]
     return evaluate(
-        rated.y[rows],
-        np.concatenate(scores),
+        _safe_indexing(rated.y, rows),
+        predicted,
         coverage=coverage,
         n_resamples=n_resamples,
         bad=bad,
@@ -220,9 +296,9 @@ def fit_and_evaluate(
     usable = on_usable_files(pipeline[:1].fit_transform, rated.pairs)
     _check_bad(usable.bad, len(rated.y), skip_bad)
     rows = usable.positions
-    y = rated.y[rows]
+    y = _safe_indexing(rated.y, rows)
     groups = None if rated.groups is None else rated.groups[rows]
-    evaluation = Evaluation({}, y, np.full((len(y), 3), np.nan), usable.bad)
+    evaluation = Evaluation({}, y, np.full((*y.shape, 3), np.nan), usable.bad)
     if folds:
         scores = _held_out(
             pipeline[1:],
@@ -261,20 +337,22 @@ def _splits(
 def _held_out(
     learner: Pipeline,
     features: pd.DataFrame,
-    y: np.ndarray,
+    y: np.ndarray | pd.DataFrame,
     groups: np.ndarray | None,
     splits: Iterable[tuple[np.ndarray, np.ndarray]],
     coverage: float,
     verbose: bool,
 ) -> np.ndarray:
     """Return scores and intervals of every pair from a fit on other folds."""
-    scores = np.empty((len(y), 3))
+    scores = np.empty((*y.shape, 3))
     for train, test in progress(
         splits, desc="cross-validating", unit="fold", verbose=verbose
     ):
         part = None if groups is None else groups[train]
         member = clone(learner)
-        member.fit(features.iloc[train], y[train], **_fit_groups(member, part))
+        member.fit(
+            features.iloc[train], _safe_indexing(y, train), **_fit_groups(member, part)
+        )
         scores[test] = predict_with_interval(member, features.iloc[test], coverage)
     return scores
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,9 @@ from clapstack.pairs import (
 )
 from clapstack.tables import to_number
 
+# What an empty cell is in a table.
+_EMPTY = ("", None)
+
 __all__ = ["Rated", "join_by_key", "read_by_key", "read_rated", "remarks"]
 
 
@@ -31,8 +34,9 @@ class Rated(NamedTuple):
     pairs : DataFrame of shape (n_pairs, 2)
         Columns ``audio`` and ``text``; the index holds the number of the row where a
         pair stands first.
-    y : ndarray of shape (n_pairs,), float64
-        Ratings; the mean where a pair has several.
+    y : ndarray of shape (n_pairs,), or DataFrame of shape (n_pairs, n_axes), float64
+        Ratings; the mean where a pair has several. With axes a column each, and NaN
+        where a pair is not rated.
     groups : ndarray of shape (n_pairs,) or None
         Group of each pair.
     n_ratings : int
@@ -40,29 +44,42 @@ class Rated(NamedTuple):
     """
 
     pairs: pd.DataFrame
-    y: np.ndarray
+    y: np.ndarray | pd.DataFrame
     groups: np.ndarray | None
     n_ratings: int
 
 
-def read_rated(table: PairTable, groups: str | None = None) -> Rated:
+def read_rated(
+    table: PairTable,
+    groups: str | None = None,
+    axes: Sequence[str] = (),
+    *,
+    skip_unrated: bool = False,
+) -> Rated:
     """Read pairs and their ratings; a pair that comes several times is one pair.
 
     Two rows are one pair if their clips have one content, or one place where that
     cannot be read, and their texts differ in white space or Unicode form at most.
-    `groups` names the column of groups, ``"audio"`` and ``"text"`` among them. Ratings
-    that are no finite numbers, rows without a group and pairs in two groups are a
-    BadRowsError.
+    `groups` names the column of groups, ``"audio"`` and ``"text"`` among them; `axes`
+    name the columns of ratings, of which a row may leave all but one empty. A row that
+    leaves all empty, ratings that are no finite numbers, rows without a group and pairs
+    in two groups are a BadRowsError; with `skip_unrated` the first are left out.
     """
-    ratings: dict[tuple[str, str], list[float]] = {}
+    ratings: dict[tuple[str, str], list[list[float]]] = {}
     of_pair: dict[tuple[str, str], str | None] = {}
-    firsts, wrong, alone = [], [], []
+    firsts, wrong, unrated, alone = [], [], [], []
     n_ratings = 0
     for row in table.rows():
         n_ratings += 1
-        rating = to_number(row.cells["score"])
-        if math.isnan(rating):
-            wrong.append((row, repr(row.cells["score"])))
+        cells = [row.cells[name] for name in axes or ("score",)]
+        rating = [to_number(cell) for cell in cells]
+        given = [cell for cell in cells if not axes or cell not in _EMPTY]
+        faults = [repr(cell) for cell in given if math.isnan(to_number(cell))]
+        if faults:
+            wrong.append((row, ", ".join(faults)))
+        elif not given and not skip_unrated:
+            unrated.append((row, repr(row.text)))
+        if faults or not given:
             continue
         pair = clip, text = _clip(row), _text(row)
         if pair not in ratings:
@@ -81,11 +98,23 @@ def read_rated(table: PairTable, groups: str | None = None) -> Rated:
             )
             raise BadRowsError(msg)
     _refuse_rows(wrong, f"{table.name}: the rating is no finite number in")
+    words = f"{table.name}: all of {', '.join(map(repr, axes))} are empty in"
+    _refuse_rows(unrated, words)
     words = f"{table.name}: there is no group in the column {groups!r} in"
     _refuse_rows(alone, words)
-    y = np.array([np.mean(each) for each in ratings.values()])
+    if not firsts:
+        msg = f"{table.name} has no rating in {', '.join(map(repr, axes))}."
+        raise BadRowsError(msg)
+    means = [[_mean(axis) for axis in np.transpose(r)] for r in ratings.values()]
+    y = pd.DataFrame(means, columns=list(axes)) if axes else np.ravel(means)
     named = np.array(list(of_pair.values())) if groups else None
     return Rated(pairs_of(firsts), y, named, n_ratings)
+
+
+def _mean(ratings: Iterable[float]) -> float:
+    """Return the mean of ratings that are there, NaN if there are none."""
+    there = [rating for rating in ratings if not math.isnan(rating)]
+    return float(np.mean(there)) if there else math.nan
 
 
 def remarks(rated: Rated) -> list[str]:
@@ -123,6 +152,7 @@ def read_by_key(
     resolved: Callable[[Any], Any] | None = None,
     *,
     once: bool = False,
+    gaps: bool = False,
 ) -> pd.Series:
     """Read numbers of a role, ``"score"`` or ``"prediction"``, by key.
 
@@ -136,11 +166,13 @@ def read_by_key(
     once : bool, default=False
         Whether a rating of a key that has one, or an empty prediction, is refused.
         Otherwise ratings of one key are averaged. A key has one prediction in any case.
+    gaps : bool, default=False
+        Whether a rating may be empty, as on one of several axes.
 
     Returns
     -------
     numbers : Series of float64
-        By key, a tuple; NaN for a prediction that is empty. Its name is the table's.
+        By key, a tuple; NaN for what is empty. Its name is the table's.
     """
     found: dict[tuple[str, ...], list[float]] = {}
     wrong, twice, nameless = [], [], []
@@ -149,8 +181,8 @@ def read_by_key(
         parts = [_key(name, cells[name], resolved) for name in keys]
         cell = cells[role]
         value = to_number(cell)
-        may_be_empty = role == "prediction" and not once
-        if math.isnan(value) and not (may_be_empty and cell in ("", None)):
+        may_be_empty = gaps or (role == "prediction" and not once)
+        if math.isnan(value) and not (may_be_empty and cell in _EMPTY):
             wrong.append((row, repr(cell)))
         key = tuple(part for part in parts if part is not None)
         if len(key) < len(keys):
@@ -163,7 +195,7 @@ def read_by_key(
     _refuse_rows(nameless, f"{table.name}: a cell of the key is empty in")
     _refuse_rows(twice, f"{table.name}: a {role} for the same key stands before")
     index = pd.Index(list(found), tupleize_cols=False)
-    means = [float(np.mean(each)) for each in found.values()]
+    means = [_mean(each) for each in found.values()]
     return pd.Series(means, index=index, name=table.name)
 
 

@@ -154,7 +154,7 @@ class PairTable:
 
     def _column(self, role: str, header: Sequence[str]) -> str:
         given = self.names.get(role)
-        usual = SPELLINGS[role] if given is None else given
+        usual = given or SPELLINGS[role]
         usual = (usual,) if isinstance(usual, str) else usual
         found = find_column(header, usual)
         if len(found) == 1:

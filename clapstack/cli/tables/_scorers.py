@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.pipeline import FeatureUnion
 
 from clapstack._compat import file_digest
-from clapstack._fitted import predict_with_interval
+from clapstack._fitted import predict_with_interval, score_names
 
 __all__ = ["CosineScorer", "ModelScorer", "Scorer"]
 
@@ -49,17 +49,18 @@ class Scorer(ABC):
 class ModelScorer(Scorer):
     """Scores and intervals of a fitted model of pairs, which came from `path`."""
 
-    names = ("score", "low", "high")
     waits = False
 
     def __init__(self, model: Any, path: Path, coverage: float):
         self.model = model
+        self.names = tuple(score_names(model))
         self.coverage = coverage
         self.identity = {"model": file_digest(path), "coverage": coverage}
 
     def values(self, pairs: pd.DataFrame) -> np.ndarray:
-        """Predict; shape (n_pairs, 3)."""
-        return predict_with_interval(self.model, pairs, self.coverage)
+        """Predict; shape (n_pairs, 3), or 3 columns an axis."""
+        scores = predict_with_interval(self.model, pairs, self.coverage)
+        return scores.reshape(len(scores), -1)
 
     def finish(self, values: Iterator[Values]) -> Finish:
         """Return predictions as they are."""

@@ -1,0 +1,75 @@
+"""Several axes of rating: metrics of each, on the pairs that are rated on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from clapstack._compat import axis_names, is_frame
+from clapstack._numerics.checks import as_numbers
+
+Pairs = tuple[NDArray[np.float64], ...]
+
+
+def by_axis(y_true: Any, *scores: Any) -> dict[str, Pairs] | None:
+    """Return true and predicted scores of each axis, or None if there is one.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,) or (n_pairs, n_axes)
+        Ratings, NaN where a pair is not rated on an axis.
+    *scores : array-like of the shape of `y_true`
+        Predictions.
+
+    Returns
+    -------
+    axes : dict of str to tuple of ndarray
+        For each axis its rated pairs: ratings and predictions of shape (n_rated,). The
+        columns of a frame name the axes; those of an array are ``axis0`` and so on.
+
+    Raises
+    ------
+    ValueError
+        If shapes or the names of columns differ, or an axis has no rating.
+    """
+    true = as_numbers(y_true, "y_true")
+    if true.ndim != 2 or true.shape[1] < 2:
+        return None
+    predicted = [as_numbers(values, "y_score") for values in scores]
+    for values in predicted:
+        if values.shape != true.shape:
+            msg = (
+                f"y_true has shape {true.shape}, {true.shape[1]} axes, but y_score has "
+                f"{values.shape}. Pass a column per axis, in the order of y_true."
+            )
+            raise ValueError(msg)
+    names = axis_names(y_true, "y_true")
+    for frame in filter(is_frame, scores if is_frame(y_true) else ()):
+        given = axis_names(frame, "y_score")
+        if given != names:
+            msg = (
+                f"y_true has the columns {names}, but y_score has {given}. Put them in "
+                "one order, under one name each."
+            )
+            raise ValueError(msg)
+    axes = {}
+    for number, name in enumerate(names):
+        rated = ~np.isnan(true[:, number])
+        if not rated.any():
+            msg = f"y_true has no rating on {name!r}. Leave that column out."
+            raise ValueError(msg)
+        columns = [values[rated, number] for values in (true, *predicted)]
+        axes[name] = tuple(columns)
+    return axes
+
+
+def table_over_axes(
+    axes: Mapping[str, Pairs], row: Callable[..., Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Return a row per axis, of what `row` says of its ratings and predictions."""
+    records = [row(*columns) for columns in axes.values()]
+    return pd.DataFrame(records, index=pd.Index(list(axes), name="axis"))
