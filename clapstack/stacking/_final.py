@@ -202,7 +202,8 @@ class FinalLevel:
         if any(isinstance(member, tuple) for member in members):
             back = state["map_"]
             members = [HeldOutLevel(scaler, one, back) for scaler, one in members]
-        self.__dict__.update({"kernel": None, **state, "members_": members})
+        state = {**state, "members_": members}
+        self.__dict__.update(state, kernel=state.get("kernel"))
 
     def _fit_map(self, score, y, weight):
         """Return the map to the scale of y that the target needs, or None."""
