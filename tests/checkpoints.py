@@ -330,6 +330,46 @@ def make_m2d_tensors():
     return tensors
 
 
+def make_mga_tensors(*, width=8, n_codes=32, n_out=24):
+    """Tensors of a small MGA-CLAP, under the authors' names; four stretches a second."""
+    htsat = "audio_encoder.audio_enc"
+    shapes = norm(f"{htsat}.bn0", 16) | norm(f"{htsat}.norm", 2 * width)
+    shapes |= {f"{htsat}.bn0.running_{moment}": (16,) for moment in ("mean", "var")}
+    shapes |= {
+        f"{htsat}.patch_embed.proj.weight": (width, 1, 4, 4),
+        f"{htsat}.patch_embed.proj.bias": (width,),
+    }
+    shapes |= norm(f"{htsat}.patch_embed.norm", width)
+    shapes[f"{htsat}.layers.0.downsample.reduction.weight"] = (2 * width, 4 * width)
+    shapes |= norm(f"{htsat}.layers.0.downsample.norm", 4 * width)
+    for stage, n_heads in enumerate((2, 4)):
+        for number in (0, 1):
+            block = f"{htsat}.layers.{stage}.blocks.{number}"
+            shapes |= vit_block(block, width << stage, 4 * width << stage)
+            shapes[f"{block}.attn.relative_position_bias_table"] = (225, n_heads)
+    shapes |= bert("text_encoder.text_encoder", 64, 96)
+    for head, n_in in (("frame_proj", 2 * width), ("word_proj", 64)):
+        shapes |= norm(f"{head}.0", n_in) | dense(f"{head}.1", n_out, n_in)
+        shapes |= norm(f"{head}.3", n_out) | dense(f"{head}.4", n_out, n_out)
+    shapes |= {"codebook": (n_codes, n_out), "temp": ()}
+    tensors = tensors_of(shapes, seed=9)
+    # Distances are divided by the square root of the width and by 1,000.
+    tensors["codebook"] *= 100
+    bank = mel_bank(1024, 16, sample_rate=32_000, f_min=50, f_max=14_000)
+    bank = torch.from_numpy(bank).float()
+    return tensors | {
+        f"{htsat}.audio_feats_extractor.log_trans.melW": bank,
+        f"{htsat}.layers.0.blocks.1.attn_mask": torch.zeros(16, 64, 64),
+    }
+
+
+def save_mga(folder, tensors, **content):
+    path = folder / "model.pt"
+    torch.save({"model": tensors, **content}, path)
+    (folder / "vocab.txt").write_text("\n".join(BERT_WORDS) + "\n")
+    return path
+
+
 def save_beats(content, folder):
     torch.save(content, folder / "BEATs.pt")
     return folder / "BEATs.pt"

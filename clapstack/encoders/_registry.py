@@ -30,6 +30,8 @@ _KINDS = {
     "beats-states": ("audio._beats", "BeatsStatesEncoder"),
     "eat": ("audio._eat", "EatEncoder"),
     "m2d-clap": ("clap._m2d", "M2dClapEncoder"),
+    "mga-clap": ("clap._mga", "MgaClapEncoder"),
+    "pe-audio": ("clap._pe_audio", "PeAudioEncoder"),
 }
 # The authors' packages, by the name that `backend` has for them; each has one kind.
 _REFERENCES = {

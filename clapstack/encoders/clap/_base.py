@@ -168,7 +168,7 @@ class ClapEncoder(FrozenEncoder):
         at_once = min(batch_size, self._at_once)
         if self.device.type == "cpu":  # a core for each of few clips
             at_once = min(at_once, max(1, len(waveforms) // torch.get_num_threads()))
-        batches = batched(self._audio_pieces(waveforms, crop), at_once)
+        batches = self._batches(self._audio_pieces(waveforms, crop), at_once)
         with _convolutions_like_products():
             done = self._passes(self._embed_pieces, batches)
             if done:  # fetched last: until here nothing has waited for a GPU
@@ -289,6 +289,10 @@ class ClapEncoder(FrozenEncoder):
             input_ids[row, : len(ids)] = torch.tensor(ids)
             attention_mask[row, : len(ids)] = 1
         return input_ids.to(self.device), attention_mask.to(self.device)
+
+    def _batches(self, pieces: Iterable[Any], at_once: int) -> Iterable[Any]:
+        """Group pieces as `_audio_pieces` yields them; equal shapes share a pass."""
+        return batched(pieces, at_once)
 
     def _embed_pieces(
         self, batch: Sequence[tuple[int, NDArray[np.float32], bool]]
