@@ -7,7 +7,13 @@ from clapstack.families import PAIR_BLOCKS
 from clapstack.features._base import _BasePairFeatures, _OfCheckpoint
 from clapstack.features._docstring import documented
 
-__all__ = ["LaionClapPairFeatures", "M2dClapPairFeatures", "MsClapPairFeatures"]
+__all__ = [
+    "LaionClapPairFeatures",
+    "M2dClapPairFeatures",
+    "MgaClapPairFeatures",
+    "MsClapPairFeatures",
+    "PeAudioPairFeatures",
+]
 
 
 _CONSTRAINTS: dict = {
@@ -221,6 +227,155 @@ class M2dClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
     def __init__(
         self,
         checkpoint="m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025/checkpoint-30.pth",
+        *,
+        revision=None,
+        crop="windows",
+        blocks=PAIR_BLOCKS,
+        device=None,
+        dtype="float32",
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
+        self.blocks = blocks
+
+
+@documented(longest="10 s", rows="embeddings", paper="1")
+class MgaClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
+    r"""Pair features of MGA-CLAP.
+
+    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
+    of its unit embeddings, equation 1 of [1]_, in the space of MGA-CLAP [2]_: 5,121
+    columns. Both systems ranked first in the XACLE challenge of 2026 have it.
+
+    {no_weights}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like, default="model.pt"
+        Path of the authors' file, to which the page of their project
+        ``Ming-er/MGA-CLAP`` links (MIT licence); it is not fetched. Put the tokenizer
+        of ``google-bert/bert-base-uncased`` (``tokenizer.json`` or ``vocab.txt``)
+        beside it, or into ``tokenizer/`` beside it.
+    {no_revision, crop, blocks, device, dtype, pairs_at_once, cache, verbose}
+
+    Attributes
+    ----------
+    {projection_dim_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    LaionClapPairFeatures : The same for LAION CLAP; its notes hold here too.
+    PeAudioPairFeatures : The same for another model whose frames meet texts.
+
+    Notes
+    -----
+    A clip shorter than 10 s is filled up with silence and a text is cut at 30 tokens,
+    as in the authors' evaluations. The captions that they trained on had no
+    punctuation; what is given here is encoded as it is, as in their example.
+
+    References
+    ----------
+    {paper}
+    .. [2] Y. Li et al., "Advancing Multi-grained Alignment for Contrastive
+       Language-Audio Pre-training", ACM Multimedia, 2024.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack import MgaClapPairFeatures
+    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
+    >>> MgaClapPairFeatures("model.pt").fit_transform(X).shape  # doctest: +SKIP
+    (1, 5121)
+    """
+
+    _kind = "mga-clap"
+
+    _parameter_constraints: dict = {
+        **_CONSTRAINTS,
+        "revision": [None],
+    }
+
+    def __init__(
+        self,
+        checkpoint="model.pt",
+        *,
+        revision=None,
+        crop="windows",
+        blocks=PAIR_BLOCKS,
+        device=None,
+        dtype="float32",
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
+        self.blocks = blocks
+
+
+@documented(longest="30 s", rows="embeddings", paper="1")
+class PeAudioPairFeatures(_OfCheckpoint, _BasePairFeatures):
+    r"""Pair features of Perception Encoder Audio: PE-A-Frame, or PE-AV without video.
+
+    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
+    of its unit embeddings, equation 1 of [1]_, in a space of [2]_: 5,121 columns.
+    transformers 5.0 or later has the models.
+
+    {no_weights}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like, default="facebook/pe-a-frame-base"
+        A hub id or a local folder in transformers' format:
+        ``"facebook/pe-a-frame-small"``, ``-base`` or ``-large``, or PE-AV, such as
+        ``"facebook/pe-av-base"``, of which the towers of audio and text are taken.
+    {revision, crop, blocks, device, dtype, pairs_at_once, cache, verbose}
+
+    Attributes
+    ----------
+    {projection_dim_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    LaionClapPairFeatures : The same for LAION CLAP; its notes hold here too.
+
+    Notes
+    -----
+    PE-A-Frame compares a text with frames of 40 ms. Here a clip is the mean of its
+    frames, scaled to unit norm; the frames themselves are what
+    ``load_encoder("pe-audio", checkpoint).encode_frames`` returns, 25 a second.
+
+    Texts are embedded as by the authors, and as by transformers 5.0. From 5.1 on,
+    transformers normalises them once more, by weights of another layer: its own text
+    embeddings differ from these.
+
+    References
+    ----------
+    {paper}
+    .. [2] A. Vyas et al., "Pushing the Frontier of Audiovisual Perception with
+       Large-Scale Multimodal Correspondence Learning", 2025.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack import PeAudioPairFeatures
+    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
+    >>> PeAudioPairFeatures().fit_transform(X).shape  # doctest: +SKIP
+    (1, 5121)
+    """
+
+    _kind = "pe-audio"
+
+    _parameter_constraints: dict = _CONSTRAINTS
+
+    def __init__(
+        self,
+        checkpoint="facebook/pe-a-frame-base",
         *,
         revision=None,
         crop="windows",

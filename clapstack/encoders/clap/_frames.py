@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from clapstack.encoders._base import checked_waveform
-from clapstack.encoders.clap._base import ClapEncoder
+from clapstack.encoders.clap._base import ClapEncoder, convolutions_like_products
 
 
 class FrameClapEncoder(ClapEncoder):
@@ -68,9 +68,9 @@ class FrameClapEncoder(ClapEncoder):
         ]
         batches = list(self._batches(pieces, min(batch_size, self._at_once)))
         of_clips: list[list[NDArray[np.float64]]] = [[] for _ in waveforms]
-        for batch, embedded in zip(
-            batches, self._passes(self._frames_of, batches), strict=True
-        ):
+        with convolutions_like_products():
+            done = self._passes(self._frames_of, batches)
+        for batch, embedded in zip(batches, done, strict=True):
             for (row, piece, _), frames in zip(batch, embedded, strict=True):
                 kept = frames[: self._n_frames(piece)]  # the others are padding
                 of_clips[row].append(self._unit(kept, "waveform", [row] * len(kept)))

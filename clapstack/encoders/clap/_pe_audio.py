@@ -1,0 +1,190 @@
+"""Perception Encoder Audio: PE-A-Frame, and the audio and text towers of PE-AV."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from clapstack._compat import batched
+from clapstack.encoders._finding import (
+    check_vocabulary,
+    find_pretrained,
+    read_tokenizer,
+)
+from clapstack.encoders._pretrained import config_from, load_model
+from clapstack.encoders._reading import check_number, read_extractor, read_json
+from clapstack.encoders.clap._frames import FrameClapEncoder
+from clapstack.exceptions import CheckpointError
+
+try:
+    from transformers import PeAudioConfig, PeAudioFrameLevelModel, PeAudioModel
+except ImportError as error:
+    msg = (
+        f"PeAudioPairFeatures needs transformers 5.0 or later, which has PE Audio; "
+        f"{transformers.__version__} is installed. Install it with: pip install "
+        f'"transformers>=5"'
+    )
+    raise ImportError(msg) from error
+
+# Attention takes memory by the square of the length, the convolutions 1.5 GB for half a
+# minute.
+WINDOW_SECONDS = 30
+MAX_TOKENS = 512  # as in the authors' transform of texts
+
+_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json"]
+_SETTINGS = {
+    "sample_rate": "sampling_rate",
+    "hop_length": "hop_length",
+    "channels": "feature_size",
+}
+# What scales logits, and in PE-AV all that a clip with a text has no use for.
+_UNUSED = re.compile(
+    r"^(text_audio_logit_(scale|bias)"
+    r"|(video_model|audio_video_encoder|(audio|video)_plus_text_head"
+    r"|(text_)?audio_video_head)\..+"
+    r"|((text_)?audio_video|(audio|video)_plus_text)_logit_(scale|bias))$"
+)
+
+
+class PeAudioEncoder(FrameClapEncoder):
+    """PE-A-Frame, or PE-AV without its video.
+
+    PE-A-Frame was trained to compare a text with frames, of 40 ms: a clip is the mean
+    of its frames, whose product with a text is the mean of the frames' products. PE-AV
+    was trained to compare a text with whole clips and has no frames to compare.
+
+    The models see samples, of any number up to half a minute, at 48 kHz. A clip is
+    mirrored at its end to fill its last frame, as transformers does it; clips of other
+    lengths are never padded for each other's sake, which moves embeddings by 2e-5.
+    """
+
+    _at_once_on_gpu: ClassVar[int] = 8
+
+    def __init__(self, *, frame_level: bool, **parts: Any):
+        super().__init__(**parts)
+        self._frame_level = frame_level
+        self.frame_samples = self._settings["hop_length"]
+
+    @classmethod
+    def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
+        """Read a checkpoint in transformers' format."""
+        folder, weights = find_pretrained(checkpoint, revision, _FILES, extractor=True)
+        path = folder / "config.json"
+        content = read_json(path)
+        frame_level = _is_frame_level(content, path)
+        if content["model_type"] == "pe_audio_video":
+            parts = content.get("audio_video_config")
+            audio = parts.get("audio_config") if isinstance(parts, dict) else None
+            content = {**content, "model_type": "pe_audio", "audio_config": audio}
+        config = config_from(content, PeAudioConfig, path)
+        settings = _settings(folder, config)
+        model_class = PeAudioFrameLevelModel if frame_level else PeAudioModel
+        model = load_model(
+            lambda _: model_class(config),
+            weights,
+            prefix=re.compile(r"audio_model\."),
+            unused=_UNUSED,
+        )
+        text = config.text_config
+        tokenizer = read_tokenizer(folder)
+        check_vocabulary(tokenizer, folder, text.vocab_size)
+        max_tokens = min(tokenizer.model_max_length, text.max_position_embeddings)
+        max_tokens = min(max_tokens, MAX_TOKENS)
+        check_number(max_tokens, 3, MAX_TOKENS, f"tokens of {weights}")
+        # The authors take a text behind the 22nd of 28 layers of ModernBERT. Of these
+        # the published tower has 22, and a last norm that belongs behind the 28th.
+        # transformers 5.0 leaves it out, as they do, and from 5.1 on applies it.
+        model.text_model.final_norm = torch.nn.Identity()
+        return partial(
+            cls,
+            frame_level=frame_level,
+            model=model,
+            tokenizer=tokenizer,
+            log_mel=None,
+            projection_dim=text.hidden_size,
+            settings={**settings, "max_tokens": max_tokens, "suffix": ""},
+            source=str(weights),
+        )
+
+    def encode_frames(
+        self, waveforms: Sequence[NDArray[np.float32]], *, batch_size: int = 32
+    ) -> list[NDArray[np.float32]]:
+        """Embed every 40 ms of waveforms; see :class:`FrameClapEncoder`."""
+        if not self._frame_level:
+            msg = (
+                f"{self.source} was trained on whole clips: its frames do not compare "
+                f"with texts. Take a checkpoint of PE-A-Frame, such as "
+                f"'facebook/pe-a-frame-base'."
+            )
+            raise ValueError(msg)
+        return super().encode_frames(waveforms, batch_size=batch_size)
+
+    def _batches(self, pieces: Iterable[Any], at_once: int) -> Iterable[Any]:
+        for _, alike in groupby(pieces, key=lambda piece: len(piece[1])):
+            yield from batched(alike, at_once)
+
+    def _mels(
+        self, pieces: Sequence[NDArray[np.float32]], longer: Sequence[bool]
+    ) -> torch.Tensor:
+        """Return the samples themselves, in whole frames."""
+        missing = -len(pieces[0]) % self.frame_samples
+        samples = [np.pad(piece, (0, missing), "reflect") for piece in pieces]
+        return torch.from_numpy(np.stack(samples))[:, None]
+
+    def _embed_frames(self, inputs: torch.Tensor) -> torch.Tensor:
+        # Nothing is padding. Without a mask the tower normalises by another formula,
+        # and frames differ by 2e-6 from those of transformers' processor and model.
+        mask = torch.ones_like(inputs[:, 0], dtype=torch.long)
+        return self._model.get_audio_embeds(inputs, mask)
+
+    def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
+        embeddings = self._embed_frames(mels)
+        return embeddings.mean(dim=1) if self._frame_level else embeddings
+
+    def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
+        input_ids, attention_mask = self._pad_tokens(tokens)
+        # Not the model's get_text_audio_embeds, which fails (transformers 5.0 to 5.24):
+        # it takes states that it does not ask for.
+        states = self._model.text_model(
+            input_ids=input_ids, attention_mask=attention_mask
+        ).last_hidden_state
+        return self._model.text_audio_head(states[:, 0])
+
+
+def _is_frame_level(content: dict[str, Any], path: Any) -> bool:
+    """Return whether a model compares texts with frames, as its configuration says."""
+    kind, names = content.get("model_type"), content.get("architectures")
+    if kind == "pe_audio_video":
+        return False
+    frame_level = isinstance(names, list) and "PeAudioFrameLevelModel" in names
+    if kind == "pe_audio" and not frame_level and names != ["PeAudioModel"]:
+        msg = (
+            f"{path} has architectures={names!r}; it must be ['PeAudioFrameLevelModel']"
+            f" (PE-A-Frame) or ['PeAudioModel'], which differ in what a clip is."
+        )
+        raise CheckpointError(msg)
+    return frame_level
+
+
+def _settings(folder: Any, config: Any) -> dict[str, Any]:
+    """Translate the extractor's configuration, which must fit the model's."""
+    settings = read_extractor(folder, _SETTINGS)
+    hop_length = math.prod(config.audio_config.dac_config.downsampling_ratios)
+    if settings.pop("channels") != 1 or settings["hop_length"] != hop_length:
+        msg = (
+            f"The extractor in {folder} must have feature_size=1 and hop_length="
+            f"{hop_length}, as the audio tower. Compare both with the publisher's."
+        )
+        raise CheckpointError(msg)
+    window = WINDOW_SECONDS * settings["sample_rate"]
+    # In whole frames, so that a long clip is cut between them.
+    return {**settings, "window": window - window % hop_length}
