@@ -18,7 +18,6 @@ from tests.checkpoints import TEXTS, edit_json, make_pe_audio, read_tensors
 
 RATE = 48_000
 HAS_PE_AUDIO = hasattr(transformers, "PeAudioModel")
-needs_pe_audio = pytest.mark.skipif(not HAS_PE_AUDIO, reason="transformers 4")
 pytestmark = pytest.mark.filterwarnings(
     "ignore::clapstack.exceptions.CollapsedTowerWarning"
 )
@@ -112,7 +111,7 @@ def test_texts_are_embedded_before_the_last_norm_as_by_the_authors(models):
     assert_allclose(embeddings, unit(expected), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("seconds", [15, 45])
+@pytest.mark.parametrize("seconds", [15, pytest.param(45, marks=pytest.mark.slow)])
 def test_repeats_of_a_long_clip_give_the_same_bits(models, hiss, seconds):
     encoder = load(models[True][0])
     clip = hiss(seconds * RATE)
