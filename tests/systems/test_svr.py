@@ -74,7 +74,9 @@ def test_the_second_regressor_hears_no_distance_but_l1(features):
     svrs = make_two_svrs(("msclap",), ("laion_unfused",), 3, 0).fit(X, y)
     first, second = svrs.estimators_
     for name in ("cosine", "angle", "l2"):
-        changed = X.assign(**{f"{family}__{name}": 0.5 for family in ("msclap", "laion_unfused")})
+        changed = X.assign(
+            **{f"{family}__{name}": 0.5 for family in ("msclap", "laion_unfused")}
+        )
         assert not np.allclose(first.predict(changed), first.predict(X))
         assert_array_equal(second.predict(changed), second.predict(X))
     changed = X.assign(laion_unfused__l1=0.5)

@@ -89,9 +89,7 @@ class FrameClapEncoder(ClapEncoder):
     def _n_frames(self, waveform: NDArray[np.float32]) -> int:
         return -(-len(waveform) // self.frame_samples)
 
-    def _whole_frames(
-        self, waveform: NDArray[np.float32]
-    ) -> list[NDArray[np.float32]]:
+    def _whole_frames(self, waveform: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Cut a waveform that is longer than the window between frames."""
         n_pieces = -(-len(waveform) // self.window)
         cuts = np.arange(1, n_pieces) * self._n_frames(waveform) // n_pieces

@@ -142,7 +142,9 @@ class MgaClapEncoder(HtsatClapEncoder, FrameClapEncoder):
         super().__init__(**parts)
         config = self._model.audio_model.config
         stride = config.patch_stride[1] * 2 ** (len(config.depths) - 1)
-        n_frames = config.spec_size // stride * (config.spec_size // config.num_mel_bins)
+        n_frames = (
+            config.spec_size // stride * (config.spec_size // config.num_mel_bins)
+        )
         # Of the spectrogram as it is stretched to fill the image of the tower.
         self.frame_samples = -(-self.window // n_frames)
 
