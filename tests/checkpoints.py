@@ -334,7 +334,7 @@ def make_m2d_tensors():
 
 
 def make_mga_tensors(*, width=8, n_codes=32, n_out=24):
-    """Tensors of a small MGA-CLAP, under the authors' names; four stretches a second."""
+    """Tensors of a small MGA-CLAP, under the authors' names: 12.8 frames a second."""
     htsat = "audio_encoder.audio_enc"
     shapes = norm(f"{htsat}.bn0", 16) | norm(f"{htsat}.norm", 2 * width)
     shapes |= {f"{htsat}.bn0.running_{moment}": (16,) for moment in ("mean", "var")}

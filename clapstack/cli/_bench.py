@@ -12,21 +12,17 @@ from clapstack.cli._errors import SafeGroup, errors_as_messages
 
 __all__ = ["bench_app"]
 
-bench_app = typer.Typer(
-    cls=SafeGroup, no_args_is_help=True, help="Compare encoders on rated pairs."
-)
+bench_app = typer.Typer(cls=SafeGroup, no_args_is_help=True)
 
 EPILOG = """\
 \b
 Examples:
   clapstack bench human --data XACLE_dataset --out human
-  clapstack bench human --data RELATE_wave --relate RELATE/scores --out human
-  clapstack bench human --data XACLE_dataset --encoder mga_clap=model.pt --encoder
-    laion_unfused=sarulab-speech/human-clap-mse
+  clapstack bench human --data RELATE_wave --relate RELATE/scores
+  clapstack bench human --data XACLE_dataset --encoder mga_clap=model.pt
 
-Without --encoder and --bundled, all encoders whose published weights are on this
-machine: in the working folder or in the hub's cache. Nothing else is fetched. A family
-may be given with several checkpoints.
+Without --encoder and --bundled: all encoders whose published weights are in the working
+folder or in the hub's cache. A family may be given with several checkpoints.
 """
 
 
@@ -72,9 +68,8 @@ def human(
 ) -> None:
     """Judge each encoder's cosine, and a ridge on it, against people's ratings.
 
-    Prints a Markdown table with intervals and writes it and a CSV. What is finished
-    stays in the folder of results: rerun the same command to resume an interrupted run,
-    or to add encoders.
+    Writes a table with intervals, as Markdown and CSV. Rerun the same command to resume
+    an interrupted run, or to add encoders.
     """
     from clapstack.cli import challenge as _challenge
     from clapstack.datasets import list_xacle_splits, load_relate, load_xacle

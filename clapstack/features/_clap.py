@@ -243,65 +243,14 @@ class M2dClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
         self.blocks = blocks
 
 
-@documented(longest="10 s", rows="embeddings", paper="1")
-class MgaClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
-    r"""Pair features of MGA-CLAP.
+class _NamedCheckpoint(_OfCheckpoint, _BasePairFeatures):
+    """Pair features of a checkpoint that must be named."""
 
-    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
-    of its unit embeddings, equation 1 of [1]_, in the space of MGA-CLAP [2]_: 5,121
-    columns. Both systems ranked first in the XACLE challenge of 2026 have it.
-
-    {no_weights}
-
-    Parameters
-    ----------
-    checkpoint : str or path-like, default="model.pt"
-        Path of the authors' file, to which the page of their project
-        ``Ming-er/MGA-CLAP`` links (MIT licence); it is not fetched. Put the tokenizer
-        of ``google-bert/bert-base-uncased`` (``tokenizer.json`` or ``vocab.txt``)
-        beside it, or into ``tokenizer/`` beside it.
-    {no_revision, crop, blocks, device, dtype, pairs_at_once, cache, verbose}
-
-    Attributes
-    ----------
-    {projection_dim_, sample_rate_, fingerprint_, seen_}
-
-    See Also
-    --------
-    LaionClapPairFeatures : The same for LAION CLAP; its notes hold here too.
-    PeAudioPairFeatures : The same for another model whose frames meet texts.
-
-    Notes
-    -----
-    A clip shorter than 10 s is filled up with silence and a text is cut at 30 tokens,
-    as in the authors' evaluations. The captions that they trained on had no
-    punctuation; what is given here is encoded as it is, as in their example.
-
-    References
-    ----------
-    {paper}
-    .. [2] Y. Li et al., "Advancing Multi-grained Alignment for Contrastive
-       Language-Audio Pre-training", ACM Multimedia, 2024.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from clapstack import MgaClapPairFeatures
-    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
-    >>> MgaClapPairFeatures("model.pt").fit_transform(X).shape  # doctest: +SKIP
-    (1, 5121)
-    """
-
-    _kind = "mga-clap"
-
-    _parameter_constraints: dict = {
-        **_CONSTRAINTS,
-        "revision": [None],
-    }
+    _parameter_constraints: dict = _CONSTRAINTS
 
     def __init__(
         self,
-        checkpoint="model.pt",
+        checkpoint,
         *,
         revision=None,
         crop="windows",
@@ -318,9 +267,58 @@ class MgaClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
         self.blocks = blocks
 
 
+@documented(longest="10 s", rows="embeddings", paper="1")
+class MgaClapPairFeatures(_NamedCheckpoint):
+    r"""Pair features of MGA-CLAP, which the best two systems of XACLE 2026 had.
+
+    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
+    of its unit embeddings, equation 1 of [1]_, in the space of [2]_: 5,121 columns.
+
+    {no_weights}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like
+        Path of the authors' ``model.pt``, to which the page of their project
+        ``Ming-er/MGA-CLAP`` links; it is not fetched. Put the tokenizer of
+        ``google-bert/bert-base-uncased`` (``tokenizer.json`` or ``vocab.txt``) beside
+        it, or into ``tokenizer/`` beside it.
+    {no_revision, crop, blocks, device, dtype, pairs_at_once, cache, verbose}
+
+    Attributes
+    ----------
+    {projection_dim_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    LaionClapPairFeatures : The same for LAION CLAP; its notes hold here too.
+
+    Notes
+    -----
+    A clip shorter than 10 s is filled up with silence and a text is cut at 30 tokens,
+    as in the authors' evaluations. They trained on captions without punctuation; texts
+    are encoded as they are, as in their example.
+
+    References
+    ----------
+    {paper}
+    .. [2] Y. Li et al., "Advancing Multi-grained Alignment for Contrastive
+       Language-Audio Pre-training", ACM Multimedia, 2024.
+
+    Examples
+    --------
+    >>> from clapstack import MgaClapPairFeatures
+    >>> features = MgaClapPairFeatures("model.pt", device="cpu")
+    """
+
+    _kind = "mga-clap"
+
+    _parameter_constraints: dict = {**_CONSTRAINTS, "revision": [None]}
+
+
 @documented(longest="30 s", rows="embeddings", paper="1")
-class PeAudioPairFeatures(_OfCheckpoint, _BasePairFeatures):
-    r"""Pair features of Perception Encoder Audio: PE-A-Frame, or PE-AV without video.
+class PeAudioPairFeatures(_NamedCheckpoint):
+    r"""Pair features of PE-A-Frame, or of PE-AV without its video.
 
     A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
     of its unit embeddings, equation 1 of [1]_, in a space of [2]_: 5,121 columns.
@@ -330,10 +328,9 @@ class PeAudioPairFeatures(_OfCheckpoint, _BasePairFeatures):
 
     Parameters
     ----------
-    checkpoint : str or path-like, default="facebook/pe-a-frame-base"
-        A hub id or a local folder in transformers' format:
-        ``"facebook/pe-a-frame-small"``, ``-base`` or ``-large``, or PE-AV, such as
-        ``"facebook/pe-av-base"``, of which the towers of audio and text are taken.
+    checkpoint : str or path-like
+        A hub id, such as ``"facebook/pe-a-frame-base"`` (``-small``, ``-large``) or
+        ``"facebook/pe-av-base"``, or a local folder in transformers' format.
     {revision, crop, blocks, device, dtype, pairs_at_once, cache, verbose}
 
     Attributes
@@ -346,13 +343,12 @@ class PeAudioPairFeatures(_OfCheckpoint, _BasePairFeatures):
 
     Notes
     -----
-    PE-A-Frame compares a text with frames of 40 ms. Here a clip is the mean of its
-    frames, scaled to unit norm; the frames themselves are what
-    ``load_encoder("pe-audio", checkpoint).encode_frames`` returns, 25 a second.
+    PE-A-Frame compares texts with frames of 40 ms; a clip is their mean, scaled to unit
+    norm. :ref:`The encoder <frames>` gives the frames themselves.
 
-    Texts are embedded as by the authors, and as by transformers 5.0. From 5.1 on,
-    transformers normalises them once more, by weights of another layer: its own text
-    embeddings differ from these.
+    Texts are embedded as by the authors and by transformers 5.0. From 5.1 on,
+    transformers normalises them once more, with weights that belong to another layer:
+    what its own model returns for a text differs.
 
     References
     ----------
@@ -362,31 +358,8 @@ class PeAudioPairFeatures(_OfCheckpoint, _BasePairFeatures):
 
     Examples
     --------
-    >>> import pandas as pd
     >>> from clapstack import PeAudioPairFeatures
-    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
-    >>> PeAudioPairFeatures().fit_transform(X).shape  # doctest: +SKIP
-    (1, 5121)
+    >>> features = PeAudioPairFeatures("facebook/pe-a-frame-base", device="cpu")
     """
 
     _kind = "pe-audio"
-
-    _parameter_constraints: dict = _CONSTRAINTS
-
-    def __init__(
-        self,
-        checkpoint="facebook/pe-a-frame-base",
-        *,
-        revision=None,
-        crop="windows",
-        blocks=PAIR_BLOCKS,
-        device=None,
-        dtype="float32",
-        batch_size=32,
-        cache="auto",
-        verbose=False,
-    ):
-        super().__init__(
-            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
-        )
-        self.blocks = blocks

@@ -338,11 +338,11 @@ _RECORDS = (
             "validation": Figures(0.664, 0.680, 0.483, 3.114),
         },
         (
-            "Like it, not it, by its public code (Snehitc/EnsembleSVR-XACLE). Not here: "
-            "the mean states of Whisper's decoder, which reads the text over the clip. "
+            "Like it, not it, by its code (Snehitc/EnsembleSVR-XACLE). Not here: the "
+            "mean states of Whisper's decoder, which reads the text over the clip. "
             "It has LAION's hidden states, of a fused audio tower and an unfused text "
-            "tower; here are the unfused model's embeddings. It hears clips of 16 kHz "
-            "as if they had the rate of MGA-CLAP or LAION.",
+            "tower; here are the unfused model's embeddings. It hands clips of 16 kHz "
+            "to MGA-CLAP and LAION as they are.",
             "The first regressor (epsilon .08) hears M2D-CLAP, MS-CLAP and MGA-CLAP, "
             "the second (.02) embeddings and L1 distance of LAION CLAP and Whisper's "
             "mean states; C = .5, gamma 'scale', scores on [-1, 1], rows normalised "

@@ -1,4 +1,4 @@
-"""``clapstack bench human`` on a simulated folder, RELATE's format and mini checkpoints."""
+"""``clapstack bench human`` on simulated pairs, RELATE's format, mini checkpoints."""
 
 import shutil
 
@@ -72,9 +72,9 @@ def test_what_is_finished_is_kept_and_others_are_added(
     out = shutil.copytree(finished[0], tmp_path / "out")
     next(out.glob("msclap-*.json")).unlink()
     judged = []
-    judge = _human._judged
+    judge = _human._judge
     monkeypatch.setattr(
-        _human, "_judged", lambda *parts: judged.append(parts) or judge(*parts)
+        _human, "_judge", lambda *parts: judged.append(parts) or judge(*parts)
     )
     before = (out / "human.md").read_text(encoding="utf-8")
     result = bench("--data", challenge_folder, "--out", out, "--bundled")
@@ -113,8 +113,8 @@ def test_all_encoders_that_cannot_be_loaded_are_named_at_once(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("whisper=x", "'whisper'] do not read texts"),
-        ("clap=x", "unknown encoders ['clap']"),
+        ("whisper=x", "whisper = x: it does not read the text"),
+        ("clap=x", "clap = x: there is no such family"),
         ("msclap", "it is FAMILY=PATH; got 'msclap'"),
     ],
 )

@@ -60,6 +60,8 @@ class World:
         params = {"cache": self.cache, **params}
         if self.kind is PairFeatures:
             return PairFeatures(self.toy, **params)
+        if self.kind in (MgaClapPairFeatures, PeAudioPairFeatures):
+            params = {"checkpoint": "named", **params}
         return self.kind(**params)
 
     def save(self, keys, name):

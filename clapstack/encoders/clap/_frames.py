@@ -15,14 +15,9 @@ from clapstack.encoders.clap._base import ClapEncoder, convolutions_like_product
 
 
 class FrameClapEncoder(ClapEncoder):
-    """A CLAP model whose audio tower yields frames that its texts compare with.
+    """A CLAP model whose frames of audio compare with texts.
 
-    A subclass sets `frame_samples` and has `_embed_frames`.
-
-    Attributes
-    ----------
-    frame_samples : int
-        Samples from one frame to the next; `window` is a multiple.
+    A subclass sets `frame_samples`, the samples of a frame, and has `_embed_frames`.
     """
 
     frame_samples: int
@@ -35,7 +30,7 @@ class FrameClapEncoder(ClapEncoder):
     def encode_frames(
         self, waveforms: Sequence[NDArray[np.float32]], *, batch_size: int = 32
     ) -> list[NDArray[np.float32]]:
-        """Embed every stretch of waveforms.
+        """Embed every frame of waveforms.
 
         A waveform longer than `window` is cut into the fewest consecutive pieces of
         nearly equal length, each of whole frames, that the model sees one at a time.
@@ -43,16 +38,15 @@ class FrameClapEncoder(ClapEncoder):
         Parameters
         ----------
         waveforms : sequence of ndarray of shape (n_samples,), float32
-            Mono, at `sample_rate`, usually within [-1, 1].
+            Mono, at `sample_rate`.
         batch_size : int, default=32
             Pieces that go through the model at once, at most, as for `encode_audio`.
 
         Returns
         -------
         frames : list of ndarray of shape (n_frames, projection_dim), float32
-            Rows of unit norm; their product with a row of `encode_text` is a cosine.
-            Row i is about the time from ``i / frame_rate`` to ``(i + 1) / frame_rate``
-            seconds; the last row may reach beyond the end.
+            Rows of unit norm: row i is about ``i / frame_rate`` to ``(i + 1) /
+            frame_rate`` seconds. The last may reach beyond the end.
 
         Raises
         ------
@@ -60,7 +54,10 @@ class FrameClapEncoder(ClapEncoder):
             If a waveform is not a non-empty row of finite numbers.
         CheckpointError
             If an embedding comes out with a norm that is zero or not finite.
+        ValueError
+            If the model's frames do not compare with texts.
         """
+        _ = self.frame_rate  # which a model without frames refuses
         pieces = [
             (row, piece, False)
             for row, waveform in enumerate(waveforms)

@@ -146,7 +146,7 @@ class AudioTower:
         longer: torch.Tensor | None,
         blocks: list[list[_Block]],
     ) -> list[torch.Tensor]:
-        """Return tokens behind the given blocks of each stage; on a CPU clip by clip."""
+        """Return tokens behind the given blocks; on a CPU those of each clip."""
         if longer is None:
             longer = torch.zeros(len(mels), dtype=torch.bool)
         parts = [(mels, longer)]

@@ -111,7 +111,7 @@ def test_features_are_those_of_a_pair(mga_tensors, tmp_path, hiss):
 
 def test_a_missing_file_is_named_with_its_origin():
     with pytest.raises(CheckpointError, match=r"model\.pt'.*MGA-CLAP.*pass its path"):
-        MgaClapPairFeatures().fit([["a.wav", "a dog"]])
+        MgaClapPairFeatures("model.pt").fit([["a.wav", "a dog"]])
 
 
 def test_a_missing_tokenizer_is_named_with_its_place(mga_tensors, tmp_path):

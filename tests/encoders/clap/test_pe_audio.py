@@ -90,7 +90,7 @@ def test_frames_of_a_long_clip_are_those_of_pieces_of_whole_frames(models, hiss)
 
 
 def test_a_model_of_whole_clips_has_no_frames(models, hiss):
-    with pytest.raises(ValueError, match=r"trained on whole clips.*PE-A-Frame"):
+    with pytest.raises(ValueError, match=r"with whole clips, not with frames.*PE-A-F"):
         load(models[False][0]).encode_frames([hiss(3000)])
 
 
@@ -139,7 +139,7 @@ def test_features_are_those_of_a_pair(models, hiss):
 
 
 def test_pe_av_gives_its_towers_of_audio_and_text(models, tmp_path, hiss):
-    folder, model = models[False]
+    folder, _ = models[False]
     copy = shutil.copytree(folder, tmp_path / "av")
     video = {
         "video_model.video_head.proj.weight": torch.ones(2, 2),
