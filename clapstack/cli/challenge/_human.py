@@ -158,7 +158,7 @@ def _judge(features: Any, rated: Mapping[str, Bunch]) -> dict[str, dict[str, flo
     """Return the figures of every split but "train"."""
     tables = {split: features.transform(data.X) for split, data in rated.items()}
     ridge = StandardizedRidge().fit(tables.pop("train"), rated["train"].y)
-    outcomes = {}
+    outcomes: dict[str, dict[str, float]] = {}
     for split, table in tables.items():
         outcomes[split] = {"n_pairs": len(table)}
         scores = {"cosine": table[:, -1].astype(float), "ridge": ridge.predict(table)}

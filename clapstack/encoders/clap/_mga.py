@@ -115,6 +115,7 @@ def sparsemax(scores: torch.Tensor) -> torch.Tensor:
     ranks = torch.arange(1, scores.shape[1] + 1, device=scores.device)
     excess = ordered.cumsum(dim=1) - 1
     n_kept = (ranks * ordered > excess).sum(dim=1, keepdim=True)
+    n_kept = n_kept.clamp(min=1)  # none of NaN, whose norm is refused later
     return (scores - excess.gather(1, n_kept - 1) / n_kept).clamp(min=0)
 
 
@@ -132,11 +133,7 @@ _NAMES = AuthorsNames(_PREFIXES, _UNUSED)
 
 
 class MgaClapEncoder(HtsatClapEncoder, FrameClapEncoder):
-    """MGA-CLAP from the authors' file of weights.
-
-    The model sees 10 s. A shorter clip is filled up with silence, as in the authors'
-    evaluations.
-    """
+    """MGA-CLAP, which sees 10 s; a shorter clip is filled up with silence."""
 
     def __init__(self, **parts: Any):
         super().__init__(**parts)

@@ -143,6 +143,19 @@ def test_a_file_of_another_model_is_refused(m2d_tensors, tmp_path):
         load(save_mga(tmp_path, m2d_tensors))
 
 
+def test_weights_that_are_no_numbers_are_named_at_the_first_embedding(
+    mga_tensors, tmp_path, hiss
+):
+    tensors = mga_tensors | {"codebook": mga_tensors["codebook"] * torch.nan}
+    encoder = load(save_mga(tmp_path, tensors))
+    for encode, inputs in (
+        (encoder.encode_audio, [hiss(900)]),
+        (encoder.encode_text, ["a dog"]),
+    ):
+        with pytest.raises(CheckpointError, match=r"has norm nan"):
+            encode(inputs)
+
+
 def test_a_tokenizer_of_another_model_is_refused(mga_tensors, tmp_path):
     path = save_mga(tmp_path, mga_tensors)
     words = [*BERT_WORDS, "one", "two", "three"]
