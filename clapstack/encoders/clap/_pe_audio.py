@@ -47,6 +47,16 @@ _SETTINGS = {
     "hop_length": "hop_length",
     "channels": "feature_size",
 }
+# What the tensors do not show and embeddings depend on.
+_ARCHITECTURE = {
+    "text": ("num_attention_heads", "local_attention", "norm_eps", "rope_parameters"),
+    "audio": (
+        "num_attention_heads",
+        "num_key_value_heads",
+        "rms_norm_eps",
+        "hidden_act",
+    ),
+}
 # What scales logits, and in PE-AV all that a clip with a text has no use for.
 _UNUSED = re.compile(
     r"^(text_audio_logit_(scale|bias)"
@@ -67,9 +77,9 @@ class PeAudioEncoder(FrameClapEncoder):
 
     _at_once_on_gpu: ClassVar[int] = 8
 
-    def __init__(self, *, frame_level: bool, **parts: Any):
+    def __init__(self, **parts: Any):
         super().__init__(**parts)
-        self._frame_level = frame_level
+        self._frame_level: bool = self._settings["frame_level"]
         self.frame_samples = self._settings["hop_length"]
 
     @classmethod
@@ -104,12 +114,16 @@ class PeAudioEncoder(FrameClapEncoder):
         model.text_model.final_norm = torch.nn.Identity()
         return partial(
             cls,
-            frame_level=frame_level,
             model=model,
             tokenizer=tokenizer,
             log_mel=None,
             projection_dim=text.hidden_size,
-            settings={**settings, "max_tokens": max_tokens, "suffix": ""},
+            settings={
+                **settings,
+                "frame_level": frame_level,
+                "max_tokens": max_tokens,
+                "suffix": "",
+            },
             source=str(weights),
         )
 
@@ -180,5 +194,14 @@ def _settings(folder: Path, config: Any) -> dict[str, Any]:
         )
         raise CheckpointError(msg)
     window = WINDOW_SECONDS * settings["sample_rate"]
-    # In whole frames, so that a long clip is cut between them.
-    return {**settings, "window": window - window % hop_length}
+    parts = {"text": config.text_config, "audio": config.audio_config}
+    return {
+        **settings,
+        # In whole frames, so that a long clip is cut between them.
+        "window": window - window % hop_length,
+        "architecture": {
+            f"{part}_{name}": getattr(parts[part], name)
+            for part, names in _ARCHITECTURE.items()
+            for name in names
+        },
+    }

@@ -111,7 +111,7 @@ def test_texts_are_embedded_before_the_last_norm_as_by_the_authors(models):
     assert_allclose(embeddings, unit(expected), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("seconds", [15, pytest.param(45, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [15, 45])
 def test_repeats_of_a_long_clip_give_the_same_bits(models, hiss, seconds):
     encoder = load(models[True][0])
     clip = hiss(seconds * RATE)
@@ -163,6 +163,26 @@ def test_pe_av_gives_its_towers_of_audio_and_text(models, tmp_path, hiss):
     encoder, of_parts = load(folder), load(copy)
     assert_array_equal(of_parts.encode_audio([clip]), encoder.encode_audio([clip]))
     assert_array_equal(of_parts.encode_text(TEXTS), encoder.encode_text(TEXTS))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architectures": ["PeAudioModel"]},
+        {"audio_config": {"rms_norm_eps": 1e-3}},
+        {"text_config": {"local_attention": 8}},
+    ],
+)
+def test_what_the_weights_do_not_show_is_part_of_the_fingerprint(
+    models, folder, change
+):
+    def apply(config):
+        for name, value in change.items():
+            part = config[name]
+            config[name] = part | value if isinstance(value, dict) else value
+
+    edit_json(folder / "config.json", apply)
+    assert load(folder).fingerprint != load(models[True][0]).fingerprint
 
 
 def test_the_window_stays_within_whole_frames(models):
