@@ -71,6 +71,7 @@ def test_what_is_finished_is_kept_and_others_are_added(
 ):
     out = shutil.copytree(finished[0], tmp_path / "out")
     next(out.glob("msclap-*.json")).unlink()
+    (out / "notes.json").write_text("[]")  # of the user
     judged = []
     judge = _human._judge
     monkeypatch.setattr(

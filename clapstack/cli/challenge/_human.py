@@ -93,7 +93,7 @@ def bench_human(
             "simulated": rated["train"].get("simulated", False),
             "n_train": len(rated["train"].X),
         }
-        place = out / f"{family}-{features.fingerprint_[:12]}.json"
+        place = out / f"{family}-{features.fingerprint_[:12]}.record.json"
         if place.exists() and _read(place)["identity"] == record["identity"]:
             echo(f"{family} ({checkpoint}): finished before, kept")
             continue
@@ -173,7 +173,7 @@ def _judge(features: Any, rated: Mapping[str, Bunch]) -> dict[str, dict[str, flo
 def _write_tables(out: Path, identity: Mapping[str, str]) -> pd.DataFrame:
     """Write the records of these data as CSV and Markdown."""
     rows = []
-    for record in map(_read, sorted(out.glob("*.json"))):
+    for record in map(_read, sorted(out.glob("*.record.json"))):
         of_encoder = {**record, **record.pop("identity")}
         outcomes = of_encoder.pop("splits")
         if identity.items() <= of_encoder.items():
