@@ -109,7 +109,7 @@ class PeAudioEncoder(FrameClapEncoder):
         max_tokens = min(max_tokens, MAX_TOKENS)
         check_number(max_tokens, 3, MAX_TOKENS, f"tokens of {weights}")
         # The authors take a text behind the 22nd of 28 layers of ModernBERT. Of these
-        # the published tower has 22, and a last norm that belongs behind the 28th.
+        # transformers' tower has 22, and a last norm that belongs behind the 28th.
         # transformers 5.0 leaves it out, as they do, and from 5.1 on applies it.
         model.text_model.final_norm = torch.nn.Identity()
         return partial(
