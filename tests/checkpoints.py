@@ -8,14 +8,17 @@ import math
 
 import numpy as np
 import torch
+import transformers
 from safetensors.torch import load, save_file
 from tokenizers import ByteLevelBPETokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     ClapAudioConfig,
     ClapConfig,
     ClapFeatureExtractor,
     ClapModel,
     ClapTextConfig,
+    PreTrainedTokenizerFast,
     Wav2Vec2Config,
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
@@ -330,6 +333,99 @@ def make_m2d_tensors():
     return tensors
 
 
+def make_mga_tensors(*, width=8, n_codes=32, n_out=24):
+    """Tensors of a small MGA-CLAP, under the authors' names: 12.8 frames a second."""
+    htsat = "audio_encoder.audio_enc"
+    shapes = norm(f"{htsat}.bn0", 16) | norm(f"{htsat}.norm", 2 * width)
+    shapes |= {f"{htsat}.bn0.running_{moment}": (16,) for moment in ("mean", "var")}
+    shapes |= {
+        f"{htsat}.patch_embed.proj.weight": (width, 1, 4, 4),
+        f"{htsat}.patch_embed.proj.bias": (width,),
+    }
+    shapes |= norm(f"{htsat}.patch_embed.norm", width)
+    shapes[f"{htsat}.layers.0.downsample.reduction.weight"] = (2 * width, 4 * width)
+    shapes |= norm(f"{htsat}.layers.0.downsample.norm", 4 * width)
+    for stage, n_heads in enumerate((2, 4)):
+        for number in (0, 1):
+            block = f"{htsat}.layers.{stage}.blocks.{number}"
+            shapes |= vit_block(block, width << stage, 4 * width << stage)
+            shapes[f"{block}.attn.relative_position_bias_table"] = (225, n_heads)
+    shapes |= bert("text_encoder.text_encoder", 64, 96)
+    for head, n_in in (("frame_proj", 2 * width), ("word_proj", 64)):
+        shapes |= norm(f"{head}.0", n_in) | dense(f"{head}.1", n_out, n_in)
+        shapes |= norm(f"{head}.3", n_out) | dense(f"{head}.4", n_out, n_out)
+    shapes |= {"codebook": (n_codes, n_out), "temp": ()}
+    tensors = tensors_of(shapes, seed=9)
+    # Distances are divided by the square root of the width and by 1,000.
+    tensors["codebook"] *= 100
+    bank = mel_bank(1024, 16, sample_rate=32_000, f_min=50, f_max=14_000)
+    bank = torch.from_numpy(bank).float()
+    return tensors | {
+        f"{htsat}.audio_feats_extractor.log_trans.melW": bank,
+        f"{htsat}.layers.0.blocks.1.attn_mask": torch.zeros(16, 64, 64),
+    }
+
+
+def save_mga(folder, tensors, **content):
+    path = folder / "model.pt"
+    torch.save({"model": tensors, **content}, path)
+    (folder / "vocab.txt").write_text("\n".join(BERT_WORDS) + "\n")
+    return path
+
+
+def make_pe_audio(folder, *, frame_level):
+    """Write a PE-A-Frame, or the clip-level model of PE-AV; return the model."""
+    from transformers import (  # not in transformers 4
+        PeAudioConfig,
+        PeAudioFeatureExtractor,
+        PeAudioFrameLevelModel,
+        PeAudioModel,
+    )
+
+    specials = ["[CLS]", "[PAD]", "[SEP]", "[UNK]"]
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(
+        TEXTS, vocab_size=320, special_tokens=specials, show_progress=False
+    )
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 2)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer._tokenizer,
+        cls_token="[CLS]",
+        pad_token="[PAD]",
+        sep_token="[SEP]",
+        unk_token="[UNK]",
+        model_max_length=MAX_TOKENS,
+    ).save_pretrained(folder)
+    PeAudioFeatureExtractor().save_pretrained(folder)
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 2000,
+    }
+    text = {
+        "model_type": "modernbert",
+        "vocab_size": 320,
+        "num_hidden_layers": 4,
+        "local_attention": 16,
+        **dict.fromkeys(("cls_token_id", "bos_token_id"), 0),
+        **dict.fromkeys(("sep_token_id", "eos_token_id"), 2),
+        "pad_token_id": 1,
+    }
+    dac = {
+        "model_type": "dac",
+        "encoder_hidden_size": 4,
+        "downsampling_ratios": [2, 8, 10, 12],
+        "codebook_dim": 8,
+    }
+    audio = {"num_hidden_layers": 2, "head_dim": 16, "dac_config": dac}
+    config = PeAudioConfig(text_config=sizes | text, audio_config=sizes | audio)
+    model_class = PeAudioFrameLevelModel if frame_level else PeAudioModel
+    return _saved(model_class(config), folder, seed=50)
+
+
 def save_beats(content, folder):
     torch.save(content, folder / "BEATs.pt")
     return folder / "BEATs.pt"
@@ -451,7 +547,12 @@ def make_all_not_bundled(root):
     files = {
         "beats": save_beats(make_beats_content(), places["beats"]),
         "m2d_clap": save_m2d(places["m2d_clap"], make_m2d_tensors()),
+        "mga_clap": save_mga(places["mga_clap"], make_mga_tensors()),
     }
+    if hasattr(transformers, "PeAudioModel"):  # transformers 4 has none
+        make_pe_audio(places["pe_audio"], frame_level=True)
+    else:
+        del places["pe_audio"]
     return {name: str(place) for name, place in (places | files).items()}
 
 

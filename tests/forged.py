@@ -11,6 +11,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from clapstack import encoders
@@ -36,6 +37,8 @@ KINDS = {
     "eat": "eat",
     "beats": "beats-states",
     "m2d_clap": "m2d-clap",
+    "mga_clap": "mga-clap",
+    **({"pe_audio": "pe-audio"} if hasattr(transformers, "PeAudioModel") else {}),
     "laion_fused": "laion",
     "laion_bin": "laion",
     "laion_shards": "laion",

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clapstack.cli import _evaluate, _extract, _fit, _report, _score
+from clapstack.cli._bench import bench_app
 from clapstack.cli._cache import cache_app
 from clapstack.cli._errors import SafeGroup, errors_as_messages, show_tracebacks
 from clapstack.cli._terminal import open_closed_streams
@@ -74,6 +75,7 @@ app.command(epilog=_evaluate.EPILOG)(_evaluate.evaluate)
 app.command(epilog=_extract.EPILOG)(_extract.extract)
 app.command(epilog=_report.EPILOG)(_report.report)
 app.add_typer(cache_app, name="cache")
+app.add_typer(bench_app, name="bench")
 app.add_typer(xacle_app, name="xacle")
 
 

@@ -122,14 +122,20 @@ def chosen_checkpoints(
         return checkpoints
     from clapstack.systems import bundled_checkpoints
 
-    given: dict[str, str | None] = {}
-    for each in checkpoint:
+    given: dict[str, str | None] = dict(family_checkpoints(checkpoint, "--checkpoint"))
+    return bundled_checkpoints(given) if checkpoints == "bundled" else given
+
+
+def family_checkpoints(given: list[str] | None, option: str) -> list[tuple[str, str]]:
+    """Return the families and checkpoints of an option FAMILY=PATH, in order."""
+    pairs = []
+    for each in given or ():
         family, equals, path = each.partition("=")
         if not (family and equals and path):
             msg = f"it is FAMILY=PATH; got {each!r}."
-            raise typer.BadParameter(msg, param_hint="--checkpoint")
-        given[family] = path
-    return bundled_checkpoints(given) if checkpoints == "bundled" else given
+            raise typer.BadParameter(msg, param_hint=option)
+        pairs.append((family, path))
+    return pairs
 
 
 def several_axes(columns: Sequence[str] | None) -> tuple[str, ...]:

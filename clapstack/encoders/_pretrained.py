@@ -96,32 +96,45 @@ def read_config(folder: Path, config_class: Any) -> Any:
     sign that its default does not have.
     """
     path = folder / "config.json"
-    content = read_json(path)
-    if content.get("model_type") != config_class.model_type:
+    return config_from(read_json(path), config_class, path)
+
+
+def config_from(content: Mapping[str, Any], config_class: Any, path: Path) -> Any:
+    """Return what `read_config` does of the content, or a part, of the file `path`."""
+    with guarded(str(path)):
+        return config_class.from_dict(_of_model(content, config_class(), path))
+
+
+# Names that ModernBERT's configuration had before transformers 5, which reads them.
+_FORMER = {
+    "global_attn_every_n_layers": 3,
+    "global_rope_theta": 160_000.0,
+    "local_rope_theta": 10_000.0,
+}
+
+
+def _of_model(content: Mapping[str, Any], default: Any, path: Path) -> Any:
+    """Return the entries that describe the model, checked against their defaults."""
+    if content.get("model_type") != default.model_type:
         msg = (
             f"{path} describes a model of type "
             f"{short_repr(content.get('model_type'))}; one of type "
-            f"{config_class.model_type!r} is needed."
+            f"{default.model_type!r} is needed."
         )
         raise CheckpointError(msg)
-    with guarded(str(path)):
-        return config_class.from_dict(_of_model(content, config_class, path))
-
-
-def _of_model(content: Mapping[str, Any], config_class: Any, path: Path) -> Any:
-    """Return the entries that describe the model, checked against their defaults."""
-    defaults = config_class().to_dict()
+    defaults = _FORMER | default.to_dict()
     common = PretrainedConfig().to_dict().keys() - _OF_MODELS
     described = {}
     for name, value in content.items():
         if name not in defaults or name in common:
             continue
-        part = config_class.sub_configs.get(name)
-        if part is not None:
+        if name in default.sub_configs:
             if not isinstance(value, dict):
                 msg = f"{name} in {path} must be an object; got {short_repr(value)}."
                 raise CheckpointError(msg)
-            value = _of_model(value, part, path)
+            part = getattr(default, name)
+            # Parts of old files do not say their type.
+            value = _of_model({"model_type": part.model_type} | value, part, path)
         else:
             _check_like(value, defaults[name], f"{name} in {path}")
         described[name] = value

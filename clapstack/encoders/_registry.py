@@ -30,6 +30,8 @@ _KINDS = {
     "beats-states": ("audio._beats", "BeatsStatesEncoder"),
     "eat": ("audio._eat", "EatEncoder"),
     "m2d-clap": ("clap._m2d", "M2dClapEncoder"),
+    "mga-clap": ("clap._mga", "MgaClapEncoder"),
+    "pe-audio": ("clap._pe_audio", "PeAudioEncoder"),
 }
 # The authors' packages, by the name that `backend` has for them; each has one kind.
 _REFERENCES = {
@@ -61,8 +63,9 @@ def load_encoder(
     ----------
     kind : str
         Format of the checkpoint: "laion", "msclap" or "m2d-clap", which give a
-        ClapEncoder; "wavlm", "audiomae", "eat", "beats", "beats-states", "whisper" or
-        "ctc", which give an AudioEncoder.
+        ClapEncoder; "mga-clap" or "pe-audio", which give one that has `encode_frames`;
+        "wavlm", "audiomae", "eat", "beats", "beats-states", "whisper" or "ctc", which
+        give an AudioEncoder.
     checkpoint : str or path-like
         "laion": a hub id, such as "laion/clap-htsat-unfused", or a local folder in
         transformers' format; or a ``.pt`` file of the authors with roberta-base's
@@ -72,12 +75,13 @@ def load_encoder(
         bert-base-uncased's; a folder that holds them; the hub id "microsoft/msclap"; or
         "microsoft/msclap/CLAP_weights_2022.pth". Both: "bundled:<name>". "beats",
         "beats-states": a ``.pt`` file of the authors. "m2d-clap": ``checkpoint-30.pth``
-        of the authors' 2025 version with bert-base-uncased's tokenizer beside it. The
-        others: a hub id or a local folder in transformers' format ("audiomae": timm's;
-        "eat": also a ``.pt`` file of the authors).
+        of the authors' 2025 version with bert-base-uncased's tokenizer beside it;
+        "mga-clap": ``model.pt`` of the authors with the same. The others: a hub id or a
+        local folder in transformers' format ("audiomae": timm's; "eat": also a ``.pt``
+        file of the authors).
     revision : str or None, default=None
-        Branch, tag or commit of a hub id. Files of BEATs and M2D-CLAP, which are
-        nowhere on the hub, have none.
+        Branch, tag or commit of a hub id. Files of BEATs, M2D-CLAP and MGA-CLAP,
+        which are nowhere on the hub, have none.
     device : str or None, default=None
         A torch device. None takes "cuda", else "mps", else "cpu", whichever is there.
     dtype : {"float32", "bfloat16"}, default="float32"

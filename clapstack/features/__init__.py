@@ -11,7 +11,9 @@ from clapstack.features._audio import (
 from clapstack.features._clap import (
     LaionClapPairFeatures,
     M2dClapPairFeatures,
+    MgaClapPairFeatures,
     MsClapPairFeatures,
+    PeAudioPairFeatures,
 )
 from clapstack.features._ctc import CtcFeatures
 from clapstack.features._custom_encoder import PairFeatures
@@ -29,8 +31,10 @@ __all__ = [
     "EatFeatures",
     "LaionClapPairFeatures",
     "M2dClapPairFeatures",
+    "MgaClapPairFeatures",
     "MsClapPairFeatures",
     "PairFeatures",
+    "PeAudioPairFeatures",
     "PrecomputedPairFeatures",
     "WavLmFeatures",
     "WhisperFeatures",

@@ -7,7 +7,13 @@ from clapstack.families import PAIR_BLOCKS
 from clapstack.features._base import _BasePairFeatures, _OfCheckpoint
 from clapstack.features._docstring import documented
 
-__all__ = ["LaionClapPairFeatures", "M2dClapPairFeatures", "MsClapPairFeatures"]
+__all__ = [
+    "LaionClapPairFeatures",
+    "M2dClapPairFeatures",
+    "MgaClapPairFeatures",
+    "MsClapPairFeatures",
+    "PeAudioPairFeatures",
+]
 
 
 _CONSTRAINTS: dict = {
@@ -235,3 +241,125 @@ class M2dClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
             checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
         )
         self.blocks = blocks
+
+
+class _NamedCheckpoint(_OfCheckpoint, _BasePairFeatures):
+    """Pair features of a checkpoint that must be named."""
+
+    _parameter_constraints: dict = _CONSTRAINTS
+
+    def __init__(
+        self,
+        checkpoint,
+        *,
+        revision=None,
+        crop="windows",
+        blocks=PAIR_BLOCKS,
+        device=None,
+        dtype="float32",
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
+        self.blocks = blocks
+
+
+@documented(longest="10 s", rows="embeddings", paper="1")
+class MgaClapPairFeatures(_NamedCheckpoint):
+    r"""Pair features of MGA-CLAP, which the best two systems of XACLE 2026 had.
+
+    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
+    of its unit embeddings, equation 1 of [1]_, in the space of [2]_: 5,121 columns.
+
+    {no_weights}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like
+        Path of the authors' ``model.pt``, to which the page of their project
+        ``Ming-er/MGA-CLAP`` links; it is not fetched. Put the tokenizer of
+        ``google-bert/bert-base-uncased`` (``tokenizer.json`` or ``vocab.txt``) beside
+        it, or into ``tokenizer/`` beside it.
+    {no_revision, crop, blocks, device, dtype, pairs_at_once, cache, verbose}
+
+    Attributes
+    ----------
+    {projection_dim_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    LaionClapPairFeatures : The same for LAION CLAP; its notes hold here too.
+
+    Notes
+    -----
+    A clip shorter than 10 s is filled up with silence and a text is cut at 30 tokens,
+    as in the authors' evaluations. They trained on captions without punctuation; texts
+    are encoded as they are, as in their example.
+
+    References
+    ----------
+    {paper}
+    .. [2] Y. Li et al., "Advancing Multi-grained Alignment for Contrastive
+       Language-Audio Pre-training", ACM Multimedia, 2024.
+
+    Examples
+    --------
+    >>> from clapstack import MgaClapPairFeatures
+    >>> features = MgaClapPairFeatures("model.pt", device="cpu")
+    """
+
+    _kind = "mga-clap"
+
+    _parameter_constraints: dict = {**_CONSTRAINTS, "revision": [None]}
+
+
+@documented(longest="30 s", rows="embeddings", paper="1")
+class PeAudioPairFeatures(_NamedCheckpoint):
+    r"""Pair features of PE-A-Frame, or of PE-AV without its video.
+
+    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
+    of its unit embeddings, equation 1 of [1]_, in a space of [2]_: 5,121 columns.
+    transformers 5.0 or later has the models.
+
+    {no_weights}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like
+        A hub id, such as ``"facebook/pe-a-frame-base"`` (``-small``, ``-large``) or
+        ``"facebook/pe-av-base"``, or a local folder in transformers' format.
+    {revision, crop, blocks, device, dtype, pairs_at_once, cache, verbose}
+
+    Attributes
+    ----------
+    {projection_dim_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    LaionClapPairFeatures : The same for LAION CLAP; its notes hold here too.
+
+    Notes
+    -----
+    PE-A-Frame compares texts with frames of 40 ms; a clip is their mean, scaled to unit
+    norm. :ref:`The encoder <frames>` gives the frames themselves.
+
+    Texts are embedded as by the authors and by transformers 5.0. From 5.1 on,
+    transformers normalises them once more, with weights that belong to another layer:
+    what its own model returns for a text differs.
+
+    References
+    ----------
+    {paper}
+    .. [2] A. Vyas et al., "Pushing the Frontier of Audiovisual Perception with
+       Large-Scale Multimodal Correspondence Learning", 2025.
+
+    Examples
+    --------
+    >>> from clapstack import PeAudioPairFeatures
+    >>> features = PeAudioPairFeatures("facebook/pe-a-frame-base", device="cpu")
+    """
+
+    _kind = "pe-audio"

@@ -231,7 +231,8 @@ def make_system(
     elif record.regressor == "mlp":
         steps = [("mlp", _make_mlp(random_state))]
     elif record.regressor == "svr":
-        first, second = ("m2d_clap", "msclap"), ("laion_unfused", "whisper")
+        first = ("m2d_clap", "msclap", "mga_clap")
+        second = ("laion_unfused", "whisper")
         svrs = make_two_svrs(first, second, cv, random_state, n_jobs)
         steps = [("distances", PairDistances()), ("svrs", svrs)]
     else:

@@ -96,6 +96,20 @@ _FAMILIES = (
         "tokenizer.json (or vocab.txt) beside it",
     ),
     Family(
+        "mga_clap",
+        "MgaClapPairFeatures",
+        "model.pt",
+        "model.pt, to which the page of Ming-er/MGA-CLAP links, and "
+        "bert-base-uncased's tokenizer.json (or vocab.txt) beside it",
+    ),
+    Family(
+        "pe_audio",
+        "PeAudioPairFeatures",
+        "facebook/pe-a-frame-base",
+        "config.json, processor_config.json, model.safetensors, tokenizer.json, "
+        "tokenizer_config.json; transformers 5.0 or later",
+    ),
+    Family(
         "beats",
         "BeatsFeatures",
         "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",

@@ -183,7 +183,9 @@ def make_two_svrs(
     Parameters
     ----------
     first, second : sequence of str
-        Families of each.
+        Families of each. The first hears all their columns; the second, as its authors
+        had it, the embeddings and ``l1`` of a CLAP family and the mean of another's
+        states.
     cv : int, splitter or iterable
         Splits on which the two weights are fitted.
     random_state : int
@@ -198,19 +200,22 @@ def make_two_svrs(
     """
     if isinstance(cv, Integral):
         cv = KFold(cv, shuffle=True, random_state=random_state)
-    parts = [("first", first, 0.08), ("second", second, 0.02)]
+    parts = [
+        ("first", rf"^(?:{'|'.join(first)})__", 0.08),
+        ("second", rf"^(?:{'|'.join(second)})__(?:(?:audio|text|mean)\d+|l1)$", 0.02),
+    ]
     return StackingRegressor(
-        [(name, _svr(families, epsilon)) for name, families, epsilon in parts],
+        [(name, _svr(columns, epsilon)) for name, columns, epsilon in parts],
         final_estimator=LinearRegression(fit_intercept=False, positive=True),
         cv=cv,
         n_jobs=n_jobs,
     )
 
 
-def _svr(families: Sequence[str], epsilon: float) -> TransformedTargetRegressor:
-    columns = make_column_selector(rf"^(?:{'|'.join(families)})__")
+def _svr(columns: str, epsilon: float) -> TransformedTargetRegressor:
+    selected = make_column_selector(columns)
     steps = make_pipeline(
-        ColumnTransformer([("kept", "passthrough", columns)]),
+        ColumnTransformer([("kept", "passthrough", selected)]),
         Normalizer(),
         StandardScaler(),
         SVR(kernel="rbf", C=0.5, epsilon=epsilon, gamma="scale"),

@@ -24,6 +24,7 @@ from tests.checkpoints import (
     make_laion,
     make_laion_official,
     make_m2d_tensors,
+    make_mga_tensors,
 )
 
 
@@ -183,6 +184,11 @@ def eat_tensors():
 @pytest.fixture(scope="session")
 def m2d_tensors():
     return make_m2d_tensors()
+
+
+@pytest.fixture(scope="session")
+def mga_tensors():
+    return make_mga_tensors()
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,8 @@ FORMATS = [
     "msclap_2023",
     "msclap_2022",
     "m2d_clap",
+    "mga_clap",
+    *(name for name in KINDS if name == "pe_audio"),
     "beats",
     "eat",
     "eat_pt",

@@ -85,6 +85,8 @@ class ToyCtcEncoder(ToyAudioEncoder):
 TOYS = {
     "laion": ToyEncoder,
     "m2d-clap": ToyEncoder,
+    "mga-clap": ToyEncoder,
+    "pe-audio": ToyEncoder,
     "msclap": ToyEncoder,
     "ctc": ToyCtcEncoder,
 }

@@ -30,8 +30,10 @@ from clapstack.features import (
     EatFeatures,
     LaionClapPairFeatures,
     M2dClapPairFeatures,
+    MgaClapPairFeatures,
     MsClapPairFeatures,
     PairFeatures,
+    PeAudioPairFeatures,
     PrecomputedPairFeatures,
     WavLmFeatures,
     WhisperFeatures,
@@ -58,6 +60,8 @@ class World:
         params = {"cache": self.cache, **params}
         if self.kind is PairFeatures:
             return PairFeatures(self.toy, **params)
+        if self.kind in (MgaClapPairFeatures, PeAudioPairFeatures):
+            params = {"checkpoint": "named", **params}
         return self.kind(**params)
 
     def save(self, keys, name):
@@ -479,6 +483,8 @@ CLAP = {
     LaionClapPairFeatures: "laion",
     MsClapPairFeatures: "msclap",
     M2dClapPairFeatures: "m2d-clap",
+    MgaClapPairFeatures: "mga-clap",
+    PeAudioPairFeatures: "pe-audio",
 }
 CHECKPOINTS = {**CLAP, **AUDIO}
 PAIR = [*CLAP, PairFeatures, PrecomputedPairFeatures]
@@ -548,4 +554,4 @@ def test_every_check_of_this_file_is_in_the_battery():
 def test_size_of_the_battery():
     # Two checks are of the blocks of equation 1; small pickles are not asked of those
     # who hold an encoder of one's own.
-    assert len(CASES) == 18 * 11 + 18 * 10 + 4 * 9 + 2 * 5 + 10
+    assert len(CASES) == 18 * 13 + 18 * 12 + 4 * 11 + 2 * 7 + 12

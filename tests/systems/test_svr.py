@@ -68,6 +68,21 @@ def test_each_regressor_hears_its_own_families(features):
     assert_array_equal(second.predict(changed), second.predict(X))
 
 
+def test_the_second_regressor_hears_no_distance_but_l1(features):
+    X, y = features
+    X = PairDistances().set_output(transform="pandas").fit_transform(X)
+    svrs = make_two_svrs(("msclap",), ("laion_unfused",), 3, 0).fit(X, y)
+    first, second = svrs.estimators_
+    for name in ("cosine", "angle", "l2"):
+        changed = X.assign(
+            **{f"{family}__{name}": 0.5 for family in ("msclap", "laion_unfused")}
+        )
+        assert not np.allclose(first.predict(changed), first.predict(X))
+        assert_array_equal(second.predict(changed), second.predict(X))
+    changed = X.assign(laion_unfused__l1=0.5)
+    assert not np.allclose(second.predict(changed), second.predict(X))
+
+
 def test_weights_are_positive_and_of_scores_out_of_fold(features):
     X, y = features
     svrs = make_two_svrs(("msclap",), ("laion_unfused",), 3, 0).fit(X, y)

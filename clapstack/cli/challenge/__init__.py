@@ -1,6 +1,7 @@
 """Systems on the challenge: runs, predictions, submissions, tables of results."""
 
 from clapstack.cli.challenge._checkpoints import MissingCheckpointsError
+from clapstack.cli.challenge._human import bench_human, format_human, present_encoders
 from clapstack.cli.challenge._predictions import (
     prediction_table,
     read_predictions,
@@ -11,9 +12,12 @@ from clapstack.cli.challenge._run import check_challenge, run_systems
 
 __all__ = [
     "MissingCheckpointsError",
+    "bench_human",
     "check_challenge",
+    "format_human",
     "place_in_ranking",
     "prediction_table",
+    "present_encoders",
     "read_predictions",
     "read_results",
     "results_text",

@@ -15,7 +15,7 @@ from clapstack.systems import describe_system, list_systems
 METRICS = ("srcc", "lcc", "ktau", "mse")
 
 # What to know of results before reading them, by the column that marks them.
-_WARNINGS = {
+WARNINGS = {
     "simulated": (
         "SIMULATED",
         "no human rated these pairs. The figures show that the system works, and "
@@ -53,7 +53,7 @@ def read_results(out: Path) -> pd.DataFrame:
 def format_results(results: pd.DataFrame) -> str:
     """Return the results as a Markdown page."""
     lines = ["# Results\n"]
-    for mark, (title, warning) in _WARNINGS.items():
+    for mark, (title, warning) in WARNINGS.items():
         if results[mark].any():
             lines.append(f"**{title}**: {warning}\n")
     lines.append(_results_table(results))
@@ -80,15 +80,15 @@ def results_text(results: pd.DataFrame) -> str:
                 row["split"],
                 f"{row['n_pairs']:,}",
                 f"{row['srcc']:.4f}",
-                _interval(row, "srcc"),
+                interval_of(row, "srcc"),
                 *(f"{row[metric]:.4f}" for metric in METRICS[1:]),
                 "" if pd.isna(published) else f"{published:.4f}",
-                ", ".join(mark for mark in _WARNINGS if row[mark]),
+                ", ".join(mark for mark in WARNINGS if row[mark]),
             ]
         )
     lines = [
         f"{title}: {warning}"
-        for mark, (title, warning) in _WARNINGS.items()
+        for mark, (title, warning) in WARNINGS.items()
         if results[mark].any()
     ]
     lines += [""] * bool(lines)
@@ -107,7 +107,7 @@ def _results_table(results: pd.DataFrame) -> str:
         split = " ".join([row["split"], *(f"({mark})" for mark in marks)])
         cells = [row["system"], split, f"{row['n_train']:,} / {row['n_pairs']:,}"]
         rows.append([*cells, *(_cell(row, metric) for metric in METRICS)])
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def place_in_ranking(results: pd.DataFrame) -> str:
@@ -137,7 +137,7 @@ def place_in_ranking(results: pd.DataFrame) -> str:
         rows.append((row["srcc"], ["", f"**{row['system']}**", *cells, note]))
     rows.sort(key=lambda pair: -pair[0])
     header = ["rank", "system", *map(str.upper, METRICS), ""]
-    return _markdown(header, [cells for _, cells in rows])
+    return markdown(header, [cells for _, cells in rows])
 
 
 def _row(record: Mapping[str, Any], split: str, outcome: Mapping[str, Any]) -> dict:
@@ -160,16 +160,16 @@ def _row(record: Mapping[str, Any], split: str, outcome: Mapping[str, Any]) -> d
 
 
 def _cell(row: pd.Series, metric: str) -> str:
-    cell = f"{row[metric]:.4f} {_interval(row, metric)}"
+    cell = f"{row[metric]:.4f} {interval_of(row, metric)}"
     published = row[f"published_{metric}"]
     return cell if pd.isna(published) else f"{cell} / {published:.4f}"
 
 
-def _interval(row: pd.Series, metric: str) -> str:
+def interval_of(row: pd.Series, metric: str) -> str:
     return f"[{row[f'{metric}_low']:.3f}, {row[f'{metric}_high']:.3f}]"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     names, *cells = _aligned(header, rows, left=header)
     lines = [names, ["-" * len(name) for name in names], *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

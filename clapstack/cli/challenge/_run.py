@@ -92,8 +92,8 @@ def run_systems(
     }
     splits = {split: load_xacle(folder, split) for split in list_xacle_splits(folder)}
     weights = load_weights(pipelines, splits["train"].X)
-    keys = _audio_keys(splits, verbose)
-    _refuse_overlap(splits, keys, allow_overlap, echo)
+    keys = audio_keys(splits, verbose)
+    refuse_overlap(splits, keys, allow_overlap, echo)
     for name, pipeline in pipelines.items():
         sizes = describe_system(name).probe
         train, held_out = _parts(splits, sizes, probe, random_state)
@@ -175,14 +175,14 @@ def data_digest(splits: Mapping[str, Bunch], keys: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _audio_keys(splits: Mapping[str, Bunch], verbose: bool) -> dict[str, str]:
+def audio_keys(splits: Mapping[str, Bunch], verbose: bool) -> dict[str, str]:
     """Return the content key of every clip by path; each file is read once."""
     paths = [path for data in splits.values() for path in data.X["audio"]]
     bar = progress(paths, desc="reading clips", unit="clip", verbose=verbose)
     return {path: audio_key(path) for path in bar}
 
 
-def _refuse_overlap(
+def refuse_overlap(
     splits: Mapping[str, Bunch], keys: Mapping[str, str], allowed: bool, echo: Echo
 ) -> None:
     overlaps = find_overlaps(splits, keys)

@@ -1,4 +1,4 @@
-"""Contrastive audio-language encoders: LAION-CLAP, MS-CLAP, M2D-CLAP."""
+"""Contrastive audio-language encoders: LAION, MS, M2D and MGA-CLAP, PE Audio."""
 
 from clapstack.encoders.clap._base import ClapEncoder
 

@@ -51,8 +51,8 @@ class ClapEncoder(FrozenEncoder):
         Loaded weights in float32, the audio tower as `audio_model`.
     tokenizer : PreTrainedTokenizer
         Its end token is kept when a text is cut to `max_tokens`.
-    log_mel : LogMel
-        The front end.
+    log_mel : LogMel or None
+        The front end; None for a model of samples, which has a `_mels` of its own.
     projection_dim : int
         Length of an embedding.
     settings : mapping of plain values
@@ -90,7 +90,7 @@ class ClapEncoder(FrozenEncoder):
         *,
         model: torch.nn.Module,
         tokenizer: Any,
-        log_mel: LogMel,
+        log_mel: LogMel | None,
         projection_dim: int,
         settings: Mapping[str, Any],
         source: str,
@@ -112,7 +112,7 @@ class ClapEncoder(FrozenEncoder):
         self._tokenizer = tokenizer
         self._pad_id: int = tokenizer.pad_token_id
         self._warned_of_cut = False
-        self._log_mel = log_mel.to(self._front_end_device)
+        self._log_mel: Any = log_mel and log_mel.to(self._front_end_device)
 
     @property
     def identity(self) -> str:
@@ -168,8 +168,8 @@ class ClapEncoder(FrozenEncoder):
         at_once = min(batch_size, self._at_once)
         if self.device.type == "cpu":  # a core for each of few clips
             at_once = min(at_once, max(1, len(waveforms) // torch.get_num_threads()))
-        batches = batched(self._audio_pieces(waveforms, crop), at_once)
-        with _convolutions_like_products():
+        batches = self._batches(self._audio_pieces(waveforms, crop), at_once)
+        with convolutions_like_products():
             done = self._passes(self._embed_pieces, batches)
             if done:  # fetched last: until here nothing has waited for a GPU
                 rows = [row for of_clips, _ in done for row in of_clips]
@@ -290,6 +290,10 @@ class ClapEncoder(FrozenEncoder):
             attention_mask[row, : len(ids)] = 1
         return input_ids.to(self.device), attention_mask.to(self.device)
 
+    def _batches(self, pieces: Iterable[Any], at_once: int) -> Iterable[Any]:
+        """Group pieces as `_audio_pieces` yields them; equal shapes share a pass."""
+        return batched(pieces, at_once)
+
     def _embed_pieces(
         self, batch: Sequence[tuple[int, NDArray[np.float32], bool]]
     ) -> tuple[tuple[int, ...], torch.Tensor]:
@@ -383,7 +387,7 @@ def apart(head: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> A
     return torch.cat([head(row.clone()) for row in rows.split(1)])
 
 
-def _convolutions_like_products() -> AbstractContextManager[None]:
+def convolutions_like_products() -> AbstractContextManager[None]:
     """Keep cuDNN from TF32, its default, unless matrix products may use it."""
     cudnn = torch.backends.cudnn
     return cudnn.flags(

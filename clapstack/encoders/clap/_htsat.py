@@ -69,6 +69,7 @@ class AudioTower:
                 raise CheckpointError(msg)
         self._blocks: list[list[_Block]] = []
         self._mergings: list[_Merging | None] = []
+        self._n_parts = model.config.spec_size // model.config.num_mel_bins
         held = torch.arange(math.prod(sizes[0]))
         for layer, (height, width) in zip(self._encoder.layers, sizes, strict=True):
             self._blocks.append([])
@@ -87,6 +88,7 @@ class AudioTower:
                 self._mergings[-1] = _Merging(quads, layer.downsample)
                 _turn(layer.downsample.reduction)
                 held = order
+        self._image_order = torch.argsort(held)
 
     def __call__(
         self, mels: torch.Tensor, longer: torch.Tensor | None = None
@@ -104,6 +106,47 @@ class AudioTower:
         -------
         pooled : Tensor of shape (n, width)
         """
+        norm = self._encoder.norm
+        tokens = self._run(mels, longer, self._blocks)
+        return torch.cat([norm(some).mean(dim=1) for some in tokens])
+
+    def local_frames(self, mels: torch.Tensor) -> torch.Tensor:
+        """Return what MGA-CLAP's locality-aware last block makes of each stretch.
+
+        That block adds to each token its own value, projected, in place of what
+        attention collects from others, and its normalised self in place of an MLP.
+
+        Parameters
+        ----------
+        mels : Tensor of shape (n, 1, n_frames, n_mels)
+            In decibels.
+
+        Returns
+        -------
+        frames : Tensor of shape (n, n_stretches, width)
+            Normalised, and averaged over frequency.
+        """
+        last = self._blocks[-1][-1]
+        blocks = [*self._blocks[:-1], self._blocks[-1][:-1]]
+        norm, order = self._encoder.norm, self._image_order.to(mels.device)
+        frames = []
+        for tokens in self._run(mels, None, blocks):
+            local = norm(_stay_local(last, tokens)).index_select(1, order)
+            n, n_tokens, width = local.shape
+            side = math.isqrt(n_tokens)
+            # Time is folded into the image: its rows are bands of one part after
+            # another.
+            parts = local.view(n, self._n_parts, -1, side, width)
+            frames.append(parts.mean(dim=2).flatten(1, 2))
+        return torch.cat(frames)
+
+    def _run(
+        self,
+        mels: torch.Tensor,
+        longer: torch.Tensor | None,
+        blocks: list[list[_Block]],
+    ) -> list[torch.Tensor]:
+        """Return tokens behind the given blocks; on a CPU those of each clip."""
         if longer is None:
             longer = torch.zeros(len(mels), dtype=torch.bool)
         parts = [(mels, longer)]
@@ -114,13 +157,12 @@ class AudioTower:
                 for mel, flag in zip(mels.split(1), longer.split(1), strict=True)
             ]
         tokens = [self._patches(*part) for part in parts]
-        for blocks, merging in zip(self._blocks, self._mergings, strict=True):
-            for block in blocks:
+        for of_stage, merging in zip(blocks, self._mergings, strict=True):
+            for block in of_stage:
                 tokens = [_run(block, some) for some in tokens]
             if merging is not None:
                 tokens = [_merge(merging, some) for some in tokens]
-        norm = self._encoder.norm
-        return torch.cat([norm(some).mean(dim=1) for some in tokens])
+        return tokens
 
     def _patches(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         encoder = self._encoder
@@ -278,6 +320,16 @@ def _run(block: _Block, tokens: torch.Tensor) -> torch.Tensor:
         _attend(block, some, bias)
         _transform(block.layer, some.view(-1, width))
     return tokens
+
+
+def _stay_local(block: _Block, tokens: torch.Tensor) -> torch.Tensor:
+    """Send tokens through a block without its attention and its MLP."""
+    if block.gather is not None:
+        tokens = tokens.index_select(1, block.gather)
+    layer = block.layer
+    value = layer.attention.self.value(layer.layernorm_before(tokens))
+    local = tokens + layer.attention.output.dense(value)
+    return local + layer.layernorm_after(local)
 
 
 def _pieces(

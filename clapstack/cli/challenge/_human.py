@@ -1,0 +1,192 @@
+"""Encoders one by one against people's ratings: bare cosine and ridge, resumably."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from huggingface_hub import try_to_load_from_cache
+from sklearn.utils import Bunch
+
+from clapstack import __version__
+from clapstack._output import write_text
+from clapstack.cli.challenge._report import METRICS, WARNINGS, interval_of, markdown
+from clapstack.cli.challenge._run import (
+    N_RESAMPLES,
+    Echo,
+    audio_keys,
+    data_digest,
+    refuse_overlap,
+)
+from clapstack.exceptions import CheckpointError
+from clapstack.metrics import score_report
+from clapstack.stacking import StandardizedRidge
+from clapstack.systems import FAMILIES
+
+_FIGURES = ["cosine_srcc", *(f"ridge_{name}" for name in METRICS)]
+# Of a model in the hub's cache, one of these is there.
+_FILES = ("config.json", "CLAP_weights_2023.pth")
+_Encoder = tuple[str, str]
+
+
+def present_encoders() -> list[_Encoder]:
+    """Return the families with a cosine whose published weights are on this machine.
+
+    They are in the working folder or in the hub's cache; nothing is fetched.
+    """
+    return [
+        (name, family.published)
+        for name, family in FAMILIES.items()
+        if hasattr(family.make(family.published), "blocks")
+        and (
+            Path(family.published).exists()
+            or any(
+                isinstance(try_to_load_from_cache(family.published, file), str)
+                for file in _FILES
+                if "." not in family.published  # as in names of files to bring
+            )
+        )
+    ]
+
+
+def bench_human(
+    splits: Mapping[str, Bunch],
+    encoders: Sequence[_Encoder],
+    *,
+    out: Path,
+    allow_overlap: bool = False,
+    echo: Echo = print,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Judge encoders on rated splits: their cosine, and a ridge fitted on "train".
+
+    What is finished stays in `out`, a file for each encoder, and is not computed again
+    as long as the data and the weights are the same. All encoders are loaded before
+    anything is computed; those that cannot be are named together. `settings` are
+    parameters of the transformers, on which no figure depends.
+
+    Returns
+    -------
+    results : DataFrame
+        A row per split and encoder that `out` has for these data, the best first.
+    """
+    rated = {name: data for name, data in splits.items() if data.y is not None}
+    if "train" not in rated or len(rated) < 2:
+        msg = (
+            f"A ridge is fitted on the ratings of 'train' and judged on those of other "
+            f"splits; rated are {list(rated)}. Bring a folder with both."
+        )
+        raise ValueError(msg)
+    loaded = _load(encoders, rated["train"].X, settings)
+    keys = audio_keys(rated, settings.get("verbose", True))
+    refuse_overlap(rated, keys, allow_overlap, echo)
+    identity = {"version": __version__, "data": data_digest(rated, keys)}
+    for (family, checkpoint), features in loaded.items():
+        record = {
+            "identity": {**identity, "weights": features.fingerprint_},
+            "encoder": family,
+            "checkpoint": checkpoint,
+            "bundled": checkpoint.startswith("bundled:"),
+            "simulated": rated["train"].get("simulated", False),
+            "n_train": len(rated["train"].X),
+        }
+        place = out / f"{family}-{features.fingerprint_[:12]}.record.json"
+        if place.exists() and _read(place)["identity"] == record["identity"]:
+            echo(f"{family} ({checkpoint}): finished before, kept")
+            continue
+        record["splits"] = _judge(features, rated)
+        write_text(place, json.dumps(record, indent=2) + "\n")
+        _write_tables(out, identity)
+        echo(f"{family} ({checkpoint}): done")
+    return _write_tables(out, identity)
+
+
+def format_human(results: pd.DataFrame) -> str:
+    """Return the results as a Markdown page."""
+    lines = ["# Encoders against ratings\n"]
+    for mark, (title, warning) in WARNINGS.items():
+        if results[mark].any():
+            lines.append(f"**{title}**: {warning}\n")
+    header = ["encoder", "checkpoint", "split", "pairs"]
+    header += [name.replace("_", " ") for name in _FIGURES]
+    rows = [
+        [
+            row["encoder"],
+            row["checkpoint"],
+            row["split"] + "".join(f" ({mark})" for mark in WARNINGS if row[mark]),
+            f"{row['n_train']:,} / {row['n_pairs']:,}",
+            *(f"{row[name]:.4f} {interval_of(row, name)}" for name in _FIGURES),
+        ]
+        for _, row in results.iterrows()
+    ]
+    lines.append(markdown(header, rows))
+    lines.append(
+        "\nPairs: fitted on / judged on. In brackets: bootstrap intervals of 95 %. "
+        "Cosine: of the two embeddings, without any rating. Ridge: on all pair "
+        "features, fitted on the training split.\n"
+    )
+    return "\n".join(lines)
+
+
+def _load(
+    encoders: Sequence[_Encoder], X: pd.DataFrame, settings: Mapping[str, Any]
+) -> dict[_Encoder, Any]:
+    """Return a fitted transformer of every encoder."""
+    loaded, faults = {}, []
+    for family, checkpoint in dict.fromkeys(encoders):
+        try:
+            if family not in FAMILIES:
+                msg = f"there is no such family; there are {list(FAMILIES)}."
+                raise CheckpointError(msg)
+            features = FAMILIES[family].make(checkpoint, **settings)
+            if not hasattr(features, "blocks"):
+                msg = "it does not read the text, so it has no cosine. Leave it out."
+                raise CheckpointError(msg)
+            loaded[family, checkpoint] = features.fit(X[:1])
+        except (CheckpointError, ImportError) as error:
+            faults.append(f"  {family} = {checkpoint}: {error}")
+    if faults:
+        lines = ["These encoders could not be loaded; nothing was computed:", *faults]
+        raise CheckpointError("\n".join(lines))
+    return loaded
+
+
+def _judge(features: Any, rated: Mapping[str, Bunch]) -> dict[str, dict[str, float]]:
+    """Return the figures of every split but "train"."""
+    tables = {split: features.transform(data.X) for split, data in rated.items()}
+    ridge = StandardizedRidge().fit(tables.pop("train"), rated["train"].y)
+    outcomes: dict[str, dict[str, float]] = {}
+    for split, table in tables.items():
+        outcomes[split] = {"n_pairs": len(table)}
+        scores = {"cosine": table[:, -1].astype(float), "ridge": ridge.predict(table)}
+        for name, score in scores.items():
+            report = score_report(rated[split].y, score, n_resamples=N_RESAMPLES)
+            outcomes[split] |= {f"{name}_{key}": v for key, v in report.items()}
+        for end in ("", "_low", "_high"):
+            del outcomes[split][f"cosine_mse{end}"]  # on no scale of scores
+    return outcomes
+
+
+def _write_tables(out: Path, identity: Mapping[str, str]) -> pd.DataFrame:
+    """Write the records of these data as CSV and Markdown."""
+    rows = []
+    for record in map(_read, sorted(out.glob("*.record.json"))):
+        of_encoder = {**record, **record.pop("identity")}
+        outcomes = of_encoder.pop("splits")
+        if identity.items() <= of_encoder.items():
+            rows += [{**of_encoder, "split": s, **o} for s, o in outcomes.items()]
+    results = pd.DataFrame(rows)
+    results = results.sort_values(
+        ["split", "ridge_srcc"], ascending=False, ignore_index=True
+    )
+    write_text(out / "human.csv", results.to_csv(index=False))
+    write_text(out / "human.md", format_human(results))
+    return results
+
+
+def _read(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
