@@ -30,6 +30,10 @@ _KINDS = {
     "beats-states": ("audio._beats", "BeatsStatesEncoder"),
     "eat": ("audio._eat", "EatEncoder"),
     "m2d-clap": ("clap._m2d", "M2dClapEncoder"),
+    "sentence-transformer": (
+        "clap._sentence_transformer",
+        "SentenceTransformerEncoder",
+    ),
 }
 # The authors' packages, by the name that `backend` has for them; each has one kind.
 _REFERENCES = {
@@ -60,8 +64,8 @@ def load_encoder(
     Parameters
     ----------
     kind : str
-        Format of the checkpoint: "laion", "msclap" or "m2d-clap", which give a
-        ClapEncoder; "wavlm", "audiomae", "eat", "beats", "beats-states", "whisper" or
+        Format of the checkpoint: "laion", "msclap", "m2d-clap" or
+        "sentence-transformer", which give a ClapEncoder; "wavlm", "audiomae", "eat", "beats", "beats-states", "whisper" or
         "ctc", which give an AudioEncoder.
     checkpoint : str or path-like
         "laion": a hub id, such as "laion/clap-htsat-unfused", or a local folder in
@@ -72,7 +76,9 @@ def load_encoder(
         bert-base-uncased's; a folder that holds them; the hub id "microsoft/msclap"; or
         "microsoft/msclap/CLAP_weights_2022.pth". Both: "bundled:<name>". "beats",
         "beats-states": a ``.pt`` file of the authors. "m2d-clap": ``checkpoint-30.pth``
-        of the authors' 2025 version with bert-base-uncased's tokenizer beside it. The
+        of the authors' 2025 version with bert-base-uncased's tokenizer beside it.
+        "sentence-transformer": a hub id or a local folder in the format of
+        sentence-transformers, or of transformers if that embeds audio and text. The
         others: a hub id or a local folder in transformers' format ("audiomae": timm's;
         "eat": also a ``.pt`` file of the authors).
     revision : str or None, default=None

@@ -43,7 +43,8 @@ class ClapEncoder(FrozenEncoder):
     about 1e-7, the rounding of float32.
 
     A subclass whose `_embed_audio` keeps windows apart on a CPU may take several at
-    once there and set `_at_once_on_cpu`.
+    once there and set `_at_once_on_cpu`. One without a `log_mel` has its own
+    `_audio_pieces` and `_embed_pieces`.
 
     Parameters
     ----------
@@ -51,8 +52,8 @@ class ClapEncoder(FrozenEncoder):
         Loaded weights in float32, the audio tower as `audio_model`.
     tokenizer : PreTrainedTokenizer
         Its end token is kept when a text is cut to `max_tokens`.
-    log_mel : LogMel
-        The front end.
+    log_mel : LogMel or None
+        The front end; None if a library has its own.
     projection_dim : int
         Length of an embedding.
     settings : mapping of plain values
@@ -90,7 +91,7 @@ class ClapEncoder(FrozenEncoder):
         *,
         model: torch.nn.Module,
         tokenizer: Any,
-        log_mel: LogMel,
+        log_mel: LogMel | None,
         projection_dim: int,
         settings: Mapping[str, Any],
         source: str,
@@ -112,7 +113,8 @@ class ClapEncoder(FrozenEncoder):
         self._tokenizer = tokenizer
         self._pad_id: int = tokenizer.pad_token_id
         self._warned_of_cut = False
-        self._log_mel = log_mel.to(self._front_end_device)
+        if log_mel is not None:
+            self._log_mel = log_mel.to(self._front_end_device)
 
     @property
     def identity(self) -> str:
@@ -164,19 +166,8 @@ class ClapEncoder(FrozenEncoder):
         CollapsedTowerWarning
             Once, if eight or more distinct inputs get all but the same embedding.
         """
-        totals = np.zeros((len(waveforms), self.projection_dim))
-        at_once = min(batch_size, self._at_once)
-        if self.device.type == "cpu":  # a core for each of few clips
-            at_once = min(at_once, max(1, len(waveforms) // torch.get_num_threads()))
-        batches = batched(self._audio_pieces(waveforms, crop), at_once)
-        with _convolutions_like_products():
-            done = self._passes(self._embed_pieces, batches)
-            if done:  # fetched last: until here nothing has waited for a GPU
-                rows = [row for of_clips, _ in done for row in of_clips]
-                embedded = torch.cat([embeddings for _, embeddings in done])
-                units = self._unit(_to_numpy(embedded), "waveform", rows)
-                np.add.at(totals, rows, units)
-        units = self._unit(totals, "waveform", range(len(totals)))
+        pieces = self._audio_pieces(waveforms, crop)
+        units = self._averaged(pieces, len(waveforms), batch_size)
         self._warn_if_collapsed("audio", units, waveforms)
         return units.astype(np.float32)
 
@@ -229,12 +220,30 @@ class ClapEncoder(FrozenEncoder):
         row_of = {text: row for row, text in enumerate(unique)}
         return units.astype(np.float32)[[row_of[text] for text in texts]]
 
-    @abstractmethod
+    def _averaged(
+        self, pieces: Iterable[tuple[int, Any, bool]], n_rows: int, batch_size: int
+    ) -> NDArray[np.float64]:
+        """Embed pieces; return the mean of the unit embeddings of each row, unit."""
+        totals = np.zeros((n_rows, self.projection_dim))
+        at_once = min(batch_size, self._at_once)
+        if self.device.type == "cpu":  # a core for each of few clips
+            at_once = min(at_once, max(1, n_rows // torch.get_num_threads()))
+        batches = batched(pieces, at_once)
+        with _convolutions_like_products():
+            done = self._passes(self._embed_pieces, batches)
+            if done:  # fetched last: until here nothing has waited for a GPU
+                rows = [row for of_clips, _ in done for row in of_clips]
+                embedded = torch.cat([embeddings for _, embeddings in done])
+                units = self._unit(_to_numpy(embedded), "waveform", rows)
+                np.add.at(totals, rows, units)
+        return self._unit(totals, "waveform", range(n_rows))
+
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         """Embed inputs of shape (n, n_channels, n_frames, n_mels).
 
         `longer`, on the CPU, marks those of a fused model that it is to fuse.
         """
+        raise NotImplementedError
 
     @abstractmethod
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
@@ -340,6 +349,11 @@ class ClapEncoder(FrozenEncoder):
         long = [row for row, ids in enumerate(tokens) if len(ids) > self.max_tokens]
         for row in long:
             tokens[row] = [*tokens[row][: self.max_tokens - 1], tokens[row][-1]]
+        self._warn_of_cut(texts, long)
+        return tokens
+
+    def _warn_of_cut(self, texts: Sequence[str], long: Sequence[int]) -> None:
+        """Warn once, with their number, if there are texts that are too long."""
         if long and not self._warned_of_cut:
             self._warned_of_cut = True
             msg = (
@@ -348,8 +362,7 @@ class ClapEncoder(FrozenEncoder):
                 f"beginning is used. The first is {reprlib.repr(texts[long[0]])}. "
                 "Shorten such texts; later ones are cut without another warning."
             )
-            warnings.warn(msg, stacklevel=3)
-        return tokens
+            warnings.warn(msg, stacklevel=4)
 
     def _unit(
         self, embeddings: NDArray[np.floating], what: str, labels: Sequence[Any]
