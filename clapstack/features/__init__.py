@@ -12,6 +12,7 @@ from clapstack.features._clap import (
     LaionClapPairFeatures,
     M2dClapPairFeatures,
     MsClapPairFeatures,
+    SentenceTransformerPairFeatures,
 )
 from clapstack.features._ctc import CtcFeatures
 from clapstack.features._custom_encoder import PairFeatures
@@ -32,6 +33,7 @@ __all__ = [
     "MsClapPairFeatures",
     "PairFeatures",
     "PrecomputedPairFeatures",
+    "SentenceTransformerPairFeatures",
     "WavLmFeatures",
     "WhisperFeatures",
     "pair_feature_names",

@@ -152,8 +152,8 @@ class _BasePairFeatures(_BaseFeatures):
     def _names(self):
         return pair_feature_names(self.projection_dim_, self.blocks)
 
-    def _embed(self, pairs):
-        return embed_pairs(
+    def _embed(self, pairs, embed=embed_pairs):
+        return embed(
             pairs,
             self._fitted_encoder(),
             crop=self.crop,

@@ -35,6 +35,7 @@ _PUBLIC = {
         "MsClapPairFeatures",
         "PairFeatures",
         "PrecomputedPairFeatures",
+        "SentenceTransformerPairFeatures",
         "WavLmFeatures",
         "WhisperFeatures",
     ),

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from transformers.utils import logging as reports
 
 from clapstack._numerics.checks import first_few
 from clapstack._optional import import_optional
 from clapstack.audio import window_starts
 from clapstack.encoders._base import checked_waveform
 from clapstack.encoders._finding import find_sentence_transformer
+from clapstack.encoders._mel import fill_window
 from clapstack.encoders._reading import check_number, first_line
 from clapstack.encoders.clap._base import ClapEncoder
 from clapstack.encoders.clap._sentence_folder import copy_checked
@@ -30,11 +32,20 @@ from clapstack.exceptions import CheckpointError
 # Of an extractor that takes clips of any length, as that of wav2vec 2.0 does.
 _USUAL_SECONDS = 30
 _NO_LIMIT = 1_000_000
+# Shorter clips, of which some front ends make nothing, get zeros appended.
+_SHORTEST_SECONDS = 0.1
 _TRIAL_SECONDS = 1
 _MISSING = re.compile(r"^(\S+)\s*\|\s*MISSING", re.MULTILINE)
 _COLORS = re.compile(r"\x1b\[[\d;]*m")
 # What processors and models raise on an input that they cannot take.
-_SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_SENSELESS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class SentenceTransformerEncoder(ClapEncoder):
@@ -91,10 +102,15 @@ class SentenceTransformerEncoder(ClapEncoder):
             sentence_transformers=library.__version__,
         )
 
-    @property
-    def embeds_pairs(self) -> bool:
-        """Whether a clip and a text together have an embedding."""
-        return self._model.supports(("audio", "text"))
+    def check_pairs(self) -> None:
+        """Refuse a model that does not embed a clip and a text together."""
+        if not self._model.supports(("audio", "text")):
+            msg = (
+                f"{self.source} embeds {', '.join(map(str, self._model.modalities))}, "
+                f"and no audio together with text. Leave joint at 'separate'."
+            )
+            raise CheckpointError(msg)
+        self.encode_pairs([_noise(self.sample_rate)], ["a sound"])
 
     def encode_pairs(
         self,
@@ -129,11 +145,15 @@ class SentenceTransformerEncoder(ClapEncoder):
         texts: Sequence[str] | None = None,
     ) -> Iterator[tuple[int, Any, bool]]:
         """Yield windows as the library prepares them: here, not in several threads."""
+        shortest = int(_SHORTEST_SECONDS * self.sample_rate)
         for row, waveform in enumerate(waveforms):
             waveform = checked_waveform(waveform, row)
             text = {} if texts is None else {"text": texts[row]}
             for start in window_starts(len(waveform), self.window, crop):
-                clip = _clip(waveform[start : start + self.window], self.sample_rate)
+                piece = waveform[start : start + self.window]
+                if len(piece) < shortest:
+                    piece = fill_window(piece, shortest, "pad")
+                clip = _clip(piece, self.sample_rate)
                 yield row, self._prepared({"audio": clip, **text}), False
 
     def _tokens(self, texts: Sequence[str]) -> list[Any]:
@@ -164,22 +184,26 @@ class SentenceTransformerEncoder(ClapEncoder):
 
     def _embed_text(self, tokens: list[Any]) -> torch.Tensor:
         (features,) = tokens
-        try:
+        with self._named("an input"):
             return _embedded(self._model, features, self.device, self._dtype)
-        except _SENSELESS as error:
-            raise ValueError(self._refusal(features["modality"], error)) from error
 
     def _prepared(self, item: dict[str, Any]) -> Any:
-        try:
+        with self._named(repr(item.get("text", "a clip"))):
             return _prepared(self._model, item)
-        except _SENSELESS as error:
-            raise ValueError(self._refusal(item.get("text", "audio"), error)) from error
 
-    def _refusal(self, item: Any, error: Exception) -> str:
-        return (
-            f"{self.source} cannot embed {item!r}: {type(error).__name__}: "
-            f"{first_line(error)}. Leave it out, or use another checkpoint for it."
-        )
+    @contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        """Say which input the library cannot take."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except _SENSELESS as error:
+            msg = (
+                f"{self.source} cannot embed {what}: {type(error).__name__}: "
+                f"{first_line(error)}. Leave it out, or take another checkpoint."
+            )
+            raise ValueError(msg) from error
 
 
 def _library() -> Any:
@@ -198,6 +222,11 @@ def _library() -> Any:
 
 def _clip(waveform: NDArray[np.float32], sample_rate: int) -> dict[str, Any]:
     return {"array": waveform, "sampling_rate": sample_rate}
+
+
+def _noise(sample_rate: int) -> NDArray[np.float32]:
+    noise = np.random.default_rng(0).standard_normal(_TRIAL_SECONDS * sample_rate)
+    return 0.1 * noise.astype(np.float32)
 
 
 def _prepared(model: Any, item: dict[str, Any]) -> Any:
@@ -259,8 +288,7 @@ def _front_end(model: Any, folder: Path) -> dict[str, int]:
 
 def _width(model: Any, sample_rate: int, folder: Path) -> int:
     """Return the length of an embedding; refuse towers that differ, and chance."""
-    noise = np.random.default_rng(0).standard_normal(_TRIAL_SECONDS * sample_rate)
-    clip = {"audio": _clip(0.1 * noise.astype(np.float32), sample_rate)}
+    clip = {"audio": _clip(_noise(sample_rate), sample_rate)}
     first, second, text = (
         _embedded(model, _prepared(model, item))
         for item in (clip, clip, {"text": "a sound"})
@@ -285,24 +313,22 @@ def _width(model: Any, sample_rate: int, folder: Path) -> int:
 def _quiet_and_strict(folder: Path) -> Iterator[None]:
     """Load without progress bars; refuse weights that the library would draw.
 
-    It loads with whatever a file has, and reports the rest as a warning.
+    It draws at random what a file lacks, and reports that as a warning.
     """
-    from transformers.utils import logging as reports
-
     report = _Report(logging.WARNING)
     logger = logging.getLogger("transformers.modeling_utils")
-    before = logger.level, logger.propagate, reports.is_progress_bar_enabled()
+    verbosity, shown = reports.get_verbosity(), reports.is_progress_bar_enabled()
     logger.addHandler(report)
-    logger.setLevel(logging.WARNING)
     logger.propagate = False
+    reports.set_verbosity_warning()  # of which no warning would come otherwise
     reports.disable_progress_bar()
     try:
         yield
     finally:
         logger.removeHandler(report)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
-        if before[2]:
+        logger.propagate = True
+        reports.set_verbosity(verbosity)
+        if shown:
             reports.enable_progress_bar()
     if report.missing:
         msg = (
