@@ -59,6 +59,16 @@ Checkpoint = Annotated[
         help="Weights of one family: a path, or a hub id. May be given repeatedly.",
     ),
 ]
+Family = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--family",
+        metavar="NAME[=CHECKPOINT]",
+        help="An encoder: one of clapstack checkpoints by its name, or any checkpoint (a "
+        "path, or a hub id) under a name of your own; its kind is found in its files. "
+        "May be given repeatedly. Without it: the three CLAP models of the stack.",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object.")
 ]
@@ -125,6 +135,22 @@ def chosen_checkpoints(
             raise typer.BadParameter(msg, param_hint="--checkpoint")
         given[family] = path
     return bundled_checkpoints(given) if checkpoints == "bundled" else given
+
+
+def chosen_families(family: list[str] | None) -> dict[str, str | None]:
+    """Return checkpoints by name, None for that of a known family, from ``--family``."""
+    from clapstack.systems import CLAP_FAMILIES
+
+    given = [each.partition("=") for each in family or CLAP_FAMILIES]
+    for name, equals, path in given:
+        if not name or (equals and not path):
+            msg = f"it is NAME or NAME=CHECKPOINT; got {name + equals!r}."
+            raise typer.BadParameter(msg, param_hint="--family")
+    families = {name: path or None for name, _, path in given}
+    if len(families) < len(given):
+        msg = f"a name is given twice: {', '.join(name for name, *_ in given)}."
+        raise typer.BadParameter(msg, param_hint="--family")
+    return families
 
 
 def checked_format(fmt: str | None, option: str, *known: str) -> str | None:

@@ -173,6 +173,15 @@ def find_pretrained(
     return folder, _pretrained_weights(folder, needs)
 
 
+def find_any(checkpoint: str, revision: str | None) -> Path:
+    """Locate a checkpoint of any kind: a file, or a folder with its settings."""
+    place = _file_on_hub(checkpoint, revision) or _local(checkpoint, "a checkpoint")
+    if place is None:
+        files = ["modules.json", "config.json"]
+        place = _download(checkpoint, revision, files, "pass a local folder or file")
+    return place
+
+
 def find_sentence_transformer(checkpoint: str, revision: str | None) -> Path:
     """Locate a folder in the format of sentence-transformers, or of transformers.
 

@@ -8,6 +8,7 @@ from clapstack.features._audio import (
     WavLmFeatures,
     WhisperFeatures,
 )
+from clapstack.features._choosing import features_for
 from clapstack.features._clap import (
     LaionClapPairFeatures,
     M2dClapPairFeatures,
@@ -36,6 +37,7 @@ __all__ = [
     "SentenceTransformerPairFeatures",
     "WavLmFeatures",
     "WhisperFeatures",
+    "features_for",
     "pair_feature_names",
     "pair_features",
 ]
