@@ -73,7 +73,7 @@ def checkpoints(
         bool, typer.Option("--csv", help="All that is known, as CSV.")
     ] = False,
 ) -> None:
-    """List the published checkpoints: what --family takes, and what is on this machine."""
+    """List the published checkpoints, and whether they are on this machine."""
     from clapstack.systems import list_checkpoints
 
     with errors_as_messages("clapstack checkpoints"):

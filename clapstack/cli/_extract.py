@@ -90,9 +90,7 @@ def extract(
         settings: dict[str, Any] = {"device": device, "verbose": not quiet}
         if batch_size is not None:
             settings["batch_size"] = batch_size
-        union = make_union(
-            chosen, families, blocks.split(","), **settings
-        )
+        union = make_union(chosen, families, blocks.split(","), **settings)
         n_rows, bad, widths = _tabular.extract(
             source, union, out, chunk_size=chunk_size, verbose=not quiet
         )

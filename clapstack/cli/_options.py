@@ -64,8 +64,8 @@ Family = Annotated[
     typer.Option(
         "--family",
         metavar="NAME[=CHECKPOINT]",
-        help="An encoder: one of clapstack checkpoints by its name, or any checkpoint (a "
-        "path, or a hub id) under a name of your own; its kind is found in its files. "
+        help="An encoder: one of clapstack checkpoints by its name, or any checkpoint "
+        "(path or hub id) under a name of your own; its kind is found in its files. "
         "May be given repeatedly. Without it: the three CLAP models of the stack.",
     ),
 ]
@@ -138,7 +138,7 @@ def chosen_checkpoints(
 
 
 def chosen_families(family: list[str] | None) -> dict[str, str | None]:
-    """Return checkpoints by name, None for that of a known family, from ``--family``."""
+    """Return checkpoints by name, or None, as ``make_clap_stack`` takes them."""
     from clapstack.systems import CLAP_FAMILIES
 
     given = [each.partition("=") for each in family or CLAP_FAMILIES]

@@ -71,7 +71,11 @@ def has_seen_ratings(checkpoint: str | os.PathLike[str]) -> bool:
     has_seen : bool
         Whether it has. A copy under another name is not recognised.
     """
-    seen = [r["checkpoint"].split("/")[-1] for r in CHECKPOINTS if r["seen_ratings"] == "yes"]
+    seen = [
+        r["checkpoint"].split("/")[-1]
+        for r in CHECKPOINTS
+        if r["seen_ratings"] == "yes"
+    ]
     names = {part.lower() for part in Path(checkpoint).parts}
     return any(name.lower() in names for name in seen)
 

@@ -1,6 +1,6 @@
 """Systems on the challenge: runs, predictions, submissions, tables of results."""
 
-from clapstack.cli.challenge._checkpoints import MissingCheckpointsError
+from clapstack.cli.challenge._checkpoints import MissingCheckpointsError, broken_rules
 from clapstack.cli.challenge._predictions import (
     prediction_table,
     read_predictions,
@@ -11,6 +11,7 @@ from clapstack.cli.challenge._run import check_challenge, run_systems
 
 __all__ = [
     "MissingCheckpointsError",
+    "broken_rules",
     "check_challenge",
     "place_in_ranking",
     "prediction_table",

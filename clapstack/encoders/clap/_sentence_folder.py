@@ -193,7 +193,9 @@ def _wrong_keywords(content: dict[str, Any]) -> str | None:
         if not _KEYWORDS.fullmatch(name) or not value:
             continue
         if not isinstance(value, dict) or not value.keys() <= _HARMLESS:
-            return f"has {name}={str(value)[:200]}, which may fetch or run what it names"
+            return (
+                f"has {name}={str(value)[:200]}, which may fetch or run what it names"
+            )
     for modality, params in (content.get("modality_config") or {}).items():
         if not _METHODS.fullmatch(str(params["method"])):
             return f"has {modality} embedded by the method {params['method']!r}"

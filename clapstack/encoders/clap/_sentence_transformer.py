@@ -171,9 +171,7 @@ class SentenceTransformerEncoder(ClapEncoder):
     def _words(self, texts: Sequence[str]) -> list[list[int]]:
         return self._tokenizer(list(texts), verbose=False)["input_ids"] if texts else []
 
-    def _text_batches(
-        self, tokens: Sequence[Any], batch_size: int
-    ) -> list[list[int]]:
+    def _text_batches(self, tokens: Sequence[Any], batch_size: int) -> list[list[int]]:
         return [[row] for row in range(len(tokens))]
 
     def _embed_pieces(
@@ -208,7 +206,10 @@ class SentenceTransformerEncoder(ClapEncoder):
 
 def _library() -> Any:
     """Import sentence-transformers, of a version that embeds audio."""
-    needs = {"extra": "sentence-transformers", "caller": "SentenceTransformerPairFeatures"}
+    needs = {
+        "extra": "sentence-transformers",
+        "caller": "SentenceTransformerPairFeatures",
+    }
     library = import_optional("sentence_transformers", **needs)
     version = library.__version__
     if tuple(map(int, version.split(".")[:2])) < (6, 2):
