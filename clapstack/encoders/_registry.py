@@ -65,8 +65,8 @@ def load_encoder(
     ----------
     kind : str
         Format of the checkpoint: "laion", "msclap", "m2d-clap" or
-        "sentence-transformer", which give a ClapEncoder; "wavlm", "audiomae", "eat", "beats", "beats-states", "whisper" or
-        "ctc", which give an AudioEncoder.
+        "sentence-transformer", which give a ClapEncoder; "wavlm", "audiomae", "eat",
+        "beats", "beats-states", "whisper" or "ctc", which give an AudioEncoder.
     checkpoint : str or path-like
         "laion": a hub id, such as "laion/clap-htsat-unfused", or a local folder in
         transformers' format; or a ``.pt`` file of the authors with roberta-base's

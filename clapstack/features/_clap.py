@@ -283,7 +283,7 @@ class SentenceTransformerPairFeatures(_OfCheckpoint, _BasePairFeatures):
     Up to the length that the model's front end takes at once (30 s if it has no limit),
     an embedding is that of ``SentenceTransformer.encode``. Of a longer clip the library
     takes the beginning or a random part; here its windows are embedded and averaged.
-    Clips shorter than 0.1 s are filled up with silence.
+    Clips shorter than 25 ms are filled up with silence.
 
     Nothing of a folder is run: one that needs code of its own, or names classes that
     are not the library's, is refused before anything is computed.
@@ -332,7 +332,8 @@ class SentenceTransformerPairFeatures(_OfCheckpoint, _BasePairFeatures):
     def _record_widths(self, encoder):
         super()._record_widths(encoder)
         if self.joint == "both":
-            encoder.check_pairs()
+            silence = np.zeros(encoder.sample_rate, np.float32)
+            encoder.encode_pairs([silence], ["a sound"])
 
     def _features(self, pairs):
         features = super()._features(pairs)

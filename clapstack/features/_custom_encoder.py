@@ -5,13 +5,21 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from clapstack._compat import HasMethods
+from clapstack.exceptions import UnstableEncoderWarning
 from clapstack.families import PAIR_BLOCKS
 from clapstack.features._base import _BasePairFeatures
 from clapstack.features._docstring import documented
+
+# Of unit embeddings: an encoder in half precision rounds by about 1e-3.
+_TOLERANCE = 2e-3
+# Encoders by identity and method, of which the first input was embedded again.
+_CHECKED: WeakValueDictionary = WeakValueDictionary()
 
 __all__ = ["PairFeatures", "as_array", "unit_rows"]
 
@@ -36,7 +44,9 @@ class PairFeatures(_BasePairFeatures):
         ``identity``, a string that changes whenever its embeddings do, embeddings are
         stored; without it nothing is, and a warning says so. ``fingerprint``, a
         string, tells weights apart; without it ``identity`` does. Clones share the
-        encoder; a pickle holds it.
+        encoder; a pickle holds it. Once in a process, the first clip and text are
+        embedded again, alone: a warning says if they come out otherwise, because the
+        encoder draws at random or sees what shares a batch.
     {blocks}
     batch_size : int, default=32
         Clips per call of ``encode_audio``, texts per call of ``encode_text``.
@@ -136,10 +146,33 @@ class _CustomEncoder:
             for i in range(0, len(items), batch_size)
         ]
         try:
-            return unit_rows(np.concatenate(batches))
+            units = unit_rows(np.concatenate(batches))
+            if _CHECKED.get((id(self.encoder), method)) is not self.encoder:
+                self._check(method, items[0], units[0])
         except ValueError as error:
             msg = f"{self.source}.{method}: {error}"
             raise ValueError(msg) from error
+        return units
+
+    def _check(self, method, item, together):
+        """Warn if the first input, embedded twice alone, differs from what it was."""
+        with suppress(TypeError):  # of objects that cannot be referred to weakly
+            _CHECKED[id(self.encoder), method] = self.encoder
+        alone, again = (unit_rows(self._rows(method, [item]))[0] for _ in range(2))
+        chance, company = abs(alone - again).max(), abs(alone - together).max()
+        if max(chance, company) <= _TOLERANCE:
+            return
+        if chance > _TOLERANCE:
+            what = f"twice, differs by {chance:.1g}: the encoder draws at random"
+            remedy = "Crop at fixed places, and call eval() on a model"
+        else:
+            what = f"alone, differs by {company:.1g} from itself in a batch"
+            remedy = "Encode inputs one by one, or mask what pads them"
+        msg = (
+            f"{self.source}.{method}: the first input, embedded {what}. Scores would "
+            f"depend on it. {remedy}."
+        )
+        warnings.warn(msg, UnstableEncoderWarning, stacklevel=6)
 
     def _rows(self, method, items):
         """Return what the encoder makes of one batch, a row for each item."""

@@ -64,11 +64,12 @@ def make_clap_stack(
         chooses the ridges' penalties, adds support vectors, and has a final level that
         starts from equal weights; it takes about four times as long.
     families : sequence of str, or mapping, default=3 CLAP models
-        The families to stack, by the names of :func:`~clapstack.systems.list_checkpoints`;
-        without ``"laion_fused"`` it is the 2-CLAP stack. Or a mapping of names of your
-        own to what makes their features: a checkpoint, whose transformer is found in
-        its files; a transformer, such as ``PairFeatures(my_encoder)``; or None for the
-        checkpoint that `checkpoints` has for a family of that name.
+        The families to stack, by their names in
+        :func:`~clapstack.systems.list_checkpoints`; without ``"laion_fused"`` it is the
+        2-CLAP stack. Or a mapping of names of your own to what makes their features: a
+        checkpoint, whose transformer is found in its files; a transformer, such as
+        ``PairFeatures(my_encoder)``; or None for the checkpoint that `checkpoints` has
+        for a family of that name.
     beats : bool, default=False
         Whether BEATs logits join every family, as in the paper.
     n_components : int, default=32
@@ -301,8 +302,8 @@ def make_union(
     unknown = [name for name in [*known, *optional] if name not in FAMILIES]
     if unknown or not made:
         msg = (
-            f"families must be some of {list(FAMILIES)}, or a mapping of other names to "
-            f"checkpoints or transformers; got {unknown or 'none'}."
+            f"families must be some of {list(FAMILIES)}, or a mapping of other names "
+            f"to checkpoints or transformers; got {unknown or 'none'}."
         )
         raise ValueError(msg)
     chosen = choose_checkpoints(checkpoints, known, optional)
@@ -312,8 +313,8 @@ def make_union(
             made[name] = source = _transformer_for(source, settings)
         if not hasattr(source, "transform") or not name or "__" in name:
             msg = (
-                f"families must map names without '__' to checkpoints or transformers; "
-                f"got {name!r}: {source!r}. Wrap an encoder of your own in PairFeatures."
+                f"families must map names without '__' to checkpoints or transformers, "
+                f"such as PairFeatures(your_encoder); got {name!r}: {source!r}."
             )
             raise ValueError(msg)
         if blocks is not None and "blocks" in source.get_params(deep=False):

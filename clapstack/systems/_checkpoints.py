@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -49,10 +50,11 @@ def list_checkpoints() -> pd.DataFrame:
     >>> from clapstack.systems import list_checkpoints
     >>> checkpoints = list_checkpoints().set_index("name")
     >>> checkpoints.loc["msclap", ["sample_rate", "width"]].tolist()
-    [44100.0, 1024.0]
+    [44100, 1024.0]
     """
     table = pd.DataFrame(CHECKPOINTS).replace("", None)
     table[_NUMBERS] = table[_NUMBERS].astype(float)
+    table["sample_rate"] = table["sample_rate"].astype(int)
     table["seen_ratings"] = table["seen_ratings"] == "yes"
     table["present"] = [_is_present(place) for place in table["checkpoint"]]
     return table
@@ -71,13 +73,12 @@ def has_seen_ratings(checkpoint: str | os.PathLike[str]) -> bool:
     has_seen : bool
         Whether it has. A copy under another name is not recognised.
     """
-    seen = [
-        r["checkpoint"].split("/")[-1]
-        for r in CHECKPOINTS
-        if r["seen_ratings"] == "yes"
-    ]
-    names = {part.lower() for part in Path(checkpoint).parts}
-    return any(name.lower() in names for name in seen)
+    parts = re.split(r"[/\\]|--", str(checkpoint).lower())  # the hub's cache has --
+    return any(
+        row["checkpoint"].lower().split("/")[-1] in parts
+        for row in CHECKPOINTS
+        if row["seen_ratings"] == "yes"
+    )
 
 
 def _is_present(checkpoint: str) -> bool:

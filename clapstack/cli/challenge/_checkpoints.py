@@ -35,18 +35,15 @@ class MissingCheckpointsError(CheckpointError):
             systems = users[family]
             known = [describe_system(n) for n in systems if n in list_systems()]
             spare = known and all(family in record.optional for record in known)
-            remedy = f"--checkpoint {family}=PATH" + f", or --without {family}" * bool(
-                spare
-            )
+            remedy = f"--checkpoint {family}=PATH"
+            if spare:
+                remedy += f", or --without {family}"
+            files = FAMILIES[family].files if family in FAMILIES else "its own"
             lines += [
                 "",
                 f"  {family}: {checkpoint}",
                 *_entry("wanted by", ", ".join(systems)),
-                *(
-                    _entry("files", FAMILIES[family].files)
-                    if family in FAMILIES
-                    else []
-                ),
+                *_entry("files", files),
                 *_entry("where", f"anywhere on this machine: {remedy}"),
                 *_entry("reason", reason),
             ]
@@ -99,7 +96,7 @@ def load_weights(
 
 
 def checkpoints_of(pipeline: Pipeline) -> Iterator[tuple[str, Any]]:
-    """Yield the transformers over encoders in a pipeline, with their families' names."""
+    """Yield the families of a pipeline and their transformers over encoders."""
     for name, transformer in encoders_of(pipeline).items():
         yield name.rpartition("__")[2], transformer
 

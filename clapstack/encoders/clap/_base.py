@@ -349,11 +349,6 @@ class ClapEncoder(FrozenEncoder):
         long = [row for row, ids in enumerate(tokens) if len(ids) > self.max_tokens]
         for row in long:
             tokens[row] = [*tokens[row][: self.max_tokens - 1], tokens[row][-1]]
-        self._warn_of_cut(texts, long)
-        return tokens
-
-    def _warn_of_cut(self, texts: Sequence[str], long: Sequence[int]) -> None:
-        """Warn once, with their number, if there are texts that are too long."""
         if long and not self._warned_of_cut:
             self._warned_of_cut = True
             msg = (
@@ -362,7 +357,8 @@ class ClapEncoder(FrozenEncoder):
                 f"beginning is used. The first is {reprlib.repr(texts[long[0]])}. "
                 "Shorten such texts; later ones are cut without another warning."
             )
-            warnings.warn(msg, stacklevel=4)
+            warnings.warn(msg, stacklevel=3)
+        return tokens
 
     def _unit(
         self, embeddings: NDArray[np.floating], what: str, labels: Sequence[Any]
