@@ -263,7 +263,7 @@ class SentenceTransformerPairFeatures(_OfCheckpoint, _BasePairFeatures):
         transformers if the library embeds audio and text with it, as it does with every
         ``ClapModel``.
     {revision, crop}
-    joint : {{"separate", "both"}}, default="separate"
+    joint : {"separate", "both"}, default="separate"
         ``"both"`` also embeds audio and text together, with a model that can:
         `projection_dim_` more columns, ``joint0``, …. A clip is encoded again for
         each of its texts.
@@ -296,7 +296,7 @@ class SentenceTransformerPairFeatures(_OfCheckpoint, _BasePairFeatures):
     --------
     >>> import pandas as pd
     >>> from clapstack import SentenceTransformerPairFeatures
-    >>> X = pd.DataFrame({{"audio": ["dog.wav"], "text": ["a dog barks"]}})
+    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
     >>> features = SentenceTransformerPairFeatures("google/embeddinggemma-2")
     >>> features.fit_transform(X).shape  # doctest: +SKIP
     (1, 3841)

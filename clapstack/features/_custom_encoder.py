@@ -141,33 +141,40 @@ class _CustomEncoder:
         return self._encode("encode_text", texts, batch_size)
 
     def _encode(self, method, items, batch_size):
+        alone = self._alone(method, items)
         batches = [
             self._rows(method, list(items[i : i + batch_size]))
             for i in range(0, len(items), batch_size)
         ]
         try:
             units = unit_rows(np.concatenate(batches))
-            if _CHECKED.get((id(self.encoder), method)) is not self.encoder:
-                self._check(method, items[0], units[0])
+            if alone:
+                self._warn_if_unstable(method, units[0], *map(unit_rows, alone))
         except ValueError as error:
             msg = f"{self.source}.{method}: {error}"
             raise ValueError(msg) from error
         return units
 
-    def _check(self, method, item, together):
-        """Warn if the first input, embedded twice alone, differs from what it was."""
-        with suppress(TypeError):  # of objects that cannot be referred to weakly
-            _CHECKED[id(self.encoder), method] = self.encoder
-        alone, again = (unit_rows(self._rows(method, [item]))[0] for _ in range(2))
+    def _alone(self, method, items):
+        """Return the first of the first items embedded twice, alone; later nothing."""
+        key = id(self.encoder), method
+        if len(items) < 2 or _CHECKED.get(key) is self.encoder:
+            return None
+        with suppress(TypeError):  # of an object that cannot be referred to weakly
+            _CHECKED[key] = self.encoder
+        # Copies, since an encoder may work in place.
+        return [self._rows(method, [copy.copy(items[0])])[0] for _ in range(2)]
+
+    def _warn_if_unstable(self, method, together, alone, again):
         chance, company = abs(alone - again).max(), abs(alone - together).max()
-        if max(chance, company) <= _TOLERANCE:
-            return
         if chance > _TOLERANCE:
             what = f"twice, differs by {chance:.1g}: the encoder draws at random"
             remedy = "Crop at fixed places, and call eval() on a model"
-        else:
+        elif company > _TOLERANCE:
             what = f"alone, differs by {company:.1g} from itself in a batch"
             remedy = "Encode inputs one by one, or mask what pads them"
+        else:
+            return
         msg = (
             f"{self.source}.{method}: the first input, embedded {what}. Scores would "
             f"depend on it. {remedy}."

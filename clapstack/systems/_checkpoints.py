@@ -49,8 +49,8 @@ def list_checkpoints() -> pd.DataFrame:
     --------
     >>> from clapstack.systems import list_checkpoints
     >>> checkpoints = list_checkpoints().set_index("name")
-    >>> checkpoints.loc["msclap", ["sample_rate", "width"]].tolist()
-    [44100, 1024.0]
+    >>> int(checkpoints.loc["msclap", "sample_rate"])
+    44100
     """
     table = pd.DataFrame(CHECKPOINTS).replace("", None)
     table[_NUMBERS] = table[_NUMBERS].astype(float)

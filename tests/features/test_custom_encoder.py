@@ -71,7 +71,7 @@ def test_an_encoder_is_called_with_at_most_a_batch(X):
     many = pd.concat([X] * 5, ignore_index=True)
     many["text"] = [f"text {'x' * i}" for i in range(10)]
     PairFeatures(Counting(), cache=None, batch_size=4).fit_transform(many)
-    assert sizes == [4, 4, 2]
+    assert sizes == [1, 1, 4, 4, 2]  # the first one is embedded again, alone
 
 
 def test_clones_share_the_encoder(toy_encoder):
