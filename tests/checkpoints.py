@@ -9,7 +9,9 @@ import math
 import numpy as np
 import torch
 from safetensors.torch import load, save_file
-from tokenizers import ByteLevelBPETokenizer
+from tokenizers import ByteLevelBPETokenizer, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
     ClapAudioConfig,
     ClapConfig,
@@ -47,6 +49,9 @@ _WORDS = (
     "rolls far away ##s ! , car"
 )
 BERT_WORDS = _WORDS.split()
+AUDIO_TOKENS = ["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
+OMNI_TOKENS = 200
+AST_FRAMES = 64
 
 
 def fill(tensors, seed):
@@ -453,6 +458,113 @@ def make_all_not_bundled(root):
         "m2d_clap": save_m2d(places["m2d_clap"], make_m2d_tensors()),
     }
     return {name: str(place) for name, place in (places | files).items()}
+
+
+def make_omni(folder):
+    """Write a small Qwen2-Audio with pooling, in the format of sentence-transformers.
+
+    It embeds audio, text and both together.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+    from transformers import (
+        PreTrainedTokenizerFast,
+        Qwen2AudioConfig,
+        Qwen2AudioModel,
+        Qwen2AudioProcessor,
+    )
+
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", *AUDIO_TOKENS, *BERT_WORDS[5:]]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=word_tokenizer(words),
+        **{f"{name}_token": f"<{name}>" for name in ("pad", "eos", "bos", "unk")},
+        additional_special_tokens=AUDIO_TOKENS,
+        model_max_length=OMNI_TOKENS,
+    )
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=WHISPER_SECONDS)
+    audio = {
+        "model_type": "qwen2_audio_encoder",
+        "num_mel_bins": 16,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "d_model": 16,
+        "max_source_positions": 50 * WHISPER_SECONDS,
+    }
+    text = {
+        "model_type": "qwen2",
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "pad_token_id": 0,
+    }
+    config = Qwen2AudioConfig(
+        audio_config=audio,
+        text_config=text,
+        audio_token_index=words.index("<|AUDIO|>"),
+    )
+    inner = folder / "inner"
+    _saved(Qwen2AudioModel(config), inner, seed=50)
+    Qwen2AudioProcessor(extractor, tokenizer).save_pretrained(inner)
+    parts = [modules.Transformer(str(inner)), modules.Pooling(32), modules.Normalize()]
+    SentenceTransformer(modules=parts, device="cpu").save_pretrained(folder / "omni")
+    return folder / "omni"
+
+
+def make_routed(folder):
+    """Write a BERT for texts and an AST for clips behind a router, with one space."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+    from transformers import (
+        ASTConfig,
+        ASTFeatureExtractor,
+        ASTModel,
+        BertConfig,
+        BertModel,
+        BertTokenizerFast,
+    )
+
+    bert, ast = folder / "bert", folder / "ast"
+    config = BertConfig(
+        vocab_size=len(BERT_WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=40,
+    )
+    _saved(BertModel(config), bert, seed=51)
+    (bert / "vocab.txt").write_text("\n".join(BERT_WORDS) + "\n")
+    BertTokenizerFast(str(bert / "vocab.txt")).save_pretrained(bert)
+    shape = {"num_mel_bins": 16, "max_length": AST_FRAMES}
+    config = ASTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        patch_size=8,
+        **shape,
+    )
+    _saved(ASTModel(config), ast, seed=52)
+    ASTFeatureExtractor(**shape).save_pretrained(ast)
+    routes = {}
+    for seed, (name, place) in enumerate({"text": bert, "audio": ast}.items()):
+        dense = modules.Dense(32, 24)
+        fill(dense.state_dict(), seed=53 + seed)
+        routes[name] = [modules.Transformer(str(place)), modules.Pooling(32), dense]
+    model = SentenceTransformer(modules=[modules.Router(routes)], device="cpu")
+    model.save_pretrained(folder / "routed")
+    return folder / "routed"
+
+
+def word_tokenizer(words):
+    ids = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(WordLevel(ids, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return tokenizer
 
 
 def read_tensors(folder):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from transformers import ClapModel
+from transformers import ASTFeatureExtractor, ClapModel
 from transformers.utils import logging as reports
 
 from clapstack._numerics.checks import first_few
@@ -63,7 +63,7 @@ class SentenceTransformerEncoder(ClapEncoder):
     def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
         library = _library()
         folder = find_sentence_transformer(checkpoint, revision)
-        with tempfile.TemporaryDirectory() as copy, _quiet_and_strict(folder):
+        with tempfile.TemporaryDirectory() as copy, _quiet_and_strict(folder, copy):
             digests = copy_checked(folder, Path(copy))
             model = library.SentenceTransformer(
                 copy,
@@ -221,16 +221,29 @@ def _front_end(model: Any, folder: Path) -> dict[str, int]:
         limit and limit.default,  # of Gemma
         *(part.processing_kwargs.get("audio", {}).get("max_length") for part in parts),
     ]
+    if isinstance(extractor, ASTFeatureExtractor):
+        limits.append(extractor.max_length * rate // 100)  # of frames, 100 a second
     known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
-    return {"sample_rate": rate, "window": min(known, default=_USUAL_SECONDS * rate)}
+    window = min(known, default=_USUAL_SECONDS * rate)
+    noise = _noise(window)
+    clips = [noise, noise, np.append(noise[: -rate // 100], _noise(rate // 100))]
+    first, again, other = (_prepared(model, _clip(clip, rate)) for clip in clips)
+    _refuse_chance(_equal(first, again), folder)
+    if _equal(first, other):
+        msg = (
+            f"{folder} does not look at the end of a clip of {window / rate:g} s, and "
+            f"does not say how much it takes. Set max_length (samples) for 'audio' in "
+            f"the processing_kwargs of its sentence_bert_config.json."
+        )
+        raise CheckpointError(msg)
+    return {"sample_rate": rate, "window": window}
 
 
 def _width(model: Any, sample_rate: int, folder: Path) -> int:
     """Return the length of an embedding; refuse towers that differ, and chance."""
-    noise = 0.1 * np.random.default_rng(0).standard_normal(sample_rate)
-    clip = _clip(noise.astype(np.float32), sample_rate)
+    clip = _clip(_noise(sample_rate), sample_rate)
     with torch.inference_mode():
-        first, second, text = (
+        first, again, text = (
             model(dict(_prepared(model, item)))["sentence_embedding"]
             for item in (clip, clip, {"text": "a sound"})
         )
@@ -240,14 +253,29 @@ def _width(model: Any, sample_rate: int, folder: Path) -> int:
             f"dimensions; a model with one space for both is needed."
         )
         raise CheckpointError(msg)
-    if not torch.equal(first, second):
+    _refuse_chance(torch.equal(first, again), folder)
+    return int(text.shape[-1])
+
+
+def _noise(n_samples: int) -> NDArray[np.float32]:
+    noise = np.random.default_rng(0).standard_normal(n_samples)
+    return 0.1 * noise.astype(np.float32)
+
+
+def _equal(first: Any, other: Any) -> bool:
+    """Return whether two prepared inputs are the same."""
+    tensors = [name for name, value in first.items() if torch.is_tensor(value)]
+    return all(torch.equal(first[name], other[name]) for name in tensors)
+
+
+def _refuse_chance(equal: bool, folder: Path) -> None:
+    if not equal:
         msg = (
             f"{folder} gives one clip two embeddings: its front end or its model draws "
             f"at random, as the 'dither' of an extractor does. Set that to zero in a "
             f"copy of the folder."
         )
         raise CheckpointError(msg)
-    return int(text.shape[-1])
 
 
 class _Report(logging.Handler):
@@ -262,7 +290,7 @@ class _Report(logging.Handler):
 
 
 @contextmanager
-def _quiet_and_strict(folder: Path) -> Iterator[None]:
+def _quiet_and_strict(folder: Path, copy: str) -> Iterator[None]:
     """Load without progress bars; refuse weights that the library would draw.
 
     It draws at random what a file lacks, and reports that as a warning.
@@ -276,6 +304,9 @@ def _quiet_and_strict(folder: Path) -> Iterator[None]:
     reports.disable_progress_bar()
     try:
         yield
+    except OSError as error:  # a file that is missing or cannot be read
+        msg = f"{folder} lacks a file: {first_line(error).replace(copy, str(folder))}."
+        raise CheckpointError(msg) from error
     finally:
         logger.removeHandler(report)
         logger.propagate = True
