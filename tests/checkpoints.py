@@ -560,6 +560,70 @@ def make_routed(folder):
     return folder / "routed"
 
 
+def make_gemma(folder):
+    """Write a small EmbeddingGemma 2 without eyes; its processor needs torchvision."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+    from transformers import (
+        EmbeddingGemma2Config,
+        EmbeddingGemma2Model,
+        EmbeddingGemma2Processor,
+        EmbeddingGemma2VideoProcessor,
+        Gemma4AudioFeatureExtractor,
+        Gemma4ImageProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    roles = ["image", "boi", "eoi", "audio", "boa", "eoa"]
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", *roles, "<|video|>", *BERT_WORDS[5:]]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=word_tokenizer(words),
+        **{f"{name}_token": f"<{name}>" for name in ("pad", "eos", "bos", "unk")},
+        extra_special_tokens={f"{role}_token": role for role in roles},
+        model_max_length=1000,
+    )
+    config = EmbeddingGemma2Config(
+        text_config={
+            "vocab_size": len(words),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "global_head_dim": 16,
+            "hidden_size_per_layer_input": 8,
+            "embedding_dim": 24,
+        },
+        audio_config={
+            "model_type": "gemma4_audio",
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "subsampling_conv_channels": [128, 4],
+            "output_proj_dims": 32,
+        },
+        vision_config=None,
+        eoa_token_index=words.index("eoa"),
+        video_token_id=words.index("<|video|>"),
+        **{f"{role}_token_id": words.index(role) for role in roles if role != "eoa"},
+    )
+    inner = folder / "inner"
+    _saved(EmbeddingGemma2Model(config), inner, seed=54)
+    EmbeddingGemma2Processor(
+        Gemma4AudioFeatureExtractor(),
+        Gemma4ImageProcessor(),
+        tokenizer,
+        EmbeddingGemma2VideoProcessor(),
+        chat_template="{% for message in messages %}{% for part in message.content %}"
+        "{% if part.type == 'audio' %}audio{% else %} {{ part.text }}{% endif %}"
+        "{% endfor %}{% endfor %}",
+    ).save_pretrained(inner)
+    parts = [modules.Transformer(str(inner)), modules.Pooling(24), modules.Normalize()]
+    SentenceTransformer(modules=parts, device="cpu").save_pretrained(folder / "gemma")
+    return folder / "gemma"
+
+
 def word_tokenizer(words):
     ids = {word: number for number, word in enumerate(words)}
     tokenizer = Tokenizer(WordLevel(ids, unk_token="<unk>"))

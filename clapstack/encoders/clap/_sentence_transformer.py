@@ -226,7 +226,8 @@ def _front_end(model: Any, folder: Path) -> dict[str, int]:
     known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
     window = min(known, default=_USUAL_SECONDS * rate)
     noise = _noise(window)
-    clips = [noise, noise, np.append(noise[: -rate // 100], _noise(rate // 100))]
+    ending = _noise(min(rate // 10, window // 2))
+    clips = [noise, noise, np.append(noise[: -len(ending)], ending)]
     first, again, other = (_prepared(model, _clip(clip, rate)) for clip in clips)
     _refuse_chance(_equal(first, again), folder)
     if _equal(first, other):

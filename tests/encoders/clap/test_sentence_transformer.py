@@ -22,6 +22,7 @@ from tests.checkpoints import (
     SAMPLE_RATE,
     edit_json,
     edit_tensors,
+    make_gemma,
     make_laion,
     make_omni,
     make_routed,
@@ -45,9 +46,13 @@ def folders(tmp_path_factory, laion_folders):
     }
 
 
-@pytest.fixture(params=["clap", "omni", "routed"])
-def folder(request, folders):
-    return folders[request.param]
+@pytest.fixture(params=["clap", "omni", "routed", "gemma"])
+def folder(request, folders, tmp_path):
+    if request.param != "gemma":
+        return folders[request.param]
+    # Which PyPI has for CUDA alone: beside a CPU build of torch it cannot be imported.
+    pytest.importorskip("torchvision", exc_type=ImportError)
+    return make_gemma(tmp_path)
 
 
 @pytest.fixture
@@ -217,7 +222,9 @@ def test_the_fingerprint_is_of_weights_and_settings(folders, copy_of):
     assert load(copy).fingerprint == before
     change("1_Pooling/config.json", pooling_mode="max")(copy)
     other = load(copy).fingerprint
-    edit_tensors(copy, lambda tensors: tensors["multi_modal_projector.linear.bias"].add_(1))
+    edit_tensors(
+        copy, lambda tensors: tensors["multi_modal_projector.linear.bias"].add_(1)
+    )
     assert len({before, other, load(copy).fingerprint}) == 3
 
 
