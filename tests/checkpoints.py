@@ -31,7 +31,7 @@ from transformers import (
 
 from clapstack.encoders._mel import mel_bank
 from clapstack.encoders.clap._laion_official import to_official
-from clapstack.systems import FAMILIES
+from clapstack.systems import describe_system, list_systems
 
 TEXTS = [
     "a dog barks",
@@ -314,13 +314,14 @@ def save_msclap_2022(folder, tensors):
     return path
 
 
-def make_m2d_tensors():
+def make_m2d_tensors(patch=(16, 16)):
     """Tensors of a small M2D-CLAP, under the authors' names."""
     width, hidden = 64, 96
+    n_patches = (80 // patch[0]) * (1001 // patch[1])
     shapes = {
         "backbone.cls_token": (1, 1, width),
-        "backbone.pos_embed": (1, 1 + 5 * 62, width),
-        "backbone.patch_embed.proj.weight": (width, 1, 16, 16),
+        "backbone.pos_embed": (1, 1 + n_patches, width),
+        "backbone.patch_embed.proj.weight": (width, 1, *patch),
         "backbone.patch_embed.proj.bias": (width,),
         "backbone.norm_stats": (2,),
         "backbone.audio_proj.sem_token": (1, 1, width),
@@ -443,8 +444,9 @@ def _saved(model, folder, seed):
 
 
 def make_all_not_bundled(root):
-    """Write one checkpoint per family that has no bundled one; return their places."""
-    places = {name: root / name for name, f in FAMILIES.items() if f.bundled is None}
+    """Write a checkpoint for each family of a system that has no bundled one."""
+    wanted = {f for name in list_systems() for f in describe_system(name).needs}
+    places = {f.name: root / f.name for f in wanted if f.bundled is None}
     for place in places.values():
         place.mkdir()
     make_laion(places["laion_larger_general"], fused=False)

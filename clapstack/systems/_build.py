@@ -14,7 +14,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from clapstack.agreement import CrossAgreement
+from clapstack.agreement import CROSS, CrossAgreement
 from clapstack.stacking import ClapStackingRegressor, StandardizedRidge
 from clapstack.systems._catalogue import describe_system
 from clapstack.systems._checkpoints import choose_checkpoints
@@ -311,10 +311,10 @@ def make_union(
     for name, source in made.items():
         if isinstance(source, str | os.PathLike):
             made[name] = source = _transformer_for(source, settings)
-        if not hasattr(source, "transform") or not name or "__" in name:
+        if not hasattr(source, "transform") or name in ("", CROSS) or "__" in name:
             msg = (
-                f"families must map names without '__' to checkpoints or transformers, "
-                f"such as PairFeatures(your_encoder); got {name!r}: {source!r}."
+                f"families must map names without '__', other than {CROSS!r}, to "
+                f"checkpoints or transformers, such as PairFeatures(your_encoder); got {name!r}: {source!r}."
             )
             raise ValueError(msg)
         if blocks is not None and "blocks" in source.get_params(deep=False):
