@@ -311,10 +311,12 @@ def make_union(
     for name, source in made.items():
         if isinstance(source, str | os.PathLike):
             made[name] = source = _transformer_for(source, settings)
-        if not hasattr(source, "transform") or name in ("", CROSS) or "__" in name:
+        named = isinstance(name, str) and name not in ("", CROSS) and "__" not in name
+        if not named or not hasattr(source, "transform"):
             msg = (
                 f"families must map names without '__', other than {CROSS!r}, to "
-                f"checkpoints or transformers, such as PairFeatures(your_encoder); got {name!r}: {source!r}."
+                f"checkpoints or transformers, such as PairFeatures(your_encoder); got "
+                f"{name!r}: {source!r}."
             )
             raise ValueError(msg)
         if blocks is not None and "blocks" in source.get_params(deep=False):
