@@ -189,7 +189,7 @@ def find_sentence_transformer(checkpoint: str, revision: str | None) -> Path:
     code is fetched. What is on this machine wins over the hub.
     """
     needs = "modules.json (or config.json) and the files that it names"
-    folder = _local(checkpoint, needs)
+    folder: Any = _local(checkpoint, needs)
     if folder is None:
         remedy = _into_a_folder(needs)
         for weights in ("*model*.safetensors", "*pytorch_model*.bin"):

@@ -339,7 +339,7 @@ class SentenceTransformerPairFeatures(_OfCheckpoint, _BasePairFeatures):
         features = super()._features(pairs)
         if self.joint == "separate":
             return features
-        return np.hstack([features, self._embed(pairs, embed_together)])
+        return np.hstack([features, self._embed_by(embed_together, pairs)])
 
     def _names(self):
         width = self.projection_dim_ if self.joint == "both" else 0

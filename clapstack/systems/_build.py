@@ -302,8 +302,8 @@ def make_union(
     unknown = [name for name in [*known, *optional] if name not in FAMILIES]
     if unknown or not made:
         msg = (
-            f"families must be some of {list(FAMILIES)}, or a mapping of other names "
-            f"to checkpoints or transformers; got {unknown or 'none'}."
+            f"unknown families {unknown}; there are {list(FAMILIES)}. Map another name "
+            f"to its checkpoint or transformer."
         )
         raise ValueError(msg)
     chosen = choose_checkpoints(checkpoints, known, optional)

@@ -47,7 +47,10 @@ def test_cosines_of_ones_own_encoders_rank_a_table(run, table):
         (["--family", "=x"], "it is NAME or NAME=CHECKPOINT; got '='"),
         (["--family", "a="], "it is NAME or NAME=CHECKPOINT; got 'a='"),
         (["--family", "a=b/c", "--family", "a"], "a name is given twice: a, a"),
-        (["--family", "strange"], "families must be some of ['laion_unfused'"),
+        (
+            ["--family", "strange"],
+            "unknown families ['strange']; there are ['laion_unf",
+        ),
         (["--family", "a=/no/where"], "is neither a file or folder on this machine"),
     ],
 )

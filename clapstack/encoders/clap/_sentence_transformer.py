@@ -82,7 +82,7 @@ class SentenceTransformerEncoder(ClapEncoder):
             if isinstance(part, ClapModel):
                 heads = {"audio": part.audio_projection, "text": part.text_projection}
                 warn_if_untrained(heads, folder, part)
-        settings = {
+        settings: dict[str, Any] = {
             **_front_end(model, folder),
             "files": digests,
             "max_tokens": min(model.max_seq_length or _NO_LIMIT, _NO_LIMIT),
@@ -212,7 +212,7 @@ def _front_end(model: Any, folder: Path) -> dict[str, int]:
     parts = [part for part in model.modules() if hasattr(part, "processing_kwargs")]
     found = [getattr(p.processor, "feature_extractor", p.processor) for p in parts]
     extractor = next((e for e in found if hasattr(e, "sampling_rate")), None)
-    rate = getattr(extractor, "sampling_rate", None)
+    rate: Any = getattr(extractor, "sampling_rate", None)
     check_number(rate, 1000, 768_000, f"sampling_rate of the front end in {folder}")
     limit = inspect.signature(type(extractor).__call__).parameters.get("max_length")
     limits = [
