@@ -15,6 +15,7 @@ __all__ = [
     "FingerprintMismatchError",
     "ModelFileError",
     "TableError",
+    "UnstableEncoderWarning",
     "UntrustedTypesError",
 ]
 
@@ -29,6 +30,10 @@ class CheckpointError(ValueError):
 
 class CollapsedTowerWarning(UserWarning):
     """A tower gives distinct inputs one embedding, or its projection is untrained."""
+
+
+class UnstableEncoderWarning(UserWarning):
+    """An encoder of one's own embeds one input in two ways."""
 
 
 class FingerprintMismatchError(ValueError):

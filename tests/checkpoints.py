@@ -10,7 +10,9 @@ import numpy as np
 import torch
 import transformers
 from safetensors.torch import load, save_file
-from tokenizers import ByteLevelBPETokenizer
+from tokenizers import ByteLevelBPETokenizer, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     ClapAudioConfig,
@@ -32,7 +34,7 @@ from transformers import (
 
 from clapstack.encoders._mel import mel_bank
 from clapstack.encoders.clap._laion_official import to_official
-from clapstack.systems import FAMILIES
+from clapstack.systems import FAMILIES, describe_system, list_systems
 
 TEXTS = [
     "a dog barks",
@@ -50,6 +52,9 @@ _WORDS = (
     "rolls far away ##s ! , car"
 )
 BERT_WORDS = _WORDS.split()
+AUDIO_TOKENS = ["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
+OMNI_TOKENS = 200
+AST_FRAMES = 64
 
 
 def fill(tensors, seed):
@@ -312,13 +317,14 @@ def save_msclap_2022(folder, tensors):
     return path
 
 
-def make_m2d_tensors():
+def make_m2d_tensors(patch=(16, 16)):
     """Tensors of a small M2D-CLAP, under the authors' names."""
     width, hidden = 64, 96
+    n_patches = (80 // patch[0]) * (1001 // patch[1])
     shapes = {
         "backbone.cls_token": (1, 1, width),
-        "backbone.pos_embed": (1, 1 + 5 * 62, width),
-        "backbone.patch_embed.proj.weight": (width, 1, 16, 16),
+        "backbone.pos_embed": (1, 1 + n_patches, width),
+        "backbone.patch_embed.proj.weight": (width, 1, *patch),
         "backbone.patch_embed.proj.bias": (width,),
         "backbone.norm_stats": (2,),
         "backbone.audio_proj.sem_token": (1, 1, width),
@@ -534,8 +540,10 @@ def _saved(model, folder, seed):
 
 
 def make_all_not_bundled(root):
-    """Write one checkpoint per family that has no bundled one; return their places."""
-    places = {name: root / name for name, f in FAMILIES.items() if f.bundled is None}
+    """Write a checkpoint for each family of a system that has no bundled one."""
+    wanted = {f for name in list_systems() for f in describe_system(name).needs}
+    wanted.add(FAMILIES["pe_audio"])
+    places = {f.name: root / f.name for f in wanted if f.bundled is None}
     for place in places.values():
         place.mkdir()
     make_laion(places["laion_larger_general"], fused=False)
@@ -554,6 +562,177 @@ def make_all_not_bundled(root):
     else:
         del places["pe_audio"]
     return {name: str(place) for name, place in (places | files).items()}
+
+
+def make_omni(folder):
+    """Write a small Qwen2-Audio with pooling, in the format of sentence-transformers.
+
+    It embeds audio, text and both together.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+    from transformers import (
+        PreTrainedTokenizerFast,
+        Qwen2AudioConfig,
+        Qwen2AudioModel,
+        Qwen2AudioProcessor,
+    )
+
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", *AUDIO_TOKENS, *BERT_WORDS[5:]]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=word_tokenizer(words),
+        **{f"{name}_token": f"<{name}>" for name in ("pad", "eos", "bos", "unk")},
+        additional_special_tokens=AUDIO_TOKENS,
+        model_max_length=OMNI_TOKENS,
+    )
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=WHISPER_SECONDS)
+    audio = {
+        "model_type": "qwen2_audio_encoder",
+        "num_mel_bins": 16,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "d_model": 16,
+        "max_source_positions": 50 * WHISPER_SECONDS,
+    }
+    text = {
+        "model_type": "qwen2",
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "pad_token_id": 0,
+    }
+    config = Qwen2AudioConfig(
+        audio_config=audio,
+        text_config=text,
+        audio_token_index=words.index("<|AUDIO|>"),
+    )
+    inner = folder / "inner"
+    _saved(Qwen2AudioModel(config), inner, seed=50)
+    Qwen2AudioProcessor(extractor, tokenizer).save_pretrained(inner)
+    parts = [modules.Transformer(str(inner)), modules.Pooling(32), modules.Normalize()]
+    SentenceTransformer(modules=parts, device="cpu").save_pretrained(folder / "omni")
+    return folder / "omni"
+
+
+def make_routed(folder):
+    """Write a BERT for texts and an AST for clips behind a router, with one space."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+    from transformers import (
+        ASTConfig,
+        ASTFeatureExtractor,
+        ASTModel,
+        BertConfig,
+        BertModel,
+        BertTokenizerFast,
+    )
+
+    bert, ast = folder / "bert", folder / "ast"
+    config = BertConfig(
+        vocab_size=len(BERT_WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=40,
+    )
+    _saved(BertModel(config), bert, seed=51)
+    (bert / "vocab.txt").write_text("\n".join(BERT_WORDS) + "\n")
+    BertTokenizerFast(str(bert / "vocab.txt")).save_pretrained(bert)
+    shape = {"num_mel_bins": 16, "max_length": AST_FRAMES}
+    config = ASTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        patch_size=8,
+        **shape,
+    )
+    _saved(ASTModel(config), ast, seed=52)
+    ASTFeatureExtractor(**shape).save_pretrained(ast)
+    routes = {}
+    for seed, (name, place) in enumerate({"text": bert, "audio": ast}.items()):
+        dense = modules.Dense(32, 24)
+        fill(dense.state_dict(), seed=53 + seed)
+        routes[name] = [modules.Transformer(str(place)), modules.Pooling(32), dense]
+    model = SentenceTransformer(modules=[modules.Router(routes)], device="cpu")
+    model.save_pretrained(folder / "routed")
+    return folder / "routed"
+
+
+def make_gemma(folder):
+    """Write a small EmbeddingGemma 2 without eyes; its processor needs torchvision."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+    from transformers import (
+        EmbeddingGemma2Config,
+        EmbeddingGemma2Model,
+        EmbeddingGemma2Processor,
+        EmbeddingGemma2VideoProcessor,
+        Gemma4AudioFeatureExtractor,
+        Gemma4ImageProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    roles = ["image", "boi", "eoi", "audio", "boa", "eoa"]
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", *roles, "<|video|>", *BERT_WORDS[5:]]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=word_tokenizer(words),
+        **{f"{name}_token": f"<{name}>" for name in ("pad", "eos", "bos", "unk")},
+        extra_special_tokens={f"{role}_token": role for role in roles},
+        model_max_length=1000,
+    )
+    config = EmbeddingGemma2Config(
+        text_config={
+            "vocab_size": len(words),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "global_head_dim": 16,
+            "hidden_size_per_layer_input": 8,
+            "embedding_dim": 24,
+        },
+        audio_config={
+            "model_type": "gemma4_audio",
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "subsampling_conv_channels": [128, 4],
+            "output_proj_dims": 32,
+        },
+        vision_config=None,
+        eoa_token_index=words.index("eoa"),
+        video_token_id=words.index("<|video|>"),
+        **{f"{role}_token_id": words.index(role) for role in roles if role != "eoa"},
+    )
+    inner = folder / "inner"
+    _saved(EmbeddingGemma2Model(config), inner, seed=54)
+    EmbeddingGemma2Processor(
+        Gemma4AudioFeatureExtractor(),
+        Gemma4ImageProcessor(),
+        tokenizer,
+        EmbeddingGemma2VideoProcessor(),
+        chat_template="{% for message in messages %}{% for part in message.content %}"
+        "{% if part.type == 'audio' %}audio{% else %} {{ part.text }}{% endif %}"
+        "{% endfor %}{% endfor %}",
+    ).save_pretrained(inner)
+    parts = [modules.Transformer(str(inner)), modules.Pooling(24), modules.Normalize()]
+    SentenceTransformer(modules=parts, device="cpu").save_pretrained(folder / "gemma")
+    return folder / "gemma"
+
+
+def word_tokenizer(words):
+    ids = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(WordLevel(ids, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return tokenizer
 
 
 def read_tensors(folder):

@@ -68,6 +68,28 @@ def demo(
         )
 
 
+@app.command()
+def checkpoints(
+    csv: Annotated[
+        bool, typer.Option("--csv", help="All that is known, as CSV.")
+    ] = False,
+) -> None:
+    """List the published checkpoints, and whether they are on this machine."""
+    from clapstack.systems import list_checkpoints
+
+    with errors_as_messages("clapstack checkpoints"):
+        table = list_checkpoints()
+        if csv:
+            typer.echo(table.to_csv(index=False), nl=False)
+            return
+        shown = table[["name", "checkpoint", "licence", "sample_rate", "window"]]
+        shown = shown.assign(
+            here=table["present"].map({True: "yes", False: ""}),
+            saw_ratings=table["seen_ratings"].map({True: "yes", False: ""}),
+        )
+        typer.echo(shown.astype(object).fillna("").to_string(index=False))
+
+
 # In the order in which --help shows them.
 app.command(epilog=_fit.EPILOG)(_fit.fit)
 app.command(epilog=_score.EPILOG)(_score.score)

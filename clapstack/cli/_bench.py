@@ -19,10 +19,7 @@ EPILOG = """\
 Examples:
   clapstack bench human --data XACLE_dataset --out human
   clapstack bench human --data RELATE_wave --relate RELATE/scores
-  clapstack bench human --data XACLE_dataset --encoder mga_clap=model.pt
-
-Without --encoder and --bundled: all encoders whose published weights are in the working
-folder or in the hub's cache. A family may be given with several checkpoints.
+  clapstack bench human --data XACLE_dataset --family msclap --family mine=my/folder
 """
 
 
@@ -43,17 +40,18 @@ def human(
         Path | None,
         typer.Option("--relate", help="Folder 'scores' of RELATE's repository."),
     ] = None,
-    encoder: Annotated[
+    family: Annotated[
         list[str] | None,
         typer.Option(
-            "--encoder",
-            metavar="FAMILY=CHECKPOINT",
-            help="An encoder to judge: a path, or a hub id. May be given repeatedly.",
+            "--family",
+            metavar="NAME[=CHECKPOINT]",
+            help="An encoder to judge, as for clapstack fit; repeatedly. Without it: "
+            "all whose published weights are on this machine.",
         ),
     ] = None,
     bundled: Annotated[
         bool,
-        typer.Option("--bundled", help="The mini checkpoints; they know few sounds."),
+        typer.Option("--bundled", help="Mini checkpoints; they know few sounds."),
     ] = False,
     out: Annotated[
         Path, typer.Option("--out", help="Folder of records and tables.")
@@ -73,21 +71,17 @@ def human(
     """
     from clapstack.cli import challenge as _challenge
     from clapstack.datasets import list_xacle_splits, load_relate, load_xacle
-    from clapstack.systems import bundled_checkpoints
 
+    families = options.by_name(family, "--family")
     with errors_as_messages("clapstack bench human"):
-        encoders = options.family_checkpoints(encoder, "--encoder")
-        if bundled:
-            minis = bundled_checkpoints().items()
-            encoders += [(name, place) for name, place in minis if place is not None]
-        if not encoders:
-            encoders = _challenge.present_encoders()
-        if not encoders:
+        families = families or _challenge.present_encoders(bundled=bundled)
+        if not families:
             msg = (
-                "no published encoder is on this machine. Give one with --encoder "
-                "FAMILY=CHECKPOINT, which fetches a hub id, or pass --bundled."
+                "no published encoder is on this machine (see clapstack checkpoints). "
+                "Give one with --family, which fetches what is on the hub, or pass "
+                "--bundled."
             )
-            raise typer.BadParameter(msg, param_hint="--encoder")
+            raise typer.BadParameter(msg, param_hint="--family")
         if relate is None:
             splits = {name: load_xacle(data, name) for name in list_xacle_splits(data)}
         else:
@@ -97,7 +91,8 @@ def human(
             }
         results = _challenge.bench_human(
             splits,
-            encoders,
+            families,
+            "bundled" if bundled else "published",
             out=out,
             allow_overlap=allow_overlap,
             device=device,

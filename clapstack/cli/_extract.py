@@ -21,6 +21,7 @@ Examples:
   clapstack extract clips.csv --out embeddings.npz
   clapstack extract clips.csv --out features.parquet --blocks product,cosine
   clapstack extract clips.csv --family msclap --checkpoint msclap=my/CLAP.pth
+  clapstack extract clips.csv --family mine=my/folder
 
 Every clip and text is encoded once and kept in the store (clapstack cache), where fit
 and score find it. After a kill, the same command encodes only what is missing.
@@ -44,13 +45,7 @@ def extract(
         Path | None,
         typer.Option("--out", "-o", help="A .npz or .parquet file to write."),
     ] = None,
-    family: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Which encoder, such as laion_unfused or beats. May be given "
-            "repeatedly. Without it: the three CLAP models of the stack."
-        ),
-    ] = None,
+    family: options.Family = None,
     blocks: Annotated[
         str,
         typer.Option(
@@ -74,13 +69,14 @@ def extract(
 ) -> None:
     """Encode a table into the store, and into a file if wanted."""
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    families = options.chosen_families(family)
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     if out is not None and out.suffix.lower() not in _SUFFIXES:
         msg = f"it ends in .npz or .parquet; got {str(out)!r}."
         raise typer.BadParameter(msg, param_hint="--out")
     with errors_as_messages("clapstack extract"):
         from clapstack.cli import tables as _tabular
-        from clapstack.systems import CLAP_FAMILIES, make_union
+        from clapstack.systems import make_union
 
         if out is not None:
             check_output(out, table)
@@ -94,9 +90,7 @@ def extract(
         settings: dict[str, Any] = {"device": device, "verbose": not quiet}
         if batch_size is not None:
             settings["batch_size"] = batch_size
-        union = make_union(
-            chosen, family or CLAP_FAMILIES, blocks.split(","), **settings
-        )
+        union = make_union(chosen, families, blocks.split(","), **settings)
         n_rows, bad, widths = _tabular.extract(
             source, union, out, chunk_size=chunk_size, verbose=not quiet
         )

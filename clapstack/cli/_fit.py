@@ -20,6 +20,7 @@ Examples:
   clapstack fit rated.csv --out model.clapstack --groups text --folds 10
   clapstack fit meta/train.csv --audio-folder wav --out model.clapstack --jobs 4
   clapstack fit rated.csv --rating relevance --rating order --out model.clapstack
+  clapstack fit rated.csv --out model.clapstack --family msclap --family mine=my/folder
 
 The table has a column of clips (audio), a column of texts (text) and a column of
 ratings (score), or several, each an axis that the model predicts. A pair that stands in
@@ -65,6 +66,7 @@ def fit(
             "which takes about four times as long to fit."
         ),
     ] = None,
+    family: options.Family = None,
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
     folds: Annotated[
@@ -90,11 +92,15 @@ def fit(
     if preset is not None and system is not None:
         msg = "a system has no presets; give one of the two."
         raise typer.BadParameter(msg, param_hint="--preset")
+    if family and system is not None:
+        msg = "a system has its own families; give one of the two."
+        raise typer.BadParameter(msg, param_hint="--family")
     options.checked_format(preset, "--preset", "paper", "best")
     axes = options.several_axes(score_column)
     if axes and system is not None:
         msg = "a system predicts one score; leave it out, or give one --score-column."
         raise typer.BadParameter(msg, param_hint="--system")
+    families = options.chosen_families(family)
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     with errors_as_messages("clapstack fit"):
         from clapstack._fitted import set_up
@@ -124,7 +130,8 @@ def fit(
             typer.echo(f"clapstack fit: {words}", err=True)
         settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs}
         if system is None:
-            model = make_clap_stack(chosen, preset=preset or "paper", **settings)
+            settings |= {"families": families, "preset": preset or "paper"}
+            model = make_clap_stack(chosen, **settings)
         else:
             model = make_system(system, checkpoints=chosen, **settings)
         set_up(model, device=device, batch_size=batch_size, verbose=not quiet)

@@ -64,6 +64,16 @@ Checkpoint = Annotated[
         help="Weights of one family: a path, or a hub id. May be given repeatedly.",
     ),
 ]
+Family = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--family",
+        metavar="NAME[=CHECKPOINT]",
+        help="An encoder: one of clapstack checkpoints by its name, or any checkpoint "
+        "(path or hub id) under a name of your own; its kind is found in its files. "
+        "May be given repeatedly. Without it: the three CLAP models of the stack.",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object.")
 ]
@@ -122,20 +132,26 @@ def chosen_checkpoints(
         return checkpoints
     from clapstack.systems import bundled_checkpoints
 
-    given: dict[str, str | None] = dict(family_checkpoints(checkpoint, "--checkpoint"))
+    given = by_name(checkpoint, "--checkpoint", "FAMILY=PATH")
     return bundled_checkpoints(given) if checkpoints == "bundled" else given
 
 
-def family_checkpoints(given: list[str] | None, option: str) -> list[tuple[str, str]]:
-    """Return the families and checkpoints of an option FAMILY=PATH, in order."""
-    pairs = []
+def by_name(
+    given: Iterable[str] | None, option: str, form: str = "NAME or NAME=CHECKPOINT"
+) -> dict[str, str | None]:
+    """Return what an option of this form has, in order; None where a name is alone."""
+    places: dict[str, str | None] = {}
     for each in given or ():
-        family, equals, path = each.partition("=")
-        if not (family and equals and path):
-            msg = f"it is FAMILY=PATH; got {each!r}."
+        name, equals, place = each.partition("=")
+        is_whole = place or (not equals and "NAME or" in form)
+        if not (name and is_whole) or "/" in name:  # no name, but what belongs behind =
+            msg = f"it is {form}; got {each!r}."
             raise typer.BadParameter(msg, param_hint=option)
-        pairs.append((family, path))
-    return pairs
+        if name in places:
+            msg = f"each name once; got {name} again with {each!r}."
+            raise typer.BadParameter(msg, param_hint=option)
+        places[name] = place or None
+    return places
 
 
 def several_axes(columns: Sequence[str] | None) -> tuple[str, ...]:
@@ -168,6 +184,13 @@ def axes_to_judge(
         )
         raise typer.BadParameter(msg, param_hint="--score-column")
     return tuple(columns or predicted)
+
+
+def chosen_families(family: list[str] | None) -> dict[str, str | None]:
+    """Return checkpoints by name, or None, as ``make_clap_stack`` takes them."""
+    from clapstack.systems import CLAP_FAMILIES
+
+    return by_name(family or CLAP_FAMILIES, "--family")
 
 
 def checked_format(fmt: str | None, option: str, *known: str) -> str | None:

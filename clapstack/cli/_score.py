@@ -70,6 +70,7 @@ def score(
             "table and has no scale.",
         ),
     ] = False,
+    family: options.Family = None,
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
     audio_folder: options.AudioFolder = None,
@@ -98,6 +99,10 @@ def score(
     model, table, pair = _arguments(what, unsupervised)
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
+    families = options.chosen_families(family)
+    if family and not unsupervised:
+        msg = "a model has its own families; it goes with --unsupervised."
+        raise typer.BadParameter(msg, param_hint="--family")
     encoding = {"device": device, "batch_size": batch_size}
     trusting = {"trust": trust, "trust_encoders": trust_encoder}
     if pair is not None:
@@ -123,7 +128,7 @@ def score(
         if out is not None:
             check_output(out, table, model)
         if unsupervised:
-            scorer = _cosines(chosen, encoding)
+            scorer = _cosines(chosen, families, encoding)
         else:
             loaded = _model(model, trusting, encoding)
             keep_keys(pairs, loaded, audio_folder)
@@ -225,12 +230,13 @@ def _model(path: Path, trusting: dict[str, Any], settings: dict[str, Any]) -> An
     return set_up(open_model(path, **trusting), **settings)
 
 
-def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
+def _cosines(checkpoints: Any, families: Any, settings: dict[str, Any]) -> Any:
     from clapstack.cli.tables import CosineScorer
-    from clapstack.systems import CLAP_FAMILIES, make_union
+    from clapstack.systems import make_union
 
     settings = {name: value for name, value in settings.items() if value is not None}
-    return CosineScorer(make_union(checkpoints, CLAP_FAMILIES, ["cosine"], **settings))
+    union = make_union(checkpoints, families, ["cosine"], **settings)
+    return CosineScorer(union)
 
 
 def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) -> None:

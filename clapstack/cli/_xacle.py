@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,26 @@ Data = Annotated[
 Out = Annotated[
     Path, typer.Option("--out", help="Folder of predictions, records and tables.")
 ]
+Systems = Annotated[
+    list[str] | None,
+    typer.Option("--system", help="A system; may be given repeatedly."),
+]
+Models = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--model",
+        help="A pipeline of your own, from clapstack.save_model, fitted anew on the "
+        "training split; its name is that of the file. May be given repeatedly.",
+    ),
+]
+OwnFamilies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--family",
+        metavar="NAME[=CHECKPOINT]",
+        help="An encoder of a stack of your own, as for clapstack fit; repeatedly.",
+    ),
+]
 
 
 @xacle_app.command()
@@ -45,31 +65,39 @@ def systems(
 
 
 @xacle_app.command()
-def check(data: Data) -> None:
-    """Check the folder: clips, scores, and clips that stand in two splits.
+def check(
+    data: Data,
+    system: Systems = None,
+    model: Models = None,
+    family: OwnFamilies = None,
+    checkpoint: options.Checkpoint = None,
+) -> None:
+    """Check the folder, and whether the challenge allows the weights of systems.
 
-    The exit code is 1 if anything is wrong.
+    Of the folder: clips, scores, and clips that stand in two splits. Weights that were
+    trained on other ratings than the training split's are named. The exit code is 1 if
+    anything is wrong.
     """
     from clapstack.cli import challenge as _challenge
 
+    chosen = options.chosen_checkpoints("published", checkpoint)
     with errors_as_messages("clapstack xacle check"):
+        pipelines = _pipelines(system, model, family, chosen)
+        broken = _challenge.broken_rules(pipelines)
         sound = _challenge.check_challenge(data, typer.echo)
-    if not sound:
+        for line in broken:
+            typer.echo(line)
+    if broken or not sound:
         raise typer.Exit(1)
 
 
 @xacle_app.command()
 def run(
     data: Data,
-    system: Annotated[
-        list[str], typer.Option("--system", help="A system; may be given repeatedly.")
-    ],
-    checkpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--checkpoint", help="FAMILY=PATH (or hub id) of weights; repeatedly."
-        ),
-    ] = None,
+    system: Systems = None,
+    model: Models = None,
+    family: OwnFamilies = None,
+    checkpoint: options.Checkpoint = None,
     without: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,6 +122,8 @@ def run(
     random_state: Annotated[int, typer.Option(help="Seed.")] = 0,
     device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips in a pass.")] = 32,
+    trust: options.Trust = False,
+    trust_encoder: options.TrustEncoder = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Fit systems on the training split; predict and judge validation and test.
@@ -104,18 +134,30 @@ def run(
     from clapstack.cli import challenge as _challenge
     from clapstack.systems import bundled_checkpoints
 
+    given = options.by_name(checkpoint, "--checkpoint", "FAMILY=PATH")
+    chosen = {**given, **dict.fromkeys(without or [])}
     with errors_as_messages("clapstack xacle run"):
-        chosen = {**_pairs_of(checkpoint or []), **dict.fromkeys(without or [])}
+        pipelines = _pipelines(
+            system,
+            model,
+            family,
+            bundled_checkpoints(chosen) if bundled else chosen,
+            trusting={"trust": trust, "trust_encoders": trust_encoder},
+            random_state=random_state,
+            device=device,
+            batch_size=batch_size,
+            verbose=not quiet,
+        )
+        if not pipelines:
+            msg = "name what to run: --system, --family or --model."
+            raise typer.BadParameter(msg)
         results = _challenge.run_systems(
             data,
-            list(dict.fromkeys(system)),
-            checkpoints=bundled_checkpoints(chosen) if bundled else chosen,
+            pipelines,
             out=out,
             probe=probe,
             allow_overlap=allow_overlap,
             random_state=random_state,
-            device=device,
-            batch_size=batch_size,
             verbose=not quiet,
             echo=typer.echo,
         )
@@ -203,12 +245,36 @@ def table(out: Out = Path("xacle-results")) -> None:
             typer.echo(f"\n{out} has no results; clapstack xacle run writes them.")
 
 
-def _pairs_of(given: list[str]) -> dict[str, str]:
-    pairs = {}
-    for each in given:
-        family, equals, checkpoint = each.partition("=")
-        if not (family and equals and checkpoint):
-            msg = f"--checkpoint takes FAMILY=PATH; got {each!r}."
+def _pipelines(
+    names: list[str] | None,
+    models: list[Path] | None,
+    family: list[str] | None,
+    checkpoints: Any,
+    *,
+    trusting: dict[str, Any] | None = None,
+    random_state: int = 0,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Return systems, models of one's own and a stack of families by their names."""
+    from sklearn.base import clone
+
+    from clapstack._fitted import set_up
+    from clapstack.cli.tables import open_model
+    from clapstack.systems import list_systems, make_clap_stack, make_system
+
+    known = {"checkpoints": checkpoints, "random_state": random_state, **settings}
+    made = {name: make_system(name, **known) for name in dict.fromkeys(names or [])}
+    own: list[tuple[str, Any]] = []
+    if family:
+        families = options.chosen_families(family)
+        stack = make_clap_stack(families=families, **known)
+        own.append((f"stack-of-{'+'.join(families)}", stack))
+    for path in models or []:
+        model = clone(open_model(path, **(trusting or {})))
+        own.append((path.stem, set_up(model, **settings)))
+    for name, pipeline in own:
+        if name in made or name in list_systems() or "/" in name:
+            msg = f"{name!r} is no name for a system of your own; rename the file."
             raise ValueError(msg)
-        pairs[family] = checkpoint
-    return pairs
+        made[name] = pipeline
+    return made

@@ -77,6 +77,8 @@ _PRETRAINED_WEIGHTS = ["model.safetensors", "pytorch_model.bin"]
 _INDICES = [f"{name}.index.json" for name in _PRETRAINED_WEIGHTS]
 _SHARDS = ["model-*.safetensors", "pytorch_model-*.bin"]
 _ADAPTER = "adapter_config.json"
+# Settings and vocabularies, wherever in a repository they are.
+_TEXT_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]
 # As `save_pretrained(variant="fp16")` names them, and weights of other frameworks.
 _VARIANTS = re.compile(
     r"model\..+\.safetensors|pytorch_model\..+\.bin|model\.safetensors\..+"
@@ -169,6 +171,35 @@ def find_pretrained(
         if not (folder / name).exists():
             _refuse_missing(name, folder, needs)
     return folder, _pretrained_weights(folder, needs)
+
+
+def find_any(checkpoint: str, revision: str | None) -> Path:
+    """Locate a checkpoint of any kind: a file, or a folder with its settings."""
+    place = _file_on_hub(checkpoint, revision) or _local(checkpoint, "a checkpoint")
+    if place is None:
+        files = ["modules.json", "config.json"]
+        place = _download(checkpoint, revision, files, "pass a local folder or file")
+    return place
+
+
+def find_sentence_transformer(checkpoint: str, revision: str | None) -> Path:
+    """Locate a folder in the format of sentence-transformers, or of transformers.
+
+    `checkpoint` is a local folder, "bundled:<name>" or a hub id, of which no file of
+    code is fetched. What is on this machine wins over the hub.
+    """
+    needs = "modules.json (or config.json) and the files that it names"
+    folder: Any = _local(checkpoint, needs)
+    if folder is None:
+        remedy = _into_a_folder(needs)
+        for weights in ("*model*.safetensors", "*pytorch_model*.bin"):
+            folder = _download(checkpoint, revision, [*_TEXT_FILES, weights], remedy)
+            if any(folder.rglob(weights)):
+                break
+    _refuse_other_than_folder(folder, checkpoint, f"it must be a folder with {needs}")
+    if not any((folder / name).exists() for name in ("modules.json", "config.json")):
+        _refuse_missing("modules.json and config.json", folder, needs)
+    return folder
 
 
 def find_msclap(checkpoint: str, revision: str | None) -> Path:
@@ -287,15 +318,20 @@ def _copy_tokenizer(folder: Path, copy: Path) -> None:
         if path.suffix == ".json" and path.exists():
             content = read_json(path)
             if name == "tokenizer.json":
-                _check_growth(content.get("normalizer"), path)
-            kept = {key: v for key, v in content.items() if not _ELSEWHERE.search(key)}
+                check_growth(content.get("normalizer"), path)
+            kept = {key: v for key, v in content.items() if not leads_elsewhere(key)}
             text = json.dumps(kept if name == "tokenizer_config.json" else content)
             (copy / name).write_text(text, encoding="utf-8")
         elif path.exists():
             shutil.copyfile(path, copy / name)
 
 
-def _check_growth(normalizer: Any, path: Path) -> None:
+def leads_elsewhere(setting: str) -> bool:
+    """Return whether a tokenizer's setting names files, or is for its class alone."""
+    return _ELSEWHERE.search(setting) is not None
+
+
+def check_growth(normalizer: Any, path: Path) -> None:
     """Refuse replacements that make a long text of a short one.
 
     Thirty that double what they find make gigabytes of one letter.

@@ -191,7 +191,7 @@ def read_content(path: Path) -> Any:
         raise CheckpointError(msg)
     try:
         if path.suffix == ".safetensors":
-            _check_header(path)
+            check_header(path)
             return load_file(path)
         check_pickles(path)
         with torch.serialization.safe_globals(_PLAIN_VALUES):
@@ -253,10 +253,11 @@ def check_size(path: Path) -> None:
         raise CheckpointError(msg)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a checkpoint.
+def read_json(path: Path, *, kind: type = dict, counted: bool = True) -> Any:
+    """Read a JSON object of a checkpoint, or with `kind` list an array.
 
-    It may not be large, nor count more layers or labels than anything has.
+    It may not be large nor, if its numbers are settings (`counted`), count more layers
+    or labels than anything has.
     """
     check_size(path)
     try:
@@ -264,10 +265,12 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         msg = f"{path} cannot be read: {error}. Fetch it again from its publisher."
         raise CheckpointError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path} must hold a JSON object; got {type(content).__name__}."
+    if not isinstance(content, kind):
+        what = "a JSON object" if kind is dict else "a JSON array"
+        msg = f"{path} must hold {what}; got {type(content).__name__}."
         raise CheckpointError(msg)
-    _check_counts(content, path)
+    if counted:
+        _check_counts({"": content}, path)
     return content
 
 
@@ -434,7 +437,7 @@ def _mapping_of_tensors(content: Any) -> Mapping[str, torch.Tensor] | None:
     return None
 
 
-def _check_header(path: Path) -> None:
+def check_header(path: Path) -> None:
     """Refuse a safetensors file whose header alone would take much memory."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")

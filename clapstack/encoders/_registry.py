@@ -32,6 +32,10 @@ _KINDS = {
     "m2d-clap": ("clap._m2d", "M2dClapEncoder"),
     "mga-clap": ("clap._mga", "MgaClapEncoder"),
     "pe-audio": ("clap._pe_audio", "PeAudioEncoder"),
+    "sentence-transformer": (
+        "clap._sentence_transformer",
+        "SentenceTransformerEncoder",
+    ),
 }
 # The authors' packages, by the name that `backend` has for them; each has one kind.
 _REFERENCES = {
@@ -62,10 +66,10 @@ def load_encoder(
     Parameters
     ----------
     kind : str
-        Format of the checkpoint: "laion", "msclap" or "m2d-clap", which give a
-        ClapEncoder; "mga-clap" or "pe-audio", which give one that has `encode_frames`;
-        "wavlm", "audiomae", "eat", "beats", "beats-states", "whisper" or "ctc", which
-        give an AudioEncoder.
+        Format of the checkpoint: "laion", "msclap", "m2d-clap" or
+        "sentence-transformer", which give a ClapEncoder; "mga-clap" or "pe-audio",
+        which give one that has `encode_frames`; "wavlm", "audiomae", "eat", "beats",
+        "beats-states", "whisper" or "ctc", which give an AudioEncoder.
     checkpoint : str or path-like
         "laion": a hub id, such as "laion/clap-htsat-unfused", or a local folder in
         transformers' format; or a ``.pt`` file of the authors with roberta-base's
@@ -76,9 +80,11 @@ def load_encoder(
         "microsoft/msclap/CLAP_weights_2022.pth". Both: "bundled:<name>". "beats",
         "beats-states": a ``.pt`` file of the authors. "m2d-clap": ``checkpoint-30.pth``
         of the authors' 2025 version with bert-base-uncased's tokenizer beside it;
-        "mga-clap": ``model.pt`` of the authors with the same. The others: a hub id or a
-        local folder in transformers' format ("audiomae": timm's; "eat": also a ``.pt``
-        file of the authors).
+        "mga-clap": ``model.pt`` of the authors with the same. "sentence-transformer":
+        a hub id or a local folder in the format of sentence-transformers, or of
+        transformers if that embeds audio and text. The others: a hub id or a local
+        folder in transformers' format ("audiomae": timm's; "eat": also a ``.pt`` file
+        of the authors).
     revision : str or None, default=None
         Branch, tag or commit of a hub id. Files of BEATs, M2D-CLAP and MGA-CLAP,
         which are nowhere on the hub, have none.

@@ -8,12 +8,14 @@ from clapstack.features._audio import (
     WavLmFeatures,
     WhisperFeatures,
 )
+from clapstack.features._choosing import features_for
 from clapstack.features._clap import (
     LaionClapPairFeatures,
     M2dClapPairFeatures,
     MgaClapPairFeatures,
     MsClapPairFeatures,
     PeAudioPairFeatures,
+    SentenceTransformerPairFeatures,
 )
 from clapstack.features._ctc import CtcFeatures
 from clapstack.features._custom_encoder import PairFeatures
@@ -36,8 +38,10 @@ __all__ = [
     "PairFeatures",
     "PeAudioPairFeatures",
     "PrecomputedPairFeatures",
+    "SentenceTransformerPairFeatures",
     "WavLmFeatures",
     "WhisperFeatures",
+    "features_for",
     "pair_feature_names",
     "pair_features",
 ]

@@ -153,7 +153,10 @@ class _BasePairFeatures(_BaseFeatures):
         return pair_feature_names(self.projection_dim_, self.blocks)
 
     def _embed(self, pairs):
-        return embed_pairs(
+        return self._embed_by(embed_pairs, pairs)
+
+    def _embed_by(self, embed, pairs):
+        return embed(
             pairs,
             self._fitted_encoder(),
             crop=self.crop,

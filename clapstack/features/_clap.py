@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from clapstack._compat import StrOptions
 from clapstack.families import PAIR_BLOCKS
 from clapstack.features._base import _BasePairFeatures, _OfCheckpoint
 from clapstack.features._docstring import documented
+from clapstack.features._embedding import embed_together
 
 __all__ = [
     "LaionClapPairFeatures",
@@ -13,6 +16,7 @@ __all__ = [
     "MgaClapPairFeatures",
     "MsClapPairFeatures",
     "PeAudioPairFeatures",
+    "SentenceTransformerPairFeatures",
 ]
 
 
@@ -363,3 +367,104 @@ class PeAudioPairFeatures(_NamedCheckpoint):
     """
 
     _kind = "pe-audio"
+
+
+@documented(longest="what the model takes", rows="embeddings", paper="1")
+class SentenceTransformerPairFeatures(_OfCheckpoint, _BasePairFeatures):
+    r"""Pair features of any audio-text model of sentence-transformers.
+
+    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
+    of its unit embeddings, equation 1 of [1]_. The library sentence-transformers loads
+    and runs the model, and must be installed:
+    ``pip install "clapstack[sentence-transformers]"``.
+
+    {no_weights}
+
+    Parameters
+    ----------
+    checkpoint : str or path-like, default="google/embeddinggemma-2"
+        A hub id or a local folder in the format of sentence-transformers, or in that of
+        transformers if the library embeds audio and text with it, as it does with every
+        ``ClapModel``.
+    {revision, crop}
+    joint : {"separate", "both"}, default="separate"
+        ``"both"`` also embeds audio and text together, with a model that can:
+        `projection_dim_` more columns, ``joint0``, …. A clip is encoded again for
+        each of its texts.
+    {blocks, device, dtype, clips_alone, cache, verbose}
+
+    Attributes
+    ----------
+    {projection_dim_, sample_rate_, fingerprint_, seen_}
+
+    See Also
+    --------
+    LaionClapPairFeatures : The same for LAION CLAP, several times as fast.
+    PairFeatures : The same for an encoder of one's own.
+
+    Notes
+    -----
+    Up to the length that the model's front end takes at once (30 s if it has no limit),
+    an embedding is that of ``SentenceTransformer.encode``. Of a longer clip the library
+    takes the beginning or a random part; here its windows are embedded and averaged.
+    Clips shorter than 25 ms are filled up with silence.
+
+    Nothing of a folder is run: one that needs code of its own, or names classes that
+    are not the library's, is refused before anything is computed.
+
+    References
+    ----------
+    {paper}
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from clapstack import SentenceTransformerPairFeatures
+    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks"]})
+    >>> features = SentenceTransformerPairFeatures("google/embeddinggemma-2")
+    >>> features.fit_transform(X).shape  # doctest: +SKIP
+    (1, 3841)
+    """
+
+    _kind = "sentence-transformer"
+
+    _parameter_constraints: dict = {
+        **_CONSTRAINTS,
+        "joint": [StrOptions({"separate", "both"})],
+    }
+
+    def __init__(
+        self,
+        checkpoint="google/embeddinggemma-2",
+        *,
+        revision=None,
+        crop="windows",
+        joint="separate",
+        blocks=PAIR_BLOCKS,
+        device=None,
+        dtype="float32",
+        batch_size=32,
+        cache="auto",
+        verbose=False,
+    ):
+        super().__init__(
+            checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
+        )
+        self.joint = joint
+        self.blocks = blocks
+
+    def _record_widths(self, encoder):
+        super()._record_widths(encoder)
+        if self.joint == "both":
+            silence = np.zeros(encoder.sample_rate, np.float32)
+            encoder.encode_pairs([silence], ["a sound"])
+
+    def _features(self, pairs):
+        features = super()._features(pairs)
+        if self.joint == "separate":
+            return features
+        return np.hstack([features, self._embed_by(embed_together, pairs)])
+
+    def _names(self):
+        width = self.projection_dim_ if self.joint == "both" else 0
+        return [*super()._names(), *(f"joint{i}" for i in range(width))]

@@ -5,13 +5,21 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from clapstack._compat import HasMethods
+from clapstack.exceptions import UnstableEncoderWarning
 from clapstack.families import PAIR_BLOCKS
 from clapstack.features._base import _BasePairFeatures
 from clapstack.features._docstring import documented
+
+# Of unit embeddings: an encoder in half precision rounds by about 1e-3.
+_TOLERANCE = 2e-3
+# Encoders by identity and method, of which an input was embedded again.
+_CHECKED: WeakValueDictionary = WeakValueDictionary()
 
 __all__ = ["PairFeatures", "as_array", "unit_rows"]
 
@@ -36,7 +44,9 @@ class PairFeatures(_BasePairFeatures):
         ``identity``, a string that changes whenever its embeddings do, embeddings are
         stored; without it nothing is, and a warning says so. ``fingerprint``, a
         string, tells weights apart; without it ``identity`` does. Clones share the
-        encoder; a pickle holds it.
+        encoder; a pickle holds it. Once in a process, a clip and a text of the first
+        batch are embedded again, alone: a warning says if they come out otherwise,
+        because the encoder draws at random or sees what shares a batch.
     {blocks}
     batch_size : int, default=32
         Clips per call of ``encode_audio``, texts per call of ``encode_text``.
@@ -131,15 +141,48 @@ class _CustomEncoder:
         return self._encode("encode_text", texts, batch_size)
 
     def _encode(self, method, items, batch_size):
+        # Of the first batch the shortest, to which padding adds most.
+        some = range(min(batch_size, len(items)))
+        shortest = min(some, key=lambda row: len(items[row]))
+        alone = self._alone(method, items[shortest]) if len(some) > 1 else None
         batches = [
             self._rows(method, list(items[i : i + batch_size]))
             for i in range(0, len(items), batch_size)
         ]
         try:
-            return unit_rows(np.concatenate(batches))
+            units = unit_rows(np.concatenate(batches))
+            if alone:
+                self._warn_if_unstable(method, units[shortest], *map(unit_rows, alone))
         except ValueError as error:
             msg = f"{self.source}.{method}: {error}"
             raise ValueError(msg) from error
+        return units
+
+    def _alone(self, method, item):
+        """Return an input embedded twice, alone: once in a process; later nothing."""
+        key = id(self.encoder), method
+        if _CHECKED.get(key) is self.encoder:
+            return None
+        with suppress(TypeError):  # of an object that cannot be referred to weakly
+            _CHECKED[key] = self.encoder
+        # Copies, since an encoder may work in place.
+        return [self._rows(method, [copy.copy(item)])[0] for _ in range(2)]
+
+    def _warn_if_unstable(self, method, together, alone, again):
+        chance, company = abs(alone - again).max(), abs(alone - together).max()
+        if chance > _TOLERANCE:
+            what = f"twice, differs by {chance:.1g}: the encoder draws at random"
+            remedy = "Crop at fixed places, and call eval() on a model"
+        elif company > _TOLERANCE:
+            what = f"alone, differs by {company:.1g} from itself in a batch"
+            remedy = "Encode inputs one by one, or mask what pads them"
+        else:
+            return
+        msg = (
+            f"{self.source}.{method}: an input, embedded {what}. Scores would "
+            f"depend on it. {remedy}."
+        )
+        warnings.warn(msg, UnstableEncoderWarning, stacklevel=6)
 
     def _rows(self, method, items):
         """Return what the encoder makes of one batch, a row for each item."""

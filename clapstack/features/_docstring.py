@@ -55,6 +55,10 @@ backend : {{"clapstack", "{package}"}}, default="clapstack"
     "pairs_at_once": """\
 batch_size : int, default=32
     Clips or texts per forward pass.""",
+    "clips_alone": """\
+batch_size : int, default=32
+    Clips or texts that are read and stored together. Each goes through the model
+    alone.""",
     "clips_at_once": """\
 batch_size : int, default=32
     Clips per forward pass, at most. On a CPU one is taken.""",

@@ -33,6 +33,7 @@ __all__ = [
     "PairEncoder",
     "embed_clips",
     "embed_pairs",
+    "embed_together",
     "refuse_bad_pairs",
 ]
 
@@ -144,6 +145,54 @@ def embed_pairs(
         embedded = _embed_texts(texts, encoder, store, batch_size, verbose)
     refuse_bad_pairs([*bad, *bad_clips], pairs)
     return clips, embedded
+
+
+def embed_together(
+    pairs: pd.DataFrame,
+    encoder: Any,
+    *,
+    crop: str | None,
+    batch_size: int,
+    cache: str | os.PathLike[str] | None,
+    verbose: bool,
+) -> np.ndarray:
+    """Embed each distinct pair of a clip and a text at most once, as one.
+
+    As `embed_pairs`, which is to have found the pairs usable, but for an encoder with
+    ``encode_pairs(waveforms, texts, *, crop)``.
+    """
+    rate = encoder.sample_rate
+    scope = f"{encoder.identity}\npair {rate} {crop} {READING_VERSION}"
+    sources, texts = pairs["audio"].tolist(), pairs["text"].tolist()
+    with _opened(cache, encoder) as store:
+        clips = _audio_keys(sources, store)
+        keys = [text_key(f"{clip} {t}") for clip, t in zip(clips, texts, strict=True)]
+        place = {key: row for row, key in enumerate(dict.fromkeys(keys))}
+        found, rows = _look_up(store, scope, list(place), _width(encoder))
+        missing: dict[Any, dict[str, str]] = {}
+        for key, clip, text in zip(keys, clips, texts, strict=True):
+            if not found[place[key]]:
+                missing.setdefault(clip, {})[key] = text
+        where = dict(zip(clips, sources, strict=True))
+        with _bar(sum(map(len, missing.values())), "pair", verbose) as bar:
+            wanted = {clip: where[clip] for clip in missing}
+            for batch in _read_ahead(wanted, rate, batch_size):
+                for clip, samples, read_key in batch:
+                    if read_key != clip or isinstance(samples, AudioError):
+                        msg = f"{describe_audio(where[clip])} changed while it was read"
+                        raise AudioError(msg)
+                    some = missing[clip]
+                    rows[[place[key] for key in some]] = _stored(
+                        encoder.encode_pairs(
+                            [samples] * len(some), list(some.values()), crop=crop
+                        ),
+                        encoder,
+                        store,
+                        scope,
+                        list(some),
+                    )
+                    bar.update(len(some))
+    return rows[[place[key] for key in keys]]
 
 
 @contextmanager

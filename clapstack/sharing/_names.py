@@ -37,6 +37,7 @@ _PUBLIC = {
         "PairFeatures",
         "PeAudioPairFeatures",
         "PrecomputedPairFeatures",
+        "SentenceTransformerPairFeatures",
         "WavLmFeatures",
         "WhisperFeatures",
     ),

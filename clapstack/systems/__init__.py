@@ -7,7 +7,11 @@ from clapstack.systems._catalogue import (
     describe_system,
     list_systems,
 )
-from clapstack.systems._checkpoints import bundled_checkpoints
+from clapstack.systems._checkpoints import (
+    bundled_checkpoints,
+    has_seen_ratings,
+    list_checkpoints,
+)
 from clapstack.systems._families import CLAP_FAMILIES, FAMILIES, Family
 from clapstack.systems._rank_ensemble import RankEnsembleRegressor
 from clapstack.systems._svr import PairDistances
@@ -22,6 +26,8 @@ __all__ = [
     "SystemRecord",
     "bundled_checkpoints",
     "describe_system",
+    "has_seen_ratings",
+    "list_checkpoints",
     "list_systems",
     "make_clap_stack",
     "make_system",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import StackingRegressor
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from clapstack.agreement import CrossAgreement
+from clapstack.agreement import CROSS, CrossAgreement
 from clapstack.stacking import ClapStackingRegressor, StandardizedRidge
 from clapstack.systems._catalogue import describe_system
 from clapstack.systems._checkpoints import choose_checkpoints
@@ -32,7 +35,7 @@ def make_clap_stack(
     checkpoints: str | Mapping[str, str | None] = "published",
     *,
     preset: str = "paper",
-    families: Sequence[str] = CLAP_FAMILIES,
+    families: Sequence[str] | Mapping[str, Any] = CLAP_FAMILIES,
     beats: bool = False,
     n_components: int = 32,
     cv: Any = 3,
@@ -60,8 +63,13 @@ def make_clap_stack(
         "paper" is the paper's stack: ridges and boosted trees under a ridge. "best"
         chooses the ridges' penalties, adds support vectors, and has a final level that
         starts from equal weights; it takes about four times as long.
-    families : sequence of str, default=("laion_unfused", "laion_fused", "msclap")
-        The CLAP models to stack. Without ``"laion_fused"`` it is the 2-CLAP stack.
+    families : sequence of str, or mapping, default=3 CLAP models
+        The families to stack, by their names in
+        :func:`~clapstack.systems.list_checkpoints`; without ``"laion_fused"`` it is the
+        2-CLAP stack. Or a mapping of names of your own to what makes their features: a
+        checkpoint, whose transformer is found in its files; a transformer, such as
+        ``PairFeatures(my_encoder)``; or None for the checkpoint that `checkpoints` has
+        for a family of that name.
     beats : bool, default=False
         Whether BEATs logits join every family, as in the paper.
     n_components : int, default=32
@@ -94,6 +102,8 @@ def make_clap_stack(
     ValueError
         If `checkpoints`, `preset` or a family is unknown, or a family has no
         checkpoint.
+    CheckpointError
+        If the checkpoint of a mapping is of no kind that is known.
 
     See Also
     --------
@@ -109,15 +119,8 @@ def make_clap_stack(
     if preset not in PRESETS:
         msg = f"preset must be one of {list(PRESETS)}; got {preset!r}."
         raise ValueError(msg)
-    unknown = [name for name in families if name not in CLAP_FAMILIES]
-    if unknown or not families:
-        msg = (
-            f"families must be some of {list(CLAP_FAMILIES)}; got {list(families)}. "
-            "Add other encoders to the pipeline's FeatureUnion."
-        )
-        raise ValueError(msg)
     settings = {"device": device, "batch_size": batch_size, "cache": cache}
-    wanted = [*families, *["beats"] * beats]
+    wanted = _as_mapping(families) | dict.fromkeys(["beats"] * beats)
     union = make_union(checkpoints, wanted, **settings, verbose=verbose)
     steps = _stack_steps(
         n_components, cv, final_target, random_state, n_jobs, verbose, preset
@@ -257,7 +260,7 @@ def _refuse_unused(name: str, regressor: str, given: Mapping[str, Any]) -> None:
 
 def make_union(
     checkpoints: str | Mapping[str, str | None],
-    families: Sequence[str],
+    families: Sequence[str] | Mapping[str, Any],
     blocks: Sequence[str] | None = None,
     *,
     optional: Sequence[str] = (),
@@ -269,8 +272,8 @@ def make_union(
     ----------
     checkpoints : {"published", "bundled"} or mapping
         As for :func:`~clapstack.make_clap_stack`.
-    families : sequence of str
-        Some of ``clapstack.systems.FAMILIES``.
+    families : sequence of str, or mapping
+        As for :func:`~clapstack.make_clap_stack`.
     blocks : sequence of str or None, default=None
         Parts of the pair feature (paper, equation 1), for families that have them; None
         leaves the transformers' own.
@@ -295,17 +298,48 @@ def make_union(
     >>> make_union("bundled", ["msclap"], ["cosine"]).transformer_list[0][0]
     'msclap'
     """
-    unknown = [name for name in [*families, *optional] if name not in FAMILIES]
-    if unknown:
-        msg = f"unknown families {unknown}; there are {list(FAMILIES)}."
+    made = _as_mapping(families)
+    known = [name for name, source in made.items() if source is None]
+    unknown = [name for name in [*known, *optional] if name not in FAMILIES]
+    if unknown or not made:
+        msg = (
+            f"unknown families {unknown}; there are {list(FAMILIES)}. Map another name "
+            f"to its checkpoint or transformer."
+        )
         raise ValueError(msg)
-    transformers = []
-    for name, checkpoint in choose_checkpoints(checkpoints, families, optional).items():
-        transformer = FAMILIES[name].make(checkpoint, **settings)
-        if blocks is not None and "blocks" in transformer.get_params(deep=False):
-            transformer.set_params(blocks=tuple(blocks))
-        transformers.append((name, transformer))
-    return FeatureUnion(transformers)
+    chosen = choose_checkpoints(checkpoints, known, optional)
+    made |= {name: FAMILIES[name].make(at, **settings) for name, at in chosen.items()}
+    for name, source in made.items():
+        if isinstance(source, str | os.PathLike):
+            made[name] = source = _transformer_for(source, settings)
+        named = isinstance(name, str) and name not in ("", CROSS) and "__" not in name
+        if not named or not hasattr(source, "transform"):
+            msg = (
+                f"families must map names without '__', other than {CROSS!r}, to "
+                f"checkpoints or transformers, such as PairFeatures(your_encoder); got "
+                f"{name!r}: {source!r}."
+            )
+            raise ValueError(msg)
+        if blocks is not None and "blocks" in source.get_params(deep=False):
+            made[name] = clone(source).set_params(blocks=tuple(blocks))
+    return FeatureUnion(list(made.items()))
+
+
+def _as_mapping(families: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(families, Mapping):
+        return dict(families)
+    return dict.fromkeys(families)
+
+
+def _transformer_for(checkpoint: str | os.PathLike[str], settings: Any) -> Any:
+    """Return the transformer of a checkpoint, published or found in its files."""
+    features = importlib.import_module("clapstack.features")
+    place = os.fspath(checkpoint)
+    if not os.path.exists(place):
+        for family in FAMILIES.values():
+            if family.published == place:
+                return family.make(place, **settings)
+    return features.features_for(place, **settings)
 
 
 def _stack_steps(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-__all__ = ["CLAP_FAMILIES", "FAMILIES", "Family"]
+__all__ = ["CHECKPOINTS", "CLAP_FAMILIES", "FAMILIES", "Family"]
 
 
 @dataclass(frozen=True)
@@ -52,93 +54,26 @@ class Family:
         return getattr(features, self.transformer)(checkpoint, **settings)
 
 
-_TOKENIZER = "tokenizer.json (or vocab.json and merges.txt)"
-_HF_CLAP = (
-    f"config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin), "
-    f"{_TOKENIZER}"
-)
-_HF_AUDIO = (
-    "config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin)"
-)
-_FAMILIES = (
-    Family(
-        "laion_unfused",
-        "LaionClapPairFeatures",
-        "laion/clap-htsat-unfused",
-        _HF_CLAP,
-        "bundled:laion-unfused",
-    ),
-    Family(
-        "laion_fused",
-        "LaionClapPairFeatures",
-        "laion/clap-htsat-fused",
-        _HF_CLAP,
-        "bundled:laion-fused",
-    ),
-    Family(
-        "laion_larger_general",
-        "LaionClapPairFeatures",
-        "laion/larger_clap_general",
-        _HF_CLAP,
-    ),
-    Family(
-        "msclap",
-        "MsClapPairFeatures",
-        "microsoft/msclap",
-        f"CLAP_weights_2023.pth, and gpt2's {_TOKENIZER}",
-        "bundled:msclap",
-    ),
-    Family(
-        "m2d_clap",
-        "M2dClapPairFeatures",
-        "m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025/checkpoint-30.pth",
-        "checkpoint-30.pth of NTT's project m2d, and bert-base-uncased's "
-        "tokenizer.json (or vocab.txt) beside it",
-    ),
-    Family(
-        "mga_clap",
-        "MgaClapPairFeatures",
-        "model.pt",
-        "model.pt, to which the page of Ming-er/MGA-CLAP links, and "
-        "bert-base-uncased's tokenizer.json (or vocab.txt) beside it",
-    ),
-    Family(
-        "pe_audio",
-        "PeAudioPairFeatures",
-        "facebook/pe-a-frame-base",
-        "config.json, processor_config.json, model.safetensors, tokenizer.json, "
-        "tokenizer_config.json; transformers 5.0 or later",
-    ),
-    Family(
-        "beats",
-        "BeatsFeatures",
-        "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
-        "that file, of Microsoft's project unilm",
-    ),
-    Family("wavlm", "WavLmFeatures", "microsoft/wavlm-large", _HF_AUDIO),
-    Family(
-        "audiomae",
-        "AudioMaeFeatures",
-        "gaunernst/vit_base_patch16_1024_128.audiomae_as2m",
-        "config.json, model.safetensors (or pytorch_model.bin)",
-    ),
-    Family(
-        "eat",
-        "EatFeatures",
-        "worstchan/EAT-base_epoch30_pretrain",
-        "config.json, model.safetensors (or pytorch_model.bin)",
-    ),
-    Family("whisper", "WhisperFeatures", "openai/whisper-base", _HF_AUDIO),
-    Family(
-        "ctc",
-        "CtcFeatures",
-        "facebook/wav2vec2-base-960h",
-        f"{_HF_AUDIO}, vocab.json, tokenizer_config.json",
-    ),
+#: Published checkpoints, a row each. Those without a transformer need an encoder of
+#: one's own.
+CHECKPOINTS: list[dict[str, str]] = list(
+    csv.DictReader(
+        (Path(__file__).parent / "checkpoints.csv").read_text("utf-8").splitlines()
+    )
 )
 
 #: Every family that a system may have, by name.
-FAMILIES: dict[str, Family] = {family.name: family for family in _FAMILIES}
+FAMILIES: dict[str, Family] = {
+    row["name"]: Family(
+        row["name"],
+        row["transformer"],
+        row["checkpoint"],
+        row["files"],
+        row["bundled"] or None,
+    )
+    for row in CHECKPOINTS
+    if row["transformer"]
+}
 
 #: The CLAP models of the paper's 3-CLAP stack.
 CLAP_FAMILIES = ("laion_unfused", "laion_fused", "msclap")

@@ -92,7 +92,7 @@ def test_other_ratings_make_a_table_of_their_own(finished, challenge_folder, tmp
     frame = pd.read_csv(table)
     frame.loc[0, "average_score"] = 10 - frame.loc[0, "average_score"]
     frame.to_csv(table, index=False)
-    chosen = ("--encoder", "msclap=bundled:msclap")
+    chosen = ("--family", "msclap=bundled:msclap")
     result = bench("--data", data, "--out", out, *chosen)
     assert result.exit_code == 0, result.output
     assert set(pd.read_csv(out / "human.csv")["encoder"]) == {"msclap"}
@@ -102,11 +102,11 @@ def test_all_encoders_that_cannot_be_loaded_are_named_at_once(
     challenge_folder, tmp_path
 ):
     out = tmp_path / "out"
-    wrong = ("--encoder", "mga_clap=nowhere.pt", "--encoder", "laion_fused=no/such")
+    wrong = ("--family", "mga_clap=nowhere.pt", "--family", "laion_fused=no/such")
     result = bench("--data", challenge_folder, "--out", out, *wrong, "--bundled")
     assert result.exit_code == 1
     assert "nothing was computed" in result.stderr
-    assert "mga_clap = nowhere.pt: There is no file 'nowhere.pt'" in result.stderr
+    assert "mga_clap = nowhere.pt: Checkpoint 'nowhere.pt' is neither" in result.stderr
     assert "laion_fused = no/such" in result.stderr
     assert not out.exists()
 
@@ -114,14 +114,15 @@ def test_all_encoders_that_cannot_be_loaded_are_named_at_once(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("whisper=x", "whisper = x: it does not read the text"),
-        ("clap=x", "clap = x: there is no such family"),
-        ("msclap", "it is FAMILY=PATH; got 'msclap'"),
+        ("whisper", "whisper: it does not embed texts, so it has no cosine"),
+        ("clap", "clap: unknown families ['clap']; there are"),
+        ("msclap=", "it is NAME or NAME=CHECKPOINT; got 'msclap='"),
+        ("my/folder", "it is NAME or NAME=CHECKPOINT; got 'my/folder'"),
     ],
 )
 def test_what_cannot_be_judged_is_named(challenge_folder, tmp_path, given, said):
     out = tmp_path / "out"
-    result = bench("--data", challenge_folder, "--out", out, "--encoder", given)
+    result = bench("--data", challenge_folder, "--out", out, "--family", given)
     assert result.exit_code in (1, 2)
     assert said in result.stderr
 
@@ -139,17 +140,15 @@ def test_encoders_in_the_folder_and_in_the_cache_of_the_hub_are_found(
     tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "model.pt").touch()
+    (tmp_path / "MGA-CLAP").mkdir()
+    (tmp_path / "MGA-CLAP" / "model.pt").touch()
     snapshot = tmp_path / "hub" / "models--laion--clap-htsat-fused"
     (snapshot / "refs").mkdir(parents=True)
     (snapshot / "refs" / "main").write_text("abc")
     (snapshot / "snapshots" / "abc").mkdir(parents=True)
-    (snapshot / "snapshots" / "abc" / "config.json").touch()
-    found = _human.present_encoders()
-    assert found == [
-        ("laion_fused", "laion/clap-htsat-fused"),
-        ("mga_clap", "model.pt"),
-    ]
+    (snapshot / "snapshots" / "abc" / "model.safetensors").touch()
+    found = _human.present_encoders(bundled=False)
+    assert list(found) == ["laion_fused", "mga_clap"]
 
 
 def test_relate_is_judged_split_by_split(challenge_folder, tmp_path):
@@ -175,7 +174,7 @@ def test_relate_is_judged_split_by_split(challenge_folder, tmp_path):
             )
     pd.DataFrame(rows).to_csv(scores / "REL.csv", index=False)
     where = ("--data", audio, "--relate", scores, "--out", tmp_path / "out")
-    result = bench(*where, "--encoder", "msclap=bundled:msclap", "--quiet")
+    result = bench(*where, "--family", "msclap=bundled:msclap", "--quiet")
     assert result.exit_code == 0, result.output
     results = pd.read_csv(tmp_path / "out" / "human.csv")
     assert list(results["split"]) == ["validation", "test"]

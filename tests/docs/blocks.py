@@ -26,6 +26,7 @@ INSTEAD = {
     "clapstack fit": "clapstack fit --checkpoints bundled --folds 2 --resamples 9",
     "clapstack extract": "clapstack extract --checkpoints bundled",
     "score --unsupervised": "score --unsupervised --checkpoints bundled",
+    "mine=my/folder": "mine=bundled:laion-fused",
     "n_workers=2": "n_workers=1",
     "n_train=600, n_validation=150, n_test=300": "n_train=4, n_validation=2, n_test=2",
 }
@@ -34,8 +35,9 @@ INSTEAD = {
 NOT_RUN = {
     "load_relate(": "RELATE is not bundled; tests/datasets/test_relate.py reads it",
     "--relate": "RELATE is not bundled; tests/cli/test_bench_command.py has its form",
-    "--encoder mga_clap": "its weights are brought by the user",
+    "--family mga_clap": "its weights are brought by the user",
     '"pe-audio"': "its weights cannot be had offline",
+    "embeddinggemma": "an extra; tests/encoders/clap/test_sentence_transformer.py",
     "clapstack demo": "takes minutes; tests/integration/test_demo.py runs a small one",
     "python tests/bench/": "benchmarks take minutes",
     " -m venv": "makes an environment; .ci/run does",

@@ -91,7 +91,7 @@ def parse(command, arguments, parent=None):
 def check_extras(words):
     project = (ROOT / "pyproject.toml").read_text()
     section = project.split("[project.optional-dependencies]")[1].split("\n[")[0]
-    known = re.findall(r"^(\w+) = ", section, re.M)
+    known = re.findall(r"^([\w-]+) = ", section, re.M)
     for word in words:
         for extras in re.findall(r"\[(.*)\]", word):
             assert set(extras.split(",")) <= set(known)

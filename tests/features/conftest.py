@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from clapstack.audio import window_starts
+from clapstack.features import PairFeatures
 
 
 class ToyEncoder:
@@ -114,7 +115,17 @@ def encoders(monkeypatch):
 
 @pytest.fixture
 def toy_encoder():
-    return ToyEncoder()
+    return once_used(ToyEncoder())
+
+
+def once_used(toy):
+    """Return a toy whose first inputs were embedded again, as every encoder's are."""
+    clips = [(np.linspace(-1, 1, n), 8_000) for n in (400, 300)]
+    features = PairFeatures(toy, cache=None)
+    features.fit_transform(pd.DataFrame({"audio": clips, "text": ["rain", "a dog"]}))
+    for counted in (toy.clips, toy.texts, toy.crops):
+        counted.clear()
+    return toy
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from clapstack.exceptions import CollapsedTowerWarning
+from clapstack.exceptions import CollapsedTowerWarning, UnstableEncoderWarning
 from clapstack.features import PairFeatures
 from clapstack.features import _embedding as _embed
 
@@ -71,7 +71,7 @@ def test_an_encoder_is_called_with_at_most_a_batch(X):
     many = pd.concat([X] * 5, ignore_index=True)
     many["text"] = [f"text {'x' * i}" for i in range(10)]
     PairFeatures(Counting(), cache=None, batch_size=4).fit_transform(many)
-    assert sizes == [4, 4, 2]
+    assert sizes == [1, 1, 4, 4, 2]  # one is embedded again, alone
 
 
 def test_clones_share_the_encoder(toy_encoder):
@@ -101,6 +101,69 @@ def test_towers_of_different_width_are_refused(X):
 
     with pytest.raises(ValueError, match=r"shape \(2, 2\); got shape \(2, 3\)"):
         PairFeatures(Uneven(), cache=None).fit_transform(X)
+
+
+def test_an_encoder_that_draws_at_random_is_said(X):
+    class Drawing(Plain):
+        rng = np.random.default_rng(0)
+
+        def encode_audio(self, waveforms):
+            return self.rng.standard_normal((len(waveforms), 2))
+
+    with pytest.warns(
+        UnstableEncoderWarning, match=r"Drawing\.encode_audio: .* twice, .* at random"
+    ):
+        PairFeatures(Drawing(), cache=None).fit_transform(X)
+
+
+def test_an_encoder_that_sees_its_neighbours_is_said(X):
+    class Padding(Plain):
+        def encode_text(self, texts):
+            longest = max(map(len, texts))
+            return [[len(text), longest] for text in texts]
+
+    with pytest.warns(
+        UnstableEncoderWarning, match=r"Padding\.encode_text: .* itself in a batch"
+    ):
+        PairFeatures(Padding(), cache=None).fit_transform(X)
+
+
+def test_an_input_is_embedded_again_once_and_not_where_it_is_alone_anyway(X):
+    calls = []
+
+    class Counting(Plain):
+        projection_dim = 2
+
+        def encode_text(self, texts):
+            calls.append(len(texts))
+            return super().encode_text(texts)
+
+    features = PairFeatures(Counting(), cache=None).fit(X)
+    for pairs in (X.iloc[:1], X, X):
+        features.transform(pairs)
+    clone(features).fit_transform(X)
+    assert calls == [1, 1, 1, 2, 2, 2]
+
+
+def test_an_encoder_that_works_in_place_is_no_cause_for_a_warning(X):
+    class Scaling(Plain):
+        def encode_audio(self, waveforms):
+            for waveform in waveforms:
+                waveform *= 0.5
+            return [[np.abs(w).sum(), 2.0] for w in waveforms]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PairFeatures(Scaling(), cache=None).fit_transform(X)
+
+
+def test_an_encoder_that_cannot_be_referred_to_weakly_works(X):
+    class Slotted:
+        __slots__ = ()
+        sample_rate = 8_000
+        encode_audio, encode_text = Plain.encode_audio, Plain.encode_text
+
+    assert PairFeatures(Slotted(), cache=None).fit_transform(X).shape == (2, 11)
 
 
 def test_an_object_that_is_no_encoder_is_refused(X):

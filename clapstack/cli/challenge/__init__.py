@@ -1,6 +1,6 @@
 """Systems on the challenge: runs, predictions, submissions, tables of results."""
 
-from clapstack.cli.challenge._checkpoints import MissingCheckpointsError
+from clapstack.cli.challenge._checkpoints import MissingCheckpointsError, broken_rules
 from clapstack.cli.challenge._human import bench_human, format_human, present_encoders
 from clapstack.cli.challenge._predictions import (
     prediction_table,
@@ -13,6 +13,7 @@ from clapstack.cli.challenge._run import check_challenge, run_systems
 __all__ = [
     "MissingCheckpointsError",
     "bench_human",
+    "broken_rules",
     "check_challenge",
     "format_human",
     "place_in_ranking",

@@ -1,16 +1,23 @@
-"""Making sure, before anything else, that all weights are at hand."""
+"""Checks of a system's weights before anything else: present, and allowed."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from clapstack._fitted import encoders_of
 from clapstack.exceptions import CheckpointError
-from clapstack.systems import FAMILIES, describe_system
+from clapstack.systems import (
+    FAMILIES,
+    describe_system,
+    has_seen_ratings,
+    list_systems,
+)
 
 
 class MissingCheckpointsError(CheckpointError):
@@ -26,13 +33,17 @@ class MissingCheckpointsError(CheckpointError):
         lines = ["These checkpoints are needed and could not be loaded:"]
         for (family, checkpoint), reason in faults.items():
             systems = users[family]
-            spare = all(family in describe_system(name).optional for name in systems)
-            remedy = f"--checkpoint {family}=PATH" + f", or --without {family}" * spare
+            known = [describe_system(n) for n in systems if n in list_systems()]
+            spare = known and all(family in record.optional for record in known)
+            remedy = f"--checkpoint {family}=PATH"
+            if spare:
+                remedy += f", or --without {family}"
+            files = FAMILIES[family].files if family in FAMILIES else "its own"
             lines += [
                 "",
                 f"  {family}: {checkpoint}",
                 *_entry("wanted by", ", ".join(systems)),
-                *_entry("files", FAMILIES[family].files),
+                *_entry("files", files),
                 *_entry("where", f"anywhere on this machine: {remedy}"),
                 *_entry("reason", reason),
             ]
@@ -69,8 +80,8 @@ def load_weights(
     users: dict[str, list[str]] = {}
     for name, pipeline in pipelines.items():
         fingerprints[name] = {}
-        for family, transformer in pipeline["features"].transformer_list:
-            place = (family, transformer.checkpoint)
+        for family, transformer in checkpoints_of(pipeline):
+            place = (family, str(getattr(transformer, "checkpoint", transformer)))
             users.setdefault(family, []).append(name)
             if place not in known and place not in faults:
                 try:
@@ -82,3 +93,20 @@ def load_weights(
     if faults:
         raise MissingCheckpointsError(faults, users)
     return fingerprints
+
+
+def checkpoints_of(pipeline: Pipeline) -> Iterator[tuple[str, Any]]:
+    """Yield the families of a pipeline and their transformers over encoders."""
+    for name, transformer in encoders_of(pipeline).items():
+        yield name.rpartition("__")[2], transformer
+
+
+def broken_rules(pipelines: Mapping[str, Pipeline]) -> list[str]:
+    """Say which checkpoints of systems the challenge does not allow."""
+    return [
+        f"{name}: {family} = {transformer.checkpoint} was trained on people's ratings; "
+        f"the challenge allows those of its training split alone"
+        for name, pipeline in pipelines.items()
+        for family, transformer in checkpoints_of(pipeline)
+        if has_seen_ratings(getattr(transformer, "checkpoint", ""))
+    ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from huggingface_hub import try_to_load_from_cache
 from sklearn.utils import Bunch
 
 from clapstack import __version__
@@ -24,37 +23,26 @@ from clapstack.cli.challenge._run import (
 from clapstack.exceptions import CheckpointError
 from clapstack.metrics import score_report
 from clapstack.stacking import StandardizedRidge
-from clapstack.systems import FAMILIES
+from clapstack.systems import list_checkpoints, make_union
 
 _FIGURES = ["cosine_srcc", *(f"ridge_{name}" for name in METRICS)]
-# Of a model in the hub's cache, one of these is there.
-_FILES = ("config.json", "CLAP_weights_2023.pth")
-_Encoder = tuple[str, str]
 
 
-def present_encoders() -> list[_Encoder]:
-    """Return the families with a cosine whose published weights are on this machine.
+def present_encoders(*, bundled: bool) -> dict[str, None]:
+    """Return the families with a cosine of which weights are on this machine.
 
-    They are in the working folder or in the hub's cache; nothing is fetched.
+    The published weights, or the bundled ones. Nothing is fetched.
     """
-    return [
-        (name, family.published)
-        for name, family in FAMILIES.items()
-        if hasattr(family.make(family.published), "blocks")
-        and (
-            Path(family.published).exists()
-            or any(
-                isinstance(try_to_load_from_cache(family.published, file), str)
-                for file in _FILES
-                if "." not in family.published  # as in names of files to bring
-            )
-        )
-    ]
+    table = list_checkpoints()
+    here = table["bundled"].notna() if bundled else table["present"]
+    of_pairs = table["transformer"].str.endswith("PairFeatures", na=False)
+    return dict.fromkeys(table.loc[here & of_pairs, "name"])
 
 
 def bench_human(
     splits: Mapping[str, Bunch],
-    encoders: Sequence[_Encoder],
+    families: Mapping[str, str | None],
+    checkpoints: str = "published",
     *,
     out: Path,
     allow_overlap: bool = False,
@@ -63,10 +51,11 @@ def bench_human(
 ) -> pd.DataFrame:
     """Judge encoders on rated splits: their cosine, and a ridge fitted on "train".
 
-    What is finished stays in `out`, a file for each encoder, and is not computed again
-    as long as the data and the weights are the same. All encoders are loaded before
-    anything is computed; those that cannot be are named together. `settings` are
-    parameters of the transformers, on which no figure depends.
+    `families` and `checkpoints` are as for :func:`~clapstack.make_clap_stack`. What is
+    finished stays in `out`, a file for each encoder, and is not computed again as long
+    as the data and the weights are the same. All encoders are loaded before anything is
+    computed; those that cannot be are named together. `settings` are parameters of the
+    transformers, on which no figure depends.
 
     Returns
     -------
@@ -80,11 +69,12 @@ def bench_human(
             f"splits; rated are {list(rated)}. Bring a folder with both."
         )
         raise ValueError(msg)
-    loaded = _load(encoders, rated["train"].X, settings)
+    loaded = _load(families, checkpoints, rated["train"].X, settings)
     keys = audio_keys(rated, settings.get("verbose", True))
     refuse_overlap(rated, keys, allow_overlap, echo)
     identity = {"version": __version__, "data": data_digest(rated, keys)}
-    for (family, checkpoint), features in loaded.items():
+    for family, features in loaded.items():
+        checkpoint = str(features.checkpoint)
         record = {
             "identity": {**identity, "weights": features.fingerprint_},
             "encoder": family,
@@ -132,22 +122,23 @@ def format_human(results: pd.DataFrame) -> str:
 
 
 def _load(
-    encoders: Sequence[_Encoder], X: pd.DataFrame, settings: Mapping[str, Any]
-) -> dict[_Encoder, Any]:
+    families: Mapping[str, str | None],
+    checkpoints: str,
+    X: pd.DataFrame,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
     """Return a fitted transformer of every encoder."""
     loaded, faults = {}, []
-    for family, checkpoint in dict.fromkeys(encoders):
+    for family, place in families.items():
         try:
-            if family not in FAMILIES:
-                msg = f"there is no such family; there are {list(FAMILIES)}."
-                raise CheckpointError(msg)
-            features = FAMILIES[family].make(checkpoint, **settings)
+            union = make_union(checkpoints, {family: place}, **settings)
+            ((_, features),) = union.transformer_list
             if not hasattr(features, "blocks"):
-                msg = "it does not read the text, so it has no cosine. Leave it out."
+                msg = "it does not embed texts, so it has no cosine. Leave it out."
                 raise CheckpointError(msg)
-            loaded[family, checkpoint] = features.fit(X[:1])
-        except (CheckpointError, ImportError) as error:
-            faults.append(f"  {family} = {checkpoint}: {error}")
+            loaded[family] = features.fit(X[:1])
+        except (ImportError, ValueError) as error:
+            faults.append(f"  {family}{f' = {place}' if place else ''}: {error}")
     if faults:
         lines = ["These encoders could not be loaded; nothing was computed:", *faults]
         raise CheckpointError("\n".join(lines))

@@ -34,7 +34,7 @@ def read_results(out: Path) -> pd.DataFrame:
     Columns are ``system``, ``split``, ``n_train``, ``n_pairs``, each metric with
     ``_low`` and ``_high``, ``published_`` of each, ``simulated``, ``bundled``.
     """
-    order = {name: number for number, name in enumerate(list_systems())}
+    names = list_systems()
     rows = []
     for path in sorted(out.glob("*/record.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -43,7 +43,8 @@ def read_results(out: Path) -> pd.DataFrame:
             for split, outcome in record["splits"].items()
             if outcome["report"] is not None
         ]
-    rows.sort(key=lambda row: (row["split"] == "probe", order[row["system"]]))
+    names += [row["system"] for row in rows if row["system"] not in names]
+    rows.sort(key=lambda row: (row["split"] == "probe", names.index(row["system"])))
     reports = [f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")]
     columns = ["system", "split", "n_train", "n_pairs", *reports]
     columns += [f"published_{metric}" for metric in METRICS]
@@ -142,7 +143,8 @@ def place_in_ranking(results: pd.DataFrame) -> str:
 
 def _row(record: Mapping[str, Any], split: str, outcome: Mapping[str, Any]) -> dict:
     name = record["identity"]["system"]
-    published = describe_system(name).published.get(split)
+    known = name in list_systems()  # and not a system of one's own
+    published = describe_system(name).published.get(split) if known else None
     figures = {} if published is None else published._asdict()
     return {
         "system": name,

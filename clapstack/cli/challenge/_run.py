@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,11 @@ from clapstack._compat import file_digest
 from clapstack._optional import progress
 from clapstack._output import write_text
 from clapstack.audio import audio_key
-from clapstack.cli.challenge._checkpoints import load_weights
+from clapstack.cli.challenge._checkpoints import (
+    broken_rules,
+    checkpoints_of,
+    load_weights,
+)
 from clapstack.cli.challenge._predictions import write_predictions
 from clapstack.cli.challenge._report import format_results, read_results
 from clapstack.datasets import (
@@ -29,7 +33,7 @@ from clapstack.datasets import (
     probe_split,
 )
 from clapstack.metrics import noise_ceiling, score_report
-from clapstack.systems import describe_system, make_system
+from clapstack.systems import describe_system, list_systems
 
 Echo = Callable[[str], None]
 
@@ -43,6 +47,7 @@ _NOT_SETTINGS = {
     "cache",
     "checkpoint",
     "device",
+    "encoder",
     "memory",
     "n_jobs",
     "revision",
@@ -53,16 +58,12 @@ _SHOWN = 10
 
 def run_systems(
     folder: Path,
-    names: Sequence[str],
+    pipelines: Mapping[str, Pipeline],
     *,
     out: Path,
-    checkpoints: str | Mapping[str, str | None] = "published",
     probe: bool = False,
     allow_overlap: bool = False,
     random_state: int = 0,
-    device: str | None = None,
-    batch_size: int = 32,
-    cache: Any = "auto",
     verbose: bool = True,
     echo: Echo = print,
 ) -> pd.DataFrame:
@@ -79,23 +80,14 @@ def run_systems(
     results : DataFrame
         One row per system and rated split of everything in `out`.
     """
-    settings = {"device": device, "batch_size": batch_size, "cache": cache}
-    pipelines = {
-        name: make_system(
-            name,
-            checkpoints=checkpoints,
-            random_state=random_state,
-            verbose=verbose,
-            **settings,
-        )
-        for name in names
-    }
+    for line in broken_rules(pipelines):
+        echo(line)
     splits = {split: load_xacle(folder, split) for split in list_xacle_splits(folder)}
     weights = load_weights(pipelines, splits["train"].X)
     keys = audio_keys(splits, verbose)
     refuse_overlap(splits, keys, allow_overlap, echo)
     for name, pipeline in pipelines.items():
-        sizes = describe_system(name).probe
+        sizes = describe_system(name).probe if name in list_systems() else (512, 128)
         train, held_out = _parts(splits, sizes, probe, random_state)
         identity = {
             "system": name,
@@ -114,8 +106,8 @@ def run_systems(
         record = {
             "identity": identity,
             "checkpoints": {
-                family: str(transformer.checkpoint)
-                for family, transformer in pipeline["features"].transformer_list
+                family: str(getattr(transformer, "checkpoint", transformer))
+                for family, transformer in checkpoints_of(pipeline)
             },
             "simulated": train.simulated,
             "n_train": len(train.X),
@@ -245,7 +237,8 @@ def _predicted(
 
 def _is_finished(place: Path, identity: Mapping[str, Any]) -> bool:
     """Tell whether these very predictions are there, and whole."""
-    if not (place / RECORD).exists():
+    # An encoder of one's own without a fingerprint may have changed.
+    if not (place / RECORD).exists() or None in identity["weights"].values():
         return False
     record = json.loads((place / RECORD).read_text(encoding="utf-8"))
     return record["identity"] == identity and all(

@@ -79,6 +79,13 @@ class CosineScorer(Scorer):
 
     def __init__(self, union: FeatureUnion):
         self.union = union
+        without = [n for n, t in union.transformer_list if not hasattr(t, "blocks")]
+        if without:
+            msg = (
+                f"{', '.join(without)} gives no cosine, as it does not embed texts. "
+                f"Leave it out, or fit a model with clapstack fit."
+            )
+            raise ValueError(msg)
         # Loads the encoders, whose fingerprints are wanted; any pair will do for it.
         union.fit(pd.DataFrame({"audio": ["a"], "text": ["a"]}))
         families = [name for name, _ in union.transformer_list]

@@ -43,7 +43,8 @@ class ClapEncoder(FrozenEncoder):
     about 1e-7, the rounding of float32.
 
     A subclass whose `_embed_audio` keeps windows apart on a CPU may take several at
-    once there and set `_at_once_on_cpu`.
+    once there and set `_at_once_on_cpu`. One without a `log_mel` has its own
+    `_audio_pieces` and `_embed_pieces`.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ class ClapEncoder(FrozenEncoder):
     tokenizer : PreTrainedTokenizer
         Its end token is kept when a text is cut to `max_tokens`.
     log_mel : LogMel or None
-        The front end; None for a model of samples, which has a `_mels` of its own.
+        The front end; None for a model that has one of its own or takes samples.
     projection_dim : int
         Length of an embedding.
     settings : mapping of plain values
@@ -164,19 +165,8 @@ class ClapEncoder(FrozenEncoder):
         CollapsedTowerWarning
             Once, if eight or more distinct inputs get all but the same embedding.
         """
-        totals = np.zeros((len(waveforms), self.projection_dim))
-        at_once = min(batch_size, self._at_once)
-        if self.device.type == "cpu":  # a core for each of few clips
-            at_once = min(at_once, max(1, len(waveforms) // torch.get_num_threads()))
-        batches = self._batches(self._audio_pieces(waveforms, crop), at_once)
-        with convolutions_like_products():
-            done = self._passes(self._embed_pieces, batches)
-            if done:  # fetched last: until here nothing has waited for a GPU
-                rows = [row for of_clips, _ in done for row in of_clips]
-                embedded = torch.cat([embeddings for _, embeddings in done])
-                units = self._unit(_to_numpy(embedded), "waveform", rows)
-                np.add.at(totals, rows, units)
-        units = self._unit(totals, "waveform", range(len(totals)))
+        pieces = self._audio_pieces(waveforms, crop)
+        units = self._averaged(pieces, len(waveforms), batch_size)
         self._warn_if_collapsed("audio", units, waveforms)
         return units.astype(np.float32)
 
@@ -229,12 +219,30 @@ class ClapEncoder(FrozenEncoder):
         row_of = {text: row for row, text in enumerate(unique)}
         return units.astype(np.float32)[[row_of[text] for text in texts]]
 
-    @abstractmethod
+    def _averaged(
+        self, pieces: Iterable[tuple[int, Any, bool]], n_rows: int, batch_size: int
+    ) -> NDArray[np.float64]:
+        """Embed pieces; return the mean of the unit embeddings of each row, unit."""
+        totals = np.zeros((n_rows, self.projection_dim))
+        at_once = min(batch_size, self._at_once)
+        if self.device.type == "cpu":  # a core for each of few clips
+            at_once = min(at_once, max(1, n_rows // torch.get_num_threads()))
+        batches = self._batches(pieces, at_once)
+        with convolutions_like_products():
+            done = self._passes(self._embed_pieces, batches)
+            if done:  # fetched last: until here nothing has waited for a GPU
+                rows = [row for of_clips, _ in done for row in of_clips]
+                embedded = torch.cat([embeddings for _, embeddings in done])
+                units = self._unit(_to_numpy(embedded), "waveform", rows)
+                np.add.at(totals, rows, units)
+        return self._unit(totals, "waveform", range(n_rows))
+
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         """Embed inputs of shape (n, n_channels, n_frames, n_mels).
 
         `longer`, on the CPU, marks those of a fused model that it is to fuse.
         """
+        raise NotImplementedError
 
     @abstractmethod
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:

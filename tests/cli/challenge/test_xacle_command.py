@@ -325,6 +325,63 @@ def test_submission_of_another_split_is_refused(finished, challenge_folder, tmp_
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_a_stack_and_a_model_of_ones_own_stand_in_the_table(challenge_folder, tmp_path):
+    train = load_xacle(challenge_folder, "train")
+    pipeline = make_system("laion-unfused", checkpoints="bundled")
+    save_model(pipeline.fit(train.X, train.y), tmp_path / "mine.clapstack")
+    where = ["--data", challenge_folder, "--out", tmp_path / "out", "--device", "cpu"]
+    own = ["--model", tmp_path / "mine.clapstack", "--family", "a=bundled:msclap"]
+    run = ["run", *where, *own, "--system", "msclap", "--bundled", "--quiet"]
+    done = xacle(*run)
+    assert done.exit_code == 0, done.output
+    results = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert list(results["system"].unique()) == ["msclap", "mine", "stack-of-a"]
+    assert results.query("system == 'mine'")["published_srcc"].isna().all()
+    expected = make_system("laion-unfused", checkpoints="bundled")
+    scores = expected.fit(train.X, train.y).predict(
+        load_xacle(challenge_folder, "test").X
+    )
+    table = pd.read_csv(tmp_path / "out" / "mine" / "test.csv")
+    assert_array_equal(table["pred_score"], scores)
+    assert "mine: finished before, kept" in xacle(*run).stdout
+    for record in (tmp_path / "out").glob("*/record.json"):
+        record.write_text(
+            record.read_text().replace('"simulated": true', '"simulated": false')
+        )
+    assert "**stack-of-a**" in xacle("table", "--out", tmp_path / "out").stdout
+
+
+def test_a_model_may_not_bear_the_name_of_a_system(challenge_folder, tmp_path):
+    train = load_xacle(challenge_folder, "train")
+    pipeline = make_system("msclap", checkpoints="bundled").fit(train.X, train.y)
+    save_model(pipeline, tmp_path / "msclap.clapstack")
+    where = ("--data", challenge_folder, "--out", tmp_path / "out")
+    done = xacle("run", *where, "--model", tmp_path / "msclap.clapstack")
+    assert done.exit_code == 1
+    assert "'msclap' is no name for a system of your own" in done.stderr
+
+
+def test_nothing_to_run_is_said(challenge_folder, tmp_path):
+    done = xacle("run", "--data", challenge_folder, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "--system, --family or --model" in done.stderr
+
+
+def test_weights_that_have_seen_other_ratings_are_named(challenge_folder, tmp_path):
+    human = tmp_path / "human-clap-wsce-mae"
+    bundled = Path(clapstack.__file__).parent / "bundled" / "laion-unfused"
+    shutil.copytree(bundled, human)
+    check = ["check", "--data", challenge_folder]
+    assert xacle(*check, "--system", "3-clap-stack").exit_code == 0
+    done = xacle(*check, "--system", "msclap", "--family", f"mine={human}")
+    assert done.exit_code == 1
+    assert (
+        f"stack-of-mine: mine = {human} was trained on people's ratings" in done.stdout
+    )
+    done = xacle(*check, "--family", "human_clap_mse")
+    assert "human_clap_mse = sarulab-speech/human-clap-mse was trained" in done.stdout
+
+
 def test_systems_are_listed_and_told(challenge_folder):
     assert "msclap+whisper+ctc" in xacle("systems").stdout
     assert "Where print is silent" in xacle("systems", "msclap").stdout
@@ -334,7 +391,7 @@ def test_systems_are_listed_and_told(challenge_folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--checkpoint", "beats"], "--checkpoint takes FAMILY=PATH; got 'beats'"),
+        (["--checkpoint", "beats"], "it is FAMILY=PATH; got 'beats'"),
         (["--checkpoint", "clap=x.pt"], r"unknown families ['clap']"),
         (["--without", "msclap"], r"no checkpoint for ['msclap']"),
     ],

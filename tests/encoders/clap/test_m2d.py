@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from clapstack.encoders import load_encoder
 from clapstack.exceptions import CheckpointError
 from clapstack.features import M2dClapPairFeatures
-from tests.checkpoints import BERT_WORDS, save_m2d
+from tests.checkpoints import BERT_WORDS, make_m2d_tensors, save_m2d
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "m2d.json").read_text())
 WINDOW = 160_000
@@ -76,6 +76,15 @@ def test_what_only_training_uses_makes_no_difference(encoder, m2d_tensors, tmp_p
     arguments = argparse.Namespace(lr=1e-4, csv_main="data.csv")
     path = save_m2d(tmp_path / "other", m2d_tensors | others, args=arguments, epoch=30)
     assert load(path).fingerprint == encoder.fingerprint
+
+
+def test_the_second_file_whose_patches_are_20_ms_of_all_bands(tmp_path, hiss):
+    tensors = make_m2d_tensors(patch=(80, 2))
+    encoder = load(save_m2d(tmp_path, tensors))
+    clips = [hiss(WINDOW), hiss(40_000)]
+    first, other = encoder.encode_audio(clips)
+    assert abs(first - other).max() > 1e-3
+    assert_array_equal(encoder.encode_audio(clips[1:]), other[None])
 
 
 def test_features_are_those_of_a_pair(m2d_tensors, tmp_path, hiss):

@@ -1,0 +1,322 @@
+"""Audio-text models of sentence-transformers, which loads and runs them."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from transformers import ASTFeatureExtractor, ClapModel
+from transformers.utils import logging as reports
+
+from clapstack._numerics.checks import first_few
+from clapstack._optional import import_optional
+from clapstack.audio import window_starts
+from clapstack.encoders._base import checked_waveform
+from clapstack.encoders._finding import find_sentence_transformer
+from clapstack.encoders._mel import fill_window
+from clapstack.encoders._reading import check_number, first_line
+from clapstack.encoders.clap._base import ClapEncoder
+from clapstack.encoders.clap._projections import warn_if_untrained
+from clapstack.encoders.clap._sentence_folder import copy_checked
+from clapstack.exceptions import CheckpointError
+
+# The window of an extractor that takes clips of any length, as wav2vec 2.0's does.
+_USUAL_SECONDS = 30
+# Shorter clips, of which some front ends make nothing, get zeros appended.
+_SHORTEST_SECONDS = 0.025
+_NO_LIMIT = 1_000_000
+_MISSING = re.compile(r"^(\S+)\s*\|\s*MISSING", re.MULTILINE)
+_COLORS = re.compile(r"\x1b\[[\d;]*m")
+
+
+class SentenceTransformerEncoder(ClapEncoder):
+    """A model of sentence-transformers that embeds audio and text in one space.
+
+    The library prepares inputs and runs the model. A clip longer than its front end
+    takes would be cropped there, at random by some: here its windows are embedded, as
+    with every encoder. Each input goes through the model alone, on a GPU too, since
+    nothing is known of how a model treats padding.
+
+    A fused CLAP model gets every clip as a short one, as its authors do; the front end
+    of transformers marks one random clip of a batch as long.
+    """
+
+    _at_once_on_gpu: ClassVar[int] = 1
+
+    def __init__(self, *, sentence_transformers: str, **parts: Any):
+        super().__init__(**parts, tokenizer=parts["model"].tokenizer, log_mel=None)
+        # The front end is theirs, and changes with them.
+        self._version += f"-st{sentence_transformers}-tf{transformers.__version__}"
+
+    @classmethod
+    def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
+        library = _library()
+        folder = find_sentence_transformer(checkpoint, revision)
+        with tempfile.TemporaryDirectory() as copy, _quiet_and_strict(folder, copy):
+            digests = copy_checked(folder, Path(copy))
+            model = library.SentenceTransformer(
+                copy,
+                device="cpu",
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"dtype": torch.float32},
+            ).eval()
+        if not (model.supports("audio") and model.supports("text")):
+            msg = (
+                f"{folder} embeds {', '.join(map(str, model.modalities))}; a model "
+                f"that embeds audio and text is needed."
+            )
+            raise CheckpointError(msg)
+        for part in model.modules():
+            if isinstance(part, ClapModel):
+                heads = {"audio": part.audio_projection, "text": part.text_projection}
+                warn_if_untrained(heads, folder, part)
+        settings: dict[str, Any] = {
+            **_front_end(model, folder),
+            "files": digests,
+            "max_tokens": min(model.max_seq_length or _NO_LIMIT, _NO_LIMIT),
+            "suffix": "",
+        }
+        return partial(
+            cls,
+            model=model,
+            projection_dim=_width(model, settings["sample_rate"], folder),
+            settings=settings,
+            source=str(folder),
+            sentence_transformers=library.__version__,
+        )
+
+    def encode_pairs(
+        self,
+        waveforms: Sequence[NDArray[np.float32]],
+        texts: Sequence[str],
+        *,
+        crop: str = "windows",
+    ) -> NDArray[np.float32]:
+        """Embed each clip together with its text.
+
+        `waveforms` and `crop` are as for `encode_audio`; every window of a clip is
+        embedded with the text. Returns rows of unit norm, of shape (n_waveforms,
+        projection_dim), float32.
+        """
+        if not self._model.supports(("audio", "text")):
+            msg = (
+                f"{self.source} does not embed audio and text together. Leave joint at "
+                f"'separate'."
+            )
+            raise CheckpointError(msg)
+        pieces = self._audio_pieces(waveforms, crop, texts)
+        return self._averaged(pieces, len(texts), 1).astype(np.float32)
+
+    def _audio_pieces(
+        self,
+        waveforms: Sequence[NDArray[np.float32]],
+        crop: str,
+        texts: Sequence[str] | None = None,
+    ) -> Iterator[tuple[int, Any, bool]]:
+        """Yield windows as the library prepares them: here, not in several threads."""
+        shortest = int(_SHORTEST_SECONDS * self.sample_rate)
+        for row, waveform in enumerate(waveforms):
+            waveform = checked_waveform(waveform, row)
+            if len(waveform) < shortest:
+                waveform = fill_window(waveform, shortest, "pad")
+            text = {} if texts is None else {"text": texts[row]}
+            for start in window_starts(len(waveform), self.window, crop):
+                clip = _clip(waveform[start : start + self.window], self.sample_rate)
+                yield row, self._prepared({**clip, **text}), False
+
+    def _tokens(self, texts: Sequence[str]) -> list[Any]:
+        super()._tokens(texts)  # refuses what is no text, and warns of what is cut
+        return [self._prepared({"text": text}) for text in texts]
+
+    def _prepared(self, item: dict[str, Any]) -> Any:
+        try:
+            return _prepared(self._model, item)
+        # A text with the placeholder of a clip, for one.
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            msg = (
+                f"{self.source} cannot embed {item.get('text', 'a clip')!r}: "
+                f"{type(error).__name__}: {first_line(error)}."
+            )
+            raise ValueError(msg) from error
+
+    def _text_batches(self, tokens: Sequence[Any], batch_size: int) -> list[list[int]]:
+        return [[row] for row in range(len(tokens))]
+
+    def _embed_pieces(
+        self, batch: Sequence[tuple[int, Any, bool]]
+    ) -> tuple[tuple[int, ...], torch.Tensor]:
+        ((row, features, _),) = batch
+        return (row,), self._embed_text([features])
+
+    def _embed_text(self, tokens: list[Any]) -> torch.Tensor:
+        (features,) = tokens
+        moved = {
+            name: value.to(self.device, self._dtype if _is_real(value) else None)
+            if isinstance(value, torch.Tensor)
+            else value
+            for name, value in features.items()
+        }
+        return self._model(moved)["sentence_embedding"]
+
+
+def _library() -> Any:
+    """Import sentence-transformers, of a version that embeds audio."""
+    extra, caller = "sentence-transformers", "SentenceTransformerPairFeatures"
+    library = import_optional("sentence_transformers", extra=extra, caller=caller)
+    version = library.__version__
+    if tuple(map(int, version.split(".")[:2])) < (6, 2):
+        msg = (
+            f"{caller} needs {extra} 6.2 or later; {version} is installed. Update it "
+            f'with: pip install -U "clapstack[{extra}]"'
+        )
+        raise ImportError(msg)
+    return library
+
+
+def _is_real(value: torch.Tensor) -> bool:
+    return value.is_floating_point()
+
+
+def _clip(waveform: NDArray[np.float32], sample_rate: int) -> dict[str, Any]:
+    return {"audio": {"array": waveform, "sampling_rate": sample_rate}}
+
+
+def _prepared(model: Any, item: dict[str, Any]) -> Any:
+    """Return what a model takes of one input, as `SentenceTransformer.encode` does.
+
+    A text comes as {"text": …}: alone, one such as "rain.wav" would be taken for a file
+    to read, and an address for one to fetch.
+    """
+    features = model.preprocess(
+        [item], prompt=model.prompts.get(model.default_prompt_name)
+    )
+    if "is_longer" in features:
+        features["is_longer"] = torch.zeros_like(torch.as_tensor(features["is_longer"]))
+    return features
+
+
+def _front_end(model: Any, folder: Path) -> dict[str, int]:
+    """Return the rate of a model's audio, and how many samples it takes at most."""
+    parts = [part for part in model.modules() if hasattr(part, "processing_kwargs")]
+    found = [getattr(p.processor, "feature_extractor", p.processor) for p in parts]
+    extractor = next((e for e in found if hasattr(e, "sampling_rate")), None)
+    rate: Any = getattr(extractor, "sampling_rate", None)
+    check_number(rate, 1000, 768_000, f"sampling_rate of the front end in {folder}")
+    limit = inspect.signature(type(extractor).__call__).parameters.get("max_length")
+    limits = [
+        getattr(extractor, "nb_max_samples", None),  # of CLAP
+        getattr(extractor, "n_samples", None),  # of Whisper
+        limit and limit.default,  # of Gemma
+        *(part.processing_kwargs.get("audio", {}).get("max_length") for part in parts),
+    ]
+    if isinstance(extractor, ASTFeatureExtractor):
+        limits.append(extractor.max_length * rate // 100)  # of frames, 100 a second
+    known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+    window = min(known, default=_USUAL_SECONDS * rate)
+    noise = _noise(window)
+    ending = _noise(min(rate // 10, window // 2))
+    clips = [noise, noise, np.append(noise[: -len(ending)], ending)]
+    first, again, other = (_prepared(model, _clip(clip, rate)) for clip in clips)
+    _refuse_chance(_equal(first, again), folder)
+    if _equal(first, other):
+        msg = (
+            f"{folder} does not look at the end of a clip of {window / rate:g} s, and "
+            f"does not say how much it takes. Set max_length (samples) for 'audio' in "
+            f"the processing_kwargs of its sentence_bert_config.json."
+        )
+        raise CheckpointError(msg)
+    return {"sample_rate": rate, "window": window}
+
+
+def _width(model: Any, sample_rate: int, folder: Path) -> int:
+    """Return the length of an embedding; refuse towers that differ, and chance."""
+    clip = _clip(_noise(sample_rate), sample_rate)
+    with torch.inference_mode():
+        first, again, text = (
+            model(dict(_prepared(model, item)))["sentence_embedding"]
+            for item in (clip, clip, {"text": "a sound"})
+        )
+    if first.shape != text.shape:
+        msg = (
+            f"{folder} embeds audio in {first.shape[-1]} and text in {text.shape[-1]} "
+            f"dimensions; a model with one space for both is needed."
+        )
+        raise CheckpointError(msg)
+    _refuse_chance(torch.equal(first, again), folder)
+    return int(text.shape[-1])
+
+
+def _noise(n_samples: int) -> NDArray[np.float32]:
+    noise = np.random.default_rng(0).standard_normal(n_samples)
+    return 0.1 * noise.astype(np.float32)
+
+
+def _equal(first: Any, other: Any) -> bool:
+    """Return whether two prepared inputs are the same."""
+    tensors = [name for name, value in first.items() if torch.is_tensor(value)]
+    return all(torch.equal(first[name], other[name]) for name in tensors)
+
+
+def _refuse_chance(equal: bool, folder: Path) -> None:
+    if not equal:
+        msg = (
+            f"{folder} gives one clip two embeddings: its front end or its model draws "
+            f"at random, as the 'dither' of an extractor does. Set that to zero in a "
+            f"copy of the folder."
+        )
+        raise CheckpointError(msg)
+
+
+class _Report(logging.Handler):
+    """The names of the tensors that transformers reports as missing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.missing += _MISSING.findall(_COLORS.sub("", record.getMessage()))
+
+
+@contextmanager
+def _quiet_and_strict(folder: Path, copy: str) -> Iterator[None]:
+    """Load without progress bars; refuse weights that the library would draw.
+
+    It draws at random what a file lacks, and reports that as a warning.
+    """
+    report = _Report()
+    logger = logging.getLogger("transformers.modeling_utils")
+    verbosity, shown = reports.get_verbosity(), reports.is_progress_bar_enabled()
+    logger.addHandler(report)
+    logger.propagate = False
+    reports.set_verbosity_warning()  # under a higher one there would be no report
+    reports.disable_progress_bar()
+    try:
+        yield
+    except OSError as error:  # a file that is missing or cannot be read
+        msg = f"{folder} lacks a file: {first_line(error).replace(copy, str(folder))}."
+        raise CheckpointError(msg) from error
+    finally:
+        logger.removeHandler(report)
+        logger.propagate = True
+        reports.set_verbosity(verbosity)
+        if shown:
+            reports.enable_progress_bar()
+    if report.missing:
+        msg = (
+            f"{folder} does not match its model. Tensors missing: "
+            f"{first_few(report.missing)}. Fetch it again from its publisher."
+        )
+        raise CheckpointError(msg)

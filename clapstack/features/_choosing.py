@@ -1,0 +1,46 @@
+"""The transformer that a checkpoint needs."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from clapstack.features import _audio, _clap, _ctc
+
+__all__ = ["features_for"]
+
+_ALL = [getattr(m, name) for m in (_audio, _clap, _ctc) for name in m.__all__]
+_CLASSES = {features._kind: features for features in _ALL}
+_CLASSES["beats"] = _audio.BeatsFeatures  # of two kinds, by a parameter
+
+
+def features_for(checkpoint: str | os.PathLike[str], **settings: Any) -> Any:
+    """Return the transformer that reads a checkpoint, found in its files.
+
+    Parameters
+    ----------
+    checkpoint : str or path-like
+        A folder, a file, a hub id or the name of a bundled checkpoint. Of a hub id no
+        more than settings are fetched to find out.
+    **settings
+        Further parameters of the transformer, such as `device` or `cache`.
+
+    Returns
+    -------
+    transformer : estimator
+        Not fitted.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such checkpoint, or it is of no kind that is known.
+
+    Examples
+    --------
+    >>> from clapstack.features import features_for
+    >>> features_for("bundled:msclap", cache=None)
+    MsClapPairFeatures(cache=None, checkpoint='bundled:msclap')
+    """
+    from clapstack.encoders import kind_of  # loads torch, not at import
+
+    return _CLASSES[kind_of(checkpoint)](checkpoint, **settings)

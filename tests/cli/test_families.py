@@ -1,0 +1,86 @@
+"""Encoders by name or by checkpoint, on the command line."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from clapstack import load_model
+from clapstack.systems import list_checkpoints
+
+BUNDLED = ["--checkpoints", "bundled"]
+MINE = ["--family", "msclap", "--family", "mine=bundled:laion-unfused"]
+
+
+@pytest.fixture
+def table(write_csv, pairs):
+    return write_csv(pairs)
+
+
+def test_a_stack_of_ones_own_encoders_is_fitted(run, table, tmp_path):
+    out = tmp_path / "m.clapstack"
+    done = run("fit", table, "--out", out, *BUNDLED, *MINE, "--folds", 0, "--quiet")
+    assert done.exit_code == 0, done.output
+    families = [name for name, _ in load_model(out)["features"].transformer_list]
+    assert families == ["msclap", "mine"]
+
+
+def test_a_checkpoint_is_extracted_under_a_name_of_ones_own(run, table, tmp_path):
+    out = tmp_path / "e.npz"
+    done = run("extract", table, "--out", out, *BUNDLED, *MINE, "--quiet")
+    assert done.exit_code == 0, done.output
+    with np.load(out) as arrays:
+        assert {name.partition("__")[0] for name in arrays} == {"row", "msclap", "mine"}
+
+
+def test_cosines_of_ones_own_encoders_rank_a_table(run, table):
+    done = run("score", "--unsupervised", table, *BUNDLED, *MINE, "--quiet")
+    assert done.exit_code == 0, done.output
+    row = next(csv.DictReader(io.StringIO(done.stdout)))
+    assert {"msclap_cosine", "mine_cosine"} <= set(row)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--family", "=x"], "it is NAME or NAME=CHECKPOINT; got '='"),
+        (["--family", "a="], "it is NAME or NAME=CHECKPOINT; got 'a='"),
+        (
+            ["--family", "a=b/c", "--family", "a"],
+            "each name once; got a again with 'a'",
+        ),
+        (
+            ["--family", "strange"],
+            "unknown families ['strange']; there are ['laion_unf",
+        ),
+        (["--family", "a=/no/where"], "is neither a file or folder on this machine"),
+    ],
+)
+def test_families_that_are_none_are_named(run, table, arguments, message):
+    done = run("extract", table, *BUNDLED, *arguments)
+    assert done.exit_code in (1, 2)
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_what_has_families_of_its_own_takes_no_others(run, table, tmp_path):
+    out = tmp_path / "m.clapstack"
+    done = run("fit", table, "--out", out, "--system", "msclap", *MINE)
+    assert (done.exit_code, "a system has its own families" in done.stderr) == (2, True)
+    done = run("score", out, table, *MINE)
+    assert (done.exit_code, "a model has its own families" in done.stderr) == (2, True)
+
+
+def test_an_encoder_that_hears_no_text_has_no_cosine(run, table):
+    done = run("score", "--unsupervised", table, "--family", "whisper")
+    assert done.exit_code == 1
+    assert "whisper gives no cosine" in done.stderr
+
+
+def test_checkpoints_are_listed(run):
+    lines = run("checkpoints").stdout.splitlines()
+    assert lines[0].split()[:3] == ["name", "checkpoint", "licence"]
+    assert len(lines) == 1 + len(list_checkpoints())
+    rows = list(csv.DictReader(io.StringIO(run("checkpoints", "--csv").stdout)))
+    assert rows[0]["name"] == "laion_unfused"
+    assert rows[0].keys() == set(list_checkpoints().columns)

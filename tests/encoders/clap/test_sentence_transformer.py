@@ -1,0 +1,408 @@
+"""Folders of sentence-transformers of random weights, beside the library itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+import clapstack
+from clapstack.encoders import load_encoder
+from clapstack.exceptions import CheckpointError, CollapsedTowerWarning
+from clapstack.features import SentenceTransformerPairFeatures
+from tests.checkpoints import (
+    AST_FRAMES,
+    SAMPLE_RATE,
+    edit_json,
+    edit_tensors,
+    make_gemma,
+    make_laion,
+    make_omni,
+    make_routed,
+    read_tensors,
+    write_tensors,
+)
+
+library = pytest.importorskip("sentence_transformers")
+modules = library.sentence_transformer.modules
+BUNDLED = Path(clapstack.__file__).parent / "bundled"
+TEXTS = ["a dog barks", "rain on a tin roof while thunder rolls far", "a car", "rain"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, laion_folders):
+    """Return folders by architecture: two towers, one for all, a router of two."""
+    return {
+        "clap": laion_folders[False],
+        "omni": make_omni(tmp_path_factory.mktemp("omni")),
+        "routed": make_routed(tmp_path_factory.mktemp("routed")),
+    }
+
+
+@pytest.fixture(params=["clap", "omni", "routed", "gemma"])
+def folder(request, folders, tmp_path):
+    if request.param != "gemma":
+        return folders[request.param]
+    # Which PyPI has for CUDA alone: beside a CPU build of torch it cannot be imported.
+    pytest.importorskip("torchvision", exc_type=ImportError)
+    return make_gemma(tmp_path)
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    """Copy a folder, so that a test may change it."""
+    return lambda folder: shutil.copytree(folder, tmp_path / "copy")
+
+
+def load(folder, **settings):
+    return load_encoder("sentence-transformer", folder, device="cpu", **settings)
+
+
+def as_the_library_has_it(folder, items):
+    """Return what the library makes of each item alone."""
+    model = library.SentenceTransformer(str(folder), device="cpu")
+    return np.concatenate([model.encode([i], normalize_embeddings=True) for i in items])
+
+
+def clip_of(waveform, encoder):
+    return {"audio": {"array": waveform, "sampling_rate": encoder.sample_rate}}
+
+
+def clips_for(encoder, *shares):
+    rng = np.random.default_rng(0)
+    sizes = [int(share * encoder.window) for share in shares]
+    return [0.1 * rng.standard_normal(size).astype(np.float32) for size in sizes]
+
+
+def test_inputs_up_to_the_window_are_embedded_as_by_the_library(folder):
+    encoder = load(folder)
+    clips = clips_for(encoder, 0.2, 0.5, 1)
+    expected = as_the_library_has_it(folder, [clip_of(c, encoder) for c in clips])
+    assert_allclose(encoder.encode_audio(clips), expected, rtol=0, atol=1e-6)
+    expected = as_the_library_has_it(folder, TEXTS)
+    assert_allclose(encoder.encode_text(TEXTS), expected, rtol=0, atol=1e-6)
+    assert abs(expected[0] - expected[1]).max() > 1e-2
+
+
+def test_a_long_clip_is_heard_to_its_end_and_always_alike(folder):
+    encoder = load(folder)
+    for share in (1.5, 4.5):
+        (clip,) = clips_for(encoder, share)
+        ending = clip.copy()
+        ending[-encoder.window // 4 :] = 0
+        first, again, other = encoder.encode_audio([clip, clip, ending])
+        assert_array_equal(first, again)
+        assert abs(first - other).max() > 1e-4
+
+
+def test_repeats_differ_in_the_library_and_not_here():
+    encoder = load("bundled:laion-unfused")
+    for seconds in (15, 45):
+        (clip,) = clips_for(encoder, seconds / 10)
+        first, again = as_the_library_has_it(
+            BUNDLED / "laion-unfused", [clip_of(clip, encoder)] * 2
+        )
+        assert abs(first - again).max() > 1e-4
+        assert_array_equal(encoder.encode_audio([clip]), encoder.encode_audio([clip]))
+
+
+def test_a_fused_model_takes_short_clips_for_short_ones(laion_folders):
+    folder = laion_folders[True]
+    encoder = load(folder)
+    clips = clips_for(encoder, 0.3, 0.6)
+    embedded = encoder.encode_audio(clips)
+    ours = load_encoder("laion", folder, device="cpu")
+    assert_allclose(embedded, ours.encode_audio(clips), rtol=0, atol=1e-6)
+    model = library.SentenceTransformer(str(folder), device="cpu")
+    # Of two clips its front end marks one, drawn at random, as long.
+    together = model.encode(
+        [clip_of(clip, encoder) for clip in clips], normalize_embeddings=True
+    )
+    apart = abs(together - embedded).max(axis=1)
+    assert min(apart) < 1e-6 < 1e-3 < max(apart)
+
+
+def test_neighbours_and_order_do_not_matter(folder):
+    encoder = load(folder)
+    clips = clips_for(encoder, 0.1, 1, 0.4)
+    alone = np.concatenate([encoder.encode_audio([clip]) for clip in clips])
+    assert_array_equal(encoder.encode_audio(clips[::-1])[::-1], alone)
+    alone = np.concatenate([encoder.encode_text([text]) for text in TEXTS])
+    assert_array_equal(encoder.encode_text(TEXTS[::-1])[::-1], alone)
+
+
+def test_half_precision_is_near(folder):
+    encoder, half = load(folder), load(folder, dtype="bfloat16")
+    clips = clips_for(encoder, 0.5)
+    cosine = np.sum(encoder.encode_audio(clips) * half.encode_audio(clips))
+    assert 0.99 < cosine < 1 - 1e-9
+
+
+def test_a_text_that_names_a_file_or_an_address_is_a_text(
+    folders, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("rain.wav").write_bytes(b"no sound")
+    texts = ["rain.wav", "https://example.org/dog.png", "data:image/png;base64,AA"]
+    embedded = load(folders["omni"]).encode_text([*texts, "a dog"])
+    # Words that it does not know, each of the three; and one that it does.
+    assert np.isfinite(embedded).all()
+    assert abs(embedded[0] - embedded[3]).max() > 1e-3
+
+
+def test_a_clip_shorter_than_any_frame_is_filled_up(folder):
+    assert np.isfinite(load(folder).encode_audio([np.ones(1, np.float32)])).all()
+
+
+def test_a_text_that_the_library_cannot_take_is_named(folders):
+    with pytest.raises(ValueError, match=r"omni cannot embed 'a <\|AUDIO\|>': "):
+        load(folders["omni"]).encode_text(["a <|AUDIO|>"])
+
+
+def test_texts_that_are_cut_are_counted(folders):
+    with pytest.warns(UserWarning, match=r"1 of 2 texts .* more than 40 tokens"):
+        load(folders["routed"]).encode_text(["a dog", "a dog " * 30])
+
+
+def test_the_window_is_what_the_front_end_sees(folders):
+    assert load(folders["clap"]).window == SAMPLE_RATE
+    assert load(folders["omni"]).window == 2 * 16_000
+    assert load(folders["routed"]).window == AST_FRAMES * 160
+
+
+def test_joint_features_are_those_of_the_library(folders):
+    encoder = load(folders["omni"])
+    clips = clips_for(encoder, 0.3, 1.5)
+    X = [[(clips[row], 16_000), text] for row, text in ((0, "a dog"), (1, "rain"))]
+    X.append([X[0][0], "rain"])
+    features = SentenceTransformerPairFeatures(
+        folders["omni"], joint="both", cache=None, device="cpu"
+    )
+    made = features.fit_transform(X)
+    names = list(features.get_feature_names_out())
+    assert (names[-33], names[-32:]) == ("cosine", [f"joint{i}" for i in range(32)])
+    items = [
+        {**clip_of(clip, encoder), "text": text}
+        for clip, text in ((clips[0], "a dog"), (clips[0], "rain"))
+    ]
+    expected = as_the_library_has_it(folders["omni"], items)
+    assert_allclose(made[[0, 2], -32:], expected, rtol=0, atol=1e-6)
+    assert abs(expected[0] - expected[1]).max() > 1e-3
+    assert_allclose(np.linalg.norm(made[:, -32:], axis=1), 1, atol=1e-5)
+
+
+def test_joint_features_are_stored(folders, tmp_path, monkeypatch):
+    X = [[(clip, 16_000), "rain"] for clip in clips_for(load(folders["omni"]), 0.3)]
+    features = SentenceTransformerPairFeatures(
+        folders["omni"], joint="both", cache=tmp_path / "store", device="cpu"
+    ).fit(X)
+    made = features.transform(X)
+    monkeypatch.setattr(torch.nn.Module, "__call__", None)  # no model can run
+    assert_array_equal(features.transform(X), made)
+
+
+def test_two_towers_have_no_joint_embedding():
+    features = SentenceTransformerPairFeatures("bundled:laion-unfused", joint="both")
+    with pytest.raises(CheckpointError, match=r"not embed audio and text together"):
+        features.fit([["a.wav", "a dog"]])
+
+
+def test_the_fingerprint_is_of_weights_and_settings(folders, copy_of):
+    before = load(folders["omni"]).fingerprint
+    copy = copy_of(folders["omni"])
+    edit_json(copy / "config.json", lambda c: c.update(transformers_version="4.0"))
+    (copy / "README.md").write_text("Another text")
+    assert load(copy).fingerprint == before
+    change("1_Pooling/config.json", pooling_mode="max")(copy)
+    other = load(copy).fingerprint
+    edit_tensors(
+        copy, lambda tensors: tensors["multi_modal_projector.linear.bias"].add_(1)
+    )
+    assert len({before, other, load(copy).fingerprint}) == 3
+
+
+def test_embeddings_are_stored_under_the_versions_of_the_libraries(folders):
+    assert f"-st{library.__version__}-tf" in load(folders["omni"]).identity
+
+
+def test_code_in_a_folder_does_not_run(folders, copy_of):
+    copy = copy_of(folders["clap"])
+    ran = copy / "ran"
+    for name in ("modeling_own.py", "sitecustomize.py", "__init__.py"):
+        (copy / name).write_text(f"open({str(ran)!r}, 'w').close()\n")
+    own = {"AutoModel": "modeling_own.Own", "AutoConfig": "modeling_own.Own"}
+    edit_json(copy / "config.json", lambda c: c.update(auto_map=own))
+    edit_json(copy / "tokenizer_config.json", lambda c: c.update(auto_map=own))
+    assert load(copy).fingerprint == load(folders["clap"]).fingerprint
+    assert not ran.exists()
+
+
+def change(name, **settings):
+    return lambda folder: edit_json(folder / name, lambda c: c.update(settings))
+
+
+def own_class(folder):
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["type"] = "modeling_own.Pooling"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def place_outside(folder):
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["path"] = "../other"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def method_of_choice(folder):
+    params = {"method": "push_to_hub", "method_output_name": None}
+    change("sentence_bert_config.json", modality_config={"text": params})(folder)
+
+
+BERT_CONFIG = "sentence_bert_config.json"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (own_class, r"modules\.json names the class 'modeling_own\.Pooling'.*not run"),
+        (place_outside, r"names a place out of its folder: '\.\./other'"),
+        (method_of_choice, r"text embedded by the method 'push_to_hub'"),
+        (
+            change("config.json", auto_map={"AutoModel": "a.B"}, model_type="own"),
+            r"config\.json wants its own code to be run \(auto_map, for 'own'\)",
+        ),
+        (
+            change(BERT_CONFIG, tokenizer_name_or_path="some/where"),
+            r"has tokenizer_name_or_path=some/where, which may fetch",
+        ),
+        (
+            change(BERT_CONFIG, model_args={"gguf_file": "a.gguf"}),
+            r"has model_args=.*gguf_file",
+        ),
+        (
+            change("config_sentence_transformers.json", model_type="CrossEncoder"),
+            r"is of a CrossEncoder, not of a SentenceTransformer",
+        ),
+        (
+            lambda f: (f / "adapter_config.json").write_text("{}"),
+            r"is a PEFT adapter.*merge_and_unload",
+        ),
+        (
+            lambda f: (f / "model.safetensors").unlink(),
+            r"copy lacks a file: .* no file named model\.safetensors.*/copy\.",
+        ),
+        (
+            lambda f: (f / "tokenizer.json").write_text("{"),
+            r"tokenizer\.json cannot be",
+        ),
+        (
+            lambda f: edit_tensors(f, lambda t: t.pop("audio_tower.conv1.weight")),
+            r"Tensors missing: audio_tower\.conv1\.weight",
+        ),
+    ],
+)
+def test_what_leads_elsewhere_or_lacks_something_is_refused(
+    folders, copy_of, edit, message
+):
+    copy = copy_of(folders["omni"])
+    edit(copy)
+    with pytest.raises(CheckpointError, match=message):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        (
+            "audio_2_Dense/config.json",
+            {"activation_function": "os.system"},
+            r"names 'os\.system' as its activation function",
+        ),
+        (
+            "router_config.json",
+            {"types": {"text_0_Transformer": "own.Transformer"}},
+            r"router_config\.json names the class 'own\.Transformer'",
+        ),
+    ],
+)
+def test_a_router_is_checked_to_its_ends(folders, copy_of, name, settings, message):
+    copy = copy_of(folders["routed"])
+    edit_json(copy / name, lambda content: content.update(settings))
+    with pytest.raises(CheckpointError, match=message):
+        load(copy)
+
+
+def test_a_model_without_audio_is_refused(folders):
+    bert = folders["routed"].parent / "bert"
+    with pytest.raises(CheckpointError, match=r"bert embeds text; .*audio and text"):
+        load(bert)
+
+
+def test_a_front_end_that_crops_unseen_is_refused(folders, copy_of):
+    copy = copy_of(folders["omni"])
+    change(BERT_CONFIG, processing_kwargs={"common": {"max_length": 16_000}})(copy)
+    with pytest.raises(CheckpointError, match=r"the end of a clip of 2 s, and does no"):
+        load(copy)
+
+
+def test_a_front_end_that_draws_is_refused(laion_folders, tmp_path):
+    transformer = modules.Transformer(
+        str(laion_folders[False]), processing_kwargs={"common": {"max_length": 4000}}
+    )
+    model = library.SentenceTransformer(modules=[transformer], device="cpu")
+    model.save_pretrained(tmp_path / "drawn")
+    with pytest.raises(CheckpointError, match=r"one clip two embeddings: its front"):
+        load(tmp_path / "drawn")
+
+
+def test_an_untrained_projection_is_seen(tmp_path):
+    folder = make_laion(tmp_path, fused=False)
+    tensors = read_tensors(folder)
+    rng = torch.Generator().manual_seed(0)
+    for name, tensor in tensors.items():
+        if name.startswith("text_projection."):
+            is_weight = name.endswith("weight")
+            drawn = 0.02 * torch.randn(tensor.shape, generator=rng)
+            tensors[name] = drawn if is_weight else torch.zeros_like(tensor)
+    write_tensors(folder, tensors)
+    with pytest.warns(CollapsedTowerWarning, match="text projection .* never trained"):
+        load(folder)
+
+
+def test_loading_is_quiet_and_leaves_the_library_as_it_was(folders, capfd):
+    from transformers.utils import logging
+
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(folders["omni"])
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+    assert capfd.readouterr().err == ""
+
+
+def test_places_without_a_model_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"lacks modules\.json and config\.json"):
+        load(tmp_path)
+    with pytest.raises(CheckpointError, match=r"is a file; it must be a folder"):
+        load(Path(__file__))
+    with pytest.raises(CheckpointError, match=r"could not be fetched.*Without a netw"):
+        load("nobody/nothing")
+
+
+def test_the_missing_library_is_named_with_its_extra(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ImportError, match=r"clapstack\[sentence-transformers\]"):
+        load(folders["omni"])
+
+
+def test_an_old_library_is_named(folders, monkeypatch):
+    monkeypatch.setattr(library, "__version__", "5.4.1")
+    with pytest.raises(ImportError, match=r"6\.2 or later; 5\.4\.1 is installed"):
+        load(folders["omni"])
