@@ -44,8 +44,9 @@ def test_cosines_of_ones_own_encoders_rank_a_table(run, table):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--family", "=x"], "it is NAME or NAME=CHECKPOINT; got '='"),
+        (["--family", "=x"], "it is NAME or NAME=CHECKPOINT; got '=x'"),
         (["--family", "a="], "it is NAME or NAME=CHECKPOINT; got 'a='"),
+        (["--family", "laion/clap"], "it is NAME or NAME=CHECKPOINT; got 'laion"),
         (
             ["--family", "a=b/c", "--family", "a"],
             "each name once; got a again with 'a'",

@@ -35,7 +35,7 @@ INSTEAD = {
 NOT_RUN = {
     "load_relate(": "RELATE is not bundled; tests/datasets/test_relate.py reads it",
     "--relate": "RELATE is not bundled; tests/cli/test_bench_command.py has its form",
-    "--family mga_clap": "its weights are brought by the user",
+    "--family human_clap_mse": "its weights cannot be had offline",
     '"pe-audio"': "its weights cannot be had offline",
     "embeddinggemma": "an extra; tests/encoders/clap/test_sentence_transformer.py",
     "clapstack demo": "takes minutes; tests/integration/test_demo.py runs a small one",

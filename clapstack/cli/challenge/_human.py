@@ -23,7 +23,7 @@ from clapstack.cli.challenge._run import (
 from clapstack.exceptions import CheckpointError
 from clapstack.metrics import score_report
 from clapstack.stacking import StandardizedRidge
-from clapstack.systems import list_checkpoints, make_union
+from clapstack.systems import has_seen_ratings, list_checkpoints, make_union
 
 _FIGURES = ["cosine_srcc", *(f"ridge_{name}" for name in METRICS)]
 
@@ -105,7 +105,7 @@ def format_human(results: pd.DataFrame) -> str:
     rows = [
         [
             row["encoder"],
-            row["checkpoint"],
+            row["checkpoint"] + " (saw ratings)" * has_seen_ratings(row["checkpoint"]),
             row["split"] + "".join(f" ({mark})" for mark in WARNINGS if row[mark]),
             f"{row['n_train']:,} / {row['n_pairs']:,}",
             *(f"{row[name]:.4f} {interval_of(row, name)}" for name in _FIGURES),
