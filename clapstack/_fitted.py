@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -202,13 +203,27 @@ def set_up(
     device: str | None = None,
     batch_size: int | None = None,
     verbose: bool = False,
+    checkpoints: Mapping[str, str | None] | None = None,
 ) -> Any:
     """Set how the encoders of a model run, in place; its predictions stay the same.
 
-    A device or a batch size of None leaves the model's own.
+    A device or a batch size of None leaves the model's own. `checkpoints` says where
+    the weights of a family are now; others than those of the fit are refused later.
     """
-    wanted = {"device": device, "batch_size": batch_size, "verbose": verbose}
-    for encoder in encoders_of(model).values():
+    places = dict(checkpoints or {})
+    encoders = encoders_of(model)
+    families = {
+        name: name.rpartition("__")[2]
+        for name, encoder in encoders.items()
+        if hasattr(encoder, "checkpoint")
+    }
+    unknown = sorted(places.keys() - families.values())
+    if unknown:
+        msg = f"the model has no encoders {unknown}; it has {list(families.values())}."
+        raise ValueError(msg)
+    for name, encoder in encoders.items():
+        wanted = {"device": device, "batch_size": batch_size, "verbose": verbose}
+        wanted["checkpoint"] = places.get(families.get(name, ""))
         own = encoder.get_params(deep=False)
         encoder.set_params(
             **{

@@ -68,7 +68,6 @@ def demo(
         )
 
 
-@app.command()
 def checkpoints(
     csv: Annotated[
         bool, typer.Option("--csv", help="All that is known, as CSV.")
@@ -96,6 +95,7 @@ app.command(epilog=_score.EPILOG)(_score.score)
 app.command(epilog=_evaluate.EPILOG)(_evaluate.evaluate)
 app.command(epilog=_extract.EPILOG)(_extract.extract)
 app.command(epilog=_report.EPILOG)(_report.report)
+app.command()(checkpoints)
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
 app.add_typer(xacle_app, name="xacle")

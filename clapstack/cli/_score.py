@@ -21,6 +21,7 @@ Examples:
   clapstack score model.clapstack clips.csv --out scores.csv
   clapstack score model.clapstack clips.jsonl --out scores.parquet --keep id
   cut -d, -f1,2 all.csv | clapstack score model.clapstack - | head
+  clapstack score model.clapstack clips.csv --checkpoint msclap=weights/here
   clapstack score --unsupervised clips.csv --out order.csv
 
 The table has a column of clips (audio) and a column of texts (text). The result has the
@@ -103,14 +104,19 @@ def score(
     if family and not unsupervised:
         msg = "a model has its own families; it goes with --unsupervised."
         raise typer.BadParameter(msg, param_hint="--family")
-    encoding = {"device": device, "batch_size": batch_size}
+    if checkpoints != "published" and not unsupervised:
+        msg = "a model has its own checkpoints; say with --checkpoint where they are."
+        raise typer.BadParameter(msg, param_hint="--checkpoints")
+    moved = options.by_name(checkpoint, "--checkpoint", "FAMILY=PATH")
+    encoding: dict[str, Any] = {"device": device, "batch_size": batch_size}
     trusting = {"trust": trust, "trust_encoders": trust_encoder}
     if pair is not None:
         if out is not None or fmt is not None:
             msg = "one pair is printed; --out and --format are for tables."
             raise typer.BadParameter(msg)
         with errors_as_messages("clapstack score"):
-            _score_pair(_model(model, trusting, encoding), pair, coverage, json)
+            loaded = _model(model, trusting, checkpoints=moved, **encoding)
+            _score_pair(loaded, pair, coverage, json)
         return
     fmt = _result_format(out, fmt, json)
     encoding["verbose"] = not quiet
@@ -130,7 +136,7 @@ def score(
         if unsupervised:
             scorer = _cosines(chosen, families, encoding)
         else:
-            loaded = _model(model, trusting, encoding)
+            loaded = _model(model, trusting, checkpoints=moved, **encoding)
             keep_keys(pairs, loaded, audio_folder)
             scorer = ModelScorer(loaded, model, coverage)
         n_failed = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)
@@ -223,7 +229,7 @@ def _result_format(out: Path | None, fmt: str | None, json: bool) -> str:
         raise typer.BadParameter(str(error), param_hint="--out") from error
 
 
-def _model(path: Path, trusting: dict[str, Any], settings: dict[str, Any]) -> Any:
+def _model(path: Path, trusting: dict[str, Any], **settings: Any) -> Any:
     from clapstack._fitted import set_up
     from clapstack.cli.tables import open_model
 

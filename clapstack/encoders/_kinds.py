@@ -84,8 +84,16 @@ def _kinds() -> set[str]:
 def _kind_of_folder(folder: Path) -> str | None:
     if (folder / "modules.json").exists():
         return "sentence-transformer"
+    if any(folder.glob("CLAP_weights*.pth")):
+        return "msclap"
     if not (folder / "config.json").exists():
-        return "msclap" if any(folder.glob("CLAP_weights*.pth")) else None
+        inner = [*folder.glob("*.pt*"), *(p.parent for p in folder.glob("*/*.json"))]
+        such = f", such as {min(inner)}" if inner else ""
+        msg = (
+            f"{folder} is no checkpoint: it has no config.json, modules.json or "
+            f"CLAP_weights*.pth. Pass one that has, or a file of weights{such}."
+        )
+        raise CheckpointError(msg)
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
     if "model_variant" in config:

@@ -2,11 +2,15 @@
 
 import csv
 import io
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import clapstack
 from clapstack import load_model
+from clapstack.encoders import clear_encoders
 from clapstack.systems import list_checkpoints
 
 BUNDLED = ["--checkpoints", "bundled"]
@@ -70,6 +74,28 @@ def test_what_has_families_of_its_own_takes_no_others(run, table, tmp_path):
     assert (done.exit_code, "a system has its own families" in done.stderr) == (2, True)
     done = run("score", out, table, *MINE)
     assert (done.exit_code, "a model has its own families" in done.stderr) == (2, True)
+    done = run("score", out, table, *BUNDLED)
+    assert (done.exit_code, "has its own checkpoints" in done.stderr) == (2, True)
+
+
+def test_a_model_takes_its_weights_from_another_place(run, table, tmp_path):
+    bundled = Path(clapstack.__file__).parent / "bundled" / "laion-unfused"
+    place, away = tmp_path / "here", tmp_path / "away"
+    shutil.copytree(bundled, place)
+    out, family = tmp_path / "m.clapstack", f"mine={place}"
+    done = run("fit", table, "--out", out, "--family", family, "--folds", 0, "--quiet")
+    assert done.exit_code == 0, done.output
+    before = run("score", out, table, "--quiet").stdout
+    place.rename(away)
+    clear_encoders()
+    assert run("score", out, table, "--quiet").exit_code == 1
+    moved = run("score", out, table, "--quiet", "--checkpoint", f"mine={away}")
+    assert (moved.exit_code, moved.stdout) == (0, before)
+    fused = "mine=bundled:laion-fused"
+    other = run("score", out, table, "--quiet", "--checkpoint", fused)
+    assert "was fitted with the weights" in other.stderr
+    wrong = run("score", out, table, "--checkpoint", f"msclap={away}")
+    assert "no encoders ['msclap']; it has ['mine']" in wrong.stderr
 
 
 def test_an_encoder_that_hears_no_text_has_no_cosine(run, table):

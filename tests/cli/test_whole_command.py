@@ -1,6 +1,7 @@
 import pytest
 
-COMMANDS = ["demo", "fit", "score", "evaluate", "extract", "report", "cache", "xacle"]
+COMMANDS = ["demo", "fit", "score", "evaluate", "extract", "report", "checkpoints"]
+COMMANDS += ["cache", "bench", "xacle"]
 
 
 def test_help_names_every_command_in_the_order_of_use(run):

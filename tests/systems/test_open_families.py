@@ -62,6 +62,11 @@ def test_a_checkpoint_of_an_unknown_kind_leads_to_the_guide(tmp_path):
 def test_places_without_a_checkpoint_are_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere' is neither a file or folder"):
         kind_of(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"is no checkpoint: .* of weights\.$"):
+        kind_of(tmp_path)
+    (tmp_path / "model.pt").touch()
+    with pytest.raises(CheckpointError, match=r"of weights, such as .*model\.pt\.$"):
+        kind_of(tmp_path)
 
 
 def test_a_stack_of_families_of_ones_own(challenge, cache, tiny_checkpoints):

@@ -35,7 +35,8 @@ class MissingCheckpointsError(CheckpointError):
             systems = users[family]
             known = [describe_system(n) for n in systems if n in list_systems()]
             spare = known and all(family in record.optional for record in known)
-            remedy = f"--checkpoint {family}=PATH"
+            option = "--checkpoint" if family in FAMILIES else "--family"
+            remedy = f"{option} {family}=PATH"
             if spare:
                 remedy += f", or --without {family}"
             files = FAMILIES[family].files if family in FAMILIES else "its own"

@@ -12,7 +12,13 @@ from sklearn.utils import Bunch
 
 from clapstack import __version__
 from clapstack._output import write_text
-from clapstack.cli.challenge._report import METRICS, WARNINGS, interval_of, markdown
+from clapstack.cli.challenge._report import (
+    METRICS,
+    WARNINGS,
+    interval_of,
+    markdown,
+    warnings_of,
+)
 from clapstack.cli.challenge._run import (
     N_RESAMPLES,
     Echo,
@@ -96,10 +102,7 @@ def bench_human(
 
 def format_human(results: pd.DataFrame) -> str:
     """Return the results as a Markdown page."""
-    lines = ["# Encoders against ratings\n"]
-    for mark, (title, warning) in WARNINGS.items():
-        if results[mark].any():
-            lines.append(f"**{title}**: {warning}\n")
+    lines = ["# Encoders against ratings\n", *warnings_of(results, "**{}**: {}\n")]
     header = ["encoder", "checkpoint", "split", "pairs"]
     header += [name.replace("_", " ") for name in _FIGURES]
     rows = [

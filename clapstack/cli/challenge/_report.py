@@ -53,10 +53,7 @@ def read_results(out: Path) -> pd.DataFrame:
 
 def format_results(results: pd.DataFrame) -> str:
     """Return the results as a Markdown page."""
-    lines = ["# Results\n"]
-    for mark, (title, warning) in WARNINGS.items():
-        if results[mark].any():
-            lines.append(f"**{title}**: {warning}\n")
+    lines = ["# Results\n", *warnings_of(results, "**{}**: {}\n")]
     lines.append(_results_table(results))
     lines.append(
         "\nIn brackets: bootstrap intervals of 95 %. After the stroke: the published "
@@ -87,16 +84,19 @@ def results_text(results: pd.DataFrame) -> str:
                 ", ".join(mark for mark in WARNINGS if row[mark]),
             ]
         )
-    lines = [
-        f"{title}: {warning}"
-        for mark, (title, warning) in WARNINGS.items()
-        if results[mark].any()
-    ]
+    lines = warnings_of(results, "{}: {}")
     lines += [""] * bool(lines)
     for cells in _aligned(header, rows, left=("system", "split", "note")):
         lines.append("  ".join(cells).rstrip())
     lines.append("\nInterval: bootstrap, of the SRCC. Published: the SRCC in print.")
     return "\n".join(lines)
+
+
+def warnings_of(results: pd.DataFrame, form: str) -> list[str]:
+    """Return what to know of results before reading them, title and warning in form."""
+    return [
+        form.format(*words) for mark, words in WARNINGS.items() if results[mark].any()
+    ]
 
 
 def _results_table(results: pd.DataFrame) -> str:
