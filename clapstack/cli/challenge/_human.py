@@ -34,7 +34,7 @@ from clapstack.systems import has_seen_ratings, list_checkpoints, make_union
 _FIGURES = ["cosine_srcc", *(f"ridge_{name}" for name in METRICS)]
 
 
-def present_encoders(*, bundled: bool) -> dict[str, None]:
+def present_encoders(*, bundled: bool) -> dict[str, str | None]:
     """Return the families with a cosine of which weights are on this machine.
 
     The published weights, or the bundled ones. Nothing is fetched.
