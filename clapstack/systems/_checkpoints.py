@@ -37,7 +37,7 @@ def list_checkpoints() -> pd.DataFrame:
     -------
     checkpoints : DataFrame
         A row each: ``name``, as systems and ``families`` take it; ``transformer``, of
-        :mod:`clapstack.features`, missing where an encoder of one's own is needed;
+        ``clapstack.features``, missing where an encoder of one's own is needed;
         ``checkpoint``, a hub id or a file; ``bundled``, the mini checkpoint in its
         place; ``licence`` of the weights, where it is known; ``sample_rate`` (Hz);
         ``window`` (s); ``width`` of an embedding; ``parameters`` (millions);
