@@ -78,7 +78,8 @@ def test_the_second_regressor_hears_no_distance_but_l1(features):
             **{f"{family}__{name}": 0.5 for family in ("msclap", "laion_unfused")}
         )
         assert not np.allclose(first.predict(changed), first.predict(X))
-        assert_array_equal(second.predict(changed), second.predict(X))
+        # Columns that lie elsewhere in memory sum to other roundings of float32.
+        assert_allclose(second.predict(changed), second.predict(X), rtol=1e-5)
     changed = X.assign(laion_unfused__l1=0.5)
     assert not np.allclose(second.predict(changed), second.predict(X))
 

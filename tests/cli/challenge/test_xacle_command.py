@@ -389,15 +389,17 @@ def test_systems_are_listed_and_told(challenge_folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["--checkpoint", "beats"], "it is FAMILY=PATH; got 'beats'"),
-        (["--checkpoint", "clap=x.pt"], r"unknown families ['clap']"),
-        (["--without", "msclap"], r"no checkpoint for ['msclap']"),
+        (["--checkpoint", "beats"], 2, "it is FAMILY=PATH; got 'beats'"),
+        (["--checkpoint", "clap=x.pt"], 1, r"unknown families ['clap']"),
+        (["--without", "msclap"], 1, r"no checkpoint for ['msclap']"),
     ],
 )
-def test_wrong_checkpoints_are_told(challenge_folder, tmp_path, arguments, message):
+def test_wrong_checkpoints_are_named(
+    challenge_folder, tmp_path, arguments, code, message
+):
     result = run_msclap(challenge_folder, tmp_path / "out", *arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert message in result.stderr
     assert not list(tmp_path.iterdir())
