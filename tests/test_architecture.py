@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "tables": set(),
     "pairs": {"audio"},
     "audio": set(),
+    "captions": set(),
     "families": set(),
     "metrics": set(),
     "calibration": set(),
