@@ -99,13 +99,13 @@ def fit(
     with errors_as_messages("clapstack fit"):
         from clapstack._fitted import set_up
         from clapstack.cli.tables import (
-            PairTable,
             doubt,
             fit_and_evaluate,
             read_rated,
             remarks,
             report_lines,
         )
+        from clapstack.scoring.tables import PairTable
         from clapstack.sharing import save_model
         from clapstack.systems import make_clap_stack, make_system
 

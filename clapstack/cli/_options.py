@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,6 +63,13 @@ Checkpoint = Annotated[
         "--checkpoint",
         metavar="FAMILY=PATH",
         help="Weights of one family: a path, or a hub id. May be given repeatedly.",
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A column of the table that the result is to have too. May be given "
+        "repeatedly."
     ),
 ]
 Json = Annotated[
@@ -180,6 +188,11 @@ def name_bad(bad: Iterable[BadPair], command: str) -> None:
             + one_line(f"row {row.index}, {row.source}: {row.reason}"),
             err=True,
         )
+
+
+def finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """Return numbers as JSON has them: None for those that are not finite."""
+    return {k: value if math.isfinite(value) else None for k, value in numbers.items()}
 
 
 def print_json(result: Any) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from clapstack import load_model
-from clapstack.cli.tables import CosineScorer, ModelScorer
+from clapstack.scoring.tables import CosineScorer, ModelScorer
 
 
 @pytest.fixture

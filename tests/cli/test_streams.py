@@ -155,7 +155,7 @@ class Terminal(io.StringIO):
 
 def test_a_table_is_escaped_on_a_terminal_alone(monkeypatch):
     from clapstack.cli._terminal import data_stream, safe_streams
-    from clapstack.cli.tables._write import write_lines
+    from clapstack.scoring.tables import write_lines
 
     row = {"text": HOSTILE}
     for stream, is_raw in ((Terminal(), False), (io.StringIO(), True)):

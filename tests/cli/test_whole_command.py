@@ -71,7 +71,7 @@ def test_an_error_inside_clapstack_has_its_own_code(run, model_file, monkeypatch
     def fail(*arguments):
         raise KeyError("score")  # noqa: EM101
 
-    monkeypatch.setattr("clapstack.cli.tables.PairTable.check", fail)
+    monkeypatch.setattr("clapstack.scoring.tables.PairTable.check", fail)
     done = run("score", model_file, "-")
     assert done.exit_code == 70
     assert "KeyError: 'score' (clapstack --debug … shows where" in done.stderr

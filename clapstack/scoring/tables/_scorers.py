@@ -1,32 +1,32 @@
-"""Scorers of pairs: a fitted model, or cosines alone."""
+"""Scorers of tables: a fitted model, or cosines alone."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import FeatureUnion
 
-from clapstack._compat import file_digest
 from clapstack._fitted import predict_with_interval, score_names
 
-__all__ = ["CosineScorer", "ModelScorer", "Scorer"]
+__all__ = ["CosineScorer", "ModelScorer", "TableScorer"]
 
 Values = list[float]
 Finish = Callable[[Values], Values]
 
 
-class Scorer(ABC):
+class TableScorer(ABC):
     """Numbers of a pair, and results made of them once all rows have theirs.
 
     Attributes
     ----------
     names : tuple of str
         Columns of the result.
+    axes : tuple of str
+        Those of them that are scores with a scale, so that their mean says something.
     waits : bool
         Whether the result of a row depends on the whole table.
     identity : dict
@@ -34,6 +34,7 @@ class Scorer(ABC):
     """
 
     names: tuple[str, ...]
+    axes: tuple[str, ...] = ()
     waits: bool
     identity: dict[str, Any]
 
@@ -46,16 +47,20 @@ class Scorer(ABC):
         """Return what makes results of numbers, given those of all good rows."""
 
 
-class ModelScorer(Scorer):
-    """Scores and intervals of a fitted model of pairs, which came from `path`."""
+class ModelScorer(TableScorer):
+    """Scores and intervals of a fitted model of pairs.
+
+    `identity` names the model, such as the digest of its file.
+    """
 
     waits = False
 
-    def __init__(self, model: Any, path: Path, coverage: float):
+    def __init__(self, model: Any, identity: str, coverage: float):
         self.model = model
         self.names = tuple(score_names(model))
+        self.axes = self.names[::3]
         self.coverage = coverage
-        self.identity = {"model": file_digest(path), "coverage": coverage}
+        self.identity = {"model": identity, "coverage": coverage}
 
     def values(self, pairs: pd.DataFrame) -> np.ndarray:
         """Predict; shape (n_pairs, 3), or 3 columns an axis."""
@@ -67,7 +72,7 @@ class ModelScorer(Scorer):
         return list
 
 
-class CosineScorer(Scorer):
+class CosineScorer(TableScorer):
     """The mean over encoders of cosines, standardised over the table.
 
     An encoder's cosines lie where its training left them; standardised, each counts

@@ -8,16 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clapstack.cli.tables import PairTable, part_file, score_to_file, score_to_stream
-from clapstack.cli.tables._scorers import Scorer
 from clapstack.exceptions import BadPair, BadPairsError
+from clapstack.scoring.tables import (
+    PairTable,
+    TableScorer,
+    part_file,
+    score_to_file,
+    score_to_stream,
+)
 
 # A process of its own that has imported everything already.
 FORK = multiprocessing.get_context("fork")
 N_ROWS = 60
 
 
-class ToyScorer(Scorer):
+class ToyScorer(TableScorer):
     """The length of the text; a text with "bad" in it cannot be used."""
 
     names = ("score",)
