@@ -28,9 +28,9 @@ Examples:
 
 The table has a row per candidate: its clip (audio), its prompt (text) and its score, as
 clapstack score writes them. The result has the columns prompt, rank, n, margin, row,
-audio and score: by prompt, the best first. rank counts from 1; of equal scores the first
-row comes first. n is the number of candidates with a score; margin is how far the best
-is above the second.
+audio and score: by prompt, the best first. rank counts from 1; of equal scores the
+first row comes first. n is the number of candidates with a score; margin is how far the
+best is above the second.
 
 The last line says what best of n gains over a random candidate, in units of the score,
 with a 95 % interval over prompts.

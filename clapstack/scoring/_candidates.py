@@ -173,7 +173,8 @@ def candidates_by_prompt(prompts: list[Any], scores: Any) -> list[Candidates]:
     for what, wrong in faults.items():
         rows = np.flatnonzero(wrong)
         if rows.size:
-            msg = f"{rows.size} of {len(keys)} candidates have {what} ({first_rows(rows)})."
+            many = f"{rows.size} of {len(keys)} candidates have"
+            msg = f"{many} {what} ({first_rows(rows)})."
             raise ValueError(msg)
     codes, _ = pd.factorize(np.array(keys, dtype=object))
     # By prompt, then from the best down; NaN come last, equal scores keep their order.

@@ -24,6 +24,7 @@ from clapstack.scoring.tables._write import write_lines, write_table
 __all__ = ["Scored", "part_file", "score_to_file", "score_to_frame", "score_to_stream"]
 
 Record = dict[str, Any]
+_LOGGER = logging.getLogger("clapstack")
 
 
 class Scored(NamedTuple):
@@ -60,7 +61,7 @@ def score_to_file(
     *,
     chunk_size: int,
     verbose: bool,
-    remark: Callable[[str], None] = logging.getLogger("clapstack").info,
+    remark: Callable[[str], None] = _LOGGER.info,
 ) -> Scored:
     """Score a table into a file, which appears, or replaces one, when it is whole.
 
