@@ -6,6 +6,7 @@ of the same samples give the same embedding on any device.
 
 from clapstack.audio._reading import (
     READING_VERSION,
+    HeldClip,
     audio_key,
     read_audio,
     read_audio_at_own_rate,
@@ -21,6 +22,7 @@ __all__ = [
     "MIN_RATE",
     "READING_VERSION",
     "FileState",
+    "HeldClip",
     "audio_key",
     "describe_audio",
     "file_state",
