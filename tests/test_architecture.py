@@ -37,6 +37,15 @@ MAY_IMPORT = {
     "systems": {"families", "agreement", "stacking"},
     "distributed": {"_fitted", "families", "features", "pairs", "store", "streaming"},
     "inspection": {"_fitted", "audio", "datasets", "metrics"},
+    "scoring": {
+        "_fitted",
+        "audio",
+        "pairs",
+        "sharing",
+        "stacking",
+        "systems",
+        "tables",
+    },
     # A model file names its classes: no estimator is imported for it.
     "sharing": set(),
     "cli": {
@@ -46,6 +55,7 @@ MAY_IMPORT = {
         "inspection",
         "metrics",
         "pairs",
+        "scoring",
         "sharing",
         "stacking",
         "store",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import chain
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -194,7 +195,7 @@ def _embed_clips(
     place = {key: row for row, key in enumerate(distinct)}
     found, rows = _look_up(store, scope, list(distinct), _width(encoder))
     missing = {key: distinct[key] for key, row in place.items() if not found[row]}
-    with _bar(len(missing), "clip", verbose) as bar:
+    with _bar(len(missing), "clip", encoder, verbose) as bar:
         for batch in _read_ahead(missing, rate, batch_size):
             faults.update(
                 (key, clip) for key, clip, _ in batch if isinstance(clip, AudioError)
@@ -235,7 +236,7 @@ def _embed_texts(
     # Texts of like length together, so that little is padded; the longest first, so
     # that the time left is overrated rather than underrated.
     missing.sort(key=len, reverse=True)
-    with _bar(len(missing), "text", verbose) as bar:
+    with _bar(len(missing), "text", encoder, verbose) as bar:
         for batch in batched(missing, batch_size):
             where = [place[text] for text in batch]
             rows[where] = _stored(
@@ -407,10 +408,20 @@ def _width(encoder: PairEncoder | ClipEncoder) -> int:
     return encoder.embedding_dim
 
 
-def _bar(total: int, unit: str, verbose: bool) -> Any:
+def _bar(total: int, unit: str, encoder: Any, verbose: bool) -> Any:
     return progress(
         total=total,
-        desc=f"encoding {unit}s",
+        desc=f"encoding {unit}s, {_short_name(encoder)}",
         unit=unit,
         verbose=verbose and total > 0,
     )
+
+
+def _short_name(encoder: Any) -> str:
+    """Return the name of a checkpoint, for a progress bar, or of an encoder's class."""
+    path = PurePath(getattr(encoder, "source", type(encoder).__name__))
+    named = [part for part in path.parts if part.startswith("models--")]
+    if named:  # owner and name, as the hub's cache has them
+        return named[-1].split("--")[-1]
+    generic = path.name.startswith(("model", "pytorch_model"))
+    return path.parent.name if generic else path.name

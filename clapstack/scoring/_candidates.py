@@ -156,7 +156,11 @@ def rank_candidates(
         }
         for found in candidates_by_prompt(frame[prompt].tolist(), frame[score])
     ]
-    return pd.DataFrame(ranked).replace([np.inf, -np.inf], np.nan)
+    result = pd.DataFrame(ranked).replace([np.inf, -np.inf], np.nan)
+    for name in ("best", "worst"):  # None would make floats of whole numbers
+        labelled = [row[name] for row in ranked]
+        result[name] = pd.Series(labelled, dtype=object)
+    return result
 
 
 def candidates_by_prompt(prompts: list[Any], scores: Any) -> list[Candidates]:

@@ -97,22 +97,65 @@ def test_an_interrupted_run_says_so(run, model_file, pairs, write_csv, monkeypat
 
 
 def test_a_summary_for_programs_is_the_only_output(
-    run, model_file, pairs, write_csv, tmp_path
+    run, model_file, pairs, write_csv, tmp_path, read_lines
 ):
     out = tmp_path / "scores.jsonl"
     done = run(
         "score", model_file, write_csv(pairs[:4]), "--out", out, "--json", "--quiet"
     )
     assert done.exit_code == 0
-    assert json.loads(done.stdout) == {
+    told = json.loads(done.stdout)
+    assert told["mean_low"] is None  # one text: nothing to draw from
+    mean = np.mean([row["score"] for row in read_lines(out)])
+    assert told.pop("mean") == pytest.approx(mean)
+    assert told == {
         "out": str(out),
         "rows": 4,
         "scored": 4,
         "failed": 0,
         "resumed": 0,
         "scale": "ratings",
+        "mean_low": None,
+        "mean_high": None,
+        "texts": 1,
     }
     assert done.stderr == ""
+
+
+def test_the_last_line_has_the_mean_and_its_interval(
+    run, model_file, table, tmp_path, expected
+):
+    done = run("score", model_file, table, "--out", tmp_path / "s.csv")
+    last = done.stderr.splitlines()[-1]
+    good = [row for row in range(24) if row not in (3, 5)]
+    assert f"mean score {expected[good, 0].mean():.3f}, 95 % interval" in last
+    assert last.endswith("(22 pairs, 4 texts)")
+
+
+def test_a_mean_below_the_bound_is_code_4(
+    run, model_file, write_csv, pairs, table, clips
+):
+    good = ["score", model_file, write_csv(pairs, "good.csv"), "--fail-under"]
+    assert run(*good, 0.5).exit_code == 0
+    done = run(*good, 9.9, "--quiet")
+    assert done.exit_code == 4
+    assert done.stderr.startswith("clapstack score: the mean score ")
+    assert done.stderr.endswith("is below 9.9\n")
+    # Rows without a score are code 1, unless the others fall short already.
+    assert run("score", model_file, table, "--fail-under", 0.5).exit_code == 1
+    assert run("score", model_file, table, "--fail-under", 9.9).exit_code == 4
+    pair = ["score", model_file, clips / "0.wav", "rain", "--fail-under"]
+    assert run(*pair, -99).exit_code == 0
+    assert run(*pair, 9.9).exit_code == 4
+    done = run("score", "--unsupervised", table, "--fail-under", 1)
+    assert done.exit_code == 2
+    assert "have no scale" in " ".join(done.stderr.split())
+
+
+def test_bars_are_shown_on_a_terminal_alone(run, model_file, write_csv, pairs):
+    done = run("score", model_file, write_csv(pairs))
+    assert "scoring" not in done.stderr
+    assert "\r" not in done.stderr
 
 
 def test_a_pair_is_scored(run, model_file, clips, pairs, expected):

@@ -1,6 +1,18 @@
 import pytest
 
-COMMANDS = ["demo", "fit", "score", "evaluate", "extract", "report", "cache", "xacle"]
+import clapstack
+
+COMMANDS = [
+    "demo",
+    "fit",
+    "score",
+    "rank",
+    "evaluate",
+    "extract",
+    "report",
+    "cache",
+    "xacle",
+]
 
 
 def test_help_names_every_command_in_the_order_of_use(run):
@@ -10,7 +22,9 @@ def test_help_names_every_command_in_the_order_of_use(run):
     assert names[: len(COMMANDS)] == COMMANDS  # the epilog follows
 
 
-@pytest.mark.parametrize("command", ["fit", "score", "evaluate", "extract", "report"])
+@pytest.mark.parametrize(
+    "command", ["fit", "score", "rank", "evaluate", "extract", "report"]
+)
 def test_help_of_a_command_teaches_by_example(run, command):
     text = run(command, "--help").stdout
     examples = text[text.index("Examples:") :].splitlines()[1:4]
@@ -75,3 +89,8 @@ def test_an_error_inside_clapstack_has_its_own_code(run, model_file, monkeypatch
     done = run("score", model_file, "-")
     assert done.exit_code == 70
     assert "KeyError: 'score' (clapstack --debug … shows where" in done.stderr
+
+
+def test_the_version_is_printed(run):
+    done = run("--version")
+    assert (done.exit_code, done.stdout) == (0, f"clapstack {clapstack.__version__}\n")

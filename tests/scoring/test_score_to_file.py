@@ -102,7 +102,7 @@ def check_complete(rows):
 def test_good_rows_are_scored_and_bad_ones_are_told_why(table, tmp_path, read_csv):
     scored = to_file(table, tmp_path / "out.csv")
     check_complete(read_csv(tmp_path / "out.csv"))
-    assert scored == (N_ROWS, 6, 0)
+    assert scored == (N_ROWS, 6, 0, {})
     assert not part_file(tmp_path / "out.csv").exists()
 
 
@@ -245,7 +245,7 @@ def test_a_stream_gets_the_same_rows(table, tmp_path, read_csv):
     settings = {"chunk_size": 8, "verbose": False}
     scored = score_to_stream(PairTable(table), ToyScorer(), stream, "csv", **settings)
     assert stream.getvalue() == (tmp_path / "out.csv").read_text()
-    assert scored == (N_ROWS, 6, 0)
+    assert scored == (N_ROWS, 6, 0, {})
 
 
 @pytest.mark.parametrize("fmt", ["csv", "jsonl", "parquet"])

@@ -134,8 +134,10 @@ def score_to_frame(
     """Return the result as a frame; see `score_to_stream`."""
     columns = _columns(table, scorer)
     tally, records = _scored(table, scorer, chunk_size, verbose)
-    results = pd.DataFrame(map(tally.result, records), columns=list(columns))
-    return results.astype({name: float for name in scorer.names})
+    rows = list(map(tally.result, records))
+    results = pd.DataFrame(rows, columns=list(columns))
+    results["error"] = pd.Series([row["error"] for row in rows], dtype=object)
+    return results.astype(dict.fromkeys(scorer.names, float))
 
 
 def _scored(
