@@ -23,9 +23,8 @@ app = typer.Typer(
     help="Predict how well an audio clip satisfies a text prompt (0-10).",
     epilog="clapstack COMMAND --help shows the options of a command, with examples. "
     "Exit codes: 0 success; 1 rows that cannot be used, or data that do not allow what "
-    "was asked; 2 a wrong command; 3 a missing or unreadable file; 4 a score "
-    "below --fail-under; 70 an error inside "
-    "clapstack; 130 interrupted.",
+    "was asked; 2 a wrong command; 3 a missing or unreadable file; 4 a mean below "
+    "--fail-under; 70 an error inside clapstack; 130 interrupted.",
 )
 
 

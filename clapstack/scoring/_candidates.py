@@ -166,7 +166,16 @@ def rank_candidates(
 def candidates_by_prompt(prompts: list[Any], scores: Any) -> list[Candidates]:
     """Return the candidates of each prompt, in order of first rows.
 
-    `scores` are array-like, NaN where a candidate has none.
+    Parameters
+    ----------
+    prompts : list
+        The prompt of each candidate.
+    scores : array-like
+        Their scores; NaN where a candidate has none.
+
+    Returns
+    -------
+    found : list of Candidates
     """
     values = as_numbers(scores, "scores")
     keys = [group_identity(prompt) for prompt in prompts]

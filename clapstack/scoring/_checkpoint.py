@@ -32,7 +32,7 @@ def clap_score(
 
     Parameters
     ----------
-    audio, text, sampling_rate, channels_first
+    audio, text, sampling_rate, channels_first : object
         As for :meth:`Scorer.score <clapstack.Scorer.score>`.
     checkpoint : str, path-like or transformer, default="laion/clap-htsat-unfused"
         A checkpoint of LAION CLAP, MS-CLAP or M2D-CLAP, whose kind its name says, as

@@ -50,7 +50,7 @@ def test_errors_of_other_commands_show_their_traceback_too(run, tmp_path):
 def test_help_lists_the_exit_codes(run):
     text = " ".join(run("--help").stdout.split())
     assert "Exit codes: 0 success; 1 rows that cannot be used" in text
-    assert "3 a missing or unreadable file; 70 an error inside clapstack" in text
+    assert "3 a missing or unreadable file; 4 a mean below --fail-under; 70 an" in text
 
 
 @pytest.mark.parametrize(

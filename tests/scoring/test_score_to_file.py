@@ -212,7 +212,7 @@ def test_rows_that_a_shorter_table_no_longer_has_are_left_out(table, tmp_path):
     out = tmp_path / "out.csv"
     interrupted(table, out)
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:6]))
-    assert to_file(table, out) == (5, 1, 4)
+    assert to_file(table, out) == (5, 1, 4, {})
 
 
 def interrupted(table, out):
