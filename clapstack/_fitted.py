@@ -172,7 +172,7 @@ def was_fitted_on(model: Any, y: np.ndarray | pd.DataFrame) -> bool:
     if isinstance(y, pd.DataFrame):
         axes = axes_of(model)
         own = own[:, [axes.index(axis) for axis in y.columns]]
-    first, second = np.sort(own, axis=0), np.sort(y, axis=0)
+    first, second = np.sort(own, axis=0), np.sort(np.asarray(y), axis=0)
     return np.array_equal(first, second, equal_nan=True)
 
 

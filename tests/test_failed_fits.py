@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from clapstack import ClapStackingRegressor, CrossAgreement
 from clapstack.calibration import IncreasingMap
 from clapstack.listeners import ListenerModel
-from clapstack.stacking import BlendRidge, KernelRegressor, RbfSvr, StandardizedRidge
+from clapstack.stacking import KernelRegressor, StandardizedRidge
 from clapstack.systems import PairDistances, RankEnsembleRegressor
 
 
@@ -56,9 +56,7 @@ SUPERVISED = {
     ),
     "rank ensemble": (RankEnsembleRegressor(), lambda X, y: (X, with_nan(y))),
     "ridge": (StandardizedRidge(), lambda X, y: (X.iloc[:, :5], with_nan(y))),
-    "blend": (BlendRidge(), lambda X, y: (X.iloc[:, :5], with_nan(y))),
     "kernel": (KernelRegressor(), lambda X, y: (X.iloc[:, :5], with_nan(y))),
-    "svr": (RbfSvr(), lambda X, y: (X.iloc[:, :5], with_nan(y))),
     "agreement": (CrossAgreement(), lambda X, y: (X.assign(laion__cosine=np.nan), y)),
     "distances": (PairDistances(), lambda X, y: (X.iloc[:, 1:], y)),
 }

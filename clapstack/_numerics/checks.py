@@ -218,13 +218,7 @@ def check_y(estimator, X, y):
         )
         raise ValueError(msg)
     y = as_numbers(y, f"y passed to {type(estimator).__name__}")
-    if y.ndim == 2 and y.shape[1] > 1:
-        msg = (
-            f"y passed to {type(estimator).__name__} has several columns, of shape "
-            f"{y.shape}. Fit it on one column at a time; a ClapStackingRegressor takes "
-            "several axes at once."
-        )
-        raise ValueError(msg)
+    refuse_columns(estimator, y)
     y = column_or_1d(y, warn=True)
     if len(y) != X.shape[0]:
         msg = (
@@ -242,6 +236,18 @@ def check_y(estimator, X, y):
         )
         raise ValueError(msg)
     return y
+
+
+def refuse_columns(estimator, y):
+    """Refuse a `y` of several columns, for an estimator that predicts one."""
+    shape = np.shape(y)
+    if len(shape) == 2 and shape[1] > 1:
+        msg = (
+            f"y passed to {type(estimator).__name__} has several columns, of shape "
+            f"{shape}. Fit it on one column at a time; a ClapStackingRegressor takes "
+            "several axes at once."
+        )
+        raise ValueError(msg)
 
 
 def check_varies(y, weight):

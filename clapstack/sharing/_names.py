@@ -39,11 +39,9 @@ _PUBLIC = {
         "WhisperFeatures",
     ),
     "clapstack.stacking": (
-        "BlendRidge",
         "ClapStackingRegressor",
         "KernelRegressor",
         "PreferenceRegressor",
-        "RbfSvr",
         "StandardizedRidge",
     ),
     "clapstack.systems": ("PairDistances", "RankEnsembleRegressor"),
@@ -93,6 +91,7 @@ _PRIVATE = {
     "clapstack.stacking.FirstLevel": "clapstack.stacking._first_level:FirstLevel",
     "clapstack.stacking.HeldOutErrors": "clapstack.stacking._intervals:HeldOutErrors",
     "clapstack.stacking.HeldOutLevel": "clapstack.stacking._final:HeldOutLevel",
+    "clapstack.stacking.HeldOutNovelty": "clapstack.stacking._novelty:HeldOutNovelty",
     f"{_TREES}.binning._BinMapper": f"{_TREES}.binning:_BinMapper",
     f"{_TREES}.predictor.TreePredictor": f"{_TREES}.predictor:TreePredictor",
     "sklearn._loss._loss.CyAbsoluteError": "sklearn._loss._loss:CyAbsoluteError",
@@ -134,6 +133,14 @@ MOVED = {
 
 # Names of classes that clapstack no longer has: what to do instead.
 RETIRED = {
+    "clapstack.stacking.BlendRidge": (
+        "Fit the preset 'best' again, which has a kernel model now and did better on "
+        "human scores, or load the file with the release that wrote it."
+    ),
+    "clapstack.stacking.RbfSvr": (
+        "Fit the preset 'best' again, which has a kernel model now and did better on "
+        "human scores, or load the file with the release that wrote it."
+    ),
     "clapstack.calibration.CalibratedRegressor": (
         "Fit a ClapStackingRegressor with calibration=True instead, or load the file "
         "with the release that wrote it."

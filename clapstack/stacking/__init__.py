@@ -3,19 +3,15 @@
 from clapstack._numerics.ranks import rank_target
 from clapstack.stacking._ablation import family_ablation
 from clapstack.stacking._axes import model_of_axis
-from clapstack.stacking._blend import BlendRidge
 from clapstack.stacking._kernel import KernelRegressor
 from clapstack.stacking._preferences import PreferenceRegressor
-from clapstack.stacking._rbf_svr import RbfSvr
 from clapstack.stacking._regressor import ClapStackingRegressor
 from clapstack.stacking.ridge import StandardizedRidge
 
 __all__ = [
-    "BlendRidge",
     "ClapStackingRegressor",
     "KernelRegressor",
     "PreferenceRegressor",
-    "RbfSvr",
     "StandardizedRidge",
     "family_ablation",
     "model_of_axis",

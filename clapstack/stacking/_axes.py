@@ -18,7 +18,14 @@ from clapstack.stacking._checks import check_groups
 from clapstack.stacking._folds import make_splits
 
 # What a fit on one axis sets besides the attributes that end in an underscore.
-_PRIVATE = ("_auxiliary_columns", "_errors", "_final_level", "_first_level", "_nested")
+_PRIVATE = (
+    "_auxiliary_columns",
+    "_errors",
+    "_final_level",
+    "_first_level",
+    "_nested",
+    "_novelty",
+)
 
 
 class Axes(NamedTuple):
@@ -264,8 +271,14 @@ def _weights(sample_weight, axes, rated):
                 f"{axes.names}. Give one column per axis, in this order."
             )
             raise ValueError(msg)
-    columns = np.where(rated, weights, 0.0).T
-    return [check_weight(column, n_pairs) for column in columns]
+    checked = []
+    for name, column in zip(axes.names, np.where(rated, weights, 0.0).T, strict=True):
+        try:
+            checked.append(check_weight(column, n_pairs))
+        except ValueError as error:
+            msg = f"On axis {name!r}: {error}"
+            raise ValueError(msg) from error
+    return checked
 
 
 def _lists_rows(cv):

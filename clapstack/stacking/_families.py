@@ -13,7 +13,7 @@ from clapstack.families import NAMELESS, contrastive_families, families_of
 BOOSTING = "boosting"
 KERNEL = "kernel"
 RIDGE = "ridge"
-_CROSS = "cross"
+CROSS = "cross"
 
 
 def read_families(names, n_features):
@@ -77,7 +77,7 @@ def auxiliary_families(auxiliary, columns, contrastive):
     if isinstance(auxiliary, str):
         if not contrastive:
             return []
-        return [name for name in columns if name not in contrastive and name != _CROSS]
+        return [name for name in columns if name not in contrastive and name != CROSS]
     unknown = [name for name in auxiliary if name not in columns]
     if unknown:
         msg = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import block_diag, lapack
 from scipy.optimize import minimize
 
 from clapstack.families import family_of
@@ -16,9 +16,10 @@ _LEAST_NOISE = 0.01
 # of one family, of each block alone, and of amplitude and noise.
 _SHARED_BY_KIND, _SHARED_BY_FAMILY, _OWN, _SCALES = 1.0, 0.5, 0.7, 1.5
 # Medians before any data: all radial and all linear weights of the cosines and of the
-# other blocks, amplitude and noise. Rows of a block have a mean square of 1.
+# other blocks, all bilinear weights, amplitude and noise. Rows of a block have a mean
+# square of 1.
 _RADIAL, _LINEAR = {True: 0.6, False: 0.3}, {True: 0.4, False: 0.1}
-_AMPLITUDE, _NOISE = 0.1, 0.5
+_BILINEAR, _AMPLITUDE, _NOISE = 0.2, 0.1, 0.5
 # L-BFGS stops where a step gains less than this part of the criterion, which is
 # about half of the number of rows.
 _MOST_STEPS, _TOLERANCE = 60, 1e-5
@@ -34,6 +35,8 @@ class KernelWeights:
     ----------
     radial, linear : ndarray of shape (n_blocks,)
         What multiplies squared distances and products of the rows of each block.
+    bilinear : ndarray of shape (n_families,)
+        What multiplies the product, over audio and text, of the products of rows.
     amplitude : float
         Variance of the radial part.
     noise : float
@@ -42,6 +45,7 @@ class KernelWeights:
 
     radial: np.ndarray
     linear: np.ndarray
+    bilinear: np.ndarray
     amplitude: float
     noise: float
 
@@ -56,35 +60,39 @@ class Prior:
     ----------
     labels : list of str
         Blocks, ``<family>__<kind>``.
+    families : list of str
+        Families that have a bilinear part.
     """
 
-    def __init__(self, labels):
+    def __init__(self, labels, families):
         kinds = [label.partition("__")[2] for label in labels]
-        families = [family_of(label) for label in labels]
         cosine = np.array([kind == "cosine" for kind in kinds])
         shares = np.where(cosine, 1 / max(1, cosine.sum()), 1 / max(1, (~cosine).sum()))
         totals = [
             np.where(cosine, total[True], total[False]) for total in (_RADIAL, _LINEAR)
         ]
-        self.median = np.log([*totals[0] * shares, *totals[1] * shares, 1, 1])
-        self.median[-2:] = np.log([_AMPLITUDE, _NOISE])
+        bilinear = [_BILINEAR / len(families) for _ in families]
+        medians = [*totals[0] * shares, *totals[1] * shares, *bilinear]
+        self.median = np.log([*medians, _AMPLITUDE, _NOISE])
         each = np.hstack(
             [
                 _SHARED_BY_KIND * _indicators(kinds),
-                _SHARED_BY_FAMILY * _indicators(families),
+                _SHARED_BY_FAMILY * _indicators([family_of(label) for label in labels]),
                 _OWN * np.eye(len(labels)),
             ]
         )
-        scales = _SCALES * np.eye(2)
-        self.mixing = _block_diagonal(each, each, scales)
+        own = _OWN * np.eye(len(families))
+        products = np.hstack([_SHARED_BY_KIND * np.ones((len(own), 1)), own])
+        self.mixing = block_diag(each, each, products, _SCALES * np.eye(2))
         self.size = self.mixing.shape[1]
+        self._ends = [len(labels), 2 * len(labels), 2 * len(labels) + len(families)]
 
     def weights(self, place) -> KernelWeights:
         """Return the weights at a place of shape (size,)."""
         values = np.exp(self.median + self.mixing @ place)
-        radial, linear = np.split(values[:-2], 2)
-        least = _LEAST_NOISE * (values[-2] + linear.sum())
-        return KernelWeights(radial, linear, values[-2], values[-1] + least)
+        radial, linear, bilinear, scales = np.split(values, self._ends)
+        least = _LEAST_NOISE * (scales[0] + linear.sum() + bilinear.sum())
+        return KernelWeights(radial, linear, bilinear, scales[0], scales[1] + least)
 
 
 def _indicators(labels):
@@ -92,25 +100,18 @@ def _indicators(labels):
     return np.array([[float(label == one) for one in distinct] for label in labels])
 
 
-def _block_diagonal(*parts):
-    out = np.zeros(np.sum([part.shape for part in parts], axis=0))
-    row = column = 0
-    for part in parts:
-        out[row : row + len(part), column : column + part.shape[1]] = part
-        row, column = row + len(part), column + part.shape[1]
-    return out
-
-
-def learn_weights(grams, target, weight, prior) -> KernelWeights:
+def learn_weights(grams, targets, weights, prior) -> KernelWeights:
     """Return the weights of the blocks that suit some rows best.
 
     Parameters
     ----------
-    grams : ndarray of shape (n_blocks, n_rows * (n_rows + 1) / 2)
-        Products of the rows of every block, as `lower_triangle` returns them.
-    target : ndarray of shape (n_rows,)
+    grams : list of ndarray of shape (n_products, n_rows * (n_rows + 1) / 2)
+        For each part of the rows: products of the rows of every block, and those of
+        audio times those of text of every family that has a bilinear part, as
+        `lower_triangle` returns them.
+    targets : list of ndarray of shape (n_rows,)
         Standardised.
-    weight : ndarray of shape (n_rows,)
+    weights : list of ndarray of shape (n_rows,)
         Positive weights of the rows.
     prior : Prior
         Of the weights.
@@ -120,10 +121,16 @@ def learn_weights(grams, target, weight, prior) -> KernelWeights:
     weights : KernelWeights
         At the maximum of the posterior density.
     """
+    parts = list(zip(grams, targets, weights, strict=True))
+
+    def criterion(place):
+        each = [unlikelihood(place, *part, prior) for part in parts]
+        values, gradients = zip(*each, strict=True)
+        return place @ place / 2 + sum(values), place + np.sum(gradients, axis=0)
+
     found = minimize(
-        unlikelihood,
+        criterion,
         np.zeros(prior.size),
-        (grams, target, weight, prior),
         jac=True,
         method="L-BFGS-B",
         bounds=[(-_REACH, _REACH)] * prior.size,
@@ -141,14 +148,16 @@ def lower_triangle(matrix):
 
 
 def unlikelihood(place, grams, target, weight, prior):
-    """Return the negative log posterior density, less a constant, and its gradient.
+    """Return the negative log likelihood of a part, less a constant, and its gradient.
 
     Parameters
     ----------
     place : ndarray of shape (prior.size,)
         Where.
-    grams, target, weight, prior
-        As :func:`learn_weights` takes them.
+    grams, target, weight : ndarray
+        Of the part, as :func:`learn_weights` takes them.
+    prior : Prior
+        Of the weights.
 
     Returns
     -------
@@ -157,16 +166,18 @@ def unlikelihood(place, grams, target, weight, prior):
     """
     n_rows = len(target)
     weights = prior.weights(place)
+    n_blocks = len(weights.radial)
     row, column = np.tril_indices(n_rows)
-    pair = np.stack([weights.radial, weights.linear]).astype(grams.dtype)
-    near, linear = pair @ grams
+    radial = np.concatenate([weights.radial, np.zeros(len(weights.bilinear))])
+    linear = np.concatenate([weights.linear, weights.bilinear])
+    near, product = np.stack([radial, linear]).astype(grams.dtype) @ grams
     diagonal = row == column
     own = near[diagonal]
     distance = np.maximum(own[row] + own[column] - 2 * near, 0.0)
-    radial = weights.amplitude * np.exp(-distance)
+    shape = 1 / (1 + distance)
 
     kernel = np.zeros((n_rows, n_rows), order="F")
-    kernel[row, column] = radial + linear
+    kernel[row, column] = weights.amplitude * shape + product
     kernel[np.diag_indices(n_rows)] += weights.noise / weight
     factor, _ = lapack.dpotrf(kernel, lower=1, clean=0, overwrite_a=1)
     half_log_det = np.log(np.diag(factor)).sum()
@@ -177,19 +188,19 @@ def unlikelihood(place, grams, target, weight, prior):
     by_kernel = inverse[row, column] - coef[row] * coef[column]
     by_noise = by_kernel[diagonal] @ (1 / weight) / 2
     by_kernel[diagonal] /= 2
-    by_radial = by_kernel * radial
-    by_own = np.bincount(row, by_radial) + np.bincount(column, by_radial)
-    sums = grams @ np.stack([by_radial, by_kernel], axis=1).astype(grams.dtype)
+    by_amplitude = by_kernel * shape
+    by_near = weights.amplitude * by_amplitude * shape
+    by_own = np.bincount(row, by_near) + np.bincount(column, by_near)
+    sums = grams @ np.stack([by_near, by_kernel], axis=1).astype(grams.dtype)
     by_distance = grams[:, diagonal] @ by_own - 2 * sums[:, 0]
     by_least = _LEAST_NOISE * by_noise
-    least = _LEAST_NOISE * (weights.amplitude + weights.linear.sum())
+    least = _LEAST_NOISE * (weights.amplitude + linear.sum())
     gradient = np.concatenate(
         [
-            -weights.radial * by_distance,
-            weights.linear * (sums[:, 1] + by_least),
-            [by_radial.sum() + weights.amplitude * by_least],
+            -(radial * by_distance)[:n_blocks],
+            linear * (sums[:, 1] + by_least),
+            [weights.amplitude * (by_amplitude.sum() + by_least)],
             [(weights.noise - least) * by_noise],
         ]
     )
-    value = target @ coef / 2 + half_log_det + place @ place / 2
-    return value, prior.mixing.T @ gradient + place
+    return target @ coef / 2 + half_log_det, prior.mixing.T @ gradient

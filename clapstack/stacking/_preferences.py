@@ -125,6 +125,8 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
         "cv": ["cv_object"],
         "random_state": ["random_state"],
     }
+    # Under metadata routing: dropping either without a word would learn something else.
+    __metadata_request__fit = {"groups": True, "preferences": True}
 
     def __init__(
         self, alphas=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30), *, cv=5, random_state=0

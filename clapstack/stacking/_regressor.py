@@ -24,7 +24,7 @@ from clapstack._compat import (
     asking_for_weights,
 )
 from clapstack._numerics.checks import check_varies, check_weight, check_y
-from clapstack.families import check_features, pair_blocks
+from clapstack.families import check_features
 from clapstack.stacking._axes import (
     explain_axes,
     fit_axes,
@@ -47,8 +47,9 @@ from clapstack.stacking._final import FinalLevel
 from clapstack.stacking._first_level import fit_first_level
 from clapstack.stacking._folds import make_fold, make_splits
 from clapstack.stacking._intervals import DisagreementScale, HeldOutErrors
-from clapstack.stacking._kernel import KernelRegressor
+from clapstack.stacking._kernel import KernelRegressor, read_blocks
 from clapstack.stacking._nested import fit_nested, nesting_pays
+from clapstack.stacking._novelty import HeldOutNovelty
 from clapstack.stacking._sample_weight import (
     check_weights_reach,
     count_pairs,
@@ -82,7 +83,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     kernel : bool, regressor or None, default=False
         A model of all columns at once beside those of the families: True is
         :class:`~clapstack.stacking.KernelRegressor`; a regressor takes its place. False
-        or None leaves it out.
+        or None leaves it out. With it, the ridge of the final level adds to its
+        predictions rather than to nothing.
     n_components : int, default=128
         Width of the compression; capped by the numerical rank.
     cv : int, splitter or iterable, default=3
@@ -103,7 +105,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     final_target : {"auto", "score", "both", "rank"}, default="auto"
         What the final level learns; "both" is the mean of standardised scores and
         ranks. "auto" takes the target whose predictions out of fold are nearest in
-        value and in order, by ``MSE / Var(y) + 2 (1 - SRCC)``; ties go to the score.
+        value and in order, by ``MSE / Var(y) + 2 (1 - SRCC)``; another than the score
+        has to gain half a standard error.
     calibration : bool, default=False
         Whether a final level that learned scores is followed by an increasing map to
         them, fitted out of fold (:class:`~clapstack.calibration.IncreasingMap`). It
@@ -349,7 +352,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         columns = self._set_families(X, weight)
         models = name_models(self.base_estimators, self.families_, self.auxiliary_)
         if self.kernel:
-            models[KERNEL] = (KERNEL, self._kernel_model(columns[KERNEL]))
+            model, columns[KERNEL] = self._kernel_model(columns[KERNEL])
+            models[KERNEL] = (KERNEL, model)
         fit_members = partial(
             fit_first_level,
             X,
@@ -377,7 +381,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.oof_predictions_ = self._first_level.predict_held_out(X, splits)
 
         self._final_level = FinalLevel(
-            self.final_estimator, self.final_target, self.calibration
+            self.final_estimator,
+            self.final_target,
+            self.calibration,
+            kernel=self._kernel_columns(targets),
         )
         self._final_level.fit(self.oof_predictions_, y, weight, splits)
         self.final_estimator_ = self._final_level.estimator_
@@ -386,6 +393,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.y_train_ = y
         fit_members = partial(fit_members, like=self._first_level)
         self._set_held_out(fit_members, X, y, weight, groups, targets, splits)
+        self._novelty = None
+        if knowing := self._knowing_members():
+            units = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
+            self._novelty = HeldOutNovelty(*knowing, X, splits, weight, units)
         return self
 
     def transform(self, X):
@@ -483,6 +494,55 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return self._errors.interval(
             np.array(scores), np.array(disagreement), coverage, scaled=scaled
         )
+
+    def in_domain(self, X, level=0.01):
+        """Return whether each pair is like those of fit, as the kernel model sees them.
+
+        Read more in the :ref:`User Guide <in_domain>`.
+
+        Parameters
+        ----------
+        X : array-like or StreamedFeatures of shape (n_pairs, n_features)
+            Features, with the columns of `fit`.
+        level : float, default=0.01
+            Share of the pairs that are exchangeable with those of `fit` which may be
+            taken for others, between 0 and 1.
+
+        Returns
+        -------
+        in_domain : ndarray of shape (n_pairs,), dtype bool
+            False where scores and intervals rest on no pairs like this one; with
+            several axes, where those of any do.
+
+        Raises
+        ------
+        TypeError
+            If the stack has no kernel model.
+        ValueError
+            If `level` is not between 0 and 1.
+
+        Notes
+        -----
+        A conformal p-value, which is to be at least `level`: the share of pairs of
+        `fit` that are as novel to the kernel members that did not learn from them (see
+        :meth:`~clapstack.stacking.KernelRegressor.novelty`). At most about 1,000 pairs
+        are compared. Fewer than ``1 / level`` flag nothing.
+        """
+        check_is_fitted(self)
+        if self._has_axes():
+            return np.all(on_axes(self, "in_domain", X, level=level), axis=0)
+        # Models saved by earlier versions know nothing of novelty.
+        if getattr(self, "_novelty", None) is None:
+            msg = (
+                "in_domain needs a kernel model, and this stack has none. Fit one with "
+                "kernel=True, as the preset 'best' has."
+            )
+            raise TypeError(msg)
+        if not 0 < level < 1:
+            msg = f"level must lie between 0 and 1; got {level!r}. 0.01 is usual."
+            raise ValueError(msg)
+        X = check_features(self, X, reset=False)
+        return self._novelty.p_values(*self._knowing_members(), X) >= level
 
     def explain(self, X):
         """Split each prediction into what every family adds to it.
@@ -630,18 +690,38 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return {**self.columns_, BOOSTING: every, KERNEL: every}
 
     def _kernel_model(self, columns):
-        """Return the model of all columns, which knows their blocks without names."""
+        """Return the model of all columns, and those that it takes."""
         if self.kernel is not True and not isinstance(self.kernel, KernelRegressor):
-            return self.kernel
+            return self.kernel, columns
         if self.kernel is True:
             model = asking_for_weights(KernelRegressor())
         else:
             model = clone(self.kernel)
-        if model.blocks is None:
-            names = getattr(self, "feature_names_in_", None)
-            taken = None if names is None else names[columns]
-            model.set_params(blocks=pair_blocks(taken, len(columns)))
-        return model
+        if model.blocks is not None:
+            return model, columns
+        # It knows its blocks without names, and need not skip what is in none.
+        names = getattr(self, "feature_names_in_", None)
+        taken = None if names is None else names[columns]
+        blocks = read_blocks(taken, len(columns))
+        ends = np.cumsum([len(own) for own in blocks.values()])
+        places = np.split(np.arange(ends[-1]), ends[:-1])
+        model.set_params(blocks=dict(zip(blocks, places, strict=True)))
+        return model, columns[np.concatenate(list(blocks.values()))]
+
+    def _kernel_columns(self, targets):
+        """Return which first-level prediction is the kernel's of each target."""
+        if not self.kernel:
+            return None
+        names = self.first_level_names_
+        return {target: names.index(f"{KERNEL}__{target}") for target in targets}
+
+    def _knowing_members(self):
+        """Return the kernel members that know novelty, and their columns, or None."""
+        by_target = self.estimators_.get(KERNEL, {})
+        members = next(iter(by_target.values()), [])
+        if not all(hasattr(member, "novelty") for member in members) or not members:
+            return None
+        return members, self._first_level.columns[KERNEL]
 
     def _set_held_out(self, fit_members, X, y, weight, groups, targets, splits):
         """Set what predicts each fold without learning from it, and its errors."""

@@ -10,6 +10,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.utils.validation import check_is_fitted
 
 from clapstack._compat import StrOptions, _fit_context
+from clapstack._numerics.checks import refuse_columns
 from clapstack.stacking import ClapStackingRegressor, rank_target
 
 __all__ = ["RankEnsembleRegressor"]
@@ -103,6 +104,7 @@ class RankEnsembleRegressor(RegressorMixin, BaseEstimator):
         self : object
             The fitted ensemble.
         """
+        refuse_columns(self, np.asarray(y))
         self.stack_ = ClapStackingRegressor(
             targets=("score",),
             boosting=False,

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from clapstack import ClapStackingRegressor, CrossAgreement, save_model
 from clapstack.features import pair_feature_names, pair_features
-from clapstack.stacking import BlendRidge, RbfSvr
+from clapstack.stacking import KernelRegressor, StandardizedRidge
 from clapstack.stacking._trees import BoostedTrees
 from clapstack.systems import RankEnsembleRegressor, make_clap_stack
 
@@ -56,8 +56,8 @@ def models():
                 "stack",
                 ClapStackingRegressor(
                     alphas=(0.5, 5.0),
-                    base_estimators=["ridge", RbfSvr(n_components=2)],
-                    final_estimator=BlendRidge(),
+                    base_estimators=["ridge", StandardizedRidge()],
+                    kernel=KernelRegressor(n_tuning=20, n_components=4),
                     final_target="rank",
                     **trees,
                 ),

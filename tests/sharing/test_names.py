@@ -76,7 +76,7 @@ def test_a_model_of_every_kind_is_saved_by_stable_names(kind, fitted, tmp_path):
     load_model(path)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"best"}))
 def test_files_of_the_first_format_are_read(kind, fitted, tmp_path):
     with zipfile.ZipFile(WRITTEN) as file:
         path = file.extract(f"{kind}.clapstack", tmp_path)
@@ -119,10 +119,17 @@ def test_class_that_clapstack_no_longer_has_is_named_with_what_to_do(
         load_model(forge_state(path, retire))
 
 
-def test_file_of_a_class_that_clapstack_no_longer_has_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("ranking", "a RankingRegressor, .* StandardizedRidge"),
+        ("best", "a BlendRidge, .* Fit the preset 'best' again"),
+    ],
+)
+def test_file_of_a_class_that_clapstack_no_longer_has_is_named(kind, words, tmp_path):
     with zipfile.ZipFile(WRITTEN) as file:
-        path = file.extract("ranking.clapstack", tmp_path)
-    words = r"ranking\.clapstack' holds a RankingRegressor, .* StandardizedRidge"
+        path = file.extract(f"{kind}.clapstack", tmp_path)
+    words = rf"{kind}\.clapstack' holds {words}"
     with pytest.raises(ModelFileError, match=words):
         load_model(path)
 

@@ -19,8 +19,10 @@ from sklearn.pipeline import Pipeline
 
 from clapstack import ClapStackingRegressor, CrossAgreement, load_model, save_model
 from clapstack.metrics import srcc_scorer
+from clapstack.sharing import describe_model
 from clapstack.stacking import KernelRegressor, StandardizedRidge
 from clapstack.streaming import StreamedFeatures
+from clapstack.systems import RankEnsembleRegressor
 
 AXES = ["relevance", "inclusion", "order"]
 
@@ -86,6 +88,8 @@ def test_weights_may_differ_by_axis(ridges, rated, new_pairs):
         ridges.fit(X, Y, sample_weight=weights[AXES[::-1]])
     with pytest.raises(ValueError, match=r"or \(90, 3\), one a pair and axis"):
         ridges.fit(X, Y, sample_weight=weights[AXES[:2]])
+    with pytest.raises(ValueError, match="On axis 'order': sample_weight is zero for"):
+        ridges.fit(X, Y, sample_weight=weights.assign(order=0))
 
 
 @pytest.mark.parametrize("form", [list, lambda rows: (r for r in rows), "predefined"])
@@ -247,7 +251,11 @@ def test_clone_pickle_and_model_file(fitted, rated, new_pairs, tmp_path):
     expected = fitted.predict(new)
     assert not hasattr(clone(fitted), "axes_")
     again = pickle.loads(pickle.dumps(fitted))
-    loaded = load_model(save_model(fitted, tmp_path / "axes.clapstack"))
+    path = save_model(fitted, tmp_path / "axes.clapstack")
+    loaded = load_model(path)
+    facts = describe_model(loaded, path)
+    assert (facts["axes"], facts["n_pairs"]) == (AXES, 90)
+    assert "order__msclap__score" in facts["first_level"]
     for stack in (again, loaded):
         assert stack.axes_ == AXES
         assert_array_equal(stack.predict(new), expected)
@@ -276,7 +284,9 @@ def test_other_columns_than_those_of_the_fit_are_refused(fitted, rated):
         fitted.predict(X)
 
 
-@pytest.mark.parametrize("estimator", [KernelRegressor(), StandardizedRidge()])
+@pytest.mark.parametrize(
+    "estimator", [KernelRegressor(), StandardizedRidge(), RankEnsembleRegressor()]
+)
 def test_regressors_of_one_axis_say_what_takes_several(estimator, rated):
     X, Y = rated
     message = r"several columns.*ClapStackingRegressor"

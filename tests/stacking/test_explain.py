@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression, PoissonRegressor, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from clapstack.stacking import BlendRidge, ClapStackingRegressor
+from clapstack.stacking import ClapStackingRegressor
 from clapstack.stacking._trees import BoostedTrees
 from clapstack.streaming import StreamedFeatures
 
@@ -34,7 +34,7 @@ def reorder(X, families):
         {"calibration": True, "final_target": "score"},
         {"final_target": "rank"},
         {"final_estimator": "mean"},
-        {"final_estimator": BlendRidge()},
+        {"kernel": True},
         {"final_estimator": make_pipeline(StandardScaler(), Ridge())},
         {"auxiliary": ()},
         {"base_estimators": ["ridge", LinearRegression()]},

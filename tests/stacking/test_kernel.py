@@ -11,7 +11,6 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from clapstack import load_model, save_model
-from clapstack.families import pair_blocks
 from clapstack.features import pair_feature_names, pair_features
 from clapstack.stacking import ClapStackingRegressor, KernelRegressor, rank_target
 from clapstack.stacking._kernel_weights import Prior, lower_triangle, unlikelihood
@@ -52,21 +51,24 @@ def fitted(data):
 
 def test_blocks_are_read_from_the_names(data, fitted):
     X, _ = data
-    kinds = ["audio", "text", "product", "absdiff", "sqdiff", "cosine"]
+    kinds = ["audio", "text", "product", "absdiff", "cosine"]
     expected = [f"{family}__{k}" for family in ("laion", "msclap") for k in kinds]
     assert list(fitted.blocks_) == [*expected, "beats"]
     for label, columns in fitted.blocks_.items():
         assert all(name.startswith(label) for name in X.columns[columns])
-    assert sum(map(len, fitted.blocks_.values())) == X.shape[1]
+    used = np.concatenate(list(fitted.blocks_.values()))
+    left_out = X.columns.delete(used)
+    assert len(used) == len(set(used))
+    assert all("sqdiff" in name for name in left_out)
 
 
 def test_an_array_without_names_is_one_block(data):
     X, y = data
     kernel = KernelRegressor().fit(X.to_numpy(), y)
     assert list(kernel.blocks_) == ["features"]
-    named = KernelRegressor(blocks=pair_blocks(X.columns, X.shape[1]))
-    expected = KernelRegressor().fit(X, y).predict(X)
-    assert_array_equal(named.fit(X.to_numpy(), y).predict(X.to_numpy()), expected)
+    by_name = KernelRegressor().fit(X, y)
+    named = KernelRegressor(blocks=by_name.blocks_).fit(X.to_numpy(), y)
+    assert_array_equal(named.predict(X.to_numpy()), by_name.predict(X))
 
 
 @pytest.mark.parametrize("columns", [[0, 0], [-1], [999], [0.5], []])
@@ -80,9 +82,10 @@ def test_blocks_of_columns_that_are_not_there_are_refused(data, columns):
 def test_gradient_is_that_of_finite_differences(seed):
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(5, 20, 3)) / np.sqrt(3)
-    grams = np.stack([lower_triangle(block @ block.T) for block in rows])
+    grams = [lower_triangle(block @ block.T) for block in rows]
+    grams = np.stack([*grams, grams[1] * grams[2]])
     target, weight = rng.normal(size=20), rng.uniform(0.5, 3, 20)
-    prior = Prior(["a__cosine", "a__audio", "b__cosine", "b__audio", "beats"])
+    prior = Prior(["a__cosine", "a__audio", "a__text", "b__cosine", "beats"], ["a"])
     place = rng.normal(size=prior.size)
     data = grams, target, weight, prior
     _, gradient = unlikelihood(place, *data)
@@ -100,13 +103,17 @@ def exact_process(kernel, X, y, weight, new):
     center = np.average(X, axis=0, weights=weight)
     scale = np.sqrt(np.average((X - center) ** 2, axis=0, weights=weight))
     rows = np.concatenate([(X - center) / scale, (new - center) / scale])
-    distance, linear = np.zeros((2, len(rows), len(rows)))
+    distance, products = np.zeros((2, len(rows), len(rows)))
+    gram = {}
     for label, columns in kernel.blocks_.items():
         block = rows[:, columns] / np.sqrt(len(columns))
+        gram[label] = block @ block.T
         apart = np.sum((block[:, None] - block[None]) ** 2, axis=2)
         distance += kernel.radial_weights_[label] * apart
-        linear += kernel.linear_weights_[label] * block @ block.T
-    covariance = kernel.amplitude_ * np.exp(-distance) + linear
+        products += kernel.linear_weights_[label] * gram[label]
+    for family, own in kernel.bilinear_weights_.items():
+        products += own * gram[f"{family}__audio"] * gram[f"{family}__text"]
+    covariance = kernel.amplitude_ / (1 + distance) + products
     n = len(X)
     noisy = covariance[:n, :n] + np.diag(kernel.noise_ / weight)
     mean = np.average(y, weights=weight)
@@ -128,7 +135,8 @@ def test_it_is_the_process_that_it_says(data, weighted):
     for found, exact in zip(
         kernel.predict(new, return_std=True), expected, strict=True
     ):
-        assert_allclose(found, exact, rtol=1e-4)
+        # The pairs of fit are kept in half precision.
+        assert_allclose(found, exact, rtol=3e-4)
 
 
 def test_weights_show_which_blocks_matter():
@@ -145,6 +153,37 @@ def test_few_pairs_fall_back_to_the_order_of_the_cosine():
     score = KernelRegressor().fit(X.iloc[few], y[few]).predict(X.iloc[rest])
     cosines = X[["laion__cosine", "msclap__cosine"]].iloc[rest].mean(axis=1)
     assert spearmanr(score, cosines).statistic > 0.8
+
+
+def test_it_learns_which_audio_goes_with_which_text():
+    rng = np.random.default_rng(0)
+    audio, text = rng.normal(size=(2, 600, 6))
+    y = np.einsum("ij,jk,ik->i", audio, rng.normal(size=(6, 6)), text)
+    names = [f"clap__{side}{i}" for side in ("audio", "text") for i in range(6)]
+    X = pd.DataFrame(np.hstack([audio, text]), columns=names)
+    kernel = KernelRegressor().fit(X[:500], y[:500])
+    assert np.corrcoef(kernel.predict(X[500:]), y[500:])[0, 1] > 0.99
+    assert kernel.bilinear_weights_["clap"] > kernel.amplitude_
+
+
+def test_what_repeats_other_columns_is_not_used(data, fitted):
+    X, y = data
+    repeated = X.filter(like="sqdiff").columns
+    repeats = X.assign(cross__cosine=X["laion__cosine"])
+    found = KernelRegressor().fit(repeats, y).predict(repeats)
+    without = X.drop(columns=repeated)
+    expected = KernelRegressor().fit(without, y).predict(without)
+    assert_allclose(found, expected, rtol=0.01)
+    assert not any("sqdiff" in label for label in fitted.blocks_)
+
+
+def test_novelty_is_least_for_pairs_like_those_of_fit():
+    X, y = make_pairs(300)
+    new, _ = make_pairs(100, seed=1)
+    kernel = KernelRegressor(n_tuning=100).fit(X, y)
+    own, other, far = (kernel.novelty(rows) for rows in (X, new, new * 4))
+    assert own.mean() < other.mean() < far.min()
+    assert_array_equal(other[:1], kernel.novelty(new[:1]))
 
 
 def test_it_bends_where_a_ridge_cannot():
@@ -181,7 +220,7 @@ def test_inducing_pairs_are_exact_if_they_are_all_and_near_if_fewer():
         score, fewer = kernel.predict(new, return_std=True)
         assert len(kernel.dual_coef_) == n_inducing
         assert np.corrcoef(score, exact)[0, 1] > least
-        assert_allclose(fewer, std, rtol=0.1)
+        assert_allclose(fewer, std, rtol=0.15)
 
 
 @pytest.mark.parametrize("n_inducing", [5000, 50])
@@ -214,18 +253,15 @@ def test_order_and_scale_change_nothing(data, fitted):
     assert np.corrcoef(scaled, expected)[0, 1] > 0.999
 
 
-def test_targets_that_share_weights_are_fitted_as_if_alone(data):
+def test_several_targets_are_fitted_as_if_alone(data):
     X, y = data
-    first, second = KernelRegressor().fit_targets(
-        X, np.column_stack([y, rank_target(y)])
-    )
-    alone = KernelRegressor().fit(X, y)
-    assert_allclose(first.predict(X), alone.predict(X), rtol=1e-9)
-    together = first.predict_targets([first, second], X)
-    assert_array_equal(together.T, [first.predict(X), second.predict(X)])
-    assert first.noise_ == second.noise_
-    assert list(second.feature_names_in_) == list(X.columns)
-    assert spearmanr(first.predict(X), second.predict(X)).statistic > 0.98
+    targets = np.column_stack([y, rank_target(y)])
+    together = KernelRegressor().fit_targets(X, targets)
+    for found, target in zip(together, targets.T, strict=True):
+        assert_array_equal(
+            found.predict(X), KernelRegressor().fit(X, target).predict(X)
+        )
+        assert list(found.feature_names_in_) == list(X.columns)
 
 
 def test_constant_targets_and_columns_are_borne(data):
@@ -282,7 +318,7 @@ def test_stack_takes_it_beside_the_families(data, stack):
     stack = clone(stack).fit(X, y)
     assert stack.first_level_names_[-2:] == ["kernel__score", "kernel__rank"]
     member = stack.estimators_["kernel"]["score"][0]
-    assert set(member.blocks_) == set(pair_blocks(X.columns, X.shape[1]))
+    assert set(member.blocks_) == set(KernelRegressor().fit(X, y).blocks_)
     parts = stack.explain(X)
     total = parts.drop(columns="prediction").sum(axis=1)
     assert_allclose(total, stack.predict(X), rtol=1e-9)
@@ -315,3 +351,50 @@ def test_a_family_of_its_name_is_refused(data, stack):
         ValueError, match="has a family named 'kernel', the name of the"
     ):
         clone(stack).fit(X.assign(kernel__mean0=1.0), y)
+
+
+def test_pairs_like_those_of_fit_are_in_the_domain_and_others_are_not(stack):
+    X, y = make_pairs(400)
+    new, _ = make_pairs(300, seed=1)
+    fitted = stack.fit(X, y)
+    assert 0.95 < fitted.in_domain(new).mean() < 1
+    assert 0.8 < fitted.in_domain(new, level=0.1).mean() < 0.97
+    assert not fitted.in_domain(new * 4).any()
+    assert_array_equal(fitted.in_domain(new[:20]), fitted.in_domain(new)[:20])
+    with pytest.raises(ValueError, match=r"level must lie between 0 and 1; got 1.5"):
+        fitted.in_domain(new, level=1.5)
+
+
+def test_few_pairs_flag_nothing(stack):
+    X, y = make_pairs(60)
+    assert stack.fit(X, y).in_domain(X * 4).all()
+
+
+def test_domain_needs_a_kernel(data):
+    X, y = data
+    stack = ClapStackingRegressor(boosting=False).fit(X, y)
+    with pytest.raises(TypeError, match="in_domain needs a kernel model"):
+        stack.in_domain(X)
+
+
+def test_weight_of_zero_leaves_a_pair_out_of_the_domain(stack):
+    X, y = make_pairs(300)
+    odd = pd.concat([X, X[:100] * 4], ignore_index=True)
+    weight = np.repeat([1.0, 0.0], [300, 100])
+    fitted = clone(stack).fit(odd, np.append(y, y[:100]), sample_weight=weight)
+    assert not fitted.in_domain(odd[300:]).any()
+
+
+def test_domain_survives_a_model_file(data, stack, tmp_path):
+    X, y = data
+    fitted = stack.fit(X, y)
+    again = load_model(save_model(fitted, tmp_path / "stack.clapstack"))
+    assert_array_equal(again.in_domain(X * 2, 0.1), fitted.in_domain(X * 2, 0.1))
+
+
+def test_a_pair_is_in_the_domain_of_several_axes_if_it_is_in_that_of_each(stack):
+    X, y = make_pairs(300)
+    ratings = pd.DataFrame({"relevance": y, "order": np.where(y > 5, y, np.nan)})
+    fitted = clone(stack).fit(X, ratings)
+    each = [one.in_domain(X * 2) for one in fitted.estimators_by_axis_.values()]
+    assert_array_equal(fitted.in_domain(X * 2), each[0] & each[1])

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -186,6 +187,15 @@ def test_searches_and_pipelines_take_ratings(known):
         pipe, X, y, groups=groups, cv=GroupKFold(3), params=given
     )
     assert np.corrcoef(held_out, y)[0, 1] > 0.9
+
+
+def test_preferences_are_routed_through_a_pipeline(known, fitted):
+    X, _, preferences, groups = known
+    with config_context(enable_metadata_routing=True):
+        pipe = Pipeline(
+            [("same", FunctionTransformer()), ("preference", PreferenceRegressor())]
+        ).fit(X, preferences=preferences, groups=groups)
+    assert_array_equal(pipe.predict(X), fitted.predict(X))
 
 
 def test_clone_pickle_and_model_file(known, fitted, tmp_path):
