@@ -179,7 +179,7 @@ def candidates_by_prompt(prompts: list[Any], scores: Any) -> list[Candidates]:
     """
     values = as_numbers(scores, "scores")
     keys = [group_identity(prompt) for prompt in prompts]
-    faults = {
+    faults: dict[str, Any] = {
         "no prompt. Fill it in or drop the row": [key is None for key in keys],
         "an infinite score. Drop the row or leave the score empty": np.isinf(values),
     }

@@ -56,12 +56,12 @@ class GroupedMean:
         """Return the mean of what was added."""
         scores = np.array(self._scores)
         if not len(scores):
-            return Mean(*[float("nan")] * 3, 0, 0)
+            return Mean(np.nan, np.nan, np.nan, 0, 0)
         mean = float(scores.mean())
         found, texts = np.unique(np.array(self._texts), return_inverse=True)
         n_texts = len(found)
         if n_texts < 2:
-            return Mean(mean, float("nan"), float("nan"), len(scores), n_texts)
+            return Mean(mean, np.nan, np.nan, len(scores), n_texts)
         sums = np.bincount(texts, scores - mean)
         variance = n_texts / (n_texts - 1) * (sums @ sums) / len(scores) ** 2
         half = student.ppf((1 + COVERAGE) / 2, n_texts - 1) * np.sqrt(variance)
