@@ -123,7 +123,7 @@ def rank(
 
 
 def _scores(rows: Sequence[Any]) -> list[float]:
-    """Return the scores of rows; NaN where a cell is empty, and no other words."""
+    """Return the scores of rows, NaN where a cell is empty; refuse other cells."""
     from clapstack.tables import to_number
 
     scores = [to_number(row.cells["score"]) for row in rows]
@@ -164,7 +164,11 @@ def _copy(
     width = len(str(max((number for number, _, _ in kept), default=0)))
     folder.mkdir(parents=True, exist_ok=True)
     for number, rank, candidates in kept:
-        source = Path(rows[candidates.rows[rank]].path)
+        row = rows[candidates.rows[rank]]
+        if not isinstance(row.path, str) or not row.path.strip():
+            msg = f"row {row.number}: the audio must be the path of a file to copy."
+            raise BadRowsError(msg)
+        source = Path(row.path)
         name = f"{number:0{width}}-{rank + 1}-{source.name}"
         with replaced(folder / name) as new:
             shutil.copyfile(source, new)

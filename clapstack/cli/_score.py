@@ -35,8 +35,8 @@ high, and so on.
 Rerun the same command to resume an interrupted run: until the end, results are in a
 file beside the result, with .part at the end of its name.
 
-The last line has the mean score and its 95 % interval, which takes pairs with one text
-for alike; --json has them as mean, mean_low and mean_high.
+The last line has the mean score and its 95 % interval, which treats pairs with the same
+text as alike; --json has them as mean, mean_low and mean_high.
 
 The exit code is 0 if every row has a score, 1 if not, 2 if the command is wrong, 3 if a
 file is missing or cannot be read, 4 if the mean is below --fail-under.

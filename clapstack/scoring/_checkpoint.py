@@ -32,12 +32,14 @@ def clap_score(
 
     Parameters
     ----------
-    audio, text, sampling_rate, channels_first : object
+    audio, text : object
         As for :meth:`Scorer.score <clapstack.Scorer.score>`.
     checkpoint : str, path-like or transformer, default="laion/clap-htsat-unfused"
         A checkpoint of LAION CLAP, MS-CLAP or M2D-CLAP, whose kind its name says, as
         their transformers take it; or such a transformer, such as
         ``LaionClapPairFeatures(path, crop="center")``.
+    sampling_rate, channels_first : object
+        As for :meth:`Scorer.score <clapstack.Scorer.score>`.
     device : str, default=None
         Where the encoder runs. None is a GPU where there is one.
 
@@ -104,6 +106,12 @@ def protocol(checkpoint: Any = "laion/clap-htsat-unfused") -> str:
     from clapstack import __version__
 
     transformer = transformer_of(checkpoint)
+    if not hasattr(transformer, "checkpoint"):
+        msg = (
+            f"{type(transformer).__name__} has no checkpoint to name. Pass one, or "
+            "features of one, such as LaionClapPairFeatures(path)."
+        )
+        raise TypeError(msg)
     encoder = transformer._load_encoder()
     seconds = encoder.window / encoder.sample_rate
     crops = {

@@ -209,10 +209,12 @@ class Scorer:
 
         Parameters
         ----------
-        audio, text, sampling_rate, channels_first, errors : object
+        audio, text : object
             As for `score`.
         coverage : float, default=0.9
             Share of true scores inside, nominally; in (0, 1).
+        sampling_rate, channels_first, errors : object
+            As for `score`.
 
         Returns
         -------

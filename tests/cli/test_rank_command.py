@@ -85,6 +85,18 @@ def test_a_score_that_is_no_number_is_named(run, write_csv, pairs):
     assert "row 2: the score '7,5' is no finite number" in done.stderr
 
 
+def test_a_clip_that_cannot_be_copied_is_named(run, write_csv, pairs, tmp_path):
+    rows = [{**pair, "audio": ""} for pair in pairs]
+    table = write_csv(rows, "candidates.csv")
+    done = run("rank", table, "--best", 1, "--copy-to", tmp_path / "chosen")
+    assert done.exit_code == 1
+    assert "the audio must be the path of a file to copy" in done.stderr
+    table = write_csv([{**rows[0], "audio": "none.wav"}], "candidates.csv")
+    done = run("rank", table, "--copy-to", tmp_path / "other")
+    assert done.exit_code == 3
+    assert "none.wav" in done.stderr
+
+
 def test_wrong_commands(run, scores):
     assert run("rank", scores, "--best", 1, "--worst", 1).exit_code == 2
     done = run("rank", scores, "--keep", "score")

@@ -6,7 +6,12 @@ import pandas as pd
 import pytest
 
 import clapstack
-from clapstack import BeatsFeatures, LaionClapPairFeatures, clap_score
+from clapstack import (
+    BeatsFeatures,
+    LaionClapPairFeatures,
+    PairFeatures,
+    clap_score,
+)
 from clapstack.scoring import protocol
 
 BUNDLED = Path(clapstack.__file__).parent / "bundled"
@@ -71,5 +76,7 @@ def test_the_protocol_names_all_that_a_score_follows_from():
     ):
         assert part in line
     assert "\n" not in line
+    with pytest.raises(TypeError, match="PairFeatures has no checkpoint to name"):
+        protocol(PairFeatures(None))
     center = protocol(LaionClapPairFeatures("bundled:laion-unfused", crop="center"))
     assert "the central 10 s" in center
