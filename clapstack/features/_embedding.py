@@ -411,7 +411,7 @@ def _width(encoder: PairEncoder | ClipEncoder) -> int:
 def _bar(total: int, unit: str, encoder: Any, verbose: bool) -> Any:
     return progress(
         total=total,
-        desc=f"encoding {unit}s, {_short_name(encoder)}",
+        desc=f"{_short_name(encoder)}, encoding {unit}s",
         unit=unit,
         verbose=verbose and total > 0,
     )

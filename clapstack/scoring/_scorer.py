@@ -297,6 +297,8 @@ class Scorer:
     def identity(self) -> str:
         """Return what names the model: the SHA-256 of its file, or a hash of itself.
 
+        The hash holds within a process: pickles of one model differ between processes.
+
         Returns
         -------
         digest : str
@@ -345,8 +347,9 @@ def score_table(
     """Score a table into a file, chunk by chunk; ``clapstack score`` from Python.
 
     The result appears when it is whole. Until then rows are kept beside it, in a file
-    with ``.part`` at the end of its name: after a kill, the same call resumes there.
-    Rows that cannot be used do not stop the others.
+    with ``.part`` at the end of its name: after an error, the same call resumes there,
+    and after a kill too if `model` is a file; a model in memory is not recognised in
+    another process, which begins anew. Rows that cannot be used do not stop the others.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ def test_a_clip_that_cannot_be_copied_is_named(run, write_csv, pairs, tmp_path):
     done = run("rank", table, "--best", 1, "--copy-to", tmp_path / "chosen")
     assert done.exit_code == 1
     assert "the audio must be the path of a file to copy" in done.stderr
-    table = write_csv([{**rows[0], "audio": "none.wav"}], "candidates.csv")
+    table = write_csv([{**rows[0], "audio": "none.wav"}], "other.csv")
     done = run("rank", table, "--copy-to", tmp_path / "other")
     assert done.exit_code == 3
     assert "none.wav" in done.stderr

@@ -296,4 +296,14 @@ def test_what_does_not_predict_is_refused():
 def test_progress_bars_name_the_encoder(noise, capsys):
     scorer = Scorer.unsupervised("bundled:laion-unfused", verbose=True)
     scorer.score(noise, TEXTS, sampling_rate=RATE)
-    assert "encoding clips, laion-unfused" in capsys.readouterr().err
+    assert "laion-unfused, encoding clips" in capsys.readouterr().err
+
+
+def test_a_model_file_is_recognised_and_a_model_in_memory_in_its_process(
+    model_file, tmp_path
+):
+    model = load_model(model_file)
+    assert Scorer(model).identity() == Scorer(model).identity()
+    copy = tmp_path / "copy.clapstack"
+    copy.write_bytes(model_file.read_bytes())
+    assert Scorer(copy).identity() == Scorer(model_file).identity()
