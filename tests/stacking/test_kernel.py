@@ -253,15 +253,18 @@ def test_order_and_scale_change_nothing(data, fitted):
     assert np.corrcoef(scaled, expected)[0, 1] > 0.999
 
 
-def test_several_targets_are_fitted_as_if_alone(data):
+def test_targets_that_share_weights_are_fitted_as_if_alone(data):
     X, y = data
-    targets = np.column_stack([y, rank_target(y)])
-    together = KernelRegressor().fit_targets(X, targets)
-    for found, target in zip(together, targets.T, strict=True):
-        assert_array_equal(
-            found.predict(X), KernelRegressor().fit(X, target).predict(X)
-        )
-        assert list(found.feature_names_in_) == list(X.columns)
+    first, second = KernelRegressor().fit_targets(
+        X, np.column_stack([y, rank_target(y)])
+    )
+    alone = KernelRegressor().fit(X, y)
+    assert_allclose(first.predict(X), alone.predict(X), rtol=1e-9)
+    together = first.predict_targets([first, second], X)
+    assert_array_equal(together.T, [first.predict(X), second.predict(X)])
+    assert first.noise_ == second.noise_
+    assert list(second.feature_names_in_) == list(X.columns)
+    assert spearmanr(first.predict(X), second.predict(X)).statistic > 0.98
 
 
 def test_constant_targets_and_columns_are_borne(data):
