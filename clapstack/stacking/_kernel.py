@@ -248,7 +248,8 @@ class _Prepared:
             random_state=self.seed,
         )
         weight = (root * self.scale)[own]
-        return columns, (basis * weight[:, np.newaxis]).astype(np.float32), weight
+        # Half precision makes half the model; all coordinates are along what is kept.
+        return columns, (basis * weight[:, np.newaxis]).astype(np.float16), weight
 
 
 class KernelRegressor(RegressorMixin, BaseEstimator):
@@ -732,13 +733,14 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     def _radial_covariance(self, leading, length, others, product):
         """Return the radial part of the covariance of rows and others."""
-        distance = -2.0 * product(leading, others.radial.T).astype(np.float64)
-        distance += length[:, np.newaxis]
-        distance += others.radial_length
+        distance = product(leading, others.radial.T)
+        distance *= -2
+        distance += length[:, np.newaxis].astype(distance.dtype)
+        distance += others.radial_length.astype(distance.dtype)
         # Rounding leaves the smallest squared distances on either side of zero.
         np.maximum(distance, 0.0, out=distance)
         distance += 1.0
-        return np.divide(self.amplitude_, distance, out=distance)
+        return np.divide(distance.dtype.type(self.amplitude_), distance, out=distance)
 
     def _covariance(self, rows, others, product=np.matmul):
         """Return the covariance of rows and others, none of which is the same."""
@@ -748,9 +750,9 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         covariance += product(rows.linear, others.linear.T)
         for family in range(rows.audio.shape[1]):
             audio = product(rows.audio[:, family], others.audio[:, family].T)
-            text = product(rows.text[:, family], others.text[:, family].T)
-            covariance += audio * text
-        return covariance
+            audio *= product(rows.text[:, family], others.text[:, family].T)
+            covariance += audio
+        return covariance.astype(np.float64, copy=False)
 
     def _variance(self, rows):
         """Return the prior variance of rows."""
@@ -776,7 +778,7 @@ def _along(shifted, axes, product=_exactly_single):
     columns, basis, weight = axes
     own = shifted if columns is None else shifted[:, columns]
     length = matmul(np.square(own), weight**2)
-    return product(own, basis).astype(np.float32), length
+    return product(own, basis.astype(np.float32)).astype(np.float32), length
 
 
 def _products(taken, blocks, pairs):

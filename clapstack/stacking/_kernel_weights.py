@@ -23,7 +23,7 @@ _RADIAL, _LINEAR = {True: 0.6, False: 0.3}, {True: 0.4, False: 0.1}
 _BILINEAR, _AMPLITUDE, _NOISE = 0.2, 0.1, 0.5
 # L-BFGS stops where a step gains less than this part of the criterion, which is
 # about half of the number of rows.
-_MOST_STEPS, _TOLERANCE = 60, 1e-4
+_MOST_STEPS, _LAST_STEPS, _TOLERANCE = 60, 10, 1e-4
 # Prior standard deviations that a hyperparameter may move: its exponential is finite.
 _REACH = 5.0
 
@@ -130,8 +130,9 @@ def learn_weights(grams, targets, weights, prior) -> KernelWeights:
         return place @ place / 2 + sum(values), place + np.sum(gradients, axis=0)
 
     place = np.zeros(prior.size)
-    # One part shows the way for all: a third of the time.
-    for n_parts in sorted({1, len(parts)}):
+    # One part shows the way, at a third of the time, and all go on from there.
+    steps = {1: _MOST_STEPS} | ({len(parts): _LAST_STEPS} if len(parts) > 1 else {})
+    for n_parts, most in steps.items():
         place = minimize(
             criterion,
             place,
@@ -139,7 +140,7 @@ def learn_weights(grams, targets, weights, prior) -> KernelWeights:
             jac=True,
             method="L-BFGS-B",
             bounds=[(-_REACH, _REACH)] * prior.size,
-            options={"maxiter": _MOST_STEPS, "ftol": _TOLERANCE},
+            options={"maxiter": most, "ftol": _TOLERANCE},
         ).x
     return prior.weights(place)
 

@@ -135,8 +135,8 @@ def test_it_is_the_process_that_it_says(data, weighted):
     for found, exact in zip(
         kernel.predict(new, return_std=True), expected, strict=True
     ):
-        # The pairs of fit are kept in half precision.
-        assert_allclose(found, exact, rtol=3e-4)
+        # Coordinates and the pairs of fit are kept in half precision.
+        assert_allclose(found, exact, rtol=3e-3)
 
 
 def test_weights_show_which_blocks_matter():
