@@ -231,9 +231,9 @@ class _Prepared:
         Returns
         -------
         axes : tuple of (columns, basis, weight)
-            The basis, of shape (n_columns, n_components), takes centred rows, of which
-            ``weight`` multiplies every column. A plain tuple, which a model file can
-            hold.
+            The basis, of shape (n_columns, n_components), is orthonormal, and takes
+            centred rows whose columns ``weight`` multiplies. A plain tuple, which a
+            model file can hold.
         """
         root = np.zeros(len(self.scale))
         for label, weight in weights.items():
@@ -247,9 +247,8 @@ class _Prepared:
             power_iteration_normalizer="none",
             random_state=self.seed,
         )
-        weight = (root * self.scale)[own]
         # Half precision makes half the model; all coordinates are along what is kept.
-        return columns, (basis * weight[:, np.newaxis]).astype(np.float16), weight
+        return columns, basis.astype(np.float16), (root * self.scale)[own]
 
 
 class KernelRegressor(RegressorMixin, BaseEstimator):
@@ -593,8 +592,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             vars(regressor).update(shared)
             # Contiguous, so that no bit depends on the other targets.
             regressor.dual_coef_ = np.ascontiguousarray(coef)
-            _, basis, _ = self._linear
-            regressor.coef_ = basis @ (own.linear.T @ coef)
+            _, basis, weight_of_column = self._linear
+            regressor.coef_ = weight_of_column * (basis @ (own.linear.T @ coef))
             weighted = own.audio * coef[:, np.newaxis, np.newaxis]
             regressor._bilinear_coef = [*np.einsum("ifa,ift->fat", weighted, own.text)]
             regressor.intercept_ = float(intercept)
@@ -777,7 +776,9 @@ def _along(shifted, axes, product=_exactly_single):
     """Return the coordinates of centred rows, and their whole squared length."""
     columns, basis, weight = axes
     own = shifted if columns is None else shifted[:, columns]
-    length = matmul(np.square(own), weight**2)
+    # Row by row in memory, so that sums are added up in one order.
+    own = (own * weight).astype(np.float32, order="C")
+    length = np.einsum("ij,ij->i", own, own, dtype=np.float64)
     return product(own, basis.astype(np.float32)).astype(np.float32), length
 
 

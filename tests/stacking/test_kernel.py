@@ -177,6 +177,14 @@ def test_what_repeats_other_columns_is_not_used(data, fitted):
     assert not any("sqdiff" in label for label in fitted.blocks_)
 
 
+def test_columns_of_any_scale_serve(data):
+    X, y = data
+    scales = 10.0 ** np.random.default_rng(0).integers(-12, 12, X.shape[1])
+    expected = KernelRegressor().fit(X, y).predict(X)
+    found = KernelRegressor().fit(X * scales, y).predict(X * scales)
+    assert_allclose(found, expected, rtol=0.02)
+
+
 def test_novelty_is_least_for_pairs_like_those_of_fit():
     X, y = make_pairs(300)
     new, _ = make_pairs(100, seed=1)
