@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "listeners": set(),
     "store": {"audio"},
     "encoders": {"audio"},
-    "features": {"audio", "families", "pairs", "store", "encoders"},
+    "features": {"audio", "captions", "families", "pairs", "store", "encoders"},
     "agreement": {"families"},
     "stacking": {"families", "pairs", "agreement", "calibration", "metrics"},
     "datasets": {"audio", "pairs", "tables"},

@@ -8,7 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from clapstack.families import NAMELESS, contrastive_families, families_of
+from clapstack.families import (
+    NAMELESS,
+    contrastive_families,
+    event_families,
+    families_of,
+)
 
 BOOSTING = "boosting"
 KERNEL = "kernel"
@@ -52,7 +57,7 @@ def read_families(names, n_features):
     return columns, contrastive_families(names)
 
 
-def auxiliary_families(auxiliary, columns, contrastive):
+def auxiliary_families(auxiliary, columns, contrastive, names):
     """Return the families that join every contrastive one, in column order.
 
     Parameters
@@ -63,6 +68,8 @@ def auxiliary_families(auxiliary, columns, contrastive):
         Columns of every family.
     contrastive : list of str
         Contrastive families.
+    names : ndarray of str objects of shape (n_features,) or None
+        Column names, which tell families of events.
 
     Returns
     -------
@@ -77,7 +84,8 @@ def auxiliary_families(auxiliary, columns, contrastive):
     if isinstance(auxiliary, str):
         if not contrastive:
             return []
-        return [name for name in columns if name not in contrastive and name != _CROSS]
+        alone = {_CROSS, *contrastive, *event_families(names)}
+        return [name for name in columns if name not in alone]
     unknown = [name for name in auxiliary if name not in columns]
     if unknown:
         msg = (

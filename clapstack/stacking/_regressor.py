@@ -82,8 +82,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         k-fold where `groups` are given. Each row must be in exactly one test part.
     auxiliary : "auto" or sequence of str, default="auto"
         Families that join every contrastive family rather than standing alone. "auto"
-        takes those without a ``cosine`` column, except ``cross``. If there is no
-        contrastive family, "auto" takes none.
+        takes those without a ``cosine`` column, except ``cross`` and families of
+        :class:`~clapstack.EventFeatures`. If there is no contrastive family, "auto"
+        takes none.
     base_estimators : "ridge", regressor, list of these or dict, default=None
         First-level models. None and "ridge" are the fast family ridge; a list gives a
         family several models; a dict gives each family its own, such as
@@ -543,7 +544,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         columns, contrastive = read_families(names, X.shape[1])
         check_families_vary(X, columns, weight)
-        self.auxiliary_ = auxiliary_families(self.auxiliary, columns, contrastive)
+        self.auxiliary_ = auxiliary_families(
+            self.auxiliary, columns, contrastive, names
+        )
         self._auxiliary_columns = {
             name: (columns[name], column_means(X, columns[name], weight))
             for name in self.auxiliary_
