@@ -36,7 +36,7 @@ MAY_IMPORT = {
     # Its records name the classes of features, so that no encoder is imported.
     "systems": {"families", "agreement", "stacking"},
     "distributed": {"_fitted", "families", "features", "pairs", "store", "streaming"},
-    "inspection": {"_fitted", "audio", "datasets", "metrics"},
+    "inspection": {"_fitted", "audio", "datasets", "features", "metrics"},
     # A model file names its classes: no estimator is imported for it.
     "sharing": set(),
     "cli": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ EPILOG = """\
 \b
 Examples:
   clapstack score model.clapstack dog.wav "a dog barks"
+  clapstack score model.clapstack dog.wav "a dog barks, then rain" --explain
   clapstack score model.clapstack clips.csv --out scores.csv
   clapstack score model.clapstack clips.jsonl --out scores.parquet --keep id
   cut -d, -f1,2 all.csv | clapstack score model.clapstack - | head
@@ -89,6 +91,14 @@ def score(
     ] = 1024,
     trust: options.Trust = False,
     trust_encoder: options.TrustEncoder = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Of one pair: which sounds that the text names are heard, when, and "
+            "whether their order is right.",
+        ),
+    ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -103,8 +113,12 @@ def score(
             msg = "one pair is printed; --out and --format are for tables."
             raise typer.BadParameter(msg)
         with errors_as_messages("clapstack score"):
-            _score_pair(_model(model, trusting, encoding), pair, coverage, json)
+            loaded = _model(model, trusting, encoding)
+            _score_pair(loaded, pair, coverage, json, explain)
         return
+    if explain:
+        msg = "it explains one pair: give MODEL AUDIO TEXT."
+        raise typer.BadParameter(msg, param_hint="--explain")
     fmt = _result_format(out, fmt, json)
     encoding["verbose"] = not quiet
     with errors_as_messages("clapstack score"):
@@ -231,7 +245,9 @@ def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
     return CosineScorer(make_union(checkpoints, CLAP_FAMILIES, ["cosine"], **settings))
 
 
-def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) -> None:
+def _score_pair(
+    model: Any, pair: tuple[str, str], coverage: float, json: bool, explain: bool
+) -> None:
     import pandas as pd
 
     from clapstack._fitted import predict_with_interval
@@ -240,10 +256,18 @@ def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) 
     # As objects: Arrow's strings cannot hold a file name that is not UTF-8.
     pairs = pd.DataFrame({"audio": [audio], "text": [text]}, dtype=object)
     score, low, high = predict_with_interval(model, pairs, coverage)[0].tolist()
+    events = None
+    if explain:
+        from clapstack.inspection import explain_events
+
+        events = explain_events(audio, text, model)
     if json:
         ends = {"low": low, "high": high, "coverage": coverage}
         known = low == low  # NaN where the model gives no intervals
         result = {"audio": audio, "text": text, "score": score}
-        options.print_json({**result, **(ends if known else {})})
-    else:
-        typer.echo(repr(score))
+        said = {} if events is None else {"events": asdict(events)}
+        options.print_json({**result, **(ends if known else {}), **said})
+        return
+    typer.echo(repr(score))
+    if events is not None:
+        typer.echo(str(events))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from numbers import Real
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import softmax
@@ -58,28 +59,52 @@ _KINDS = {
 }
 
 
-class EventScores(NamedTuple):
-    """What clauses of a prompt and windows of a clip have to do with each other.
+@dataclass(frozen=True)
+class EventScores:
+    """Cosines of the clauses of a prompt with the windows of a clip.
 
     Attributes
     ----------
     clauses : Clauses
         The clauses of the prompt and their claimed order.
     cosines : dict of str to ndarray of shape (n_clauses, n_windows)
-        Cosine of each clause and window, by encoder.
+        By encoder.
     whole : dict of str to float
         Cosine of the whole prompt and the whole clip, by encoder.
-    starts : ndarray of shape (n_windows,)
-        Where the windows start, in seconds.
+    starts, stops : ndarray of shape (n_windows,)
+        When the windows are, in seconds; the last stop is the end of the clip.
     power : ndarray of shape (n_windows,)
         Mean square of the samples of each window.
     """
 
     clauses: Clauses
-    cosines: dict[str, np.ndarray]
-    whole: dict[str, float]
+    cosines: Mapping[str, np.ndarray]
+    whole: Mapping[str, float]
     starts: np.ndarray
+    stops: np.ndarray
     power: np.ndarray
+
+    @property
+    def is_active(self) -> np.ndarray:
+        """Which windows are loud enough to need an explanation; shape (n_windows,)."""
+        return self.power >= self.power.max() * 10 ** (-_ACTIVE / 10)
+
+    def order_margin(self, claim: tuple[int, int]) -> float:
+        """Return by how much a claimed order fits better than its reverse.
+
+        Parameters
+        ----------
+        claim : tuple of (int, int)
+            The clause that is claimed to sound first, and the other.
+
+        Returns
+        -------
+        margin : float
+            In cosine, the mean over encoders; 0 for a clip of one window.
+        """
+        first, second = claim
+        margins = [order_margin(s[first], s[second]) for s in self.cosines.values()]
+        return float(np.mean(margins))
 
 
 @documented()
@@ -254,7 +279,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
             windows.
         """
         return np.array(
-            [_columns(scores, self.blocks) for scores in self.score_clauses(X)],
+            [_columns(scores, self._blocks()) for scores in self.score_clauses(X)],
             dtype=np.float32,
         )
 
@@ -315,7 +340,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
                 whole[row][name] = float(audio[row] @ text[row])
                 first = stop
         return [
-            EventScores(*row, clip.starts, clip.power)
+            EventScores(*row, clip.starts, clip.stops, clip.power)
             for *row, clip in zip(split, cosines, whole, clips.values(), strict=True)
         ]
 
@@ -418,21 +443,20 @@ def _of_checkpoint(checkpoint):
 
 
 def _columns(scores, blocks):
-    """Return the row of features of one pair."""
-    blocks = [block for block in _COLUMNS if block in blocks]
+    """Return the row of features of one pair; `blocks` in the order of columns."""
     rows = []
     for name, cosines in scores.cosines.items():
-        parts = {
-            "cosine": lambda name=name: [scores.whole[name]],
-            "presence": lambda cosines=cosines: presence_columns(cosines),
-            "order": lambda cosines=cosines: order_columns(
-                cosines, scores.clauses.order
-            ),
-            "explained": lambda cosines=cosines: [
-                explained_quantile(cosines, scores.power)
-            ],
-        }
-        rows.append(np.concatenate([parts[block]() for block in blocks]))
+        row = []
+        for block in blocks:
+            if block == "cosine":
+                row.append(scores.whole[name])
+            elif block == "presence":
+                row.extend(presence_columns(cosines))
+            elif block == "order":
+                row.extend(order_columns(cosines, scores.clauses.order))
+            else:
+                row.append(explained_quantile(cosines, scores.is_active))
+        rows.append(row)
     if len(rows) > 1:
         rows.append(np.mean(rows, axis=0))
     shared = [len(scores.clauses.texts), bool(scores.clauses.order)]
@@ -491,11 +515,6 @@ def explained_by_window(cosines):
     return cosines.max(axis=0) + from_peak.max(axis=0)
 
 
-def is_active(power):
-    """Return which windows are loud enough to need an explanation."""
-    return power >= power.max() * 10 ** (-_ACTIVE / 10)
-
-
-def explained_quantile(cosines, power):
+def explained_quantile(cosines, is_active):
     """Return the column ``explained``."""
-    return np.quantile(explained_by_window(cosines)[is_active(power)], _QUANTILE)
+    return np.quantile(explained_by_window(cosines)[is_active], _QUANTILE)

@@ -17,8 +17,8 @@ __all__ = ["ClipWindows", "embed_windows"]
 
 # Raise it when a change here or in an encoder's windows moves what is stored.
 _VERSION = "1"
-# Of a row that is stored, what stands behind the embedding: start and power.
-_N_MORE = 2
+# Of a row that is stored, what stands behind the embedding: start, stop and power.
+_N_MORE = 3
 
 
 class ClipWindows(NamedTuple):
@@ -28,14 +28,15 @@ class ClipWindows(NamedTuple):
     ----------
     embeddings : ndarray of shape (n_windows, projection_dim), float32
         Rows of unit norm.
-    starts : ndarray of shape (n_windows,), float32
-        In seconds, ascending.
+    starts, stops : ndarray of shape (n_windows,), float32
+        In seconds, ascending; the last stop is the end of the clip.
     power : ndarray of shape (n_windows,), float32
         Mean square of the samples, at the encoder's rate.
     """
 
     embeddings: np.ndarray
     starts: np.ndarray
+    stops: np.ndarray
     power: np.ndarray
 
 
@@ -94,9 +95,8 @@ def embed_windows(
                 for waveform in waveforms
             ]
             embedded = _encode(encoder, waveforms, starts, length, method)
-            size = round(length * rate)
             rows = [
-                _row(waveform, begins, units, rate, size)
+                _row(waveform, begins, units, rate, length)
                 for waveform, begins, units in zip(
                     waveforms, starts, embedded, strict=True
                 )
@@ -104,7 +104,7 @@ def embed_windows(
             shelf.put(read_keys, rows)
             found.update(zip(keys, rows, strict=True))
     windows: dict[Any, ClipWindows] = {
-        key: ClipWindows(table[:, :-_N_MORE], table[:, -2], table[:, -1])
+        key: ClipWindows(table[:, :-_N_MORE], *table[:, -_N_MORE:].T)
         for key, table in found.items()
     }
     return [windows.get(key) for key in clips.keys], clips.bad()
@@ -141,14 +141,15 @@ def _row(
     starts: Sequence[float],
     units: np.ndarray,
     rate: int,
-    size: int,
+    length: float,
 ) -> np.ndarray:
-    """Return what is stored of a clip: its windows, their starts and powers."""
+    """Return what is stored of a clip: its windows, when they are, their powers."""
+    stops = [min(start + length, len(waveform) / rate) for start in starts]
     powers = [
-        np.mean(np.square(waveform[begin : begin + size], dtype=np.float64))
-        for begin in (round(start * rate) for start in starts)
+        np.mean(np.square(waveform[round(a * rate) : round(b * rate)], dtype=float))
+        for a, b in zip(starts, stops, strict=True)
     ]
-    return np.column_stack([units, starts, powers]).astype(np.float32)
+    return np.column_stack([units, starts, stops, powers]).astype(np.float32)
 
 
 class _Shelf:

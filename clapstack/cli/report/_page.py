@@ -24,8 +24,11 @@ from clapstack.cli.report._pictures import (
 from clapstack.cli.report._sources import Data, ModelFile, content_sha256
 from clapstack.cli.tables import Evaluation, Rated, evaluate, evaluate_model
 from clapstack.inspection import (
+    EventExplanation,
     ExplanationDisplay,
     SpectrogramDisplay,
+    explain_events,
+    has_event_encoders,
     mel_spectrogram,
 )
 
@@ -163,9 +166,11 @@ def _worst_pairs(
     pairs = []
     for place, row in enumerate(rows):
         audio = worst["audio"].iloc[place]
-        heard = reason = None
+        heard = reason = events = None
         if not takes_keys(model):
-            heard = picture(SpectrogramDisplay(spectrogram=mel_spectrogram(audio)))
+            events = _events(model, audio, worst["text"].iloc[place])
+            spectrogram = mel_spectrogram(audio)
+            heard = picture(SpectrogramDisplay(spectrogram=spectrogram, events=events))
         if reasons is not None:
             reason = picture(ExplanationDisplay(contributions=reasons.iloc[place]))
         pairs.append(
@@ -177,9 +182,17 @@ def _worst_pairs(
                 "scores": evaluation.scores[row],
                 "spectrogram": heard,
                 "explanation": reason,
+                "events": events,
             }
         )
     return {"pairs": pairs, "why_not": why_not}
+
+
+def _events(model: Any, audio: Any, text: str) -> EventExplanation | None:
+    """Return what is heard of a text, None if no encoder takes clips and texts."""
+    if not has_event_encoders(model):
+        return None
+    return explain_events(audio, text, model)
 
 
 def _explain(model: Any, pairs: pd.DataFrame) -> tuple[pd.DataFrame | None, str]:
