@@ -24,6 +24,7 @@ Examples:
   clapstack score model.clapstack clips.jsonl --out scores.parquet --keep id
   cut -d, -f1,2 all.csv | clapstack score model.clapstack - | head
   clapstack score --unsupervised clips.csv --out order.csv
+  clapstack score --unsupervised --events clips.csv --out order.csv
 
 The table has a column of clips (audio) and a column of texts (text). The result has the
 columns row, audio, text, score, low, high and error, one row per row of the table;
@@ -70,6 +71,14 @@ def score(
             "table and has no scale.",
         ),
     ] = False,
+    events: Annotated[
+        bool,
+        typer.Option(
+            "--events",
+            help="With --unsupervised: also how surely the weakest part of a text is "
+            "heard, and whether a claimed order is another.",
+        ),
+    ] = False,
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
     audio_folder: options.AudioFolder = None,
@@ -105,6 +114,9 @@ def score(
     """Score pairs with a fitted model, or without any ratings."""
     model, table, pair = _arguments(what, unsupervised)
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    if events and not unsupervised:
+        msg = "a model has its own features; the option goes with --unsupervised."
+        raise typer.BadParameter(msg, param_hint="--events")
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     encoding = {"device": device, "batch_size": batch_size}
     trusting = {"trust": trust, "trust_encoders": trust_encoder}
@@ -135,7 +147,7 @@ def score(
         if out is not None:
             check_output(out, table, model)
         if unsupervised:
-            scorer = _cosines(chosen, encoding)
+            scorer = _cosines(chosen, encoding, events)
         else:
             loaded = _model(model, trusting, encoding)
             keep_keys(pairs, loaded, audio_folder)
@@ -237,12 +249,18 @@ def _model(path: Path, trusting: dict[str, Any], settings: dict[str, Any]) -> An
     return set_up(open_model(path, **trusting), **settings)
 
 
-def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
-    from clapstack.cli.tables import CosineScorer
-    from clapstack.systems import CLAP_FAMILIES, make_union
+def _cosines(checkpoints: Any, settings: dict[str, Any], events: bool) -> Any:
+    from clapstack.cli.tables import CosineScorer, EventScorer
+    from clapstack.systems import CLAP_FAMILIES, make_events, make_union
 
     settings = {name: value for name, value in settings.items() if value is not None}
-    return CosineScorer(make_union(checkpoints, CLAP_FAMILIES, ["cosine"], **settings))
+
+    def union() -> Any:
+        return make_union(checkpoints, CLAP_FAMILIES, ["cosine"], **settings)
+
+    if events:
+        return EventScorer(union(), make_events(union()))
+    return CosineScorer(union())
 
 
 def _score_pair(

@@ -28,9 +28,8 @@ from clapstack.features._embedding import (
     embed_pairs,
     embed_texts,
     opened_store,
-    refuse_bad_pairs,
 )
-from clapstack.features._windows import embed_windows
+from clapstack.features._windows import ClipWindows, embed_windows
 from clapstack.pairs import check_pairs
 
 __all__ = ["EventFeatures", "EventScores"]
@@ -305,7 +304,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
         pairs = check_pairs(self, X, reset=False)
         transformers = _named_transformers(self.encoders)
         split: list[Clauses] = []
-        clips: dict = {}
+        clips: list[ClipWindows] = []
         cosines: list[dict[str, np.ndarray]] = [{} for _ in range(len(pairs))]
         whole: list[dict[str, float]] = [{} for _ in range(len(pairs))]
         for name, transformer in transformers.items():
@@ -315,10 +314,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
                 "cache": transformer.cache,
                 "verbose": transformer.verbose,
             }
-            # First, since it refuses rows that cannot be used.
-            audio, text = embed_pairs(pairs, encoder, crop=transformer.crop, **settings)
-            split = split or [split_clauses(one) for one in pairs["text"]]
-            windows, bad = embed_windows(
+            windows = embed_windows(
                 pairs["audio"].tolist(),
                 encoder,
                 length=float(self.length),
@@ -326,8 +322,10 @@ class EventFeatures(TransformerMixin, BaseEstimator):
                 method=self._method(encoder),
                 **settings,
             )
-            refuse_bad_pairs(bad, pairs)
-            clips = clips or dict(enumerate(windows))
+            # Refuses rows that cannot be used; the windows of the others are stored.
+            audio, text = embed_pairs(pairs, encoder, crop=transformer.crop, **settings)
+            split = split or [split_clauses(one) for one in pairs["text"]]
+            clips = clips or windows
             said = [text for clauses in split for text in clauses.texts]
             with opened_store(transformer.cache, encoder) as store:
                 units = embed_texts(
@@ -341,7 +339,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
                 first = stop
         return [
             EventScores(*row, clip.starts, clip.stops, clip.power)
-            for *row, clip in zip(split, cosines, whole, clips.values(), strict=True)
+            for *row, clip in zip(split, cosines, whole, clips, strict=True)
         ]
 
     def get_feature_names_out(self, input_features=None):

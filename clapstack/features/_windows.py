@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clapstack.audio import READING_VERSION, short_window_starts
-from clapstack.exceptions import BadPair
 from clapstack.features._embedding import Clips, PairEncoder, opened_store
 from clapstack.store import EmbeddingStore
 
@@ -50,7 +49,7 @@ def embed_windows(
     batch_size: int,
     cache: str | os.PathLike[str] | None,
     verbose: bool,
-) -> tuple[list[ClipWindows | None], list[BadPair]]:
+) -> list[ClipWindows | None]:
     """Embed short windows of clips, each distinct clip at most once.
 
     Parameters
@@ -73,9 +72,12 @@ def embed_windows(
     Returns
     -------
     windows : list of ClipWindows or None
-        One per source, None for a clip that cannot be used.
-    bad : list of BadPair
-        These clips.
+        One per source, None for a clip that cannot be used: `embed_pairs` names it.
+
+    Raises
+    ------
+    ValueError
+        If an encoder returns embeddings of another shape, or that are not finite.
     """
     rate = encoder.sample_rate
     scope = (
@@ -95,6 +97,7 @@ def embed_windows(
                 for waveform in waveforms
             ]
             embedded = _encode(encoder, waveforms, starts, length, method)
+            _check(embedded, starts, encoder)
             rows = [
                 _row(waveform, begins, units, rate, length)
                 for waveform, begins, units in zip(
@@ -107,7 +110,7 @@ def embed_windows(
         key: ClipWindows(table[:, :-_N_MORE], *table[:, -_N_MORE:].T)
         for key, table in found.items()
     }
-    return [windows.get(key) for key in clips.keys], clips.bad()
+    return [windows.get(key) for key in clips.keys]
 
 
 def _encode(
@@ -134,6 +137,22 @@ def _encode(
     ]
     units = encoder.encode_audio(pieces, crop="windows", batch_size=32)
     return np.split(units, np.cumsum([len(begins) for begins in starts])[:-1])
+
+
+def _check(
+    embedded: Sequence[np.ndarray], starts: Sequence[Sequence[float]], encoder: Any
+) -> None:
+    """Refuse embeddings of a wrong shape, NaN and infinities."""
+    for units, begins in zip(embedded, starts, strict=True):
+        expected = (len(begins), encoder.projection_dim)
+        if np.shape(units) != expected or not np.isfinite(units).all():
+            msg = (
+                f"{type(encoder).__name__} must return finite embeddings of shape "
+                f"{expected} for {len(begins)} windows; got shape {np.shape(units)} "
+                f"with {np.count_nonzero(~np.isfinite(units))} values that are not "
+                "finite."
+            )
+            raise ValueError(msg)
 
 
 def _row(

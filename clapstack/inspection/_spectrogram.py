@@ -280,20 +280,22 @@ class SpectrogramDisplay(Display):
         heard = [one for one in events.clauses if one.is_heard]
         for place, one in enumerate(heard):
             y = 1 - _BAR * (place + 1)
-            ax.plot([one.start, one.end], [y, y], color=ORANGE, lw=2, transform=across)
-            label = textwrap.shorten(one.text, _LABEL, placeholder="…")
+            ends = one.start, one.end
+            ax.plot(ends, [y, y], color=ORANGE, lw=2, transform=across)
+            is_late = sum(ends) > events.duration
             ax.text(
-                one.start,
+                ends[is_late],
                 y,
-                label,
+                textwrap.shorten(one.text, _LABEL, placeholder="…"),
+                ha="right" if is_late else "left",
+                va="bottom",
                 color="white",
                 fontsize="small",
-                va="bottom",
                 transform=across,
                 parse_math=False,
             )
-        for start, end in events.unexplained:
-            ax.axvspan(start, end, fill=False, hatch="//", edgecolor=PALE, lw=0)
+        for ends in events.unexplained:
+            ax.axvspan(*ends, fill=False, hatch="//", edgecolor=PALE, lw=0)
 
 
 def mel_spectrogram(audio: Any) -> Spectrogram:

@@ -21,7 +21,7 @@ from clapstack.systems._presets import PRESETS
 from clapstack.systems._rank_ensemble import RankEnsembleRegressor
 from clapstack.systems._svr import PairDistances, from_unit, make_two_svrs, to_unit
 
-__all__ = ["make_clap_stack", "make_system", "make_union"]
+__all__ = ["make_clap_stack", "make_events", "make_system", "make_union"]
 
 _STEPS = list[tuple[str, Any]]
 # Settings of predictions, with their defaults, and which the regressors have a use for.
@@ -317,7 +317,18 @@ def make_union(
 
 
 def make_events(encoders: FeatureUnion) -> Any:
-    """Return features of events through the encoders of a union, not fitted."""
+    """Return features of events through the encoders of a union.
+
+    Parameters
+    ----------
+    encoders : FeatureUnion
+        Transformers of CLAP models, as from `make_union`.
+
+    Returns
+    -------
+    events : EventFeatures
+        Not fitted.
+    """
     features = importlib.import_module("clapstack.features")
     return features.EventFeatures(encoders)
 

@@ -243,6 +243,12 @@ class ClapEncoder(FrozenEncoder):
                 "to that."
             )
             raise ValueError(msg)
+        if method == "dense" and not self.has_dense_windows:
+            msg = (
+                f"The audio tower of {self.source} has no states in order of time, "
+                "which dense windows are made of. Use 'tiled'."
+            )
+            raise ValueError(msg)
         embed = {"tiled": self._embed_tiled, "dense": self._embed_dense}[method]
 
         def embed_one(job: tuple[NDArray[np.float32], Sequence[float]]) -> torch.Tensor:
@@ -438,12 +444,8 @@ class ClapEncoder(FrozenEncoder):
     def _embed_dense(
         self, waveform: NDArray[np.float32], starts: Sequence[float], size: int
     ) -> torch.Tensor:
-        """Embed windows of `size` samples by the tower's states in order of time."""
-        msg = (
-            f"The audio tower of {self.source} has no states that are in order of "
-            "time. Use the method 'tiled'."
-        )
-        raise ValueError(msg)
+        """Embed windows of `size` samples, if `has_dense_windows`."""
+        raise NotImplementedError
 
     def _pieces(
         self, waveform: NDArray[np.float32], crop: str
