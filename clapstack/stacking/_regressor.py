@@ -34,6 +34,7 @@ from clapstack.stacking._families import (
     name_models,
     read_families,
     regressors_of,
+    with_trees,
 )
 from clapstack.stacking._final import FinalLevel
 from clapstack.stacking._first_level import fit_first_level
@@ -69,7 +70,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         each family and target takes the one that orders best out of fold; ten cost
         about half a fit more than one.
     boosting : bool, regressor or None, default=True
-        Boosted trees on the compression; a regressor takes their place; False or None
+        Boosted trees on the compression, and beside the ridge of a family of
+        :class:`~clapstack.EventFeatures`; a regressor takes their place; False or None
         leaves them out.
     kernel : bool, regressor or None, default=False
         A model of all columns at once beside those of the families: True is
@@ -324,7 +326,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             for number, split in enumerate(splits)
         ]
         columns = self._set_families(X, weight)
-        models = name_models(self.base_estimators, self.families_, self.auxiliary_)
+        names = getattr(self, "feature_names_in_", None)
+        chosen = with_trees(self.base_estimators, self.families_, names, booster)
+        models = name_models(chosen, self.families_, self.auxiliary_)
         if self.kernel:
             models[KERNEL] = (KERNEL, self._kernel_model(columns[KERNEL]))
         fit_members = partial(
