@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from clapstack._compat import HasMethods, Interval, StrOptions, _fit_context
 from clapstack.captions import Clauses, split_clauses
-from clapstack.exceptions import FingerprintMismatchError
 from clapstack.features._base import _BasePairFeatures
 from clapstack.features._clap import (
     LaionClapPairFeatures,
@@ -143,10 +142,10 @@ class EventFeatures(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    encoder_names_ : list of str
-        Names of the encoders, which stand in those of the columns.
-    fingerprints_ : dict of str to str
-        Fingerprint of the weights of each encoder; `transform` refuses others.
+    encoders_ : list of (str, transformer)
+        The transformers, fitted, by the names that stand in those of the columns. As a
+        :class:`~sklearn.pipeline.FeatureUnion` does, `fit` fits those of `encoders`
+        themselves.
     {seen_}
 
     See Also
@@ -243,13 +242,10 @@ class EventFeatures(TransformerMixin, BaseEstimator):
                 f"{self.blocks!r}."
             )
             raise ValueError(msg)
-        transformers = _named_transformers(self.encoders)
-        fingerprints = {
-            name: transformer._load_encoder().fingerprint
-            for name, transformer in transformers.items()
-        }
-        self.encoder_names_ = list(transformers)
-        self.fingerprints_ = fingerprints
+        named = _named_transformers(self.encoders)
+        for _, transformer in named:
+            transformer.fit(X)
+        self.encoders_ = named
         return self
 
     def transform(self, X):
@@ -302,13 +298,12 @@ class EventFeatures(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         pairs = check_pairs(self, X, reset=False)
-        transformers = _named_transformers(self.encoders)
         split: list[Clauses] = []
         clips: list[ClipWindows] = []
         cosines: list[dict[str, np.ndarray]] = [{} for _ in range(len(pairs))]
         whole: list[dict[str, float]] = [{} for _ in range(len(pairs))]
-        for name, transformer in transformers.items():
-            encoder = self._fitted_encoder(name, transformer)
+        for name, transformer in self.encoders_:
+            encoder = transformer._fitted_encoder()
             settings = {
                 "batch_size": transformer.batch_size,
                 "cache": transformer.cache,
@@ -356,7 +351,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
             Such as ``msclap_weakest``; ``n_clauses`` and ``claims_order`` come last.
         """
         check_is_fitted(self)
-        names = self.encoder_names_
+        names = [name for name, _ in self.encoders_]
         prefixes = [*names, *[_ALL] * (len(names) > 1)]
         columns = [c for block in self._blocks() for c in _COLUMNS[block]]
         named = [f"{prefix}_{column}" for prefix in prefixes for column in columns]
@@ -376,22 +371,9 @@ class EventFeatures(TransformerMixin, BaseEstimator):
             return self.windows
         return "dense" if getattr(encoder, "has_dense_windows", False) else "tiled"
 
-    def _fitted_encoder(self, name, transformer):
-        """Load an encoder; refuse one that is not the one that was fitted."""
-        encoder = transformer._load_encoder()
-        fitted = self.fingerprints_.get(name)
-        if encoder.fingerprint != fitted:
-            msg = (
-                f"EventFeatures was fitted with the weights {fitted} as {name!r}, and "
-                f"the weights {encoder.fingerprint} are loaded now. Load the weights "
-                "of that time, or fit again."
-            )
-            raise FingerprintMismatchError(msg)
-        return encoder
-
 
 def _named_transformers(encoders):
-    """Return a transformer of pair features by name, for what `encoders` may be."""
+    """Return (name, transformer of pair features), for what `encoders` may be."""
     if isinstance(encoders, FeatureUnion):
         named = [
             (name, transformer)
@@ -424,7 +406,7 @@ def _named_transformers(encoders):
                 f"{type(transformer).__name__}."
             )
             raise ValueError(msg)
-    return dict(named)
+    return named
 
 
 def _name_of(checkpoint):

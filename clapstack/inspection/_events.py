@@ -205,10 +205,12 @@ def _fitted_features(encoders: Any, pair: pd.DataFrame) -> EventFeatures:
             raise ValueError(msg)
         encoders = found
     if not isinstance(encoders, EventFeatures):
-        return EventFeatures(encoders).fit(pair)
+        encoders = EventFeatures(encoders)
     try:
         check_is_fitted(encoders)
     except NotFittedError:
+        # A clone, since the fit reaches the transformers that the caller may go on
+        # using.
         return clone(encoders).fit(pair)
     return encoders
 

@@ -153,7 +153,7 @@ def with_trees(base_estimators, families, names, booster):
     if booster is None or names is None or not is_open:
         return base_estimators
     alone = [family for family in event_families(names) if family in families]
-    return {**dict.fromkeys(alone, [RIDGE, booster]), **(base_estimators or {})}
+    return {**{name: [RIDGE, booster] for name in alone}, **(base_estimators or {})}
 
 
 def name_models(base_estimators, families, auxiliary):

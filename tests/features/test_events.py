@@ -176,7 +176,7 @@ def test_checkpoints_are_encoders_of_their_kind(encoders, pairs):
         ("msclap", "microsoft/msclap"),
         ("m2d-clap", "x/m2d_clap_base/last.pth"),
     ]
-    assert events.encoder_names_ == ["larger_clap", "msclap", "last"]
+    assert [name for name, _ in events.encoders_] == ["larger_clap", "msclap", "last"]
 
 
 def test_rows_do_not_depend_on_others_or_on_batches(events, encoders, pairs):
@@ -222,7 +222,7 @@ def test_pickle_and_clone_give_the_same_bits(events, encoders, pairs):
 def test_other_weights_are_refused(events, encoders, pairs):
     events.fit(pairs)
     encoders["msclap", "two"].fingerprint = "0123"
-    with pytest.raises(FingerprintMismatchError, match="as 'two', and the weights 0123"):
+    with pytest.raises(FingerprintMismatchError, match="the weights 0123 are"):
         events.transform(pairs)
 
 
@@ -300,6 +300,4 @@ def test_dense_windows_need_an_encoder_that_has_them(events, encoders, pairs):
 def test_file_and_array_give_the_same_bits(events, encoders, pairs):
     clips = [soundfile.read(path, dtype="int16") for path in pairs["audio"]]
     arrays = pairs.assign(audio=pd.Series(clips, index=pairs.index, dtype=object))
-    assert_array_equal(
-        events.fit_transform(arrays), clone(events).fit_transform(pairs)
-    )
+    assert_array_equal(events.fit_transform(arrays), clone(events).fit_transform(pairs))

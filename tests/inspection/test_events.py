@@ -106,7 +106,7 @@ def test_encoders_are_features_or_those_of_a_model(clip, model):
     named = explain_events(clip, text, "bundled:msclap")
     features = EventFeatures("bundled:msclap")
     assert explain_events(clip, text, features) == named
-    assert not hasattr(features, "fingerprints_")
+    assert not hasattr(features, "encoders_")
     assert explain_events(clip, text, model) == named
     assert has_event_encoders(model)
 
