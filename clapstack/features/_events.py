@@ -129,7 +129,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
     hop : float, default=1.0
         Time between the starts of two windows in seconds, at most; no more than
         `length`.
-    windows : {{"auto", "dense", "tiled"}}, default="auto"
+    windows : {"auto", "dense", "tiled"}, default="auto"
         How a window is embedded. ``"dense"`` pools the states that the audio tower has
         within a window after it saw the whole clip: as fast as the embedding of the
         clip. ``"tiled"`` encodes each window as a clip of its own, from frames of one
@@ -156,21 +156,21 @@ class EventFeatures(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    With :math:`S_{{it}}` the cosine of clause i and window t, and
-    :math:`s_i = \sum_t S_{{it}} p_{{it}}` its mean under
-    :math:`p_{{it}} \propto \exp(S_{{it}} / 0.1)`, the columns of an encoder are
+    With :math:`S_{it}` the cosine of clause i and window t, and
+    :math:`s_i = \sum_t S_{it} p_{it}` its mean under
+    :math:`p_{it} \propto \exp(S_{it} / 0.1)`, the columns of an encoder are
 
     - ``cosine``: of the whole prompt and the whole clip;
     - ``weakest``, ``mean``: minimum and mean of :math:`s_i` over clauses;
       ``lag``: their difference;
     - ``margin``: for a claim that i sounds before j, the best
-      :math:`S_{{it}} + S_{{ju}}` over t < u less the best over t > u; the least over
+      :math:`S_{it} + S_{ju}` over t < u less the best over t > u; the least over
       all claims, 0 where there is none. ``inversion`` is min(0, ``margin``),
       ``centroids`` the least difference of the centroids of :math:`p_j` and
       :math:`p_i` as a part of the clip, ``weakest_ordered`` the minimum of
       :math:`s_i` over the clauses that a claim is about;
     - ``explained``: of windows within 17 dB of the loudest, the 15 % quantile of
-      :math:`\max_i S_{{it}} + \max_i (S_{{it}} - \max_u S_{{iu}})`: low if something is
+      :math:`\max_i S_{it} + \max_i (S_{it} - \max_u S_{iu})`: low if something is
       to be heard that no clause names.
 
     Each starts with the name of its encoder; of several encoders their mean comes too,
@@ -185,7 +185,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
     --------
     >>> import pandas as pd
     >>> from clapstack import EventFeatures
-    >>> X = pd.DataFrame({{"audio": ["dog.wav"], "text": ["a dog barks, then rain"]}})
+    >>> X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog barks, then rain"]})
     >>> features = EventFeatures(["bundled:laion-unfused", "bundled:msclap"])
     >>> features.fit_transform(X).shape  # doctest: +SKIP
     (1, 29)
