@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -28,7 +29,7 @@ from clapstack.features._embedding import (
     embed_texts,
     opened_store,
 )
-from clapstack.features._windows import ClipWindows, embed_windows
+from clapstack.features._windows import embed_windows
 from clapstack.pairs import check_pairs
 
 __all__ = ["EventFeatures", "EventScores"]
@@ -299,7 +300,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         pairs = check_pairs(self, X, reset=False)
         split: list[Clauses] = []
-        clips: list[ClipWindows] = []
+        clips: list[Any] = []
         cosines: list[dict[str, np.ndarray]] = [{} for _ in range(len(pairs))]
         whole: list[dict[str, float]] = [{} for _ in range(len(pairs))]
         for name, transformer in self.encoders_:
@@ -309,7 +310,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
                 "cache": transformer.cache,
                 "verbose": transformer.verbose,
             }
-            windows = embed_windows(
+            windows: list[Any] = embed_windows(
                 pairs["audio"].tolist(),
                 encoder,
                 length=float(self.length),
@@ -333,8 +334,10 @@ class EventFeatures(TransformerMixin, BaseEstimator):
                 whole[row][name] = float(audio[row] @ text[row])
                 first = stop
         return [
-            EventScores(*row, clip.starts, clip.stops, clip.power)
-            for *row, clip in zip(split, cosines, whole, clips, strict=True)
+            EventScores(clauses, of_row, of_pair, clip.starts, clip.stops, clip.power)
+            for clauses, of_row, of_pair, clip in zip(
+                split, cosines, whole, clips, strict=True
+            )
         ]
 
     def get_feature_names_out(self, input_features=None):

@@ -213,7 +213,7 @@ class _Shelf:
             return
         lengths = np.array([len(table) for table in tables])
         for length in np.unique(lengths).tolist():
-            some = np.flatnonzero(lengths == length)
+            some = np.flatnonzero(lengths == length).tolist()
             self._store.put(
                 f"{self._scope}\n{length}",
                 [keys[i] for i in some],

@@ -280,7 +280,7 @@ class SpectrogramDisplay(Display):
         heard = [one for one in events.clauses if one.is_heard]
         for place, one in enumerate(heard):
             y = 1 - _BAR * (place + 1)
-            ends = one.start, one.end
+            ends = (one.start or 0.0, one.end or 0.0)
             ax.plot(ends, [y, y], color=ORANGE, lw=2, transform=across)
             is_late = sum(ends) > events.duration
             ax.text(
