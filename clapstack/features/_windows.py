@@ -188,7 +188,7 @@ class _Shelf:
         """Return the tables that are there, by key."""
         if self._store is None:
             return {}
-        tables = {}
+        tables: dict[str, np.ndarray] = {}
         found, lengths = self._store.get(self._scope, keys, 1)
         lengths = lengths[:, 0].astype(int)
         for length in np.unique(lengths[found]).tolist():
