@@ -21,13 +21,14 @@ from clapstack.cli.tables._rated import (
 )
 from clapstack.cli.tables._read import PairTable, result_format
 from clapstack.cli.tables._score import part_file, score_to_file, score_to_stream
-from clapstack.cli.tables._scorers import CosineScorer, ModelScorer
+from clapstack.cli.tables._scorers import CosineScorer, EventScorer, ModelScorer
 from clapstack.cli.tables._write import ERRORS
 
 __all__ = [
     "ERRORS",
     "CosineScorer",
     "Evaluation",
+    "EventScorer",
     "ModelScorer",
     "PairTable",
     "Rated",
