@@ -80,7 +80,7 @@ from clapstack.stacking._kernel_weights import Prior, learn_weights, lower_trian
 _ELEMENTS = 1 << 22
 # Rows whose leading directions the coordinates keep: those of 900 rows keep too much of
 # what is peculiar to them.
-_SPANNING = 2048
+_SPANNING = 2700
 # A linear part of more coordinates predicted no better on two sets of human scores; a
 # radial part of 512 did worse than one of 1,024, which did as well as all columns.
 _LINEAR_COMPONENTS = 256
@@ -239,7 +239,7 @@ class _Prepared:
         for label, weight in weights.items():
             root[self.blocks[label]] = np.sqrt(weight)
         own = slice(None) if columns is None else columns
-        taken = self.taken[:_SPANNING, own]
+        taken = self.taken[:, own]
         basis = randomized_range_finder(
             (taken * root[own].astype(np.float32)).T,
             size=min(size, *taken.shape),

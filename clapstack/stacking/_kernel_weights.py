@@ -23,7 +23,7 @@ _RADIAL, _LINEAR = {True: 0.6, False: 0.3}, {True: 0.4, False: 0.1}
 _BILINEAR, _AMPLITUDE, _NOISE = 0.2, 0.1, 0.5
 # L-BFGS stops where a step gains less than this part of the criterion, which is
 # about half of the number of rows.
-_MOST_STEPS, _LAST_STEPS, _TOLERANCE = 60, 10, 1e-4
+_MOST_STEPS, _TOLERANCE = 60, 1e-4
 # Prior standard deviations that a hyperparameter may move: its exponential is finite.
 _REACH = 5.0
 
@@ -124,25 +124,20 @@ def learn_weights(grams, targets, weights, prior) -> KernelWeights:
     """
     parts = list(zip(grams, targets, weights, strict=True))
 
-    def criterion(place, n_parts):
-        each = [unlikelihood(place, *part, prior) for part in parts[:n_parts]]
+    def criterion(place):
+        each = [unlikelihood(place, *part, prior) for part in parts]
         values, gradients = zip(*each, strict=True)
         return place @ place / 2 + sum(values), place + np.sum(gradients, axis=0)
 
-    place = np.zeros(prior.size)
-    # One part shows the way, at a third of the time, and all go on from there.
-    steps = {1: _MOST_STEPS} | ({len(parts): _LAST_STEPS} if len(parts) > 1 else {})
-    for n_parts, most in steps.items():
-        place = minimize(
-            criterion,
-            place,
-            n_parts,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[(-_REACH, _REACH)] * prior.size,
-            options={"maxiter": most, "ftol": _TOLERANCE},
-        ).x
-    return prior.weights(place)
+    found = minimize(
+        criterion,
+        np.zeros(prior.size),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-_REACH, _REACH)] * prior.size,
+        options={"maxiter": _MOST_STEPS, "ftol": _TOLERANCE},
+    )
+    return prior.weights(found.x)
 
 
 def lower_triangle(matrix):
