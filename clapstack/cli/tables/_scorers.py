@@ -17,7 +17,7 @@ from clapstack._fitted import predict_with_interval, score_names
 __all__ = ["CosineScorer", "EventScorer", "ModelScorer", "Scorer"]
 
 # What an order that does not hold counts beside the mean cosine and the weakest
-# clause. Half of the cosine's weight did well on simulated scenes; it was not searched for.
+# clause. Half of the cosine's weight did well on simulated scenes; no other was tried.
 _ORDER_WEIGHT = 0.5
 
 Values = list[float]
