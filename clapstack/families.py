@@ -19,6 +19,7 @@ __all__ = [
     "PAIR_BLOCKS",
     "check_features",
     "contrastive_families",
+    "event_families",
     "families_of",
     "family_of",
     "pair_blocks",
@@ -126,6 +127,28 @@ def contrastive_families(names: Iterable[str]) -> list[str]:
     ['msclap']
     """
     return [family_of(name) for name in names if name.partition("__")[2] == "cosine"]
+
+
+def event_families(names: Iterable[str]) -> list[str]:
+    """Return the families that have a ``<family>__n_clauses`` column, in column order.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Column names.
+
+    Returns
+    -------
+    families : list of str
+        Families of :class:`~clapstack.EventFeatures`.
+
+    Examples
+    --------
+    >>> from clapstack.families import event_families
+    >>> event_families(["msclap__cosine", "events__n_clauses", "events__claims_order"])
+    ['events']
+    """
+    return [family_of(name) for name in names if name.partition("__")[2] == "n_clauses"]
 
 
 def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:

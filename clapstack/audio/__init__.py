@@ -14,7 +14,7 @@ from clapstack.audio._reading import (
 )
 from clapstack.audio._samples import MAX_CHANNELS, MAX_RATE, MIN_RATE
 from clapstack.audio._sources import FileState, describe_audio, file_state, is_url
-from clapstack.audio._windows import window_starts
+from clapstack.audio._windows import short_window_starts, window_starts
 
 __all__ = [
     "MAX_CHANNELS",
@@ -30,5 +30,6 @@ __all__ = [
     "read_audio",
     "read_audio_at_own_rate",
     "read_keyed_audio",
+    "short_window_starts",
     "window_starts",
 ]

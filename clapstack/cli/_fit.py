@@ -65,6 +65,14 @@ def fit(
             "which takes about four times as long to fit."
         ),
     ] = None,
+    events: Annotated[
+        bool,
+        typer.Option(
+            "--events",
+            help="With features of the sounds that a text names: which are missing, "
+            "and whether their order is right. Each clip is encoded twice.",
+        ),
+    ] = False,
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
     folds: Annotated[
@@ -90,6 +98,9 @@ def fit(
     if preset is not None and system is not None:
         msg = "a system has no presets; give one of the two."
         raise typer.BadParameter(msg, param_hint="--preset")
+    if events and system is not None:
+        msg = "a system is as it was published; give one of the two."
+        raise typer.BadParameter(msg, param_hint="--events")
     options.checked_format(preset, "--preset", "paper", "best")
     axes = options.several_axes(score_column)
     if axes and system is not None:
@@ -124,7 +135,9 @@ def fit(
             typer.echo(f"clapstack fit: {words}", err=True)
         settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs}
         if system is None:
-            model = make_clap_stack(chosen, preset=preset or "paper", **settings)
+            model = make_clap_stack(
+                chosen, preset=preset or "paper", events=events, **settings
+            )
         else:
             model = make_system(system, checkpoints=chosen, **settings)
         set_up(model, device=device, batch_size=batch_size, verbose=not quiet)

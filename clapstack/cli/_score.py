@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,11 +21,13 @@ EPILOG = """\
 \b
 Examples:
   clapstack score model.clapstack dog.wav "a dog barks"
+  clapstack score model.clapstack dog.wav "a dog barks, then rain" --explain
   clapstack score model.clapstack clips.csv --out scores.csv
   clapstack score model.clapstack clips.jsonl --out scores.parquet --keep id
   cut -d, -f1,2 all.csv | clapstack score model.clapstack - | head
   clapstack score model.clapstack clips.csv --out scores.csv --fail-under 6.5 --json
   clapstack score --unsupervised clips.csv --out order.csv
+  clapstack score --unsupervised --events clips.csv --out order.csv
 
 The table has a column of clips (audio) and a column of texts (text). The result has the
 columns row, audio, text, score, low, high and error, one row per row of the table;
@@ -76,6 +79,14 @@ def score(
             "table and has no scale.",
         ),
     ] = False,
+    events: Annotated[
+        bool,
+        typer.Option(
+            "--events",
+            help="With --unsupervised: also how surely the weakest part of a text is "
+            "heard, and whether a claimed order is another.",
+        ),
+    ] = False,
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
     audio_folder: options.AudioFolder = None,
@@ -97,6 +108,14 @@ def score(
     ] = None,
     trust: options.Trust = False,
     trust_encoder: options.TrustEncoder = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Of one pair: which sounds that the text names are heard, when, and "
+            "whether their order is right.",
+        ),
+    ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -106,6 +125,9 @@ def score(
     if fail_under is not None and unsupervised:
         msg = "scores without ratings have no scale, and their mean is zero."
         raise typer.BadParameter(msg, param_hint="--fail-under")
+    if events and not unsupervised:
+        msg = "a model has its own features; the option goes with --unsupervised."
+        raise typer.BadParameter(msg, param_hint="--events")
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     encoding = {"device": device, "batch_size": batch_size}
     trusting = {"trust": trust, "trust_encoders": trust_encoder}
@@ -115,9 +137,12 @@ def score(
             raise typer.BadParameter(msg)
         with errors_as_messages("clapstack score"):
             loaded = _model(model, trusting, encoding)
-            scores = _score_pair(loaded, pair, coverage, json)
+            scores = _score_pair(loaded, pair, coverage, json, explain)
         _exit(scores, fail_under, 0)
         return
+    if explain:
+        msg = "it explains one pair: give MODEL AUDIO TEXT."
+        raise typer.BadParameter(msg, param_hint="--explain")
     fmt = _result_format(out, fmt, json)
     encoding["verbose"] = not quiet
     with errors_as_messages("clapstack score"):
@@ -134,7 +159,7 @@ def score(
         if out is not None:
             check_output(out, table, model)
         if unsupervised:
-            scorer = _cosines(chosen, encoding)
+            scorer = _cosines(chosen, encoding, events)
         else:
             loaded = _model(model, trusting, encoding)
             keep_keys(pairs, loaded, audio_folder)
@@ -270,16 +295,22 @@ def _model(path: Path, trusting: dict[str, Any], settings: dict[str, Any]) -> An
     return set_up(open_model(path, **trusting), **settings)
 
 
-def _cosines(checkpoints: Any, settings: dict[str, Any]) -> Any:
-    from clapstack.scoring.tables import CosineScorer
-    from clapstack.systems import CLAP_FAMILIES, make_union
+def _cosines(checkpoints: Any, settings: dict[str, Any], events: bool) -> Any:
+    from clapstack.scoring.tables import CosineScorer, EventScorer
+    from clapstack.systems import CLAP_FAMILIES, make_events, make_union
 
     settings = {name: value for name, value in settings.items() if value is not None}
-    return CosineScorer(make_union(checkpoints, CLAP_FAMILIES, ["cosine"], **settings))
+
+    def union() -> Any:
+        return make_union(checkpoints, CLAP_FAMILIES, ["cosine"], **settings)
+
+    if events:
+        return EventScorer(union(), make_events(union()))
+    return CosineScorer(union())
 
 
 def _score_pair(
-    model: Any, pair: tuple[str, str], coverage: float, json: bool
+    model: Any, pair: tuple[str, str], coverage: float, json: bool, explain: bool
 ) -> dict[str, float]:
     """Print the scores of a pair; return them by axis."""
     import pandas as pd
@@ -295,9 +326,16 @@ def _score_pair(
         axis: score
         for axis, (score, _, _) in zip(axes or ["score"], scores, strict=True)
     }
+    events = None
+    if explain:
+        from clapstack.inspection import explain_events
+
+        events = explain_events(audio, text, model)
     if not json:
         for axis, (score, _, _) in zip(axes or [""], scores, strict=True):
             typer.echo(f"{axis}\t{score!r}" if axis else repr(score))
+        if events is not None:
+            typer.echo(str(events))
         return by_name
     results = []
     for score, low, high in scores:
@@ -305,5 +343,6 @@ def _score_pair(
         known = low == low  # NaN where the model gives no intervals
         results.append({"score": score, **(ends if known else {})})
     by_axis = {"axes": dict(zip(axes, results, strict=True))} if axes else results[0]
-    options.print_json({"audio": audio, "text": text, **by_axis})
+    said = {} if events is None else {"events": asdict(events)}
+    options.print_json({"audio": audio, "text": text, **by_axis, **said})
     return by_name

@@ -42,6 +42,7 @@ from clapstack.stacking._families import (
     name_models,
     read_families,
     regressors_of,
+    with_trees,
 )
 from clapstack.stacking._final import FinalLevel
 from clapstack.stacking._first_level import fit_first_level
@@ -78,7 +79,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         each family and target takes the one that orders best out of fold; ten cost
         about half a fit more than one.
     boosting : bool, regressor or None, default=True
-        Boosted trees on the compression; a regressor takes their place; False or None
+        Boosted trees on the compression, and beside the ridge of a family of
+        :class:`~clapstack.EventFeatures`; a regressor takes their place; False or None
         leaves them out.
     kernel : bool, regressor or None, default=False
         A model of all columns at once beside those of the families: True is
@@ -92,8 +94,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         k-fold where `groups` are given. Each row must be in exactly one test part.
     auxiliary : "auto" or sequence of str, default="auto"
         Families that join every contrastive family rather than standing alone. "auto"
-        takes those without a ``cosine`` column, except ``cross``. If there is no
-        contrastive family, "auto" takes none.
+        takes those without a ``cosine`` column, except ``cross`` and families of
+        :class:`~clapstack.EventFeatures`. If there is no contrastive family, "auto"
+        takes none.
     base_estimators : "ridge", regressor, list of these or dict, default=None
         First-level models. None and "ridge" are the fast family ridge; a list gives a
         family several models; a dict gives each family its own, such as
@@ -350,7 +353,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             for number, split in enumerate(splits)
         ]
         columns = self._set_families(X, weight)
-        models = name_models(self.base_estimators, self.families_, self.auxiliary_)
+        names = getattr(self, "feature_names_in_", None)
+        chosen = with_trees(self.base_estimators, self.families_, names, booster)
+        models = name_models(chosen, self.families_, self.auxiliary_)
         if self.kernel:
             model, columns[KERNEL] = self._kernel_model(columns[KERNEL])
             models[KERNEL] = (KERNEL, model)
@@ -672,7 +677,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         columns, contrastive = read_families(names, X.shape[1])
         check_families_vary(X, columns, weight)
-        self.auxiliary_ = auxiliary_families(self.auxiliary, columns, contrastive)
+        self.auxiliary_ = auxiliary_families(
+            self.auxiliary, columns, contrastive, names
+        )
         self._auxiliary_columns = {
             name: (columns[name], column_means(X, columns[name], weight))
             for name in self.auxiliary_

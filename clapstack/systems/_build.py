@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from clapstack.systems._presets import PRESETS
 from clapstack.systems._rank_ensemble import RankEnsembleRegressor
 from clapstack.systems._svr import PairDistances, from_unit, make_two_svrs, to_unit
 
-__all__ = ["make_clap_stack", "make_system", "make_union"]
+__all__ = ["make_clap_stack", "make_events", "make_system", "make_union"]
 
 _STEPS = list[tuple[str, Any]]
 # Settings of predictions, with their defaults, and which the regressors have a use for.
@@ -34,6 +35,7 @@ def make_clap_stack(
     preset: str = "paper",
     families: Sequence[str] = CLAP_FAMILIES,
     beats: bool = False,
+    events: bool = False,
     n_components: int = 32,
     cv: Any = 3,
     final_target: str = "auto",
@@ -64,6 +66,10 @@ def make_clap_stack(
         The CLAP models to stack. Without ``"laion_fused"`` it is the 2-CLAP stack.
     beats : bool, default=False
         Whether BEATs logits join every family, as in the paper.
+    events : bool, default=False
+        Whether a family ``events``, with models of its own, says which of the sounds
+        that a prompt names are missing, and whether their order is right
+        (:class:`~clapstack.EventFeatures`, through the same CLAP models).
     n_components : int, default=32
         Width of each family's projection in :class:`CrossAgreement`.
     cv : int, splitter or iterable, default=3
@@ -119,6 +125,9 @@ def make_clap_stack(
     settings = {"device": device, "batch_size": batch_size, "cache": cache}
     wanted = [*families, *["beats"] * beats]
     union = make_union(checkpoints, wanted, **settings, verbose=verbose)
+    if events:
+        encoders = make_union(checkpoints, families, **settings, verbose=verbose)
+        union.transformer_list.append(("events", make_events(encoders)))
     steps = _stack_steps(
         n_components, cv, final_target, random_state, n_jobs, verbose, preset
     )
@@ -305,6 +314,23 @@ def make_union(
             transformer.set_params(blocks=tuple(blocks))
         transformers.append((name, transformer))
     return FeatureUnion(transformers)
+
+
+def make_events(encoders: FeatureUnion) -> Any:
+    """Return features of events through the encoders of a union.
+
+    Parameters
+    ----------
+    encoders : FeatureUnion
+        Transformers of CLAP models, as from `make_union`.
+
+    Returns
+    -------
+    events : EventFeatures
+        Not fitted.
+    """
+    features = importlib.import_module("clapstack.features")
+    return features.EventFeatures(encoders)
 
 
 def _stack_steps(

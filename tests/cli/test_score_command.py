@@ -231,6 +231,40 @@ def test_without_ratings_cosines_are_standardised_over_the_table(
     np.testing.assert_allclose(good["score"].astype(float), standardised.mean(axis=1))
 
 
+def test_without_ratings_events_count_beside_the_cosines(
+    run, write_csv, pairs, tmp_path, read_csv
+):
+    rows = [{**pair, "text": f"{pair['text']}, then wind"} for pair in pairs]
+    out = tmp_path / "order.csv"
+    command = ["score", "--unsupervised", "--events", "--checkpoints", "bundled"]
+    done = run(*command, write_csv(rows), "--out", out)
+    assert done.exit_code == 0, done.output
+    table = pd.DataFrame(read_csv(out)).drop(columns=["audio", "text", "error"])
+    table = table.astype(float)
+    of_cosines = table.filter(like="_cosine")
+    assert len(of_cosines.columns) == 3
+    apart = (table - table.mean()) / table.std(ddof=0).replace(0, 1)
+    expected = apart[of_cosines.columns].mean(axis=1) + apart["weakest"]
+    expected += 0.5 * apart["inversion"]
+    np.testing.assert_allclose(table["score"], expected, atol=1e-6)
+
+
+def test_a_pair_is_explained(run, model_file, clips):
+    command = ["score", model_file, clips / "0.wav", "a dog barks, then rain"]
+    done = run(*command, "--explain")
+    assert done.exit_code == 0, done.output
+    number, title, *lines = done.stdout.splitlines()
+    assert float(number) == float(run(*command).stdout)
+    assert title == "“a dog barks, then rain” in 0.2 s of sound"
+    assert lines[0].startswith("  a dog barks ")
+    assert "The claimed order" in lines[-1]
+    result = json.loads(run(*command, "--explain", "--json").stdout)
+    assert [one["text"] for one in result["events"]["clauses"]] == [
+        "a dog barks",
+        "rain",
+    ]
+
+
 def test_without_ratings_an_interrupted_run_ends_in_the_same_scores(
     run, table, tmp_path, monkeypatch
 ):
@@ -277,6 +311,8 @@ def test_one_pair_alone_has_no_score_without_ratings(run, write_csv, pairs):
     [
         (["model"], "give MODEL TABLE, or MODEL AUDIO TEXT; got 1 arguments"),
         (["--unsupervised", "model", "table.csv"], "give one table"),
+        (["m", "t.csv", "--explain"], "it explains one pair"),
+        (["m", "t.csv", "--events"], "the option goes with --unsupervised"),
         (["m", "a.wav", "rain", "--out", "x.csv"], "one pair is printed"),
         (["m", "t.csv", "--out", "x.txt"], "must end in .csv, .jsonl"),
         (["m", "t.csv", "--format", "parquet"], "csv or jsonl; got 'parquet'"),

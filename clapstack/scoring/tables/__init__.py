@@ -17,12 +17,18 @@ from clapstack.scoring.tables._score import (
     score_to_frame,
     score_to_stream,
 )
-from clapstack.scoring.tables._scorers import CosineScorer, ModelScorer, TableScorer
+from clapstack.scoring.tables._scorers import (
+    CosineScorer,
+    EventScorer,
+    ModelScorer,
+    TableScorer,
+)
 from clapstack.scoring.tables._write import ERRORS, write_lines, write_table
 
 __all__ = [
     "ERRORS",
     "CosineScorer",
+    "EventScorer",
     "FrameTable",
     "GroupedMean",
     "Mean",
