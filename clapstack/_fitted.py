@@ -58,6 +58,11 @@ def score_names(model: Any) -> list[str]:
     return names
 
 
+def knows_domain(model: Any) -> bool:
+    """Return whether a fitted model says which pairs are like those of its fit."""
+    return getattr(last_step(model), "knows_domain_", False)
+
+
 def refuse_axes(model: Any, caller: str) -> None:
     """Refuse a model of several axes where one is looked at."""
     axes = axes_of(model)

@@ -33,7 +33,8 @@ The table has a column of clips (audio) and a column of texts (text). The result
 columns row, audio, text, score, low, high and error, one row per row of the table;
 error says what is wrong with a row that has no score. A model of several axes, such as
 relevance, gives relevance, relevance_low and relevance_high in place of score, low and
-high, and so on.
+high, and so on. A model of the preset best also says in in_domain which pairs are like
+those that it was fitted on.
 
 Rerun the same command to resume an interrupted run: until the end, results are in a
 file beside the result, with .part at the end of its name.

@@ -536,8 +536,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         if self._has_axes():
             return np.all(on_axes(self, "in_domain", X, level=level), axis=0)
-        # Models saved by earlier versions know nothing of novelty.
-        if getattr(self, "_novelty", None) is None:
+        if not self.knows_domain_:
             msg = (
                 "in_domain needs a kernel model, and this stack has none. Fit one with "
                 "kernel=True, as the preset 'best' has."
@@ -548,6 +547,15 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             raise ValueError(msg)
         X = check_features(self, X, reset=False)
         return self._novelty.p_values(*self._knowing_members(), X) >= level
+
+    @property
+    def knows_domain_(self):
+        """Whether :meth:`in_domain` can say, which needs a kernel model."""
+        members = getattr(self, "estimators_by_axis_", {}).values()
+        if members:
+            return all(member.knows_domain_ for member in members)
+        # Models saved by earlier versions know nothing of novelty.
+        return getattr(self, "_novelty", None) is not None
 
     def explain(self, X):
         """Split each prediction into what every family adds to it.

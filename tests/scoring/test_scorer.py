@@ -13,6 +13,7 @@ from clapstack import (
     MsClapPairFeatures,
     Scorer,
     load_model,
+    make_clap_stack,
 )
 from clapstack.exceptions import BadPairsError, TableError
 from clapstack.scoring import score_table
@@ -307,3 +308,28 @@ def test_a_model_file_is_recognised_and_a_model_in_memory_in_its_process(
     copy = tmp_path / "copy.clapstack"
     copy.write_bytes(model_file.read_bytes())
     assert Scorer(copy).identity() == Scorer(model_file).identity()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_kernel_model_says_which_pairs_are_like_those_of_its_fit(
+    suffix, challenge, tmp_path
+):
+    train, test = challenge
+    families = ["laion_unfused", "msclap"]
+    model = make_clap_stack("bundled", preset="best", families=families)
+    model.fit(train.X, train.y)
+    table = test.X.iloc[:3].reset_index(drop=True)
+    table.loc[1, "audio"] = str(tmp_path / "missing.wav")
+    expected = [True, None, True]
+    found = Scorer(model).score_table(table)["in_domain"]
+    assert str(found.dtype) == "boolean"
+    assert [None if pd.isna(flag) else bool(flag) for flag in found] == expected
+    out = tmp_path / f"scores.{suffix}"
+    score_table(model, table, out)
+    read = {
+        "csv": pd.read_csv,
+        "jsonl": lambda path: pd.read_json(path, lines=True),
+        "parquet": pd.read_parquet,
+    }
+    flags = read[suffix](out)["in_domain"]
+    assert [None if pd.isna(flag) else bool(flag) for flag in flags] == expected

@@ -137,7 +137,8 @@ def score_to_frame(
     rows = list(map(tally.result, records))
     results = pd.DataFrame(rows, columns=list(columns))
     results["error"] = pd.Series([row["error"] for row in rows], dtype=object)
-    return results.astype(dict.fromkeys(scorer.names, float))
+    kinds = dict.fromkeys(scorer.names, float) | dict.fromkeys(scorer.flags, "boolean")
+    return results.astype(kinds)
 
 
 def _scored(
@@ -239,6 +240,7 @@ def _columns(table: PairTable | FrameTable, scorer: TableScorer) -> dict[str, ty
         "text": str,
         **dict.fromkeys(table.others, str),
         **dict.fromkeys(scorer.names, float),
+        **dict.fromkeys(scorer.flags, bool),
         "error": str,
     }
 

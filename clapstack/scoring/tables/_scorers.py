@@ -10,7 +10,13 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import FeatureUnion
 
-from clapstack._fitted import predict_with_interval, score_names
+from clapstack._fitted import (
+    features_of,
+    knows_domain,
+    last_step,
+    predict_with_interval,
+    score_names,
+)
 
 __all__ = ["CosineScorer", "EventScorer", "ModelScorer", "TableScorer"]
 
@@ -29,6 +35,8 @@ class TableScorer(ABC):
     ----------
     names : tuple of str
         Columns of the result.
+    flags : tuple of str
+        Those of them, at the end, that are true or false, and not numbers.
     axes : tuple of str
         Those of them that are scores with a scale, so that their mean says something.
     waits : bool
@@ -38,6 +46,7 @@ class TableScorer(ABC):
     """
 
     names: tuple[str, ...]
+    flags: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
     waits: bool
     identity: dict[str, Any]
@@ -52,7 +61,7 @@ class TableScorer(ABC):
 
 
 class ModelScorer(TableScorer):
-    """Scores and intervals of a fitted model of pairs.
+    """Scores and intervals of a fitted model of pairs, and whether it knows such pairs.
 
     `identity` names the model, such as the digest of its file.
     """
@@ -61,19 +70,27 @@ class ModelScorer(TableScorer):
 
     def __init__(self, model: Any, identity: str, coverage: float):
         self.model = model
-        self.names = tuple(score_names(model))
-        self.axes = self.names[::3]
+        scores = tuple(score_names(model))
+        self.axes = scores[::3]
+        self.flags = ("in_domain",) if knows_domain(model) else ()
+        self.names = scores + self.flags
         self.coverage = coverage
         self.identity = {"model": identity, "coverage": coverage}
 
     def values(self, pairs: pd.DataFrame) -> np.ndarray:
-        """Predict; shape (n_pairs, 3), or 3 columns an axis."""
-        scores = predict_with_interval(self.model, pairs, self.coverage)
-        return scores.reshape(len(scores), -1)
+        """Predict; shape (n_pairs, 3), or 3 columns an axis, and the flag."""
+        features, last = features_of(self.model, pairs), last_step(self.model)
+        scores = predict_with_interval(last, features, self.coverage)
+        columns = [scores.reshape(len(scores), -1)]
+        if self.flags:
+            columns.append(last.in_domain(features)[:, np.newaxis])
+        return np.hstack(columns)
 
     def finish(self, values: Iterator[Values]) -> Finish:
         """Return predictions as they are."""
-        return list
+        if not self.flags:
+            return list
+        return lambda row: [*row[:-1], bool(row[-1])]
 
 
 class CosineScorer(TableScorer):
