@@ -54,7 +54,9 @@ def matmul(
     for part in row_slices(n_rows, step):
         taken = read_table(X, part if rows is None else rows[part], columns)
         for block in row_slices(len(taken), _BLOCK_ROWS):
-            _add_products(taken[block], tiles, out[part][block])
+            _add_products(
+                taken[block].astype(dtype, copy=False), tiles, out[part][block]
+            )
     return out[:, :n_columns].reshape(n_rows, *coefficients.shape[1:])
 
 
@@ -72,7 +74,7 @@ def _tiles(matrix: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
 
 def _add_products(block, tiles, out):
     """Add ``block @ matrix`` to `out`, for a matrix in tiles."""
-    room = np.zeros((_BLOCK_ROWS, block.shape[1]), tiles[0][2].dtype)
+    room = np.zeros((_BLOCK_ROWS, block.shape[1]), block.dtype)
     room[: len(block)] = block
     for some, across, tile in tiles:
         out[:, across] += (room[:, some] @ tile)[: len(block)]

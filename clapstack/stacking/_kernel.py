@@ -346,8 +346,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     >>> from clapstack.stacking import KernelRegressor
     >>> X = np.linspace(-1, 1, 40)[:, np.newaxis]
     >>> kernel = KernelRegressor().fit(X, X[:, 0] ** 2)
-    >>> kernel.predict([[0.5], [0.9]]).round(1).tolist()
-    [0.2, 0.8]
+    >>> kernel.predict([[0.6], [0.9]]).round(1).tolist()
+    [0.4, 0.8]
     """
 
     _parameter_constraints: dict = {
@@ -507,9 +507,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         out = np.empty((X.shape[0], len(fitted)))
         for cut in row_slices(len(out), self._step(len(dual))):
             shifted = read_table(X, cut) - self.mean_
-            radial = self._radial_covariance(
-                *_along(shifted, self._radial), own, _exactly_single
-            )
+            leading, length = _along(shifted, self._radial)
+            radial = self._radial_covariance(leading, length, own, _exactly_single)
             out[cut] = matmul(radial, dual) + matmul(shifted, coef)
             audio, text, _ = self._bilinear_coordinates(shifted, _exactly_single)
             for target, one in enumerate(fitted):

@@ -187,11 +187,10 @@ def unlikelihood(place, grams, target, weight, prior):
     distance = np.maximum(own[row] + own[column] - 2 * near, 0.0)
     shape = 1 / (1 + distance)
 
-    kernel = np.zeros(n_rows**2)
     covariance = weights.amplitude * shape + product
     covariance[diagonal] += weights.noise / weight
-    kernel[flat] = covariance
-    kernel = kernel.reshape(n_rows, n_rows, order="F")
+    kernel = np.zeros((n_rows, n_rows), order="F")
+    kernel.ravel(order="K")[flat] = covariance
     factor, _ = lapack.dpotrf(kernel, lower=1, clean=0, overwrite_a=1)
     half_log_det = np.log(np.diag(factor)).sum()
     coef, _ = lapack.dpotrs(factor, target, lower=1)

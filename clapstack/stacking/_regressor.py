@@ -398,10 +398,13 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.y_train_ = y
         fit_members = partial(fit_members, like=self._first_level)
         self._set_held_out(fit_members, X, y, weight, groups, targets, splits)
+        members = self._knowing_members()
         self._novelty = None
-        if knowing := self._knowing_members():
+        if members:
             units = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
-            self._novelty = HeldOutNovelty(*knowing, X, splits, weight, units)
+            self._novelty = HeldOutNovelty(
+                members, self._first_level.columns[KERNEL], X, splits, weight, units
+            )
         return self
 
     def transform(self, X):
@@ -536,7 +539,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         if self._has_axes():
             return np.all(on_axes(self, "in_domain", X, level=level), axis=0)
-        if not self.knows_domain_:
+        # Models saved by earlier versions know nothing of novelty.
+        novelty = getattr(self, "_novelty", None)
+        if novelty is None:
             msg = (
                 "in_domain needs a kernel model, and this stack has none. Fit one with "
                 "kernel=True, as the preset 'best' has."
@@ -546,7 +551,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             msg = f"level must lie between 0 and 1; got {level!r}. 0.01 is usual."
             raise ValueError(msg)
         X = check_features(self, X, reset=False)
-        return self._novelty.p_values(*self._knowing_members(), X) >= level
+        columns = self._first_level.columns[KERNEL]
+        return novelty.p_values(self._knowing_members(), columns, X) >= level
 
     @property
     def knows_domain_(self):
@@ -554,7 +560,6 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         members = getattr(self, "estimators_by_axis_", {}).values()
         if members:
             return all(member.knows_domain_ for member in members)
-        # Models saved by earlier versions know nothing of novelty.
         return getattr(self, "_novelty", None) is not None
 
     def explain(self, X):
@@ -731,12 +736,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return {target: names.index(f"{KERNEL}__{target}") for target in targets}
 
     def _knowing_members(self):
-        """Return the kernel members that know novelty, and their columns, or None."""
-        by_target = self.estimators_.get(KERNEL, {})
-        members = next(iter(by_target.values()), [])
-        if not all(hasattr(member, "novelty") for member in members) or not members:
-            return None
-        return members, self._first_level.columns[KERNEL]
+        """Return the kernel members of the first target, if they know novelty."""
+        for members in self.estimators_.get(KERNEL, {}).values():
+            return [member for member in members if hasattr(member, "novelty")]
+        return []
 
     def _set_held_out(self, fit_members, X, y, weight, groups, targets, splits):
         """Set what predicts each fold without learning from it, and its errors."""
