@@ -87,7 +87,7 @@ def rank_candidates(
 
     See Also
     --------
-    Scorer : Scores the candidates.
+    clapstack.Scorer : Scores the candidates.
 
     Notes
     -----
