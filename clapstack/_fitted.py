@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +56,11 @@ def score_names(model: Any) -> list[str]:
         )
         raise ValueError(msg)
     return names
+
+
+def knows_domain(model: Any) -> bool:
+    """Return whether a fitted model says which pairs are like those of its fit."""
+    return getattr(last_step(model), "knows_domain_", False)
 
 
 def refuse_axes(model: Any, caller: str) -> None:
@@ -186,6 +192,37 @@ def encoders_of(model: Any) -> dict[str, Any]:
     return owners
 
 
+def with_encoders_set(model: Any, **settings: Any) -> Any:
+    """Return a copy of a model whose encoders run otherwise; the model stays as it was.
+
+    Estimators are copied wherever they are in it, fitted ones of a search too; what
+    they hold, such as arrays and encoders of one's own, is shared.
+    """
+    copies: dict[int, Any] = {}
+
+    def own(part: Any) -> Any:
+        if type(part) in (list, tuple):
+            return type(part)(map(own, part))
+        if type(part) is dict:
+            return {name: own(value) for name, value in part.items()}
+        if not hasattr(part, "get_params") or isinstance(part, type):
+            return part
+        if id(part) not in copies:
+            copies[id(part)] = twin = copy.copy(part)
+            vars(twin).update({name: own(value) for name, value in vars(part).items()})
+            _set_encoder(twin, settings)
+        return copies[id(part)]
+
+    return own(model)
+
+
+def _set_encoder(part: Any, settings: Mapping[str, Any]) -> None:
+    """Set parameters of an estimator that has a frozen encoder, those that it has."""
+    known = part.get_params(deep=False)
+    if {"cache", "batch_size"} <= set(known):
+        part.set_params(**{k: value for k, value in settings.items() if k in known})
+
+
 def takes_keys(model: Any) -> bool:
     """Return whether a model finds clips by key, among embeddings that exist already.
 
@@ -224,12 +261,6 @@ def set_up(
     for name, encoder in encoders.items():
         wanted = {"device": device, "batch_size": batch_size, "verbose": verbose}
         wanted["checkpoint"] = places.get(families.get(name, ""))
-        own = encoder.get_params(deep=False)
-        encoder.set_params(
-            **{
-                name: value
-                for name, value in wanted.items()
-                if name in own and value is not None
-            }
-        )
+        given = {key: value for key, value in wanted.items() if value is not None}
+        _set_encoder(encoder, given)
     return model

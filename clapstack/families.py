@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from clapstack._compat import is_polars
 from clapstack._numerics.checks import as_numbers, first_few
@@ -19,6 +19,7 @@ __all__ = [
     "PAIR_BLOCKS",
     "check_features",
     "contrastive_families",
+    "event_families",
     "families_of",
     "family_of",
     "pair_blocks",
@@ -128,6 +129,28 @@ def contrastive_families(names: Iterable[str]) -> list[str]:
     return [family_of(name) for name in names if name.partition("__")[2] == "cosine"]
 
 
+def event_families(names: Iterable[str]) -> list[str]:
+    """Return the families that have a ``<family>__n_clauses`` column, in column order.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Column names.
+
+    Returns
+    -------
+    families : list of str
+        Families of :class:`~clapstack.EventFeatures`.
+
+    Examples
+    --------
+    >>> from clapstack.families import event_families
+    >>> event_families(["msclap__cosine", "events__n_clauses", "events__claims_order"])
+    ['events']
+    """
+    return [family_of(name) for name in names if name.partition("__")[2] == "n_clauses"]
+
+
 def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     """Check a table of features and record or compare its columns.
 
@@ -161,14 +184,17 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         X = pd.DataFrame(X.to_numpy(), columns=X.columns)
     owner = type(estimator).__name__
     _check_names(X, owner)
-    X = _without_text(X, owner)
-    X = validate_data(
-        estimator,
-        X,
-        reset=reset,
-        dtype=[np.float64, np.float32],
-        ensure_all_finite=False,
-    )
+    check: dict[str, Any] = {
+        "dtype": [np.float64, np.float32],
+        "ensure_all_finite": False,
+    }
+    if isinstance(X, pd.DataFrame) and all(map(_is_float, set(X.dtypes))):
+        # Given a frame, check_array looks at the type of every column, which takes as
+        # long as the rest of a pair's prediction (measured: 8 ms for 963 columns).
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        X = check_array(X.to_numpy(), estimator=estimator, input_name="X", **check)
+    else:
+        X = validate_data(estimator, _without_text(X, owner), reset=reset, **check)
     # A sum in float64 needs no table of flags, and is finite for all usual input.
     with np.errstate(all="ignore"):
         total = X.sum(dtype=np.float64)
@@ -191,6 +217,10 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         "rows or encode them again."
     )
     raise ValueError(msg)
+
+
+def _is_float(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind == "f"
 
 
 def _check_names(X: Any, owner: str) -> None:

@@ -29,14 +29,23 @@ MAY_IMPORT = {
     "listeners": set(),
     "store": {"audio"},
     "encoders": {"audio"},
-    "features": {"audio", "families", "pairs", "store", "encoders"},
+    "features": {"audio", "captions", "families", "pairs", "store", "encoders"},
     "agreement": {"families"},
     "stacking": {"families", "pairs", "agreement", "calibration", "metrics"},
     "datasets": {"audio", "pairs", "tables"},
     # Its records name the classes of features, so that no encoder is imported.
     "systems": {"families", "agreement", "stacking"},
     "distributed": {"_fitted", "families", "features", "pairs", "store", "streaming"},
-    "inspection": {"_fitted", "audio", "datasets", "metrics"},
+    "inspection": {"_fitted", "audio", "datasets", "features", "metrics"},
+    "scoring": {
+        "_fitted",
+        "audio",
+        "pairs",
+        "sharing",
+        "stacking",
+        "systems",
+        "tables",
+    },
     # A model file names its classes: no estimator is imported for it.
     "sharing": set(),
     "cli": {
@@ -46,6 +55,7 @@ MAY_IMPORT = {
         "inspection",
         "metrics",
         "pairs",
+        "scoring",
         "sharing",
         "stacking",
         "store",

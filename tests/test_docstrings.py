@@ -21,6 +21,7 @@ PUBLIC = [
     "clapstack.features",
     "clapstack.inspection",
     "clapstack.metrics",
+    "clapstack.scoring",
     "clapstack.sharing",
     "clapstack.stacking",
     "clapstack.store",

@@ -6,17 +6,19 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from clapstack import ClapStackingRegressor
+from clapstack import ClapStackingRegressor, MsClapPairFeatures
 from clapstack._fitted import (
     find_stack,
     predict_with_interval,
     score_names,
     stack_of,
     was_fitted_on,
+    with_encoders_set,
 )
 
 
@@ -93,3 +95,15 @@ def test_ratings_of_the_fit_are_known_by_axis(of_axes):
     assert not was_fitted_on(stack, y.assign(b=y["b"] + 1))
     with pytest.raises(ValueError, match="here looks at one axis"):
         find_stack(stack, "here")
+
+
+def test_a_copy_with_other_settings_leaves_the_model_and_shares_its_arrays():
+    features = MsClapPairFeatures("bundled:msclap", cache="auto")
+    search = GridSearchCV(Ridge(), {"alpha": [1]})
+    search.best_estimator_ = Pipeline([("features", features), ("ridge", Ridge())])
+    search.best_estimator_[-1].coef_ = coefficients = np.ones(3)
+    twin = with_encoders_set(search, cache=None, verbose=True)
+    assert twin.best_estimator_[0].get_params()["cache"] is None
+    assert twin.best_estimator_[0].get_params()["verbose"]
+    assert features.cache == "auto"
+    assert twin.best_estimator_[-1].coef_ is coefficients

@@ -6,6 +6,7 @@ of the same samples give the same embedding on any device.
 
 from clapstack.audio._reading import (
     READING_VERSION,
+    HeldClip,
     audio_key,
     read_audio,
     read_audio_at_own_rate,
@@ -13,7 +14,7 @@ from clapstack.audio._reading import (
 )
 from clapstack.audio._samples import MAX_CHANNELS, MAX_RATE, MIN_RATE
 from clapstack.audio._sources import FileState, describe_audio, file_state, is_url
-from clapstack.audio._windows import window_starts
+from clapstack.audio._windows import short_window_starts, window_starts
 
 __all__ = [
     "MAX_CHANNELS",
@@ -21,6 +22,7 @@ __all__ = [
     "MIN_RATE",
     "READING_VERSION",
     "FileState",
+    "HeldClip",
     "audio_key",
     "describe_audio",
     "file_state",
@@ -28,5 +30,6 @@ __all__ = [
     "read_audio",
     "read_audio_at_own_rate",
     "read_keyed_audio",
+    "short_window_starts",
     "window_starts",
 ]

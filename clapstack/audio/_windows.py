@@ -1,6 +1,12 @@
-"""Placement of the windows of a long clip."""
+"""Placement of windows: those that cover a long clip, and short ones within a clip."""
 
 from __future__ import annotations
+
+import math
+
+# A part of a hop by which a clip may be too long for its windows: rates round a clip's
+# length in their own ways, and all encoders are to take the same windows.
+_SLACK = 0.01
 
 
 def window_starts(n_samples: int, window: int, crop: str) -> list[int]:
@@ -51,3 +57,47 @@ def window_starts(n_samples: int, window: int, crop: str) -> list[int]:
         return [room // 2]
     n_gaps = -(-n_samples // window) - 1
     return [i * room // n_gaps for i in range(n_gaps + 1)]
+
+
+def short_window_starts(duration: float, length: float, hop: float) -> list[float]:
+    """Return where short windows of a clip start.
+
+    Parameters
+    ----------
+    duration : float
+        Length of the clip, in seconds.
+    length : float
+        Length of a window, in seconds.
+    hop : float
+        Time between the starts of two windows at most, in seconds, no more than
+        `length`.
+
+    Returns
+    -------
+    starts : list of float
+        In seconds, ascending and evenly spaced: the first window starts at 0, the last
+        one ends at the end. ``[0.0]`` for a clip no longer than a window.
+
+    Raises
+    ------
+    ValueError
+        If a value is not positive, or `hop` exceeds `length`: some of the clip would
+        be in no window.
+
+    Examples
+    --------
+    >>> from clapstack.audio import short_window_starts
+    >>> short_window_starts(5.0, 2.0, 1.0)
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    if not 0 < hop <= length or not duration > 0:
+        msg = (
+            "duration, length and hop must be positive, and hop at most length; got "
+            f"duration={duration}, length={length}, hop={hop}."
+        )
+        raise ValueError(msg)
+    room = duration - length
+    n_gaps = math.ceil(room / hop - _SLACK)
+    if n_gaps <= 0:
+        return [0.0]
+    return [i * room / n_gaps for i in range(n_gaps + 1)]

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from clapstack.cli import _evaluate, _extract, _fit, _report, _score
+from clapstack import __version__
+from clapstack.cli import _evaluate, _extract, _fit, _rank, _report, _score
 from clapstack.cli._bench import bench_app
 from clapstack.cli._cache import cache_app
 from clapstack.cli._errors import SafeGroup, errors_as_messages, show_tracebacks
@@ -23,9 +24,15 @@ app = typer.Typer(
     help="Predict how well an audio clip satisfies a text prompt (0-10).",
     epilog="clapstack COMMAND --help shows the options of a command, with examples. "
     "Exit codes: 0 success; 1 rows that cannot be used, or data that do not allow what "
-    "was asked; 2 a wrong command; 3 a missing or unreadable file; 70 an error inside "
-    "clapstack; 130 interrupted.",
+    "was asked; 2 a wrong command; 3 a missing or unreadable file; 4 a mean below "
+    "--fail-under; 70 an error inside clapstack; 130 interrupted.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clapstack {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -36,6 +43,15 @@ def set_up(
             "--debug",
             help="Show the traceback of an error; before the command: clapstack "
             "--debug score …",
+        ),
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -92,6 +108,7 @@ def checkpoints(
 # In the order in which --help shows them.
 app.command(epilog=_fit.EPILOG)(_fit.fit)
 app.command(epilog=_score.EPILOG)(_score.score)
+app.command(epilog=_rank.EPILOG)(_rank.rank)
 app.command(epilog=_evaluate.EPILOG)(_evaluate.evaluate)
 app.command(epilog=_extract.EPILOG)(_extract.extract)
 app.command(epilog=_report.EPILOG)(_report.report)

@@ -14,13 +14,14 @@ from typer.core import TyperGroup
 from clapstack.cli._terminal import one_line, safe_streams
 from clapstack.exceptions import BadRowsError, ModelFileError, TableError
 
-__all__ = ["SafeGroup", "errors_as_messages", "show_tracebacks"]
+__all__ = ["BELOW", "SafeGroup", "errors_as_messages", "show_tracebacks"]
 
 _TRACEBACKS: ContextVar[bool] = ContextVar("tracebacks", default=False)
 # Exit codes, beside 0 for success and 2 for a wrong command, which is typer's. The
 # guide and clapstack --help list them.
 _REFUSED = 1
 _UNREADABLE = 3
+BELOW = 4  # a mean score below --fail-under
 _FAILED = 70  # as sysexits.h has it
 _INTERRUPTED = 130  # as shells have it
 # What is wrong with the input, in words meant for its owner. Others are bugs, or a

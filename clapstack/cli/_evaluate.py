@@ -76,13 +76,12 @@ def evaluate(
     with errors_as_messages("clapstack evaluate"):
         from clapstack._fitted import axes_of, set_up, was_fitted_on
         from clapstack.cli.tables import (
-            PairTable,
             evaluate_model,
             evaluate_predictions,
-            keep_keys,
             open_model,
             read_rated,
         )
+        from clapstack.scoring.tables import PairTable, keep_keys
         from clapstack.tables import is_table
 
         def columns(score: Any, prediction: Any = None) -> dict[str, Any]:

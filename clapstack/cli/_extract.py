@@ -76,11 +76,12 @@ def extract(
         raise typer.BadParameter(msg, param_hint="--out")
     with errors_as_messages("clapstack extract"):
         from clapstack.cli import tables as _tabular
+        from clapstack.scoring.tables import PairTable
         from clapstack.systems import make_union
 
         if out is not None:
             check_output(out, table)
-        source = _tabular.PairTable(
+        source = PairTable(
             table,
             fmt=input_format,
             audio_folder=audio_folder,

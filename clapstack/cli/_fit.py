@@ -63,10 +63,18 @@ def fit(
         str | None,
         typer.Option(
             help="Of the stack of three CLAP models: paper (the default), or best, "
-            "which takes about four times as long to fit."
+            "which takes about five times as long to fit."
         ),
     ] = None,
     family: options.Family = None,
+    events: Annotated[
+        bool,
+        typer.Option(
+            "--events",
+            help="With features of the sounds that a text names: which are missing, "
+            "and whether their order is right. Each clip is encoded twice.",
+        ),
+    ] = False,
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
     folds: Annotated[
@@ -95,6 +103,9 @@ def fit(
     if family and system is not None:
         msg = "a system has its own families; give one of the two."
         raise typer.BadParameter(msg, param_hint="--family")
+    if events and system is not None:
+        msg = "a system is as it was published; give one of the two."
+        raise typer.BadParameter(msg, param_hint="--events")
     options.checked_format(preset, "--preset", "paper", "best")
     axes = options.several_axes(score_column)
     if axes and system is not None:
@@ -105,13 +116,13 @@ def fit(
     with errors_as_messages("clapstack fit"):
         from clapstack._fitted import set_up
         from clapstack.cli.tables import (
-            PairTable,
             doubt,
             fit_and_evaluate,
             read_rated,
             remarks,
             report_lines,
         )
+        from clapstack.scoring.tables import PairTable
         from clapstack.sharing import save_model
         from clapstack.systems import make_clap_stack, make_system
 
@@ -131,7 +142,7 @@ def fit(
         settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs}
         if system is None:
             settings |= {"families": families, "preset": preset or "paper"}
-            model = make_clap_stack(chosen, **settings)
+            model = make_clap_stack(chosen, events=events, **settings)
         else:
             model = make_system(system, checkpoints=chosen, **settings)
         set_up(model, device=device, batch_size=batch_size, verbose=not quiet)

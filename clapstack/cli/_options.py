@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +73,13 @@ Family = Annotated[
         help="An encoder: one of clapstack checkpoints by its name, or any checkpoint "
         "(path or hub id) under a name of your own; its kind is found in its files. "
         "May be given repeatedly. Without it: the three CLAP models of the stack.",
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A column of the table that the result is to have too. May be given "
+        "repeatedly."
     ),
 ]
 Json = Annotated[
@@ -209,6 +217,11 @@ def name_bad(bad: Iterable[BadPair], command: str) -> None:
             + one_line(f"row {row.index}, {row.source}: {row.reason}"),
             err=True,
         )
+
+
+def finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """Return numbers as JSON has them: None for those that are not finite."""
+    return {k: value if math.isfinite(value) else None for k, value in numbers.items()}
 
 
 def print_json(result: Any) -> None:

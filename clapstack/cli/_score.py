@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from clapstack._compat import file_digest
 from clapstack._output import check_output, is_stream, named
 from clapstack.cli import _options as options
-from clapstack.cli._errors import errors_as_messages
+from clapstack.cli._errors import BELOW, errors_as_messages
 from clapstack.cli._terminal import data_stream
 
 __all__ = ["score"]
@@ -18,23 +21,30 @@ EPILOG = """\
 \b
 Examples:
   clapstack score model.clapstack dog.wav "a dog barks"
+  clapstack score model.clapstack dog.wav "a dog barks, then rain" --explain
   clapstack score model.clapstack clips.csv --out scores.csv
   clapstack score model.clapstack clips.jsonl --out scores.parquet --keep id
   cut -d, -f1,2 all.csv | clapstack score model.clapstack - | head
   clapstack score model.clapstack clips.csv --checkpoint msclap=weights/here
+  clapstack score model.clapstack clips.csv --out scores.csv --fail-under 6.5 --json
   clapstack score --unsupervised clips.csv --out order.csv
+  clapstack score --unsupervised --events clips.csv --out order.csv
 
 The table has a column of clips (audio) and a column of texts (text). The result has the
 columns row, audio, text, score, low, high and error, one row per row of the table;
 error says what is wrong with a row that has no score. A model of several axes, such as
 relevance, gives relevance, relevance_low and relevance_high in place of score, low and
-high, and so on.
+high, and so on. A model of the preset best also says in in_domain which pairs are like
+those that it was fitted on.
 
 Rerun the same command to resume an interrupted run: until the end, results are in a
 file beside the result, with .part at the end of its name.
 
+The last line has the mean score and its 95 % interval, which treats pairs with the same
+text as alike; --json has them as mean, mean_low and mean_high.
+
 The exit code is 0 if every row has a score, 1 if not, 2 if the command is wrong, 3 if a
-file is missing or cannot be read.
+file is missing or cannot be read, 4 if the mean is below --fail-under.
 """
 
 
@@ -72,18 +82,20 @@ def score(
         ),
     ] = False,
     family: options.Family = None,
+    events: Annotated[
+        bool,
+        typer.Option(
+            "--events",
+            help="With --unsupervised: also how surely the weakest part of a text is "
+            "heard, and whether a claimed order is another.",
+        ),
+    ] = False,
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
     audio_folder: options.AudioFolder = None,
     audio_column: options.AudioColumn = None,
     text_column: options.TextColumn = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A column of the table that the result is to have too. May be given "
-            "repeatedly."
-        ),
-    ] = None,
+    keep: options.Keep = None,
     input_format: options.InputFormat = None,
     device: options.Device = None,
     batch_size: options.BatchSize = None,
@@ -91,14 +103,34 @@ def score(
         int,
         typer.Option(min=1, help="Rows that a kill loses at most."),
     ] = 1024,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(
+            help="Exit with code 4 if the mean score, of any axis, is below this."
+        ),
+    ] = None,
     trust: options.Trust = False,
     trust_encoder: options.TrustEncoder = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Of one pair: which sounds that the text names are heard, when, and "
+            "whether their order is right.",
+        ),
+    ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Score pairs with a fitted model, or without any ratings."""
     model, table, pair = _arguments(what, unsupervised)
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    if fail_under is not None and unsupervised:
+        msg = "scores without ratings have no scale, and their mean is zero."
+        raise typer.BadParameter(msg, param_hint="--fail-under")
+    if events and not unsupervised:
+        msg = "a model has its own features; the option goes with --unsupervised."
+        raise typer.BadParameter(msg, param_hint="--events")
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     families = options.chosen_families(family)
     if family and not unsupervised:
@@ -116,12 +148,16 @@ def score(
             raise typer.BadParameter(msg)
         with errors_as_messages("clapstack score"):
             loaded = _model(model, trusting, checkpoints=moved, **encoding)
-            _score_pair(loaded, pair, coverage, json)
+            scores = _score_pair(loaded, pair, coverage, json, explain)
+        _exit(scores, fail_under, 0)
         return
+    if explain:
+        msg = "it explains one pair: give MODEL AUDIO TEXT."
+        raise typer.BadParameter(msg, param_hint="--explain")
     fmt = _result_format(out, fmt, json)
     encoding["verbose"] = not quiet
     with errors_as_messages("clapstack score"):
-        from clapstack.cli.tables import ModelScorer, PairTable, keep_keys
+        from clapstack.scoring.tables import ModelScorer, PairTable, keep_keys
 
         pairs = PairTable(
             table,
@@ -134,16 +170,48 @@ def score(
         if out is not None:
             check_output(out, table, model)
         if unsupervised:
-            scorer = _cosines(chosen, families, encoding)
+            scorer = _cosines(chosen, families, encoding, events)
         else:
             loaded = _model(model, trusting, checkpoints=moved, **encoding)
             keep_keys(pairs, loaded, audio_folder)
-            scorer = ModelScorer(loaded, model, coverage)
-        n_failed = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)
-    if n_failed:
-        rows = "row has" if n_failed == 1 else "rows have"
-        words = f"clapstack score: {n_failed:,} {rows} no score; "
+            scorer = ModelScorer(loaded, file_digest(model), coverage)
+        result = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)
+    if result.n_failed:
+        rows = "row has" if result.n_failed == 1 else "rows have"
+        words = f"clapstack score: {result.n_failed:,} {rows} no score; "
         typer.echo(f"{words}the column error says why", err=True)
+    if result.means and not quiet:
+        typer.echo(f"clapstack score: {_means(result.means)}", err=True)
+    means = {name: mean.mean for name, mean in result.means.items()}
+    _exit(means, fail_under, result.n_failed)
+
+
+def _means(means: Mapping[str, Any]) -> str:
+    """Return the mean of each column of scores in words."""
+    lines = []
+    for name, (mean, low, high, n_pairs, n_texts) in means.items():
+        if not n_pairs:
+            continue
+        ends = f", 95 % interval {low:.3f} to {high:.3f}" if n_texts > 1 else ""
+        many = f"{n_pairs:,} pairs, {n_texts:,} texts"
+        lines.append(f"mean {name} {mean:.3f}{ends} ({many})")
+    return "; ".join(lines) or "no mean, since no row has a score"
+
+
+def _mean_as_json(mean: Any) -> dict[str, Any]:
+    ends = {"mean": mean.mean, "mean_low": mean.low, "mean_high": mean.high}
+    return {**options.finite(ends), "texts": mean.n_texts}
+
+
+def _exit(means: Mapping[str, float], fail_under: float | None, n_failed: int) -> None:
+    """Exit with 4 for a mean that is too low, else with 1 for rows without a score."""
+    if fail_under is not None:
+        for name, mean in means.items():
+            if mean < fail_under:
+                words = f"the mean {name} {mean:.3f} is below {fail_under:g}"
+                typer.echo(f"clapstack score: {words}", err=True)
+                raise typer.Exit(BELOW)
+    if n_failed:
         raise typer.Exit(1)
 
 
@@ -155,9 +223,9 @@ def _score_table(
     chunk_size: int,
     json: bool,
     quiet: bool,
-) -> int:
-    """Score a table and say how it went; return how many rows failed."""
-    from clapstack.cli.tables import ERRORS, score_to_file, score_to_stream
+) -> Any:
+    """Score a table and say how it went; return that."""
+    from clapstack.scoring.tables import ERRORS, score_to_file, score_to_stream
 
     def remark(words: str) -> None:
         if not quiet:
@@ -178,7 +246,9 @@ def _score_table(
         counts = {"rows": result.n_rows, "scored": n_scored, "failed": result.n_failed}
         scale = None if scorer.waits else "ratings"
         more = {"resumed": result.n_resumed, "scale": scale}
-        options.print_json({"out": str(out), **counts, **more})
+        means = {name: _mean_as_json(mean) for name, mean in result.means.items()}
+        shown = means["score"] if list(means) == ["score"] else {"axes": means}
+        options.print_json({"out": str(out), **counts, **more, **(means and shown)})
     where = "" if out is None else f", in {out}"
     remark(f"{n_scored:,} of {result.n_rows:,} rows scored{where}")
     if scorer.waits:
@@ -186,7 +256,7 @@ def _score_table(
             "scores without ratings have no scale: they rank the pairs of this table, "
             "and mean nothing beside those of another"
         )
-    return result.n_failed
+    return result
 
 
 def _arguments(
@@ -215,7 +285,7 @@ def _result_format(out: Path | None, fmt: str | None, json: bool) -> str:
             )
             raise typer.BadParameter(msg)
         return options.checked_format(fmt, "--format", "csv", "jsonl") or "csv"
-    from clapstack.cli.tables import result_format
+    from clapstack.scoring.tables import result_format
 
     given = options.checked_format(fmt, "--format", "csv", "jsonl", "parquet")
     if is_stream(out):
@@ -236,16 +306,26 @@ def _model(path: Path, trusting: dict[str, Any], **settings: Any) -> Any:
     return set_up(open_model(path, **trusting), **settings)
 
 
-def _cosines(checkpoints: Any, families: Any, settings: dict[str, Any]) -> Any:
-    from clapstack.cli.tables import CosineScorer
-    from clapstack.systems import make_union
+def _cosines(
+    checkpoints: Any, families: Any, settings: dict[str, Any], events: bool
+) -> Any:
+    from clapstack.scoring.tables import CosineScorer, EventScorer
+    from clapstack.systems import make_events, make_union
 
     settings = {name: value for name, value in settings.items() if value is not None}
-    union = make_union(checkpoints, families, ["cosine"], **settings)
-    return CosineScorer(union)
+
+    def union() -> Any:
+        return make_union(checkpoints, families, ["cosine"], **settings)
+
+    if events:
+        return EventScorer(union(), make_events(union()))
+    return CosineScorer(union())
 
 
-def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) -> None:
+def _score_pair(
+    model: Any, pair: tuple[str, str], coverage: float, json: bool, explain: bool
+) -> dict[str, float]:
+    """Print the scores of a pair; return them by axis."""
     import pandas as pd
 
     from clapstack._fitted import axes_of, predict_with_interval
@@ -255,14 +335,27 @@ def _score_pair(model: Any, pair: tuple[str, str], coverage: float, json: bool) 
     pairs = pd.DataFrame({"audio": [audio], "text": [text]}, dtype=object)
     axes = axes_of(model)
     scores = predict_with_interval(model, pairs, coverage).reshape(-1, 3).tolist()
+    by_name = {
+        axis: score
+        for axis, (score, _, _) in zip(axes or ["score"], scores, strict=True)
+    }
+    events = None
+    if explain:
+        from clapstack.inspection import explain_events
+
+        events = explain_events(audio, text, model)
     if not json:
         for axis, (score, _, _) in zip(axes or [""], scores, strict=True):
             typer.echo(f"{axis}\t{score!r}" if axis else repr(score))
-        return
+        if events is not None:
+            typer.echo(str(events))
+        return by_name
     results = []
     for score, low, high in scores:
         ends = {"low": low, "high": high, "coverage": coverage}
         known = low == low  # NaN where the model gives no intervals
         results.append({"score": score, **(ends if known else {})})
     by_axis = {"axes": dict(zip(axes, results, strict=True))} if axes else results[0]
-    options.print_json({"audio": audio, "text": text, **by_axis})
+    said = {} if events is None else {"events": asdict(events)}
+    options.print_json({"audio": audio, "text": text, **by_axis, **said})
+    return by_name

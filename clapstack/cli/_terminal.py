@@ -118,9 +118,12 @@ class _Stream(io.TextIOBase):
             raw.reconfigure(errors="backslashreplace")  # what its encoding lacks
 
     @property
-    def unescaped(self) -> _Stream:
-        """The same for what moves the cursor itself, such as progress bars."""
-        return _Stream(self.raw, escapes=False)
+    def unescaped(self) -> _Stream | None:
+        """The same for progress bars, which move the cursor; None but on a terminal.
+
+        A log would have a line for each of their steps.
+        """
+        return _Stream(self.raw, escapes=False) if self.isatty() else None
 
     @property
     def encoding(self) -> str:  # type: ignore[override]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -93,6 +95,11 @@ class LogMel(nn.Module):
             ]
         )
 
+    @property
+    def silence(self) -> float:
+        """Value of every band of digital silence."""
+        return float(self._compress(torch.zeros((), dtype=torch.float64)))
+
     def _frames(self, padded: torch.Tensor, first: int, stop: int) -> torch.Tensor:
         begin = first * self.hop_length
         end = (stop - 1) * self.hop_length + self.n_fft
@@ -174,6 +181,43 @@ def fill_window(
     if padding == "repeatpad":
         waveform = np.tile(waveform, window // len(waveform))
     return np.pad(waveform, (0, window - len(waveform)))
+
+
+def tile_frames(
+    mel: torch.Tensor,
+    starts: Sequence[int],
+    size: int,
+    n_frames: int,
+    *,
+    n_copies: int,
+    silence: float,
+) -> torch.Tensor:
+    """Cut windows out of a clip's spectrogram, each repeated as its samples would be.
+
+    Parameters
+    ----------
+    mel : Tensor of shape (n_clip_frames, n_mels)
+        The whole clip.
+    starts : sequence of int
+        First frames of the windows.
+    size : int
+        Frames of a window.
+    n_frames : int
+        Frames that the model sees.
+    n_copies : int
+        How often a window stands in them at most; silence fills the rest.
+    silence : float
+        As `LogMel.silence`.
+
+    Returns
+    -------
+    windows : Tensor of shape (n_windows, n_frames, n_mels)
+    """
+    place = torch.arange(n_frames)
+    frames = torch.tensor(starts)[:, None] + place % size
+    windows = mel[frames.to(mel.device)]
+    windows[:, n_copies * size + 1 :] = silence  # one frame is centred on the end
+    return windows
 
 
 def fusion_chunk_starts(n_frames: int, chunk: int) -> list[int]:

@@ -19,6 +19,7 @@ from clapstack.features._clap import (
 )
 from clapstack.features._ctc import CtcFeatures
 from clapstack.features._custom_encoder import PairFeatures
+from clapstack.features._events import EventFeatures, EventScores
 from clapstack.features._pair_feature import (
     pair_feature_names,
     pair_features,
@@ -31,6 +32,8 @@ __all__ = [
     "BeatsFeatures",
     "CtcFeatures",
     "EatFeatures",
+    "EventFeatures",
+    "EventScores",
     "LaionClapPairFeatures",
     "M2dClapPairFeatures",
     "MgaClapPairFeatures",

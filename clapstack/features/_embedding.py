@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import chain
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,10 +31,13 @@ from clapstack.store import EmbeddingStore, open_store, text_key
 
 __all__ = [
     "ClipEncoder",
+    "Clips",
     "PairEncoder",
     "embed_clips",
     "embed_pairs",
+    "embed_texts",
     "embed_together",
+    "opened_store",
     "refuse_bad_pairs",
 ]
 
@@ -90,7 +94,7 @@ def embed_clips(
     As `embed_pairs`, but for an encoder of clips. A text that cannot be used is an
     error here too, so that all encoders refuse the same rows.
     """
-    with _opened(cache, encoder) as store:
+    with opened_store(cache, encoder) as store:
         clips, bad = _embed_clips(
             pairs["audio"].tolist(), encoder, store, crop, batch_size, verbose
         )
@@ -138,11 +142,11 @@ def embed_pairs(
     bad = bad_texts(pairs)
     unusable = {row.position for row in bad}
     texts = [t for i, t in enumerate(pairs["text"].tolist()) if i not in unusable]
-    with _opened(cache, encoder) as store:
+    with opened_store(cache, encoder) as store:
         clips, bad_clips = _embed_clips(
             pairs["audio"].tolist(), encoder, store, crop, batch_size, verbose
         )
-        embedded = _embed_texts(texts, encoder, store, batch_size, verbose)
+        embedded = embed_texts(texts, encoder, store, batch_size, verbose)
     refuse_bad_pairs([*bad, *bad_clips], pairs)
     return clips, embedded
 
@@ -164,7 +168,7 @@ def embed_together(
     rate = encoder.sample_rate
     scope = f"{encoder.identity}\npair {rate} {crop} {READING_VERSION}"
     sources, texts = pairs["audio"].tolist(), pairs["text"].tolist()
-    with _opened(cache, encoder) as store:
+    with opened_store(cache, encoder) as store:
         clips = _audio_keys(sources, store)
         keys = [text_key(f"{clip} {t}") for clip, t in zip(clips, texts, strict=True)]
         place = {key: row for row, key in enumerate(dict.fromkeys(keys))}
@@ -174,7 +178,7 @@ def embed_together(
             if not found[place[key]]:
                 missing.setdefault(clip, {})[key] = text
         where = dict(zip(clips, sources, strict=True))
-        with _bar(sum(map(len, missing.values())), "pair", verbose) as bar:
+        with _bar(sum(map(len, missing.values())), "pair", encoder, verbose) as bar:
             wanted = {clip: where[clip] for clip in missing}
             for batch in _read_ahead(wanted, rate, batch_size):
                 for clip, samples, read_key in batch:
@@ -196,7 +200,7 @@ def embed_together(
 
 
 @contextmanager
-def _opened(
+def opened_store(
     cache: str | os.PathLike[str] | None, encoder: PairEncoder | ClipEncoder
 ) -> Iterator[EmbeddingStore | None]:
     """Open the store, None if nothing is to be stored, and close it at the end."""
@@ -234,48 +238,82 @@ def _embed_clips(
     """Return a row per clip, zero for those that cannot be used, and these clips."""
     rate = encoder.sample_rate
     scope = f"{encoder.identity}\naudio {rate} {crop} {READING_VERSION}"
-    keys = _audio_keys(sources, store)
-    faults: dict[Any, AudioError] = {k: k for k in keys if isinstance(k, AudioError)}
-    distinct: dict[Any, Any] = dict(zip(keys, sources, strict=True))
-    for fault in faults:
-        del distinct[fault]
-    _CLIPS.keep_only(distinct)
-    place = {key: row for row, key in enumerate(distinct)}
-    found, rows = _look_up(store, scope, list(distinct), _width(encoder))
-    missing = {key: distinct[key] for key, row in place.items() if not found[row]}
-    with _bar(len(missing), "clip", verbose) as bar:
-        for batch in _read_ahead(missing, rate, batch_size):
-            faults.update(
-                (key, clip) for key, clip, _ in batch if isinstance(clip, AudioError)
-            )
-            good = [row for row in batch if not isinstance(row[1], AudioError)]
-            if good:
-                clip_keys, waveforms, read_keys = zip(*good, strict=True)
-                rows[[place[key] for key in clip_keys]] = _stored(
-                    encoder.encode_audio(waveforms, crop=crop, batch_size=batch_size),
-                    encoder,
-                    store,
-                    scope,
-                    read_keys,
-                )
-            bar.update(len(batch))
+    clips = Clips(sources, store)
+    place = {key: row for row, key in enumerate(clips.distinct)}
+    found, rows = _look_up(store, scope, list(place), _width(encoder))
+    missing = [key for key, row in place.items() if not found[row]]
+    for keys, waveforms, read_keys in clips.read(missing, encoder, batch_size, verbose):
+        rows[[place[key] for key in keys]] = _stored(
+            encoder.encode_audio(waveforms, crop=crop, batch_size=batch_size),
+            encoder,
+            store,
+            scope,
+            read_keys,
+        )
     _check_collapse("audio", rows, encoder)
-    bad = [
-        BadPair(i, i, describe_audio(sources[i]), str(faults[key]))
-        for i, key in enumerate(keys)
-        if key in faults
-    ]
-    return _in_order(rows, [place.get(key, -1) for key in keys]), bad
+    return _in_order(rows, [place.get(key, -1) for key in clips.keys]), clips.bad()
 
 
-def _embed_texts(
+class Clips:
+    """The clips of a table, each distinct one once, and those that cannot be used.
+
+    Attributes
+    ----------
+    keys : list of str or AudioError
+        The content key of each source, or what is wrong with it.
+    distinct : dict of str to object
+        A source by key, in order of the table.
+    faults : dict of str or AudioError to AudioError
+        What is wrong with a clip; those that cannot be decoded are added when they
+        are read.
+    """
+
+    def __init__(self, sources: list[Any], store: EmbeddingStore | None):
+        self._sources = sources
+        self.keys = _audio_keys(sources, store)
+        self.faults: dict[Any, AudioError] = {
+            key: key for key in self.keys if isinstance(key, AudioError)
+        }
+        self.distinct: dict[Any, Any] = dict(zip(self.keys, sources, strict=True))
+        for fault in self.faults:
+            del self.distinct[fault]
+        _CLIPS.keep_only(self.distinct)
+
+    def read(
+        self, keys: Iterable[str], encoder: Any, batch_size: int, verbose: bool
+    ) -> Iterator[tuple[tuple[str, ...], tuple[np.ndarray, ...], tuple[str, ...]]]:
+        """Yield batches of keys, samples and the keys of what was read."""
+        missing = {key: self.distinct[key] for key in keys}
+        with _bar(len(missing), "clip", encoder, verbose) as bar:
+            for batch in _read_ahead(missing, encoder.sample_rate, batch_size):
+                good = []
+                for key, clip, read_key in batch:
+                    if isinstance(clip, AudioError):
+                        self.faults[key] = clip
+                    else:
+                        good.append((key, clip, read_key))
+                if good:
+                    read, waveforms, read_keys = zip(*good, strict=True)
+                    yield read, waveforms, read_keys
+                bar.update(len(batch))
+
+    def bad(self) -> list[BadPair]:
+        """Return the rows of clips that cannot be used."""
+        return [
+            BadPair(i, i, describe_audio(self._sources[i]), str(self.faults[key]))
+            for i, key in enumerate(self.keys)
+            if key in self.faults
+        ]
+
+
+def embed_texts(
     texts: list[str],
     encoder: PairEncoder,
     store: EmbeddingStore | None,
     batch_size: int,
     verbose: bool,
 ) -> np.ndarray:
-    """Return a row per text."""
+    """Return an embedding per text; texts may come more than once."""
     scope = f"{encoder.identity}\ntext"
     place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     keys = [text_key(text) for text in place]
@@ -284,7 +322,7 @@ def _embed_texts(
     # Texts of like length together, so that little is padded; the longest first, so
     # that the time left is overrated rather than underrated.
     missing.sort(key=len, reverse=True)
-    with _bar(len(missing), "text", verbose) as bar:
+    with _bar(len(missing), "text", encoder, verbose) as bar:
         for batch in batched(missing, batch_size):
             where = [place[text] for text in batch]
             rows[where] = _stored(
@@ -456,10 +494,20 @@ def _width(encoder: PairEncoder | ClipEncoder) -> int:
     return encoder.embedding_dim
 
 
-def _bar(total: int, unit: str, verbose: bool) -> Any:
+def _bar(total: int, unit: str, encoder: Any, verbose: bool) -> Any:
     return progress(
         total=total,
-        desc=f"encoding {unit}s",
+        desc=f"{_short_name(encoder)}, encoding {unit}s",
         unit=unit,
         verbose=verbose and total > 0,
     )
+
+
+def _short_name(encoder: Any) -> str:
+    """Return the name of a checkpoint, for a progress bar, or of an encoder's class."""
+    path = PurePath(getattr(encoder, "source", type(encoder).__name__))
+    named = [part for part in path.parts if part.startswith("models--")]
+    if named:  # owner and name, as the hub's cache has them
+        return named[-1].split("--")[-1]
+    generic = path.name.startswith(("model", "pytorch_model"))
+    return path.parent.name if generic else path.name

@@ -2,6 +2,12 @@
 
 from clapstack.inspection._agreement import FamilyAgreementDisplay
 from clapstack.inspection._calibration import CalibrationCurveDisplay
+from clapstack.inspection._events import (
+    EventExplanation,
+    HeardClause,
+    explain_events,
+    has_event_encoders,
+)
 from clapstack.inspection._explanation import ExplanationDisplay
 from clapstack.inspection._families import FamilyScoresDisplay, family_scores
 from clapstack.inspection._leaderboard import LeaderboardDisplay
@@ -15,14 +21,18 @@ from clapstack.inspection._spectrogram import (
 
 __all__ = [
     "CalibrationCurveDisplay",
+    "EventExplanation",
     "ExplanationDisplay",
     "FamilyAgreementDisplay",
     "FamilyScoresDisplay",
+    "HeardClause",
     "LeaderboardDisplay",
     "PredictionDisplay",
     "ResidualsDisplay",
     "Spectrogram",
     "SpectrogramDisplay",
+    "explain_events",
     "family_scores",
+    "has_event_encoders",
     "mel_spectrogram",
 ]

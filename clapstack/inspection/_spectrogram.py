@@ -11,7 +11,8 @@ import scipy.signal
 
 from clapstack._fitted import predict
 from clapstack.audio import read_audio, read_audio_at_own_rate
-from clapstack.inspection._canvas import COLUMN, Display
+from clapstack.inspection._canvas import COLUMN, ORANGE, PALE, Display
+from clapstack.inspection._events import EventExplanation, explain_events
 
 _HIGHEST_RATE = 48_000  # Hz; no encoder hears more
 _WINDOW, _HOP = 0.032, 0.010  # s
@@ -20,6 +21,7 @@ _LEAST_STEP = 12.5  # mel: narrower bands would fall between two bins at 0 Hz
 _RANGE = 80.0  # dB below the loudest
 _TICKS = (0, 500, 1_000, 2_000, 4_000, 8_000, 16_000)  # Hz
 _WIDTH, _LINES = 44, 3  # of a caption, in letters and lines
+_BAR, _LABEL = 0.13, 24  # of a clause: height as a part of the axes, letters
 
 
 class Spectrogram(NamedTuple):
@@ -57,6 +59,9 @@ class SpectrogramDisplay(Display):
         Its score.
     interval : pair of float, default=None
         Ends of the score's interval.
+    events : EventExplanation, default=None
+        As from :func:`explain_events`: when each clause of the caption is heard, which
+        is not, and what the caption does not name.
 
     Attributes
     ----------
@@ -87,11 +92,13 @@ class SpectrogramDisplay(Display):
         text: str | None = None,
         score: float | None = None,
         interval: tuple[float, float] | None = None,
+        events: EventExplanation | None = None,
     ):
         self.spectrogram = spectrogram
         self.text = text
         self.score = score
         self.interval = interval
+        self.events = events
 
     @classmethod
     def from_audio(
@@ -101,6 +108,7 @@ class SpectrogramDisplay(Display):
         text: str | None = None,
         score: float | None = None,
         interval: tuple[float, float] | None = None,
+        events: EventExplanation | None = None,
         ax: Any = None,
     ) -> Any:
         """Draw a clip.
@@ -115,6 +123,8 @@ class SpectrogramDisplay(Display):
             Its score.
         interval : pair of float, default=None
             Ends of the score's interval.
+        events : EventExplanation, default=None
+            What is heard of the caption.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
 
@@ -133,6 +143,7 @@ class SpectrogramDisplay(Display):
             text=text,
             score=score,
             interval=interval,
+            events=events,
         )
         return display.plot(ax)
 
@@ -143,6 +154,7 @@ class SpectrogramDisplay(Display):
         X: pd.DataFrame,
         *,
         coverage: float | None = 0.9,
+        events: bool = False,
         ax: Any = None,
     ) -> Any:
         """Score one pair with a fitted pipeline and draw it.
@@ -156,6 +168,9 @@ class SpectrogramDisplay(Display):
         coverage : float or None, default=0.9
             Coverage of the interval; None, or a model without ``predict_interval``,
             gives none.
+        events : bool, default=False
+            Whether to show what the encoders of the pipeline hear of the caption, as
+            :func:`explain_events` has it.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
 
@@ -167,18 +182,21 @@ class SpectrogramDisplay(Display):
         Raises
         ------
         ValueError
-            If `X` is not one row.
+            If `X` is not one row, or `events` is asked of a pipeline without an encoder
+            of both clips and texts.
         """
         if len(X) != 1:
             msg = f"X must be one pair; got {len(X)} rows. Take one with X.iloc[[i]]."
             raise ValueError(msg)
         y_pred, interval = predict(estimator, X, coverage)
         ends = None if interval is None else (interval[0, 0], interval[0, 1])
+        audio, text = X["audio"].iloc[0], X["text"].iloc[0]
         return cls.from_audio(
-            X["audio"].iloc[0],
-            text=X["text"].iloc[0],
+            audio,
+            text=text,
             score=float(y_pred[0]),
             interval=ends,
+            events=explain_events(audio, text, estimator) if events else None,
             ax=ax,
         )
 
@@ -198,7 +216,23 @@ class SpectrogramDisplay(Display):
             parts.append(f"Caption: {self.text}.")
         if self.score is not None:
             parts.append(f"{self._score_text()}.")
+        if self.events is not None:
+            parts += [
+                f"Heard from {one.start:.1f} to {one.end:.1f} s: {one.text}."
+                for one in self.events.clauses
+                if one.is_heard
+            ]
+            parts += [f"{words}." for words in self._faults()]
         return " ".join(parts)
+
+    def _faults(self) -> list[str]:
+        """Return what of the caption is not as it says."""
+        if self.events is None:
+            return []
+        faults = [f"Not heard: {text}" for text in self.events.missing]
+        if self.events.order_holds is False:
+            faults.append("The order is another")
+        return faults
 
     def _score_text(self) -> str:
         if self.interval is None:
@@ -214,6 +248,7 @@ class SpectrogramDisplay(Display):
             )
         if self.score is not None:
             lines.append(self._score_text())
+        lines += [textwrap.shorten(words, _WIDTH) for words in self._faults()]
         return "\n".join(lines)
 
     def _draw(self, ax: Any) -> None:
@@ -236,6 +271,31 @@ class SpectrogramDisplay(Display):
         bar = ax.figure.colorbar(self.image_, ax=ax, pad=0.02)
         bar.outline.set_visible(False)
         bar.set_label("level (dB)")
+        if self.events is not None:
+            self._draw_events(ax, self.events)
+
+    def _draw_events(self, ax: Any, events: EventExplanation) -> None:
+        """Draw a bar for each clause that is heard, and hatch what none names."""
+        across = ax.get_xaxis_transform()  # seconds, and parts of the height
+        heard = [one for one in events.clauses if one.is_heard]
+        for place, one in enumerate(heard):
+            y = 1 - _BAR * (place + 1)
+            ends = (one.start or 0.0, one.end or 0.0)
+            ax.plot(ends, [y, y], color=ORANGE, lw=2, transform=across)
+            is_late = sum(ends) > events.duration
+            ax.text(
+                ends[is_late],
+                y,
+                textwrap.shorten(one.text, _LABEL, placeholder="…"),
+                ha="right" if is_late else "left",
+                va="bottom",
+                color="white",
+                fontsize="small",
+                transform=across,
+                parse_math=False,
+            )
+        for ends in events.unexplained:
+            ax.axvspan(*ends, fill=False, hatch="//", edgecolor=PALE, lw=0)
 
 
 def mel_spectrogram(audio: Any) -> Spectrogram:

@@ -165,6 +165,9 @@ def steps_of(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         inner = model.transformer_list
     else:
         yield name, model
+        # Features of events look through encoders of their own.
+        for key, encoder in getattr(model, "encoders_", ()):
+            yield f"{name} {key}".strip(), encoder
         return
     for key, step in inner:
         if isinstance(step, BaseEstimator):

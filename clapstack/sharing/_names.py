@@ -30,6 +30,7 @@ _PUBLIC = {
         "BeatsFeatures",
         "CtcFeatures",
         "EatFeatures",
+        "EventFeatures",
         "LaionClapPairFeatures",
         "M2dClapPairFeatures",
         "MgaClapPairFeatures",

@@ -80,7 +80,7 @@ from clapstack.stacking._kernel_weights import Prior, learn_weights, lower_trian
 _ELEMENTS = 1 << 22
 # Rows whose leading directions the coordinates keep: those of 900 rows keep too much of
 # what is peculiar to them.
-_SPANNING = 2048
+_SPANNING = 2700
 # A linear part of more coordinates predicted no better on two sets of human scores; a
 # radial part of 512 did worse than one of 1,024, which did as well as all columns.
 _LINEAR_COMPONENTS = 256
@@ -91,6 +91,24 @@ _PART = 900
 _LANDMARKS = 1000
 # Added to the diagonal of the inducing rows, as a part of its mean.
 _JITTER = 1e-6
+
+
+# What the regressors of several targets share.
+_SHARED = (
+    "blocks_",
+    "mean_",
+    "amplitude_",
+    "noise_",
+    "radial_weights_",
+    "linear_weights_",
+    "bilinear_weights_",
+    "_radial",
+    "_linear",
+    "_bilinear",
+    "_inducing",
+    "_noise",
+    "_posterior",
+)
 
 
 class _Rows(NamedTuple):
@@ -213,23 +231,24 @@ class _Prepared:
         Returns
         -------
         axes : tuple of (columns, basis, weight)
-            The basis, of shape (n_columns, n_components), takes centred rows, of which
-            ``weight`` multiplies every column. A plain tuple, which a model file can
-            hold.
+            The basis, of shape (n_columns, n_components), is orthonormal, and takes
+            centred rows whose columns ``weight`` multiplies. A plain tuple, which a
+            model file can hold.
         """
         root = np.zeros(len(self.scale))
         for label, weight in weights.items():
             root[self.blocks[label]] = np.sqrt(weight)
         own = slice(None) if columns is None else columns
+        taken = self.taken[:, own]
         basis = randomized_range_finder(
-            (self.taken[:, own] * root[own].astype(np.float32)).T,
-            size=min(size, *self.taken[:, own].shape),
+            (taken * root[own].astype(np.float32)).T,
+            size=min(size, *taken.shape),
             n_iter=1,
             power_iteration_normalizer="none",
             random_state=self.seed,
         )
-        weight = (root * self.scale)[own]
-        return columns, (basis * weight[:, np.newaxis]).astype(np.float32), weight
+        # Half precision makes half the model; all coordinates are along what is kept.
+        return columns, basis.astype(np.float16), (root * self.scale)[own]
 
 
 class KernelRegressor(RegressorMixin, BaseEstimator):
@@ -327,8 +346,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     >>> from clapstack.stacking import KernelRegressor
     >>> X = np.linspace(-1, 1, 40)[:, np.newaxis]
     >>> kernel = KernelRegressor().fit(X, X[:, 0] ** 2)
-    >>> kernel.predict([[0.5], [0.9]]).round(1).tolist()
-    [0.2, 0.8]
+    >>> kernel.predict([[0.6], [0.9]]).round(1).tolist()
+    [0.4, 0.8]
     """
 
     _parameter_constraints: dict = {
@@ -381,34 +400,33 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         X = check_features(self, X, reset=True)
         y = check_y(self, X, y)
         weight = check_weight(sample_weight, X.shape[0])
-        self._fit(self._prepare(X, weight), y)
+        self._fit([self], X, [y], weight)
         return self
 
     def fit_targets(self, X, targets, sample_weight=None):
-        """Fit a clone to each of several targets; what the features say is read once.
+        """Fit one regressor per target; they share all but the coefficients.
 
         Parameters
         ----------
         X : array-like or StreamedFeatures of shape (n_pairs, n_features)
             Features.
         targets : ndarray of shape (n_pairs, n_targets)
-            One target a column.
+            One target a column. The weights of the blocks are learned from the first.
         sample_weight : array-like of shape (n_pairs,), default=None
             Weights.
 
         Returns
         -------
         fitted : list of KernelRegressor
-            Each as :meth:`fit` leaves it.
+            Clones; the first is as :meth:`fit` leaves it.
         """
         self._validate_params()
         fitted = [clone(self) for _ in np.transpose(targets)]
         for regressor in fitted:
             table = check_features(regressor, X, reset=True)
         weight = check_weight(sample_weight, table.shape[0])
-        prepared = fitted[0]._prepare(table, weight)
-        for regressor, target in zip(fitted, np.transpose(targets), strict=True):
-            regressor._fit(prepared, check_y(regressor, table, target))
+        columns = [check_y(self, table, target) for target in np.transpose(targets)]
+        fitted[0]._fit(fitted, table, columns, weight)
         return fitted
 
     def predict(self, X, return_std=False):
@@ -431,7 +449,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
-        mean = self._mean(X)
+        mean = self._means([self], X)[:, 0]
         return (mean, self._deviation(X)) if return_std else mean
 
     def novelty(self, X):
@@ -458,25 +476,46 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         variance = np.empty(X.shape[0])
         for cut in row_slices(len(variance), self._step(len(inverse))):
             rows = self._coordinates(X, cut)
-            known = matmul(self._covariance(rows, own, matmul), inverse.T)
+            covariance = self._covariance(rows, own, _exactly_single)
+            known = matmul(covariance, inverse.T)
             variance[cut] = self._variance(rows) - np.einsum("ij,ij->i", known, known)
         return np.maximum(variance, 0.0)
 
-    def _mean(self, X):
-        """Return the predicted target of every row."""
+    def predict_targets(self, fitted, X):
+        """Predict several targets at once, at little more than the cost of one.
+
+        Parameters
+        ----------
+        fitted : list of KernelRegressor
+            What one call of :meth:`fit_targets` returned.
+        X : array-like or StreamedFeatures of shape (n_pairs, n_features)
+            Features.
+
+        Returns
+        -------
+        predictions : ndarray of shape (n_pairs, n_targets), dtype float64
+            A column per regressor.
+        """
+        check_is_fitted(self)
+        return self._means(fitted, check_features(self, X, reset=False))
+
+    def _means(self, fitted, X):
+        """Return predictions of regressors that share all but the coefficients."""
         own = self._own_rows()
-        out = np.empty(X.shape[0])
-        for cut in row_slices(len(out), self._step(len(self.dual_coef_))):
+        dual = np.column_stack([one.dual_coef_ for one in fitted])
+        coef = np.column_stack([one.coef_ for one in fitted])
+        out = np.empty((X.shape[0], len(fitted)))
+        for cut in row_slices(len(out), self._step(len(dual))):
             shifted = read_table(X, cut) - self.mean_
-            radial = self._radial_covariance(
-                *_along(shifted, self._radial), own, matmul
-            )
-            out[cut] = matmul(radial, self.dual_coef_) + matmul(shifted, self.coef_)
-            audio, text, _ = self._bilinear_coordinates(shifted, matmul)
-            for family, coef in enumerate(self._bilinear_coef):
-                turned = matmul(audio[:, family], coef)
-                out[cut] += np.einsum("ij,ij->i", turned, text[:, family])
-        return out + self.intercept_
+            leading, length = _along(shifted, self._radial)
+            radial = self._radial_covariance(leading, length, own, _exactly_single)
+            out[cut] = matmul(radial, dual) + matmul(shifted, coef)
+            audio, text, _ = self._bilinear_coordinates(shifted, _exactly_single)
+            for target, one in enumerate(fitted):
+                for family, own_coef in enumerate(one._bilinear_coef):
+                    turned = matmul(audio[:, family], own_coef)
+                    out[cut, target] += np.einsum("ij,ij->i", turned, text[:, family])
+        return out + [one.intercept_ for one in fitted]
 
     def _deviation(self, X):
         """Return the standard deviation of a score of weight 1 at every row."""
@@ -535,21 +574,29 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         n_rows = min(n_rows, self.n_tuning)
         return row_slices(n_rows, -(-n_rows // -(-n_rows // _PART)))
 
-    def _fit(self, prepared, y):
-        """Fit one target of some pairs."""
-        y = prepared.mean_target(y)
-        self.intercept_ = float(np.average(y, weights=prepared.total))
-        y = y - self.intercept_
-        self._spread = float(np.sqrt(np.average(y**2, weights=prepared.total)))
-        target = y / self._spread if self._spread > 0 else y
-        self._learn(prepared, target)
-        coef = self._solve(prepared, target) * self._spread
+    def _fit(self, fitted, X, targets, weight):
+        """Fit regressors, of which this is the first, to a target each."""
+        prepared = self._prepare(X, weight)
+        targets = np.column_stack([prepared.mean_target(y) for y in targets])
+        intercepts = np.average(targets, axis=0, weights=prepared.total)
+        targets = targets - intercepts
+        spreads = np.sqrt(np.average(targets**2, axis=0, weights=prepared.total))
+        targets = targets / np.where(spreads > 0, spreads, 1.0)
+        self._learn(prepared, targets[:, 0])
+        coefs = self._solve(prepared, targets) * spreads
         own = self._own_rows()
-        self.dual_coef_ = coef
-        _, basis, _ = self._linear
-        self.coef_ = basis @ (own.linear.T @ coef)
-        weighted = own.audio * coef[:, np.newaxis, np.newaxis]
-        self._bilinear_coef = [*np.einsum("ifa,ift->fat", weighted, own.text)]
+        shared = {name: vars(self)[name] for name in _SHARED}
+        each = zip(fitted, coefs.T, intercepts, spreads, strict=True)
+        for regressor, coef, intercept, spread in each:
+            vars(regressor).update(shared)
+            # Contiguous, so that no bit depends on the other targets.
+            regressor.dual_coef_ = np.ascontiguousarray(coef)
+            _, basis, weight_of_column = self._linear
+            regressor.coef_ = weight_of_column * (basis @ (own.linear.T @ coef))
+            weighted = own.audio * coef[:, np.newaxis, np.newaxis]
+            regressor._bilinear_coef = [*np.einsum("ifa,ift->fat", weighted, own.text)]
+            regressor.intercept_ = float(intercept)
+            regressor._spread = float(spread)
 
     def _learn(self, prepared, target):
         """Learn the weights of the blocks, and the coordinates that they make."""
@@ -583,8 +630,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             for family, weight in self.bilinear_weights_.items()
         }
 
-    def _solve(self, prepared, target):
-        """Return the coefficients of the inducing rows."""
+    def _solve(self, prepared, targets):
+        """Return the coefficients of the inducing rows, a column per target."""
         rows, weight = prepared.used[prepared.first], prepared.total
         inducing = np.sort(prepared.drawn[: self.n_inducing])
         parts = [
@@ -594,19 +641,19 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         every = _Rows(*map(np.concatenate, zip(*parts, strict=True)))
         self._inducing = every.take(inducing).in_half()
         if len(inducing) == len(rows):
-            return self._solve_exactly(target, weight)
-        return self._solve_inducing(every, target, weight)
+            return self._solve_exactly(targets, weight)
+        return self._solve_inducing(every, targets, weight)
 
-    def _solve_exactly(self, target, weight):
-        """Return the coefficients of all rows."""
+    def _solve_exactly(self, targets, weight):
+        """Return the coefficients of all rows, a column per target."""
         left_out = self._left_out(self._own_rows())
         self._noise = self.noise_ / weight + left_out
         self._posterior = None
         factor = self._variance_factors()[0]
-        return cho_solve((factor, True), target)
+        return cho_solve((factor, True), targets)
 
-    def _solve_inducing(self, every, target, weight):
-        """Return the coefficients of the inducing rows."""
+    def _solve_inducing(self, every, targets, weight):
+        """Return the coefficients of the inducing rows, a column per target."""
         own = self._own_rows()
         size = len(own.radial)
         covariance = self._covariance(own, own)
@@ -614,8 +661,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         self._posterior = None
         prior = self._variance_factors()[0]
         posterior = np.eye(size)
-        right = np.zeros(size)
-        for cut in row_slices(len(target), max(1, _ELEMENTS // size)):
+        right = np.zeros((size, targets.shape[1]))
+        for cut in row_slices(len(targets), max(1, _ELEMENTS // size)):
             some = every.take(cut)
             known = self._covariance(own, some)
             known = solve_triangular(prior, known, lower=True, overwrite_b=True)
@@ -623,7 +670,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             noise += np.maximum(self._variance(some) - np.sum(known**2, axis=0), 0.0)
             known /= np.sqrt(noise)
             posterior += known @ known.T
-            right += known @ (target[cut] / np.sqrt(noise))
+            right += known @ (targets[cut] / np.sqrt(noise)[:, np.newaxis])
         factor = cholesky(posterior, lower=True, overwrite_a=True)
         self._posterior = factor.astype(np.float32)
         coef = cho_solve((factor, True), right)
@@ -657,8 +704,9 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             audio=own.audio.reshape(shape), text=own.text.reshape(shape)
         )
 
-    def _coordinates(self, X, rows, product=matmul):
+    def _coordinates(self, X, rows, product=None):
         """Return the coordinates of some rows of a table."""
+        product = product or _exactly_single
         shifted = read_table(X, rows) - self.mean_
         return _Rows(
             *_along(shifted, self._radial, product),
@@ -683,25 +731,26 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     def _radial_covariance(self, leading, length, others, product):
         """Return the radial part of the covariance of rows and others."""
-        distance = -2.0 * product(leading, others.radial.T).astype(np.float64)
-        distance += length[:, np.newaxis]
-        distance += others.radial_length
+        distance = product(leading, others.radial.T)
+        distance *= -2
+        distance += length[:, np.newaxis].astype(distance.dtype)
+        distance += others.radial_length.astype(distance.dtype)
         # Rounding leaves the smallest squared distances on either side of zero.
         np.maximum(distance, 0.0, out=distance)
         distance += 1.0
-        return np.divide(self.amplitude_, distance, out=distance)
+        return np.divide(distance.dtype.type(self.amplitude_), distance, out=distance)
 
     def _covariance(self, rows, others, product=np.matmul):
         """Return the covariance of rows and others, none of which is the same."""
         covariance = self._radial_covariance(
             rows.radial, rows.radial_length, others, product
         )
-        covariance += product(rows.linear.astype(np.float64), others.linear.T)
+        covariance += product(rows.linear, others.linear.T)
         for family in range(rows.audio.shape[1]):
             audio = product(rows.audio[:, family], others.audio[:, family].T)
-            text = product(rows.text[:, family], others.text[:, family].T)
-            covariance += audio * text
-        return covariance
+            audio *= product(rows.text[:, family], others.text[:, family].T)
+            covariance += audio
+        return covariance.astype(np.float64, copy=False)
 
     def _variance(self, rows):
         """Return the prior variance of rows."""
@@ -717,12 +766,19 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return self.amplitude_ * (1 - 1 / (1 + 2 * radial)) + linear + bilinear
 
 
-def _along(shifted, axes, product=matmul):
+def _exactly_single(first, second):
+    """Multiply in single precision, each row by itself."""
+    return matmul(first, second, dtype=np.float32)
+
+
+def _along(shifted, axes, product=_exactly_single):
     """Return the coordinates of centred rows, and their whole squared length."""
     columns, basis, weight = axes
     own = shifted if columns is None else shifted[:, columns]
-    length = matmul(np.square(own), weight**2)
-    return product(own, basis).astype(np.float32), length
+    # Row by row in memory, so that sums are added up in one order.
+    own = (own * weight).astype(np.float32, order="C")
+    length = np.einsum("ij,ij->i", own, own, dtype=np.float64)
+    return product(own, basis.astype(np.float32)).astype(np.float32), length
 
 
 def _products(taken, blocks, pairs):

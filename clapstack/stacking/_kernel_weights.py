@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.linalg import block_diag, lapack
@@ -22,7 +23,7 @@ _RADIAL, _LINEAR = {True: 0.6, False: 0.3}, {True: 0.4, False: 0.1}
 _BILINEAR, _AMPLITUDE, _NOISE = 0.2, 0.1, 0.5
 # L-BFGS stops where a step gains less than this part of the criterion, which is
 # about half of the number of rows.
-_MOST_STEPS, _TOLERANCE = 60, 1e-5
+_MOST_STEPS, _TOLERANCE = 60, 1e-4
 # Prior standard deviations that a hyperparameter may move: its exponential is finite.
 _REACH = 5.0
 
@@ -147,6 +148,17 @@ def lower_triangle(matrix):
     return matrix[np.tril_indices(len(matrix))]
 
 
+@lru_cache(maxsize=4)
+def _triangle(n_rows):
+    """Return rows, columns and flat places of a lower triangle, and its diagonal.
+
+    Places are those in a matrix that is held by column, as LAPACK takes it.
+    """
+    row, column = np.tril_indices(n_rows)
+    diagonal = np.cumsum(np.arange(1, n_rows + 1)) - 1
+    return row, column, row + n_rows * column, diagonal
+
+
 def unlikelihood(place, grams, target, weight, prior):
     """Return the negative log likelihood of a part, less a constant, and its gradient.
 
@@ -167,25 +179,25 @@ def unlikelihood(place, grams, target, weight, prior):
     n_rows = len(target)
     weights = prior.weights(place)
     n_blocks = len(weights.radial)
-    row, column = np.tril_indices(n_rows)
+    row, column, flat, diagonal = _triangle(n_rows)
     radial = np.concatenate([weights.radial, np.zeros(len(weights.bilinear))])
     linear = np.concatenate([weights.linear, weights.bilinear])
     near, product = np.stack([radial, linear]).astype(grams.dtype) @ grams
-    diagonal = row == column
     own = near[diagonal]
     distance = np.maximum(own[row] + own[column] - 2 * near, 0.0)
     shape = 1 / (1 + distance)
 
+    covariance = weights.amplitude * shape + product
+    covariance[diagonal] += weights.noise / weight
     kernel = np.zeros((n_rows, n_rows), order="F")
-    kernel[row, column] = weights.amplitude * shape + product
-    kernel[np.diag_indices(n_rows)] += weights.noise / weight
+    kernel.ravel(order="K")[flat] = covariance
     factor, _ = lapack.dpotrf(kernel, lower=1, clean=0, overwrite_a=1)
     half_log_det = np.log(np.diag(factor)).sum()
     coef, _ = lapack.dpotrs(factor, target, lower=1)
     inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
 
     # Both halves of the symmetric derivative by the kernel count.
-    by_kernel = inverse[row, column] - coef[row] * coef[column]
+    by_kernel = inverse.ravel(order="F")[flat] - coef[row] * coef[column]
     by_noise = by_kernel[diagonal] @ (1 / weight) / 2
     by_kernel[diagonal] /= 2
     by_amplitude = by_kernel * shape

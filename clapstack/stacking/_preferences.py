@@ -82,7 +82,7 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
     --------
     clapstack.pairs.read_preferences : Makes `X` and preferences of a table.
     clapstack.metrics.pair_accuracy : Judges scores by preferences.
-    ClapStackingRegressor : Learns from ratings.
+    clapstack.ClapStackingRegressor : Learns from ratings.
 
     Notes
     -----

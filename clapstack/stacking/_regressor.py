@@ -42,6 +42,7 @@ from clapstack.stacking._families import (
     name_models,
     read_families,
     regressors_of,
+    with_trees,
 )
 from clapstack.stacking._final import FinalLevel
 from clapstack.stacking._first_level import fit_first_level
@@ -78,7 +79,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         each family and target takes the one that orders best out of fold; ten cost
         about half a fit more than one.
     boosting : bool, regressor or None, default=True
-        Boosted trees on the compression; a regressor takes their place; False or None
+        Boosted trees on the compression, and beside the ridge of a family of
+        :class:`~clapstack.EventFeatures`; a regressor takes their place; False or None
         leaves them out.
     kernel : bool, regressor or None, default=False
         A model of all columns at once beside those of the families: True is
@@ -92,8 +94,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         k-fold where `groups` are given. Each row must be in exactly one test part.
     auxiliary : "auto" or sequence of str, default="auto"
         Families that join every contrastive family rather than standing alone. "auto"
-        takes those without a ``cosine`` column, except ``cross``. If there is no
-        contrastive family, "auto" takes none.
+        takes those without a ``cosine`` column, except ``cross`` and families of
+        :class:`~clapstack.EventFeatures`. If there is no contrastive family, "auto"
+        takes none.
     base_estimators : "ridge", regressor, list of these or dict, default=None
         First-level models. None and "ridge" are the fast family ridge; a list gives a
         family several models; a dict gives each family its own, such as
@@ -350,7 +353,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             for number, split in enumerate(splits)
         ]
         columns = self._set_families(X, weight)
-        models = name_models(self.base_estimators, self.families_, self.auxiliary_)
+        names = getattr(self, "feature_names_in_", None)
+        chosen = with_trees(self.base_estimators, self.families_, names, booster)
+        models = name_models(chosen, self.families_, self.auxiliary_)
         if self.kernel:
             model, columns[KERNEL] = self._kernel_model(columns[KERNEL])
             models[KERNEL] = (KERNEL, model)
@@ -393,10 +398,13 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         self.y_train_ = y
         fit_members = partial(fit_members, like=self._first_level)
         self._set_held_out(fit_members, X, y, weight, groups, targets, splits)
+        members = self._knowing_members()
         self._novelty = None
-        if knowing := self._knowing_members():
+        if members:
             units = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
-            self._novelty = HeldOutNovelty(*knowing, X, splits, weight, units)
+            self._novelty = HeldOutNovelty(
+                members, self._first_level.columns[KERNEL], X, splits, weight, units
+            )
         return self
 
     def transform(self, X):
@@ -532,7 +540,8 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         if self._has_axes():
             return np.all(on_axes(self, "in_domain", X, level=level), axis=0)
         # Models saved by earlier versions know nothing of novelty.
-        if getattr(self, "_novelty", None) is None:
+        novelty = getattr(self, "_novelty", None)
+        if novelty is None:
             msg = (
                 "in_domain needs a kernel model, and this stack has none. Fit one with "
                 "kernel=True, as the preset 'best' has."
@@ -542,7 +551,16 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             msg = f"level must lie between 0 and 1; got {level!r}. 0.01 is usual."
             raise ValueError(msg)
         X = check_features(self, X, reset=False)
-        return self._novelty.p_values(*self._knowing_members(), X) >= level
+        columns = self._first_level.columns[KERNEL]
+        return novelty.p_values(self._knowing_members(), columns, X) >= level
+
+    @property
+    def knows_domain_(self):
+        """Whether :meth:`in_domain` can say, which needs a kernel model."""
+        members = getattr(self, "estimators_by_axis_", {}).values()
+        if members:
+            return all(member.knows_domain_ for member in members)
+        return getattr(self, "_novelty", None) is not None
 
     def explain(self, X):
         """Split each prediction into what every family adds to it.
@@ -672,7 +690,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         columns, contrastive = read_families(names, X.shape[1])
         check_families_vary(X, columns, weight)
-        self.auxiliary_ = auxiliary_families(self.auxiliary, columns, contrastive)
+        self.auxiliary_ = auxiliary_families(
+            self.auxiliary, columns, contrastive, names
+        )
         self._auxiliary_columns = {
             name: (columns[name], column_means(X, columns[name], weight))
             for name in self.auxiliary_
@@ -716,12 +736,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return {target: names.index(f"{KERNEL}__{target}") for target in targets}
 
     def _knowing_members(self):
-        """Return the kernel members that know novelty, and their columns, or None."""
-        by_target = self.estimators_.get(KERNEL, {})
-        members = next(iter(by_target.values()), [])
-        if not all(hasattr(member, "novelty") for member in members) or not members:
-            return None
-        return members, self._first_level.columns[KERNEL]
+        """Return the kernel members of the first target, if they know novelty."""
+        for members in self.estimators_.get(KERNEL, {}).values():
+            return [member for member in members if hasattr(member, "novelty")]
+        return []
 
     def _set_held_out(self, fit_members, X, y, weight, groups, targets, splits):
         """Set what predicts each fold without learning from it, and its errors."""

@@ -1,6 +1,11 @@
 """The paper's systems, and the challenge's baselines, as scikit-learn pipelines."""
 
-from clapstack.systems._build import make_clap_stack, make_system, make_union
+from clapstack.systems._build import (
+    make_clap_stack,
+    make_events,
+    make_system,
+    make_union,
+)
 from clapstack.systems._catalogue import (
     Figures,
     SystemRecord,
@@ -30,6 +35,7 @@ __all__ = [
     "list_checkpoints",
     "list_systems",
     "make_clap_stack",
+    "make_events",
     "make_system",
     "make_union",
 ]

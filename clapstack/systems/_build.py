@@ -23,7 +23,7 @@ from clapstack.systems._presets import PRESETS
 from clapstack.systems._rank_ensemble import RankEnsembleRegressor
 from clapstack.systems._svr import PairDistances, from_unit, make_two_svrs, to_unit
 
-__all__ = ["make_clap_stack", "make_system", "make_union"]
+__all__ = ["make_clap_stack", "make_events", "make_system", "make_union"]
 
 _STEPS = list[tuple[str, Any]]
 # Settings of predictions, with their defaults, and which the regressors have a use for.
@@ -37,6 +37,7 @@ def make_clap_stack(
     preset: str = "paper",
     families: Sequence[str] | Mapping[str, Any] = CLAP_FAMILIES,
     beats: bool = False,
+    events: bool = False,
     n_components: int = 32,
     cv: Any = 3,
     final_target: str = "auto",
@@ -60,9 +61,9 @@ def make_clap_stack(
         checkpoints, which work offline and know the bundled sounds only; or a mapping
         of families to checkpoints that takes precedence over the published ones.
     preset : {"paper", "best"}, default="paper"
-        "paper" is the paper's stack: ridges and boosted trees under a ridge. "best"
-        chooses the ridges' penalties, adds support vectors, and has a final level that
-        starts from equal weights; it takes about four times as long.
+        "paper" is the paper's stack: ridges and boosted trees under a ridge. "best" has
+        a kernel model over all families in place of the trees, and a final ridge that
+        starts from it; it takes about five times as long.
     families : sequence of str, or mapping, default=3 CLAP models
         The families to stack, by their names in
         :func:`~clapstack.systems.list_checkpoints`; without ``"laion_fused"`` it is the
@@ -72,6 +73,10 @@ def make_clap_stack(
         for a family of that name.
     beats : bool, default=False
         Whether BEATs logits join every family, as in the paper.
+    events : bool, default=False
+        Whether a family ``events``, with models of its own, says which of the sounds
+        that a prompt names are missing, and whether their order is right
+        (:class:`~clapstack.EventFeatures`, through the same CLAP models).
     n_components : int, default=32
         Width of each family's projection in :class:`CrossAgreement`.
     cv : int, splitter or iterable, default=3
@@ -122,6 +127,9 @@ def make_clap_stack(
     settings = {"device": device, "batch_size": batch_size, "cache": cache}
     wanted = _as_mapping(families) | dict.fromkeys(["beats"] * beats)
     union = make_union(checkpoints, wanted, **settings, verbose=verbose)
+    if events:
+        encoders = make_union(checkpoints, families, **settings, verbose=verbose)
+        union.transformer_list.append(("events", make_events(encoders)))
     steps = _stack_steps(
         n_components, cv, final_target, random_state, n_jobs, verbose, preset
     )
@@ -340,6 +348,23 @@ def _transformer_for(checkpoint: str | os.PathLike[str], settings: Any) -> Any:
             if family.published == place:
                 return family.make(place, **settings)
     return features.features_for(place, **settings)
+
+
+def make_events(encoders: FeatureUnion) -> Any:
+    """Return features of events through the encoders of a union.
+
+    Parameters
+    ----------
+    encoders : FeatureUnion
+        Transformers of CLAP models, as from `make_union`.
+
+    Returns
+    -------
+    events : EventFeatures
+        Not fitted.
+    """
+    features = importlib.import_module("clapstack.features")
+    return features.EventFeatures(encoders)
 
 
 def _stack_steps(

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from clapstack.audio import describe_audio, read_audio, window_starts
+from clapstack.audio import (
+    describe_audio,
+    read_audio,
+    short_window_starts,
+    window_starts,
+)
 from clapstack.exceptions import AudioError
 
 RATE = 16_000
@@ -390,3 +395,32 @@ def test_lengths_below_one(n_samples, window):
 )
 def test_description(source, expected):
     assert describe_audio(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("duration", "length", "hop", "n_windows"),
+    [
+        (10.0, 2.0, 1.0, 9),
+        (10.005, 2.0, 1.0, 9),  # as long as a resampler makes it
+        (10.3, 2.0, 1.0, 10),
+        (2.0, 2.0, 1.0, 1),
+        (0.3, 2.0, 1.0, 1),
+        (7.0, 2.0, 2.0, 4),
+        (3600.0, 2.0, 1.0, 3599),
+    ],
+)
+def test_short_windows_cover_a_clip_evenly(duration, length, hop, n_windows):
+    starts = short_window_starts(duration, length, hop)
+    assert len(starts) == n_windows
+    assert starts[0] == 0
+    if n_windows > 1:
+        assert starts[-1] + length == pytest.approx(duration)
+        gaps = np.diff(starts)
+        assert np.ptp(gaps) < 1e-9
+        assert gaps[0] <= hop * 1.01
+
+
+@pytest.mark.parametrize("values", [(10, 2, 3), (10, 2, 0), (0, 2, 1), (10, -1, -1)])
+def test_short_windows_that_miss_a_part_are_refused(values):
+    with pytest.raises(ValueError, match="hop at most length"):
+        short_window_starts(*values)

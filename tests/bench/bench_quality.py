@@ -35,7 +35,7 @@ from clapstack.datasets import load_xacle, make_simulated_xacle
 from clapstack.families import families_of
 from clapstack.features import pair_feature_names, pair_features
 from clapstack.metrics import mse, srcc
-from clapstack.metrics._bootstrap import _percentiles, _resampled
+from clapstack.metrics._bootstrap import _resampled, percentiles
 from clapstack.stacking import KernelRegressor, StandardizedRidge
 from clapstack.systems._presets import PRESETS
 
@@ -148,7 +148,7 @@ class Judged:
                 if row != "best" and "best" in made:
                     less = self._differences(metric, made["best"], runs)
                     line += f" ({np.mean(less):+.{digits}f}"
-                    low, high = _percentiles(less, 0.95)
+                    low, high = percentiles(less, 0.95)
                     line += f" [{low:+.{digits}f}, {high:+.{digits}f}])"
             if "interval" in runs[0]:
                 held = [self._covered(run["interval"]) for run in runs]

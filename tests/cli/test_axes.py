@@ -140,7 +140,8 @@ def test_a_row_without_any_rating_is_named(run, rows, write_csv, tmp_path):
 
 
 def test_ratings_of_one_pair_are_averaged_by_axis(rows, write_csv):
-    from clapstack.cli.tables import PairTable, read_rated
+    from clapstack.cli.tables import read_rated
+    from clapstack.scoring.tables import PairTable
 
     twice = [*rows, {**rows[0], "relevance": "", "order": 4}]
     table = PairTable(write_csv(twice), others=AXES)

@@ -45,6 +45,23 @@ def test_the_report_is_in_the_card_and_in_the_json(run, command, unzip):
     assert f"| mse | {result['report']['mse']:.4f} |" in card
 
 
+def test_a_stack_with_events_is_fitted_and_saved(run, write_csv, rows, clips, tmp_path):
+    out = tmp_path / "m.clapstack"
+    command = ["fit", write_csv(rows), "--out", out, "--checkpoints", "bundled"]
+    done = run(*command, "--events", "--folds", 0)
+    assert done.exit_code == 0, done.output
+    model = load_model(out)
+    assert "events" in model[-1].families_
+    X = pd.DataFrame({"audio": [str(clips / "0.wav")], "text": ["a bell, then rain"]})
+    assert 0 < model.predict(X)[0] < 10
+
+
+def test_a_published_system_has_no_events(run, command):
+    done = run(*command, "--events")
+    assert done.exit_code == 2
+    assert "a system is as it was published" in done.stderr
+
+
 @pytest.fixture
 def unzip():
     import zipfile

@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from clapstack.cli.tables import (
-    PairTable,
-    join_by_key,
-    read_by_key,
-    read_rated,
-    remarks,
-)
+from clapstack.cli.tables import join_by_key, read_by_key, read_rated, remarks
 from clapstack.exceptions import BadRowsError
+from clapstack.scoring.tables import PairTable
 
 ROLES = ("audio", "text", "score")
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from clapstack import load_model
-from clapstack.cli.tables import CosineScorer, ModelScorer
+from clapstack.scoring.tables import CosineScorer, ModelScorer
 
 
 @pytest.fixture
@@ -97,22 +97,65 @@ def test_an_interrupted_run_says_so(run, model_file, pairs, write_csv, monkeypat
 
 
 def test_a_summary_for_programs_is_the_only_output(
-    run, model_file, pairs, write_csv, tmp_path
+    run, model_file, pairs, write_csv, tmp_path, read_lines
 ):
     out = tmp_path / "scores.jsonl"
     done = run(
         "score", model_file, write_csv(pairs[:4]), "--out", out, "--json", "--quiet"
     )
     assert done.exit_code == 0
-    assert json.loads(done.stdout) == {
+    told = json.loads(done.stdout)
+    assert told["mean_low"] is None  # one text: nothing to draw from
+    mean = np.mean([row["score"] for row in read_lines(out)])
+    assert told.pop("mean") == pytest.approx(mean)
+    assert told == {
         "out": str(out),
         "rows": 4,
         "scored": 4,
         "failed": 0,
         "resumed": 0,
         "scale": "ratings",
+        "mean_low": None,
+        "mean_high": None,
+        "texts": 1,
     }
     assert done.stderr == ""
+
+
+def test_the_last_line_has_the_mean_and_its_interval(
+    run, model_file, table, tmp_path, expected
+):
+    done = run("score", model_file, table, "--out", tmp_path / "s.csv")
+    last = done.stderr.splitlines()[-1]
+    good = [row for row in range(24) if row not in (3, 5)]
+    assert f"mean score {expected[good, 0].mean():.3f}, 95 % interval" in last
+    assert last.endswith("(22 pairs, 4 texts)")
+
+
+def test_a_mean_below_the_bound_is_code_4(
+    run, model_file, write_csv, pairs, table, clips
+):
+    good = ["score", model_file, write_csv(pairs, "good.csv"), "--fail-under"]
+    assert run(*good, 0.5).exit_code == 0
+    done = run(*good, 9.9, "--quiet")
+    assert done.exit_code == 4
+    assert done.stderr.startswith("clapstack score: the mean score ")
+    assert done.stderr.endswith("is below 9.9\n")
+    # Rows without a score are code 1, unless the others fall short already.
+    assert run("score", model_file, table, "--fail-under", 0.5).exit_code == 1
+    assert run("score", model_file, table, "--fail-under", 9.9).exit_code == 4
+    pair = ["score", model_file, clips / "0.wav", "rain", "--fail-under"]
+    assert run(*pair, -99).exit_code == 0
+    assert run(*pair, 9.9).exit_code == 4
+    done = run("score", "--unsupervised", table, "--fail-under", 1)
+    assert done.exit_code == 2
+    assert "have no scale" in " ".join(done.stderr.split())
+
+
+def test_bars_are_shown_on_a_terminal_alone(run, model_file, write_csv, pairs):
+    done = run("score", model_file, write_csv(pairs))
+    assert "scoring" not in done.stderr
+    assert "\r" not in done.stderr
 
 
 def test_a_pair_is_scored(run, model_file, clips, pairs, expected):
@@ -188,6 +231,40 @@ def test_without_ratings_cosines_are_standardised_over_the_table(
     np.testing.assert_allclose(good["score"].astype(float), standardised.mean(axis=1))
 
 
+def test_without_ratings_events_count_beside_the_cosines(
+    run, write_csv, pairs, tmp_path, read_csv
+):
+    rows = [{**pair, "text": f"{pair['text']}, then wind"} for pair in pairs]
+    out = tmp_path / "order.csv"
+    command = ["score", "--unsupervised", "--events", "--checkpoints", "bundled"]
+    done = run(*command, write_csv(rows), "--out", out)
+    assert done.exit_code == 0, done.output
+    table = pd.DataFrame(read_csv(out)).drop(columns=["audio", "text", "error"])
+    table = table.astype(float)
+    of_cosines = table.filter(like="_cosine")
+    assert len(of_cosines.columns) == 3
+    apart = (table - table.mean()) / table.std(ddof=0).replace(0, 1)
+    expected = apart[of_cosines.columns].mean(axis=1) + apart["weakest"]
+    expected += 0.5 * apart["inversion"]
+    np.testing.assert_allclose(table["score"], expected, atol=1e-6)
+
+
+def test_a_pair_is_explained(run, model_file, clips):
+    command = ["score", model_file, clips / "0.wav", "a dog barks, then rain"]
+    done = run(*command, "--explain")
+    assert done.exit_code == 0, done.output
+    number, title, *lines = done.stdout.splitlines()
+    assert float(number) == float(run(*command).stdout)
+    assert title == "“a dog barks, then rain” in 0.2 s of sound"
+    assert lines[0].startswith("  a dog barks ")
+    assert "The claimed order" in lines[-1]
+    result = json.loads(run(*command, "--explain", "--json").stdout)
+    assert [one["text"] for one in result["events"]["clauses"]] == [
+        "a dog barks",
+        "rain",
+    ]
+
+
 def test_without_ratings_an_interrupted_run_ends_in_the_same_scores(
     run, table, tmp_path, monkeypatch
 ):
@@ -234,6 +311,8 @@ def test_one_pair_alone_has_no_score_without_ratings(run, write_csv, pairs):
     [
         (["model"], "give MODEL TABLE, or MODEL AUDIO TEXT; got 1 arguments"),
         (["--unsupervised", "model", "table.csv"], "give one table"),
+        (["m", "t.csv", "--explain"], "it explains one pair"),
+        (["m", "t.csv", "--events"], "the option goes with --unsupervised"),
         (["m", "a.wav", "rain", "--out", "x.csv"], "one pair is printed"),
         (["m", "t.csv", "--out", "x.txt"], "must end in .csv, .jsonl"),
         (["m", "t.csv", "--format", "parquet"], "csv or jsonl; got 'parquet'"),

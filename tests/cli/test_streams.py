@@ -135,17 +135,6 @@ def test_a_name_on_a_line_of_its_own_stays_on_it(printing):
     assert printing(work).stderr.count("\n") == 1
 
 
-def test_a_progress_bar_may_move_the_cursor(printing):
-    done = printing(lambda: list(progress(range(3), desc="rows")))
-    assert "\r" in done.stderr
-    assert "\\u000d" not in done.stderr
-
-
-def test_a_progress_bar_needs_no_standard_error(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", None)
-    assert list(progress(range(3))) == [0, 1, 2]
-
-
 class Terminal(io.StringIO):
     encoding = "utf-8"
 
@@ -153,9 +142,25 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_a_progress_bar_moves_the_cursor_of_a_terminal_alone(monkeypatch):
+    from clapstack.cli._terminal import safe_streams
+
+    for stream, is_shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with safe_streams():
+            assert list(progress(range(3), desc="rows")) == [0, 1, 2]
+        assert ("\rrows" in stream.getvalue()) is is_shown
+        assert "\\u000d" not in stream.getvalue()
+
+
+def test_a_progress_bar_needs_no_standard_error(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert list(progress(range(3))) == [0, 1, 2]
+
+
 def test_a_table_is_escaped_on_a_terminal_alone(monkeypatch):
     from clapstack.cli._terminal import data_stream, safe_streams
-    from clapstack.cli.tables._write import write_lines
+    from clapstack.scoring.tables import write_lines
 
     row = {"text": HOSTILE}
     for stream, is_raw in ((Terminal(), False), (io.StringIO(), True)):

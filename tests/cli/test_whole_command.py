@@ -1,7 +1,9 @@
 import pytest
 
-COMMANDS = ["demo", "fit", "score", "evaluate", "extract", "report", "checkpoints"]
-COMMANDS += ["cache", "bench", "xacle"]
+import clapstack
+
+COMMANDS = ["demo", "fit", "score", "rank", "evaluate", "extract", "report"]
+COMMANDS += ["checkpoints", "cache", "bench", "xacle"]
 
 
 def test_help_names_every_command_in_the_order_of_use(run):
@@ -11,7 +13,9 @@ def test_help_names_every_command_in_the_order_of_use(run):
     assert names[: len(COMMANDS)] == COMMANDS  # the epilog follows
 
 
-@pytest.mark.parametrize("command", ["fit", "score", "evaluate", "extract", "report"])
+@pytest.mark.parametrize(
+    "command", ["fit", "score", "rank", "evaluate", "extract", "report"]
+)
 def test_help_of_a_command_teaches_by_example(run, command):
     text = run(command, "--help").stdout
     examples = text[text.index("Examples:") :].splitlines()[1:4]
@@ -37,7 +41,7 @@ def test_errors_of_other_commands_show_their_traceback_too(run, tmp_path):
 def test_help_lists_the_exit_codes(run):
     text = " ".join(run("--help").stdout.split())
     assert "Exit codes: 0 success; 1 rows that cannot be used" in text
-    assert "3 a missing or unreadable file; 70 an error inside clapstack" in text
+    assert "3 a missing or unreadable file; 4 a mean below --fail-under; 70 an" in text
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,12 @@ def test_an_error_inside_clapstack_has_its_own_code(run, model_file, monkeypatch
     def fail(*arguments):
         raise KeyError("score")  # noqa: EM101
 
-    monkeypatch.setattr("clapstack.cli.tables.PairTable.check", fail)
+    monkeypatch.setattr("clapstack.scoring.tables.PairTable.check", fail)
     done = run("score", model_file, "-")
     assert done.exit_code == 70
     assert "KeyError: 'score' (clapstack --debug … shows where" in done.stderr
+
+
+def test_the_version_is_printed(run):
+    done = run("--version")
+    assert (done.exit_code, done.stdout) == (0, f"clapstack {clapstack.__version__}\n")

@@ -13,7 +13,7 @@ from clapstack.features._docstring import documented
 CLASSES = [
     thing
     for thing in map(features.__dict__.get, features.__all__)
-    if isinstance(thing, type)
+    if hasattr(thing, "fit")
 ]
 
 

@@ -275,6 +275,46 @@ def test_without_auxiliary_every_family_stands_alone(pairs):
     assert stack.families_ == ["msclap", "laion", "cross", "beats"]
 
 
+def with_events(X):
+    """Return features with a family of events beside an auxiliary one."""
+    rng = np.random.default_rng(3)
+    columns = ["events__all_weakest", "events__n_clauses", "events__claims_order"]
+    return X.assign(**{name: rng.normal(size=len(X)) for name in columns})
+
+
+def test_events_stand_alone_and_have_trees_of_their_own(stack, pairs):
+    X, y = pairs
+    stack.fit(with_events(X), y)
+    assert stack.auxiliary_ == ["beats"]
+    assert stack.families_ == ["msclap", "laion", "cross", "events"]
+    assert [name for name in stack.first_level_names_ if "events" in name] == [
+        "events__ridge__score",
+        "events__ridge__rank",
+        "events__boostedtrees__score",
+        "events__boostedtrees__rank",
+    ]
+    assert len(stack.columns_["msclap"]) == 8  # its own and those of beats
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"boosting": False}, ["events__score", "events__rank"]),
+        (
+            {"base_estimators": {"events": "ridge"}},
+            ["events__score", "events__rank"],
+        ),
+        ({"base_estimators": "ridge"}, ["events__score", "events__rank"]),
+        ({"auxiliary": ["events"]}, []),
+    ],
+)
+def test_models_of_events_can_be_chosen(stack, pairs, settings, names):
+    X, y = pairs
+    stack.set_params(**settings).fit(with_events(X), y)
+    got = [name for name in stack.first_level_names_ if name.startswith("events")]
+    assert got == names
+
+
 def test_without_contrastive_family_every_family_stands_alone(ridges, pairs):
     X, y = pairs
     stack = ridges.fit(by_family(X, "cross", "beats"), y)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from clapstack._output import write_text
-from clapstack.cli.tables import PairTable, join_by_key, read_by_key
+from clapstack.cli.tables import join_by_key, read_by_key
+from clapstack.scoring.tables import PairTable
 
 # As the official code spells them, and as the page of the data set does.
 _NAMES = {

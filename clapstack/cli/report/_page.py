@@ -31,8 +31,11 @@ from clapstack.cli.tables import (
     evaluate_model,
 )
 from clapstack.inspection import (
+    EventExplanation,
     ExplanationDisplay,
     SpectrogramDisplay,
+    explain_events,
+    has_event_encoders,
     mel_spectrogram,
 )
 from clapstack.stacking import model_of_axis
@@ -212,9 +215,11 @@ def _worst_pairs(
     pairs = []
     for place, row in enumerate(rows):
         audio = worst["audio"].iloc[place]
-        heard = reason = None
+        heard = reason = events = None
         if not takes_keys(model):
-            heard = picture(SpectrogramDisplay(spectrogram=mel_spectrogram(audio)))
+            events = _events(model, audio, worst["text"].iloc[place])
+            spectrogram = mel_spectrogram(audio)
+            heard = picture(SpectrogramDisplay(spectrogram=spectrogram, events=events))
         if reasons is not None:
             reason = picture(ExplanationDisplay(contributions=reasons.iloc[place]))
         pairs.append(
@@ -226,9 +231,17 @@ def _worst_pairs(
                 "scores": evaluation.scores[row],
                 "spectrogram": heard,
                 "explanation": reason,
+                "events": events,
             }
         )
     return {"pairs": pairs, "why_not": why_not}
+
+
+def _events(model: Any, audio: Any, text: str) -> EventExplanation | None:
+    """Return what is heard of a text, None if no encoder takes clips and texts."""
+    if not has_event_encoders(model):
+        return None
+    return explain_events(audio, text, model)
 
 
 def _explain(model: Any, pairs: pd.DataFrame) -> tuple[pd.DataFrame | None, str]:

@@ -12,7 +12,8 @@ import pandas as pd
 
 from clapstack._compat import file_digest
 from clapstack.audio import audio_key
-from clapstack.cli.tables import PairTable, keep_keys, open_model, read_rated
+from clapstack.cli.tables import open_model, read_rated
+from clapstack.scoring.tables import PairTable, keep_keys
 from clapstack.sharing import describe_model
 
 

@@ -1,4 +1,4 @@
-"""Tables of pairs in files: read, evaluated, scored, extracted and written."""
+"""Tables of pairs in files: rated, fitted on, evaluated and extracted."""
 
 from clapstack.cli.tables._evaluate import (
     Evaluation,
@@ -11,7 +11,7 @@ from clapstack.cli.tables._evaluate import (
     report_lines,
 )
 from clapstack.cli.tables._extract import extract
-from clapstack.cli.tables._models import keep_keys, open_model
+from clapstack.cli.tables._models import open_model
 from clapstack.cli.tables._rated import (
     Rated,
     join_by_key,
@@ -19,17 +19,9 @@ from clapstack.cli.tables._rated import (
     read_rated,
     remarks,
 )
-from clapstack.cli.tables._read import PairTable, result_format
-from clapstack.cli.tables._score import part_file, score_to_file, score_to_stream
-from clapstack.cli.tables._scorers import CosineScorer, ModelScorer
-from clapstack.cli.tables._write import ERRORS
 
 __all__ = [
-    "ERRORS",
-    "CosineScorer",
     "Evaluation",
-    "ModelScorer",
-    "PairTable",
     "Rated",
     "by_axis",
     "doubt",
@@ -39,14 +31,9 @@ __all__ = [
     "extract",
     "fit_and_evaluate",
     "join_by_key",
-    "keep_keys",
     "open_model",
-    "part_file",
     "read_by_key",
     "read_rated",
     "remarks",
     "report_lines",
-    "result_format",
-    "score_to_file",
-    "score_to_stream",
 ]

@@ -17,9 +17,9 @@ from clapstack._compat import _safe_indexing
 from clapstack._fitted import axes_of, predict_with_interval
 from clapstack._optional import progress
 from clapstack.cli.tables._rated import Rated, join_by_key, read_by_key
-from clapstack.cli.tables._read import PairTable, on_usable_files
 from clapstack.exceptions import BadPair, BadPairsError, BadRowsError
 from clapstack.metrics import score_report
+from clapstack.scoring.tables import PairTable, on_usable_files
 
 __all__ = [
     "Evaluation",

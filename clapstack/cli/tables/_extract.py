@@ -18,8 +18,8 @@ from sklearn.pipeline import FeatureUnion
 from clapstack._compat import batched
 from clapstack._optional import import_optional, progress
 from clapstack._output import replaced
-from clapstack.cli.tables._read import PairTable, on_usable_files, pairs_of
 from clapstack.exceptions import BadPair
+from clapstack.scoring.tables import PairTable, on_usable_files, pairs_of
 
 __all__ = ["extract"]
 

@@ -7,10 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from clapstack._fitted import takes_keys
-from clapstack.cli.tables._read import PairTable
-
-__all__ = ["keep_keys", "open_model"]
+__all__ = ["open_model"]
 
 
 def open_model(
@@ -66,12 +63,3 @@ def _find_class(name: str) -> type:
         msg = f"--trust-encoder {name}: the module {module!r} has no class {short!r}."
         raise ImportError(msg)
     return found
-
-
-def keep_keys(table: PairTable, model: Any, audio_folder: Path | None) -> None:
-    """Leave keys as they stand in a table, where a model finds clips by key.
-
-    A folder that the user gave is set before each clip all the same.
-    """
-    if audio_folder is None and takes_keys(model):
-        table.folder = ""

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from clapstack._numerics.checks import first_few
-from clapstack.cli.tables._read import PairTable, Row, pairs_of
 from clapstack.exceptions import BadRowsError
 from clapstack.pairs import (
     clip_identity,
@@ -18,6 +17,7 @@ from clapstack.pairs import (
     resolved_path,
     text_identity,
 )
+from clapstack.scoring.tables import PairTable, Row, pairs_of
 from clapstack.tables import to_number
 
 # What an empty cell is in a table.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from clapstack.audio import window_starts
 from clapstack.encoders.clap._base import ClapEncoder, apart
 from clapstack.exceptions import CheckpointError
 
@@ -88,7 +91,8 @@ class AudioTower:
                 self._mergings[-1] = _Merging(quads, layer.downsample)
                 _turn(layer.downsample.reduction)
                 held = order
-        self._image_order = torch.argsort(held)
+        self._image_order = torch.argsort(held).to(self._encoder.norm.weight.device)
+        self._n_columns = sizes[-1][1]
 
     def __call__(
         self, mels: torch.Tensor, longer: torch.Tensor | None = None
@@ -107,7 +111,7 @@ class AudioTower:
         pooled : Tensor of shape (n, width)
         """
         norm = self._encoder.norm
-        tokens = self._run(mels, longer, self._blocks)
+        tokens = self._tokens(mels, longer, self._blocks)
         return torch.cat([norm(some).mean(dim=1) for some in tokens])
 
     def local_frames(self, mels: torch.Tensor) -> torch.Tensor:
@@ -128,9 +132,9 @@ class AudioTower:
         """
         last = self._blocks[-1][-1]
         blocks = [*self._blocks[:-1], self._blocks[-1][:-1]]
-        norm, order = self._encoder.norm, self._image_order.to(mels.device)
+        norm, order = self._encoder.norm, self._image_order
         frames = []
-        for tokens in self._run(mels, None, blocks):
+        for tokens in self._tokens(mels, None, blocks):
             local = norm(_stay_local(last, tokens)).index_select(1, order)
             n, n_tokens, width = local.shape
             side = math.isqrt(n_tokens)
@@ -140,13 +144,35 @@ class AudioTower:
             frames.append(parts.mean(dim=2).flatten(1, 2))
         return torch.cat(frames)
 
-    def _run(
+    def steps(self, mels: torch.Tensor) -> torch.Tensor:
+        """Return the last states of spectrograms, in order of time.
+
+        Parameters
+        ----------
+        mels : Tensor of shape (n, 1, n_frames, n_mels)
+            In decibels.
+
+        Returns
+        -------
+        states : Tensor of shape (n, n_steps, width)
+            Means over frequency. Steps are of equal length and cover the spectrogram;
+            their mean is what a call returns.
+        """
+        norm = self._encoder.norm
+        tokens = torch.cat(list(map(norm, self._tokens(mels, None, self._blocks))))
+        tokens = tokens[:, self._image_order]
+        # The image has parts of the clip below one another, each with all frequencies.
+        n_parts, n_columns = self._encoder.freq_ratio, self._n_columns
+        image = tokens.view(len(tokens), n_parts, -1, n_columns, tokens.shape[2])
+        return image.mean(dim=2).flatten(1, 2)
+
+    def _tokens(
         self,
         mels: torch.Tensor,
         longer: torch.Tensor | None,
         blocks: list[list[_Block]],
     ) -> list[torch.Tensor]:
-        """Return tokens behind the given blocks; on a CPU those of each clip."""
+        """Return states behind the given blocks; on a CPU those of each clip."""
         if longer is None:
             longer = torch.zeros(len(mels), dtype=torch.bool)
         parts = [(mels, longer)]
@@ -175,6 +201,7 @@ class HtsatClapEncoder(ClapEncoder):
     """A CLAP model with this tower as `audio_model`, and an `audio_projection`."""
 
     _at_once_on_cpu: ClassVar[int] = CLIPS_AT_ONCE
+    has_dense_windows: ClassVar[bool] = True
 
     def __init__(self, **parts: Any):
         super().__init__(**parts)
@@ -182,6 +209,26 @@ class HtsatClapEncoder(ClapEncoder):
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         return apart(self._model.audio_projection, self._audio_tower(mels, longer))
+
+    def _embed_dense(
+        self, waveform: NDArray[np.float32], starts: Sequence[float], size: int
+    ) -> torch.Tensor:
+        states, centres = [], []
+        for first in window_starts(len(waveform), self.window, "windows"):
+            piece = waveform[first : first + self.window]
+            mels = self._mels([piece], [False]).to(self.device, self._dtype)
+            states.append(self._audio_tower.steps(mels)[0])
+            n_steps = len(states[-1])
+            centres.append(first + (np.arange(n_steps) + 0.5) * self.window / n_steps)
+        # Behind its end a short clip is repeated.
+        within = np.concatenate(centres) < len(waveform)
+        kept = torch.cat(states)[torch.from_numpy(within).to(self.device)]
+        middle = np.array(starts)[:, None] * self.sample_rate + size / 2
+        distance = np.abs(np.concatenate(centres)[within] - middle)
+        nearest = distance.min(axis=1, keepdims=True)
+        inside = distance <= np.maximum(size / 2, nearest)
+        weights = torch.from_numpy(inside / inside.sum(axis=1, keepdims=True)).to(kept)
+        return apart(self._model.audio_projection, weights @ kept)
 
 
 class _Block(NamedTuple):

@@ -88,11 +88,13 @@ class LaionClapEncoder(HtsatClapEncoder):
             source=str(weights),
         )
 
+    def _prepared(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        return round_to_int16(waveform) if self._settings["int16"] else waveform
+
     def _pieces(
         self, waveform: NDArray[np.float32], crop: str
     ) -> Iterator[tuple[NDArray[np.float32], bool]]:
-        if self._settings["int16"]:
-            waveform = round_to_int16(waveform)
+        waveform = self._prepared(waveform)
         if self._settings["fused"] and crop == "windows":
             # Less than a hop longer than the window: no frame more, nothing to fuse.
             hop_length = self._settings["hop_length"]

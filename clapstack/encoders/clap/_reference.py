@@ -70,6 +70,7 @@ class LaionReferenceEncoder(LaionClapEncoder):
     """
 
     _at_once_on_cpu = 1
+    has_dense_windows = False
 
     def __init__(self, *, model: Any, settings: Mapping[str, Any], **others: Any):
         super().__init__(model=model, settings=settings, **others)
@@ -86,6 +87,11 @@ class LaionReferenceEncoder(LaionClapEncoder):
         """Load a checkpoint, as :class:`LaionClapEncoder` does."""
         _prepare(_LAION, "clap_module.model", dtype)
         return super().load(checkpoint, revision=revision, device=device, dtype=dtype)
+
+    def _window_mels(self, *args: Any) -> torch.Tensor:
+        mels = super()._window_mels(*args)
+        # Their fused model takes four spectrograms, of a short clip four equal ones.
+        return mels.expand(-1, 4, -1, -1) if self._settings["fused"] else mels
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         heard = {"waveform": mels.flatten(1)}
@@ -104,6 +110,7 @@ class MsClapReferenceEncoder(_msclap.MsClapEncoder):
     """MS-CLAP in the classes of the package msclap, which hear waveforms."""
 
     _at_once_on_cpu = 1
+    has_dense_windows = False
 
     def __init__(self, *, model: Any, **others: Any):
         super().__init__(model=model, **others)

@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-from clapstack.cli.tables import PairTable, result_format
+from clapstack.scoring.tables import PairTable, result_format
 
 
 def table_of(path, content, **settings):

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+import pandas as pd
+
 from clapstack._compat import batched
 from clapstack._optional import progress
 from clapstack.audio import audio_key, file_state
-from clapstack.cli.tables._journal import Journal
-from clapstack.cli.tables._read import PairTable, Row, on_usable_files, pairs_of
-from clapstack.cli.tables._scorers import Scorer
-from clapstack.cli.tables._write import write_lines, write_table
 from clapstack.exceptions import AudioError
+from clapstack.scoring.tables._journal import Journal
+from clapstack.scoring.tables._mean import GroupedMean, Mean
+from clapstack.scoring.tables._read import FrameTable, PairTable, Row, pairs_of
+from clapstack.scoring.tables._scorers import Finish, TableScorer
+from clapstack.scoring.tables._write import write_lines, write_table
 
-__all__ = ["Scored", "part_file", "score_to_file", "score_to_stream"]
+__all__ = ["Scored", "part_file", "score_to_file", "score_to_frame", "score_to_stream"]
 
 Record = dict[str, Any]
+_LOGGER = logging.getLogger("clapstack")
 
 
 class Scored(NamedTuple):
@@ -33,11 +38,14 @@ class Scored(NamedTuple):
         Rows without a score; the column ``error`` says why.
     n_resumed : int
         Rows whose score an interrupted run had left.
+    means : dict of str to Mean
+        The mean of each column of scores that have a scale.
     """
 
     n_rows: int
     n_failed: int
     n_resumed: int
+    means: dict[str, Mean]
 
 
 def part_file(out: Path) -> Path:
@@ -46,14 +54,14 @@ def part_file(out: Path) -> Path:
 
 
 def score_to_file(
-    table: PairTable,
-    scorer: Scorer,
+    table: PairTable | FrameTable,
+    scorer: TableScorer,
     out: Path,
     fmt: str,
     *,
     chunk_size: int,
     verbose: bool,
-    remark: Callable[[str], None],
+    remark: Callable[[str], None] = _LOGGER.info,
 ) -> Scored:
     """Score a table into a file, which appears, or replaces one, when it is whole.
 
@@ -67,7 +75,7 @@ def score_to_file(
     out.parent.mkdir(parents=True, exist_ok=True)
     identity = {**scorer.identity, "keep": table.others}
     with Journal(part_file(out), identity) as journal:
-        n_rows = n_resumed = failed = 0
+        n_rows = n_resumed = 0
         if journal.is_other:
             remark(f"{journal.path} is of another model or setting; it is begun anew")
         elif journal.n_found:
@@ -86,25 +94,18 @@ def score_to_file(
 
         with _bar(table, verbose) as bar:
             for chunk in batched(rows_left(), chunk_size):
-                journal.add(_records(chunk, scorer))
+                journal.add(_records(table, chunk, scorer))
                 bar.update(len(chunk))
         good = (r["values"] for r in journal.records(n_rows) if not r["error"])
-        finish = scorer.finish(good)
-
-        def results() -> Iterator[Record]:
-            nonlocal failed
-            for record in journal.records(n_rows):
-                failed += bool(record["error"])
-                yield _result(record, scorer, finish)
-
-        write_table(out, fmt, columns, results())
+        tally = _Tally(scorer, scorer.finish(good))
+        write_table(out, fmt, columns, map(tally.result, journal.records(n_rows)))
         journal.delete()
-    return Scored(n_rows, failed, n_resumed)
+    return tally.scored(n_resumed)
 
 
 def score_to_stream(
-    table: PairTable,
-    scorer: Scorer,
+    table: PairTable | FrameTable,
+    scorer: TableScorer,
     stream: TextIO,
     fmt: str,
     *,
@@ -117,36 +118,60 @@ def score_to_stream(
     the whole table.
     """
     columns = _columns(table, scorer)
-    n_rows = failed = 0
+    tally, records = _scored(table, scorer, chunk_size, verbose, stream.flush)
+    write_lines(stream, fmt, columns, map(tally.result, records))
+    stream.flush()
+    return tally.scored()
+
+
+def score_to_frame(
+    table: PairTable | FrameTable,
+    scorer: TableScorer,
+    *,
+    chunk_size: int,
+    verbose: bool,
+) -> pd.DataFrame:
+    """Return the result as a frame; see `score_to_stream`."""
+    columns = _columns(table, scorer)
+    tally, records = _scored(table, scorer, chunk_size, verbose)
+    rows = list(map(tally.result, records))
+    results = pd.DataFrame(rows, columns=list(columns))
+    results["error"] = pd.Series([row["error"] for row in rows], dtype=object)
+    kinds = dict.fromkeys(scorer.names, float) | dict.fromkeys(scorer.flags, "boolean")
+    return results.astype(kinds)
+
+
+def _scored(
+    table: PairTable | FrameTable,
+    scorer: TableScorer,
+    chunk_size: int,
+    verbose: bool,
+    chunk_is_through: Callable[[], Any] = lambda: None,
+) -> tuple[_Tally, Iterator[Record]]:
+    """Return the records of a table, chunk by chunk, and what makes results of them."""
 
     def records() -> Iterator[Record]:
-        nonlocal n_rows, failed
         keyed = ((row, 0) for row in table.rows())
         with _bar(table, verbose) as bar:
             for chunk in batched(keyed, chunk_size):
-                for record in _records(chunk, scorer):
-                    n_rows += 1
-                    failed += bool(record["error"])
-                    yield record
-                stream.flush()
+                yield from _records(table, chunk, scorer)
+                chunk_is_through()
                 bar.update(len(chunk))
 
-    source = records()
-    if scorer.waits:
-        held = list(source)
-        source = iter(held)
-        finish = scorer.finish(r["values"] for r in held if not r["error"])
-    else:
-        finish = scorer.finish(iter(()))
-    results = (_result(record, scorer, finish) for record in source)
-    write_lines(stream, fmt, columns, results)
-    stream.flush()
-    return Scored(n_rows, failed, 0)
+    if not scorer.waits:
+        return _Tally(scorer, scorer.finish(iter(()))), records()
+    held = list(records())
+    good = (record["values"] for record in held if not record["error"])
+    return _Tally(scorer, scorer.finish(good)), iter(held)
 
 
-def _records(chunk: Sequence[tuple[Row, int]], scorer: Scorer) -> list[Record]:
+def _records(
+    table: PairTable | FrameTable,
+    chunk: Sequence[tuple[Row, int]],
+    scorer: TableScorer,
+) -> list[Record]:
     """Return the record of every row: numbers, or what is wrong."""
-    usable = on_usable_files(scorer.values, pairs_of([row for row, _ in chunk]))
+    usable = table.on_usable(scorer.values, pairs_of([row for row, _ in chunk]))
     values: dict[int, list[float]] = {}
     if len(usable.positions):
         values = dict(
@@ -167,12 +192,32 @@ def _records(chunk: Sequence[tuple[Row, int]], scorer: Scorer) -> list[Record]:
     ]
 
 
-def _result(record: Record, scorer: Scorer, finish: Any) -> Record:
-    """Return a row of the result, by column."""
-    result = {name: record[name] for name in ("row", "audio", "text", "error")}
-    if not record["error"]:
-        result.update(zip(scorer.names, finish(record["values"]), strict=True))
-    return {**record["kept"], **result}
+class _Tally:
+    """Rows of the result, counted, and the mean of their scores."""
+
+    def __init__(self, scorer: TableScorer, finish: Finish):
+        self._names = scorer.names
+        self._finish = finish
+        self._n_rows = self._n_failed = 0
+        self._means = {name: GroupedMean() for name in scorer.axes}
+
+    def result(self, record: Record) -> Record:
+        """Return a row of the result, by column."""
+        result = {name: record[name] for name in ("row", "audio", "text", "error")}
+        self._n_rows += 1
+        if record["error"]:
+            self._n_failed += 1
+        else:
+            values = self._finish(record["values"])
+            result.update(zip(self._names, values, strict=True))
+            for name, mean in self._means.items():
+                mean.add(record["text"], result[name])
+        return {**record["kept"], **result}
+
+    def scored(self, n_resumed: int = 0) -> Scored:
+        """Return how the table went, once all its rows are through."""
+        means = {name: mean.result() for name, mean in self._means.items()}
+        return Scored(self._n_rows, self._n_failed, n_resumed, means)
 
 
 def _plain(cell: Any) -> Any:
@@ -180,7 +225,7 @@ def _plain(cell: Any) -> Any:
     return cell if isinstance(cell, (str, int, float, type(None))) else str(cell)
 
 
-def _columns(table: PairTable, scorer: Scorer) -> dict[str, type]:
+def _columns(table: PairTable | FrameTable, scorer: TableScorer) -> dict[str, type]:
     ours = {"row", "audio", "text", *scorer.names, "error"}
     clash = sorted(ours.intersection(table.others))
     if clash:
@@ -195,6 +240,7 @@ def _columns(table: PairTable, scorer: Scorer) -> dict[str, type]:
         "text": str,
         **dict.fromkeys(table.others, str),
         **dict.fromkeys(scorer.names, float),
+        **dict.fromkeys(scorer.flags, bool),
         "error": str,
     }
 
@@ -211,6 +257,6 @@ def _key(row: Row) -> int:
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") or 1
 
 
-def _bar(table: PairTable, verbose: bool) -> Any:
+def _bar(table: PairTable | FrameTable, verbose: bool) -> Any:
     total = table.count() if verbose else None
     return progress(total=total, desc="scoring", unit="pair", verbose=verbose)

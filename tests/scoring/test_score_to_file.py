@@ -8,16 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clapstack.cli.tables import PairTable, part_file, score_to_file, score_to_stream
-from clapstack.cli.tables._scorers import Scorer
 from clapstack.exceptions import BadPair, BadPairsError
+from clapstack.scoring.tables import (
+    PairTable,
+    TableScorer,
+    part_file,
+    score_to_file,
+    score_to_stream,
+)
 
 # A process of its own that has imported everything already.
 FORK = multiprocessing.get_context("fork")
 N_ROWS = 60
 
 
-class ToyScorer(Scorer):
+class ToyScorer(TableScorer):
     """The length of the text; a text with "bad" in it cannot be used."""
 
     names = ("score",)
@@ -97,7 +102,7 @@ def check_complete(rows):
 def test_good_rows_are_scored_and_bad_ones_are_told_why(table, tmp_path, read_csv):
     scored = to_file(table, tmp_path / "out.csv")
     check_complete(read_csv(tmp_path / "out.csv"))
-    assert scored == (N_ROWS, 6, 0)
+    assert scored == (N_ROWS, 6, 0, {})
     assert not part_file(tmp_path / "out.csv").exists()
 
 
@@ -207,7 +212,7 @@ def test_rows_that_a_shorter_table_no_longer_has_are_left_out(table, tmp_path):
     out = tmp_path / "out.csv"
     interrupted(table, out)
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:6]))
-    assert to_file(table, out) == (5, 1, 4)
+    assert to_file(table, out) == (5, 1, 4, {})
 
 
 def interrupted(table, out):
@@ -240,7 +245,7 @@ def test_a_stream_gets_the_same_rows(table, tmp_path, read_csv):
     settings = {"chunk_size": 8, "verbose": False}
     scored = score_to_stream(PairTable(table), ToyScorer(), stream, "csv", **settings)
     assert stream.getvalue() == (tmp_path / "out.csv").read_text()
-    assert scored == (N_ROWS, 6, 0)
+    assert scored == (N_ROWS, 6, 0, {})
 
 
 @pytest.mark.parametrize("fmt", ["csv", "jsonl", "parquet"])

@@ -1,4 +1,4 @@
-"""Tables of pairs in files: which columns they have, and where their clips lie."""
+"""Tables of pairs, in files or frames: their columns, and where their clips lie."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from clapstack.audio import is_url
+from clapstack._compat import columns_of, to_pandas
+from clapstack._fitted import takes_keys
+from clapstack.audio import describe_audio, is_url
 from clapstack.exceptions import BadPair, TableError
 from clapstack.pairs import Usable, on_usable_rows
 from clapstack.tables import SUFFIXES, find_column, format_of, read_rows
 
-__all__ = ["PairTable", "Row", "on_usable_files", "pairs_of", "result_format"]
+__all__ = [
+    "FrameTable",
+    "PairTable",
+    "Row",
+    "keep_keys",
+    "on_usable_files",
+    "pairs_of",
+    "result_format",
+]
 
 # What a column may be called where no option says so; the challenge's names too.
 SPELLINGS: dict[str, tuple[str, ...]] = {
@@ -136,6 +146,12 @@ class PairTable:
             return os.path.join(self.folder, os.path.expanduser(audio))
         return audio
 
+    def on_usable(
+        self, compute: Callable[[pd.DataFrame], Any], pairs: pd.DataFrame
+    ) -> Usable:
+        """Compute on the pairs that can be used, of which the audio must be a file."""
+        return on_usable_files(compute, pairs)
+
     def _is_read_once(self) -> bool:
         """Return whether the rows of a pipe or of standard input are gone once read."""
         return self.is_stdin or not stat.S_ISREG(os.stat(self.path).st_mode)
@@ -167,6 +183,70 @@ class PairTable:
             "separated by commas, semicolons or tabs."
         )
         raise TableError(msg)
+
+
+class FrameTable:
+    """A table of pairs in memory, with the interface of `PairTable`.
+
+    Parameters
+    ----------
+    X : DataFrame (pandas or polars), Arrow table or Dataset
+        With the columns `audio` and `text`. Clips are in any form that encoders take.
+    audio, text : str
+        Names of these columns.
+    others : sequence of str
+        Names of further columns.
+    """
+
+    name = "the table"
+
+    def __init__(self, X: Any, audio: str, text: str, others: Sequence[str] = ()):
+        wanted = [audio, text, *others]
+        names = columns_of(X)
+        missing = [name for name in wanted if names.count(name) != 1]
+        if missing:
+            msg = (
+                f"the table must have the columns {wanted}, each once; {missing} "
+                f"are missing or twice in {names}. Rename them, or say how yours are "
+                "called."
+            )
+            raise TableError(msg)
+        self.frame = to_pandas(X, list(dict.fromkeys(wanted)))
+        if not len(self.frame):
+            msg = "the table has no rows; at least one pair is needed."
+            raise TableError(msg)
+        self.others = tuple(others)
+        self._roles = (audio, text)
+
+    def count(self) -> int:
+        """Return the number of rows."""
+        return len(self.frame)
+
+    def rows(self) -> Generator[Row, None, None]:
+        """Yield the rows in order, numbered from zero."""
+        pairs, others = self.frame[list(self._roles)], self.frame[list(self.others)]
+        # Cell by cell, as objects: rows of a frame would be of one type.
+        cells = zip(*(others[name].tolist() for name in others), strict=True)
+        rows = zip(*(pairs[name].tolist() for name in pairs), strict=True)
+        for number, (audio, text) in enumerate(rows):
+            kept = dict(zip(self.others, next(cells, ()), strict=True))
+            shown = audio if isinstance(audio, str) else describe_audio(audio)
+            yield Row(number, shown, audio, text, kept, None)
+
+    def on_usable(
+        self, compute: Callable[[pd.DataFrame], Any], pairs: pd.DataFrame
+    ) -> Usable:
+        """Compute on the pairs that can be used."""
+        return on_usable_rows(compute, pairs)
+
+
+def keep_keys(table: PairTable, model: Any, audio_folder: Path | None) -> None:
+    """Leave keys as they stand in a table, where a model finds clips by key.
+
+    A folder that the user gave is set before each clip all the same.
+    """
+    if audio_folder is None and takes_keys(model):
+        table.folder = ""
 
 
 def result_format(path: Path) -> str:

@@ -26,7 +26,8 @@ Records = Iterable[Mapping[str, Any]]
 def write_table(path: Path, fmt: str, columns: Columns, records: Records) -> None:
     """Write a table to a file, whole or not at all.
 
-    `columns` are names in order, with int, float or str; `records` are rows by name.
+    `columns` are names in order, with int, float, str or bool; `records` are rows by
+    name.
     None and NaN are an empty cell in CSV and null in the others; infinities are null in
     JSON, which has none.
     """
@@ -65,9 +66,18 @@ def _write_parquet(path: Path, columns: Columns, records: Records) -> None:
     )
     import pyarrow as pa
 
-    kinds = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    kinds = {
+        int: pa.int64(),
+        float: pa.float64(),
+        str: pa.string(),
+        bool: pa.bool_(),
+    }
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
-    convert: dict[type, Callable[[Any], Any]] = {str: _utf8, float: _number, int: int}
+    convert: dict[type, Callable[[Any], Any]] = {
+        **dict.fromkeys(kinds, lambda cell: cell),
+        str: _utf8,
+        float: _number,
+    }
     with parquet.ParquetWriter(path, schema) as writer:
         for batch in batched(records, _ROWS):
             cells = {

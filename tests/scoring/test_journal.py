@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from clapstack.cli.tables._journal import Journal
+from clapstack.scoring.tables._journal import Journal
 
 IDENTITY = {"model": "abc"}
 

@@ -1,0 +1,227 @@
+"""``clapstack rank``."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clapstack._output import check_output, is_stream, replaced
+from clapstack.cli import _options as options
+from clapstack.cli._errors import errors_as_messages
+from clapstack.cli._terminal import data_stream
+from clapstack.exceptions import BadRowsError
+
+__all__ = ["rank"]
+
+EPILOG = """\
+\b
+Examples:
+  clapstack rank scores.csv --best 1 --out chosen.csv
+  clapstack rank scores.csv --best 1 --copy-to chosen/
+  clapstack rank scores.csv --prompt-column id --worst 3
+  clapstack rank scores.csv --json
+
+The table has a row per candidate: its clip (audio), its prompt (text) and its score, as
+clapstack score writes them. The result has the columns prompt, rank, n, margin, row,
+audio and score: by prompt, the best first. rank counts from 1; of equal scores the
+first row comes first. n is the number of candidates with a score; margin is how far the
+best is above the second.
+
+The last line says what best of n gains over a random candidate, in units of the score,
+with a 95 % interval over prompts.
+
+The exit code is 0, or 1 if a prompt has no candidate with a score.
+"""
+
+
+def rank(
+    table: Annotated[
+        str,
+        typer.Argument(
+            help="A CSV, JSON Lines or Parquet table, - for standard input."
+        ),
+    ],
+    best: Annotated[
+        int | None,
+        typer.Option(min=1, help="Candidates to keep per prompt. Without it: all."),
+    ] = None,
+    worst: Annotated[
+        int | None, typer.Option(min=1, help="Candidates to keep from the other end.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write; without it, standard output."),
+    ] = None,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(
+            help="New or empty folder for copies of the kept clips; their names begin "
+            "with the numbers of prompt and rank."
+        ),
+    ] = None,
+    prompt_column: Annotated[
+        str | None,
+        typer.Option(help="Column that candidates of one prompt share. Usually: text."),
+    ] = None,
+    score_column: Annotated[
+        str | None, typer.Option(help="Column of scores. Usually: score.")
+    ] = None,
+    audio_column: options.AudioColumn = None,
+    audio_folder: options.AudioFolder = None,
+    keep: options.Keep = None,
+    input_format: options.InputFormat = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Choose the best of several clips for each prompt."""
+    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    if best and worst:
+        msg = "give one of the two."
+        raise typer.BadParameter(msg, param_hint="--worst")
+    with errors_as_messages("clapstack rank"):
+        from clapstack.scoring import candidates_by_prompt
+        from clapstack.scoring.tables import PairTable, result_format
+
+        fmt = "csv" if out is None or is_stream(out) else result_format(out)
+        pairs = PairTable(
+            table,
+            fmt=input_format,
+            audio_folder=audio_folder,
+            names={"audio": audio_column, "text": prompt_column, "score": score_column},
+            roles=("audio", "text", "score"),
+            others=keep or (),
+            remedy="Say which with --{role}-column (--prompt-column for texts)",
+        )
+        if out is not None:
+            check_output(out, table)
+        if copy_to is not None and copy_to.exists() and any(copy_to.iterdir()):
+            msg = f"{copy_to} is not empty. Give the copies a folder of their own."
+            raise ValueError(msg)
+        rows = list(pairs.rows())
+        found = candidates_by_prompt([row.text for row in rows], _scores(rows))
+        kept = [
+            (number, rank, candidates)
+            for number, candidates in enumerate(found)
+            for rank in _kept_ranks(len(candidates.rows), best, worst)
+        ]
+        if copy_to is not None:
+            _copy(kept, rows, copy_to)
+        if out is not None or not json:
+            _write([_record(rank, c, rows) for _, rank, c in kept], keep, out, fmt)
+        summary = _summary(found)
+        if json:
+            options.print_json({"out": None if out is None else str(out), **summary})
+        if not quiet:
+            typer.echo(f"clapstack rank: {_words(summary)}", err=True)
+    if summary["without_score"]:
+        raise typer.Exit(1)
+
+
+def _scores(rows: Sequence[Any]) -> list[float]:
+    """Return the scores of rows, NaN where a cell is empty; refuse other cells."""
+    from clapstack.tables import to_number
+
+    scores = [to_number(row.cells["score"]) for row in rows]
+    for row, score in zip(rows, scores, strict=True):
+        cell = row.cells["score"]
+        if math.isnan(score) and cell is not None and str(cell).strip():
+            msg = (
+                f"row {row.number}: the score {cell!r} is no finite number. Correct "
+                "it, or leave the cell empty."
+            )
+            raise BadRowsError(msg)
+    return scores
+
+
+def _kept_ranks(n: int, best: int | None, worst: int | None) -> range:
+    """Return which ranks of n candidates are kept, from zero."""
+    return range(max(0, n - worst), n) if worst else range(min(n, best or n))
+
+
+def _record(rank: int, candidates: Any, rows: Sequence[Any]) -> dict[str, Any]:
+    row = rows[candidates.rows[rank]]
+    return {
+        **row.cells,
+        "prompt": candidates.prompt,
+        "rank": rank + 1,
+        "n": len(candidates.rows),
+        "margin": candidates.margin,
+        "row": row.number,
+        "audio": row.audio,
+        "score": float(candidates.scores[rank]),
+    }
+
+
+def _copy(
+    kept: Sequence[tuple[int, int, Any]], rows: Sequence[Any], folder: Path
+) -> None:
+    """Copy clips; the numbers of prompt and rank keep equal names apart."""
+    width = len(str(max((number for number, _, _ in kept), default=0)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, rank, candidates in kept:
+        row = rows[candidates.rows[rank]]
+        if not isinstance(row.path, str) or not row.path.strip():
+            msg = f"row {row.number}: the audio must be the path of a file to copy."
+            raise BadRowsError(msg)
+        source = Path(row.path)
+        name = f"{number:0{width}}-{rank + 1}-{source.name}"
+        with replaced(folder / name) as new:
+            shutil.copyfile(source, new)
+
+
+def _write(
+    records: Sequence[dict[str, Any]],
+    keep: Sequence[str] | None,
+    out: Path | None,
+    fmt: str,
+) -> None:
+    from clapstack.scoring.tables import ERRORS, write_lines, write_table
+
+    columns: dict[str, type] = {"prompt": str, "rank": int, "n": int, "margin": float}
+    columns |= {"row": int, "audio": str, "score": float}
+    if clash := [name for name in keep or () if name in columns]:
+        msg = f"--keep {clash[0]}: the result has a column of that name. Rename yours."
+        raise ValueError(msg)
+    columns |= dict.fromkeys(keep or (), str)
+    if out is None:
+        write_lines(data_stream(ERRORS[fmt]), fmt, columns, records)
+    else:
+        write_table(out, fmt, columns, records)
+
+
+def _summary(found: Sequence[Any]) -> dict[str, Any]:
+    from clapstack.scoring.tables import GroupedMean
+
+    gain = GroupedMean()
+    scored = [candidates for candidates in found if len(candidates.rows)]
+    for candidates in scored:
+        gain.add(candidates.prompt, candidates.gain)
+    mean, low, high, *_ = gain.result()
+    return {
+        "prompts": len(found),
+        "candidates": sum(len(c.rows) for c in found),
+        "unscored": sum(c.n_unscored for c in found),
+        "without_score": len(found) - len(scored),
+        "ties": sum(c.n_tied > 1 for c in scored),
+        **options.finite({"gain": mean, "gain_low": low, "gain_high": high}),
+    }
+
+
+def _words(summary: dict[str, Any]) -> str:
+    parts = [f"{summary['prompts']:,} prompts, {summary['candidates']:,} candidates"]
+    if summary["without_score"]:
+        parts.append(f"{summary['without_score']:,} prompts without any score")
+    if summary["ties"]:
+        parts.append(f"{summary['ties']:,} with a tie for the best")
+    if summary["gain"] is not None:
+        gain = f"best of n gains {summary['gain']:.3f} over a random one"
+        if summary["gain_low"] is not None:
+            low, high = summary["gain_low"], summary["gain_high"]
+            gain += f" (95 % interval {low:.3f} to {high:.3f})"
+        parts.append(gain)
+    return "; ".join(parts)

@@ -1,0 +1,19 @@
+"""Scores for users of a model: clips, tables, the plain CLAP score, best of n."""
+
+from clapstack.scoring._candidates import (
+    Candidates,
+    candidates_by_prompt,
+    rank_candidates,
+)
+from clapstack.scoring._checkpoint import clap_score, protocol
+from clapstack.scoring._scorer import Scorer, score_table
+
+__all__ = [
+    "Candidates",
+    "Scorer",
+    "candidates_by_prompt",
+    "clap_score",
+    "protocol",
+    "rank_candidates",
+    "score_table",
+]

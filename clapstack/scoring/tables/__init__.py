@@ -1,0 +1,50 @@
+"""Tables of pairs in files: read, scored row by row, journaled and written."""
+
+from clapstack.scoring.tables._mean import GroupedMean, Mean
+from clapstack.scoring.tables._read import (
+    FrameTable,
+    PairTable,
+    Row,
+    keep_keys,
+    on_usable_files,
+    pairs_of,
+    result_format,
+)
+from clapstack.scoring.tables._score import (
+    Scored,
+    part_file,
+    score_to_file,
+    score_to_frame,
+    score_to_stream,
+)
+from clapstack.scoring.tables._scorers import (
+    CosineScorer,
+    EventScorer,
+    ModelScorer,
+    TableScorer,
+)
+from clapstack.scoring.tables._write import ERRORS, write_lines, write_table
+
+__all__ = [
+    "ERRORS",
+    "CosineScorer",
+    "EventScorer",
+    "FrameTable",
+    "GroupedMean",
+    "Mean",
+    "ModelScorer",
+    "PairTable",
+    "Row",
+    "Scored",
+    "TableScorer",
+    "keep_keys",
+    "on_usable_files",
+    "pairs_of",
+    "part_file",
+    "result_format",
+    "score_to_file",
+    "score_to_frame",
+    "score_to_stream",
+    "write_lines",
+    "write_table",
+]

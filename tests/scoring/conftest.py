@@ -1,0 +1,23 @@
+"""The clips, pairs and model of the tests of the command line serve here too."""
+
+from tests.cli.conftest import (
+    _store,
+    clips,
+    model_file,
+    pairs,
+    read_csv,
+    read_lines,
+    run,
+    write_csv,
+)
+
+__all__ = [
+    "_store",
+    "clips",
+    "model_file",
+    "pairs",
+    "read_csv",
+    "read_lines",
+    "run",
+    "write_csv",
+]
