@@ -364,8 +364,9 @@ _RECORDS = (
         "stack",
         {},
         (
-            "It was made on human scores of pairs of texts, where its errors are smaller "
-            "than those of the paper's stack; no human rating of audio has judged it.",
+            "It was made on human scores of pairs of texts, where its errors are "
+            "smaller than those of the paper's stack; no human rating of audio has "
+            "judged it.",
             _BEATS,
             _CLIPS,
         ),

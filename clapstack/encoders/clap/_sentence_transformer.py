@@ -134,16 +134,16 @@ class SentenceTransformerEncoder(ClapEncoder):
             text = {} if texts is None else {"text": texts[row]}
             for start in window_starts(len(waveform), self.window, crop):
                 clip = _clip(waveform[start : start + self.window], self.sample_rate)
-                yield row, self._inputs({**clip, **text}), False
+                yield row, self._of_item({**clip, **text}), False
 
     def _tokens(self, texts: Sequence[str]) -> list[Any]:
         super()._tokens(texts)  # refuses what is no text, and warns of what is cut
-        return [self._inputs({"text": text}) for text in texts]
+        return [self._of_item({"text": text}) for text in texts]
 
     def _prepared(self, waveform: NDArray[np.float32]) -> Any:
-        return self._inputs(_clip(waveform, self.sample_rate))
+        return self._of_item(_clip(waveform, self.sample_rate))
 
-    def _inputs(self, item: dict[str, Any]) -> Any:
+    def _of_item(self, item: dict[str, Any]) -> Any:
         try:
             return _prepared(self._model, item)
         # A text with the placeholder of a clip, for one.
