@@ -121,12 +121,12 @@ def _encode(
     method: str,
 ) -> Sequence[np.ndarray]:
     """Return the unit embeddings of each waveform's windows."""
-    if hasattr(encoder, "encode_windows"):
+    if getattr(encoder, "cuts_windows", hasattr(encoder, "encode_windows")):
         return encoder.encode_windows(waveforms, starts, length, method=method)
     if method != "tiled":
         msg = (
-            f"{type(encoder).__name__} has no method encode_windows, and gets windows "
-            f"as clips of their own; method={method!r} needs one. Use 'tiled'."
+            f"{type(encoder).__name__} cuts no windows (encode_windows), and gets them "
+            f"as clips of their own; method={method!r} needs it. Use 'tiled'."
         )
         raise ValueError(msg)
     size = round(length * encoder.sample_rate)

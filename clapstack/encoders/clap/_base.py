@@ -183,6 +183,11 @@ class ClapEncoder(FrozenEncoder):
         self._warn_if_collapsed("audio", units, waveforms)
         return units.astype(np.float32)
 
+    @property
+    def cuts_windows(self) -> bool:
+        """Whether `encode_windows` serves: not without a front end of ours."""
+        return self._log_mel is not None
+
     def encode_windows(
         self,
         waveforms: Sequence[NDArray[np.float32]],

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
@@ -16,7 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import clapstack
 from clapstack.encoders import load_encoder
 from clapstack.exceptions import CheckpointError, CollapsedTowerWarning
-from clapstack.features import SentenceTransformerPairFeatures
+from clapstack.features import EventFeatures, SentenceTransformerPairFeatures
 from tests.checkpoints import (
     AST_FRAMES,
     SAMPLE_RATE,
@@ -406,3 +407,15 @@ def test_an_old_library_is_named(folders, monkeypatch):
     monkeypatch.setattr(library, "__version__", "5.4.1")
     with pytest.raises(ImportError, match=r"6\.2 or later; 5\.4\.1 is installed"):
         load(folders["omni"])
+
+
+def test_events_take_windows_as_clips_of_their_own(folder):
+    """Without a front end of ours there are no frames to cut."""
+    noise = np.random.default_rng(0).normal(size=96_000) / 10
+    pairs = pd.DataFrame(
+        {"audio": [(noise, 48_000)], "text": ["a dog barks then a bell rings"]}
+    )
+    events = EventFeatures([SentenceTransformerPairFeatures(folder, cache=None)])
+    columns = events.set_output(transform="pandas").fit_transform(pairs)
+    assert columns.filter(like="n_clauses").iloc[0, 0] == 2
+    assert np.isfinite(columns.to_numpy()).all()
