@@ -22,7 +22,7 @@ def prepared(tmp_path_factory):
     make_simulated_xacle(data, n_train=36, n_validation=12, n_test=12)
     (folder / "XACLE_dataset").symlink_to(data)
     rng = np.random.default_rng(0)
-    for name in ("rain.wav", "dog.wav"):
+    for name in ("rain.wav", "dog.wav", "scene.wav"):
         sf.write(folder / name, 0.1 * rng.normal(size=8000), 8000)
 
     (folder / "models").mkdir()
