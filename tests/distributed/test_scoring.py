@@ -1,6 +1,7 @@
 """Scores and features of partitions are those of one machine, bad rows and all."""
 
 import os
+from collections import Counter
 
 import dask.dataframe as dd
 import numpy as np
@@ -117,8 +118,11 @@ def test_a_worker_killed_in_mid_run_changes_no_bit_and_costs_no_stored_clip(
     assert not tomb.exists()
     cluster.wait_for_workers(2, timeout=60)
     assert len(pids(cluster) - before) == 1
-    lengths = sorted(map(int, log.read_text().split()))
-    assert lengths == [800 + 10 * i for i in range(len(pairs))]
+    lengths = Counter(map(int, log.read_text().split()))
+    once = Counter(800 + 10 * i for i in range(len(pairs)))
+    assert lengths >= once
+    # Each of three processes tries its encoder on one clip, twice, before it is used.
+    assert (lengths - once).total() <= 6
     model.set_params(features__bands__cache=None)
     one_machine = score_partitions(model, table).compute(scheduler="synchronous")
     assert_frame_equal(scores, one_machine)

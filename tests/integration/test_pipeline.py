@@ -257,8 +257,8 @@ def test_bad_rows_are_named_and_good_rows_are_kept(challenge, tmp_path):
 
 
 def test_unknown_family_is_named():
-    with pytest.raises(ValueError, match=r"got \['beats'\]"):
-        make_clap_stack(families=["beats"])
+    with pytest.raises(ValueError, match=r"unknown families \['birds'\]"):
+        make_clap_stack(families=["birds"])
 
 
 def test_unknown_set_of_checkpoints_is_named():

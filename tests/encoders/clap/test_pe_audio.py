@@ -57,8 +57,13 @@ def own(models):
         folder, model = models[frame_level]
         extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
         inputs = extractor(clip, sampling_rate=RATE, return_tensors="pt")
-        with torch.inference_mode():
-            return model.get_audio_embeds(**inputs)[0].numpy()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # what the library returns depends on their number
+        try:
+            with torch.inference_mode():
+                return model.get_audio_embeds(**inputs)[0].numpy()
+        finally:
+            torch.set_num_threads(threads)
 
     return embed
 
