@@ -30,7 +30,12 @@ def fitted():
 def our_modules():
     for found in pkgutil.walk_packages(clapstack.__path__, "clapstack."):
         if not found.name.endswith("__main__"):
-            yield importlib.import_module(found.name)
+            try:
+                yield importlib.import_module(found.name)
+            except ImportError as error:
+                # An encoder of a later library than the oldest that is allowed.
+                if "needs transformers" not in str(error):
+                    raise
 
 
 def test_every_estimator_has_a_stable_name():
