@@ -126,7 +126,7 @@ def contrastive_families(names: Iterable[str]) -> list[str]:
     >>> contrastive_families(["msclap__audio0", "msclap__cosine", "beats__mean0"])
     ['msclap']
     """
-    return [family_of(name) for name in names if name.partition("__")[2] == "cosine"]
+    return _families_with("cosine", names)
 
 
 def event_families(names: Iterable[str]) -> list[str]:
@@ -148,7 +148,11 @@ def event_families(names: Iterable[str]) -> list[str]:
     >>> event_families(["msclap__cosine", "events__n_clauses", "events__claims_order"])
     ['events']
     """
-    return [family_of(name) for name in names if name.partition("__")[2] == "n_clauses"]
+    return _families_with("n_clauses", names)
+
+
+def _families_with(column: str, names: Iterable[str]) -> list[str]:
+    return [family_of(name) for name in names if name.partition("__")[2] == column]
 
 
 def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 # A part of a hop by which a clip may be too long for its windows: rates round a clip's
-# length in their own ways, and all encoders are to take the same windows.
+# length in their own ways, and all encoders take the same windows.
 _SLACK = 0.01
 
 

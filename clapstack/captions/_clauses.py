@@ -266,7 +266,7 @@ class Parse:
         self.groups.append(group)
 
     def _note_background(self, unit: Unit) -> None:
-        """Take a sound in the background out of the order: it goes on behind it."""
+        """Take a sound in the background out of the order: it sounds throughout."""
         units = self.groups[-1].units
         if unit is units[0] or "background" not in unit.tail[-3:]:
             return

@@ -169,7 +169,7 @@ class SpectrogramDisplay(Display):
             Coverage of the interval; None, or a model without ``predict_interval``,
             gives none.
         events : bool, default=False
-            Whether to show what the encoders of the pipeline hear of the caption, as
+            Whether to show what the encoders of the pipeline find of the caption, as
             :func:`explain_events` has it.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.

@@ -328,7 +328,7 @@ def _choose_target(held_out, y, weight, splits):
     scores is MSE / Var(y), and that of ranks is 2 (1 - SRCC). On human scores of
     sentence pairs, the order alone paid 5 % of MSE for noise in SRCC. Another target
     than the scores has to gain half a standard error of its gain: with 50 to 200 pairs,
-    gains below that were noise, and cost 3 % of MSE.
+    gains below that were noise, and cost up to 3 % of MSE.
 
     Parameters
     ----------

@@ -795,9 +795,9 @@ def _lower_gram(rows):
 def read_blocks(names, n_features):
     """Return the columns of every block of the kernel, as the names have them.
 
-    What repeats others only spreads the weights thin. Without squared differences
-    beside absolute ones, and without the agreement of families beside themselves, the
-    squared error on two sets of human scores was lower by 1 to 2 %.
+    What repeats others only spreads the weights thin. Out of fold on human scores of
+    translations, the squared error was .2 % lower without squared differences beside
+    absolute ones, and .9 % without the agreement of families beside themselves.
     """
     blocks = pair_blocks(names, n_features)
     repeated = {
