@@ -25,7 +25,7 @@ from clapstack.audio import window_starts
 from clapstack.encoders._base import checked_waveform
 from clapstack.encoders._finding import find_sentence_transformer
 from clapstack.encoders._mel import fill_window
-from clapstack.encoders._reading import check_number, first_line
+from clapstack.encoders._reading import check_number, first_line, reason_of
 from clapstack.encoders.clap._base import ClapEncoder
 from clapstack.encoders.clap._projections import warn_if_untrained
 from clapstack.encoders.clap._sentence_folder import copy_checked
@@ -36,7 +36,8 @@ _USUAL_SECONDS = 30
 # Shorter clips, of which some front ends make nothing, get zeros appended.
 _SHORTEST_SECONDS = 0.025
 _NO_LIMIT = 1_000_000
-_MISSING = re.compile(r"^(\S+)\s*\|\s*MISSING", re.MULTILINE)
+_WRONG = re.compile(r"^(\S+)\s*\|\s*(MISSING|MISMATCH)", re.MULTILINE)
+_FAULTS = {"MISSING": "missing", "MISMATCH": "of wrong shape"}
 _COLORS = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -73,11 +74,15 @@ class SentenceTransformerEncoder(ClapEncoder):
                 model_kwargs={"dtype": torch.float32},
             ).eval()
         if not (model.supports("audio") and model.supports("text")):
+            embedded = ", ".join(map(str, model.modalities)) or "nothing"
             msg = (
-                f"{folder} embeds {', '.join(map(str, model.modalities))}; a model "
-                f"that embeds audio and text is needed."
+                f"{folder} embeds {embedded} in sentence-transformers; a model that "
+                f"embeds audio and text is needed."
             )
             raise CheckpointError(msg)
+        if model.truncate_dim is not None:
+            place = f"truncate_dim in {folder / 'config_sentence_transformers.json'}"
+            check_number(model.truncate_dim, 1, _NO_LIMIT, place)
         for part in model.modules():
             if isinstance(part, ClapModel):
                 heads = {"audio": part.audio_projection, "text": part.text_projection}
@@ -171,7 +176,7 @@ class SentenceTransformerEncoder(ClapEncoder):
             else value
             for name, value in features.items()
         }
-        return self._model(moved)["sentence_embedding"]
+        return _embedded(self._model, moved)
 
 
 def _library() -> Any:
@@ -208,6 +213,11 @@ def _prepared(model: Any, item: dict[str, Any]) -> Any:
     if "is_longer" in features:
         features["is_longer"] = torch.zeros_like(torch.as_tensor(features["is_longer"]))
     return features
+
+
+def _embedded(model: Any, features: Any) -> torch.Tensor:
+    """Run a model as `SentenceTransformer.encode` does, which cuts Matryoshka ones."""
+    return model(features)["sentence_embedding"][:, : model.truncate_dim]
 
 
 def _front_end(model: Any, folder: Path) -> dict[str, int]:
@@ -248,7 +258,7 @@ def _width(model: Any, sample_rate: int, folder: Path) -> int:
     clip = _clip(_noise(sample_rate), sample_rate)
     with torch.inference_mode():
         first, again, text = (
-            model(dict(_prepared(model, item)))["sentence_embedding"]
+            _embedded(model, dict(_prepared(model, item)))
             for item in (clip, clip, {"text": "a sound"})
         )
     if first.shape != text.shape:
@@ -257,7 +267,8 @@ def _width(model: Any, sample_rate: int, folder: Path) -> int:
             f"dimensions; a model with one space for both is needed."
         )
         raise CheckpointError(msg)
-    _refuse_chance(torch.equal(first, again), folder)
+    # NaN, of damaged weights, is refused with the first embedding.
+    _refuse_chance(torch.equal(first.nan_to_num(), again.nan_to_num()), folder)
     return int(text.shape[-1])
 
 
@@ -283,14 +294,15 @@ def _refuse_chance(equal: bool, folder: Path) -> None:
 
 
 class _Report(logging.Handler):
-    """The names of the tensors that transformers reports as missing."""
+    """The names of the tensors that transformers reports as missing or misshapen."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.missing: list[str] = []
+        self.tensors: dict[str, list[str]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.missing += _MISSING.findall(_COLORS.sub("", record.getMessage()))
+        for name, fault in _WRONG.findall(_COLORS.sub("", record.getMessage())):
+            self.tensors.setdefault(_FAULTS[fault], []).append(name)
 
 
 @contextmanager
@@ -299,7 +311,7 @@ def _quiet_and_strict(folder: Path, copy: str) -> Iterator[None]:
 
     It draws at random what a file lacks, and reports that as a warning.
     """
-    report = _Report()
+    report, fault = _Report(), None
     logger = logging.getLogger("transformers.modeling_utils")
     verbosity, shown = reports.get_verbosity(), reports.is_progress_bar_enabled()
     logger.addHandler(report)
@@ -308,18 +320,25 @@ def _quiet_and_strict(folder: Path, copy: str) -> Iterator[None]:
     reports.disable_progress_bar()
     try:
         yield
-    except OSError as error:  # a file that is missing or cannot be read
-        msg = f"{folder} lacks a file: {first_line(error).replace(copy, str(folder))}."
-        raise CheckpointError(msg) from error
+    except (CheckpointError, ImportError, MemoryError):
+        raise
+    # What is wrong with a file comes as an error of any of four libraries.
+    except Exception as error:
+        fault = error
     finally:
         logger.removeHandler(report)
         logger.propagate = True
         reports.set_verbosity(verbosity)
         if shown:
             reports.enable_progress_bar()
-    if report.missing:
+    if report.tensors:
+        faults = [f"{what}: {first_few(t)}" for what, t in report.tensors.items()]
         msg = (
-            f"{folder} does not match its model. Tensors missing: "
-            f"{first_few(report.missing)}. Fetch it again from its publisher."
+            f"{folder} does not match its model. Tensors {'; '.join(faults)}. Fetch it "
+            f"again from its publisher."
         )
-        raise CheckpointError(msg)
+        raise CheckpointError(msg) from fault
+    if fault is not None:
+        reason = reason_of(fault).replace(copy, str(folder))
+        msg = f"{folder} cannot be loaded by sentence-transformers: {reason}."
+        raise CheckpointError(msg) from fault
