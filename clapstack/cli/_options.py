@@ -92,8 +92,8 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="MODEL is a file of joblib, which runs what is in it when it is loaded, "
-        "and you trust it.",
+        help="MODEL may be a file of joblib, which runs what is in it when it is "
+        "loaded, and you trust it.",
     ),
 ]
 TrustEncoder = Annotated[

@@ -71,6 +71,8 @@ def check(
     model: Models = None,
     family: OwnFamilies = None,
     checkpoint: options.Checkpoint = None,
+    trust: options.Trust = False,
+    trust_encoder: options.TrustEncoder = None,
 ) -> None:
     """Check the folder, and whether the challenge allows the weights of systems.
 
@@ -82,7 +84,8 @@ def check(
 
     chosen = options.chosen_checkpoints("published", checkpoint)
     with errors_as_messages("clapstack xacle check"):
-        pipelines = _pipelines(system, model, family, chosen)
+        trusting = {"trust": trust, "trust_encoders": trust_encoder}
+        pipelines = _pipelines(system, model, family, chosen, trusting=trusting)
         broken = _challenge.broken_rules(pipelines)
         sound = _challenge.check_challenge(data, typer.echo)
         for line in broken:

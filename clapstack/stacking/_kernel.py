@@ -72,8 +72,7 @@ from clapstack._compat import Interval, _fit_context
 from clapstack._numerics.checks import check_weight, check_y
 from clapstack._numerics.lazy_table import read_table, row_slices
 from clapstack._numerics.rows import StandardizedTable, matmul
-from clapstack.families import check_features, family_of, pair_blocks
-from clapstack.stacking._families import CROSS
+from clapstack.families import CROSS, check_features, family_of, pair_blocks
 from clapstack.stacking._kernel_weights import Prior, learn_weights, lower_triangle
 
 # Rows of the table in float64, and of the kernel, that are held at once: 32 MB.
