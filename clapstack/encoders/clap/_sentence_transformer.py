@@ -76,8 +76,8 @@ class SentenceTransformerEncoder(ClapEncoder):
         if not (model.supports("audio") and model.supports("text")):
             embedded = ", ".join(map(str, model.modalities)) or "nothing"
             msg = (
-                f"{folder} embeds {embedded} in sentence-transformers; a model that "
-                f"embeds audio and text is needed."
+                f"{folder} embeds {embedded}; a model that embeds audio and text is "
+                f"needed."
             )
             raise CheckpointError(msg)
         if model.truncate_dim is not None:
@@ -145,9 +145,6 @@ class SentenceTransformerEncoder(ClapEncoder):
         super()._tokens(texts)  # refuses what is no text, and warns of what is cut
         return [self._of_item({"text": text}) for text in texts]
 
-    def _prepared(self, waveform: NDArray[np.float32]) -> Any:
-        return self._of_item(_clip(waveform, self.sample_rate))
-
     def _of_item(self, item: dict[str, Any]) -> Any:
         try:
             return _prepared(self._model, item)
@@ -171,7 +168,9 @@ class SentenceTransformerEncoder(ClapEncoder):
     def _embed_text(self, tokens: list[Any]) -> torch.Tensor:
         (features,) = tokens
         moved = {
-            name: value.to(self.device, self._dtype if _is_real(value) else None)
+            name: value.to(
+                self.device, self._dtype if value.is_floating_point() else None
+            )
             if isinstance(value, torch.Tensor)
             else value
             for name, value in features.items()
@@ -191,10 +190,6 @@ def _library() -> Any:
         )
         raise ImportError(msg)
     return library
-
-
-def _is_real(value: torch.Tensor) -> bool:
-    return value.is_floating_point()
 
 
 def _clip(waveform: NDArray[np.float32], sample_rate: int) -> dict[str, Any]:
