@@ -75,6 +75,13 @@ Family = Annotated[
         "May be given repeatedly. Without it: the three CLAP models of the stack.",
     ),
 ]
+Bundled = Annotated[
+    bool, typer.Option("--bundled", help="Mini checkpoints; they know few sounds.")
+]
+AllowOverlap = Annotated[
+    bool,
+    typer.Option("--allow-overlap", help="Go on if training pairs are held out."),
+]
 Keep = Annotated[
     list[str] | None,
     typer.Option(

@@ -33,6 +33,7 @@ __all__ = [
     "ClipEncoder",
     "Clips",
     "PairEncoder",
+    "check_embeddings",
     "embed_clips",
     "embed_pairs",
     "embed_texts",
@@ -472,18 +473,26 @@ def _stored(
     scope: str,
     keys: Sequence[str],
 ) -> np.ndarray:
-    """Store embeddings and return them; refuse a wrong shape, NaN, infinities."""
+    """Store embeddings and return them, checked."""
+    embeddings = check_embeddings(embeddings, len(keys), encoder)
+    if store is not None:
+        store.put(scope, keys, embeddings)
+    return embeddings
+
+
+def check_embeddings(
+    embeddings: Any, n_rows: int, encoder: Any, what: str = "inputs"
+) -> np.ndarray:
+    """Return what an encoder made as float32; refuse a wrong shape, NaN, infinities."""
     embeddings = np.asarray(embeddings, dtype=np.float32)
-    expected = (len(keys), _width(encoder))
+    expected = (n_rows, _width(encoder))
     if embeddings.shape != expected or not np.isfinite(embeddings).all():
         msg = (
             f"{type(encoder).__name__} must return finite embeddings of shape "
-            f"{expected}; got shape {embeddings.shape} with "
+            f"{expected} for {n_rows} {what}; got shape {embeddings.shape} with "
             f"{np.count_nonzero(~np.isfinite(embeddings))} values that are not finite."
         )
         raise ValueError(msg)
-    if store is not None:
-        store.put(scope, keys, embeddings)
     return embeddings
 
 
