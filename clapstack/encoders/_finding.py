@@ -244,9 +244,9 @@ def find_file(checkpoint: str, revision: str | None, what: str) -> Path:
         raise CheckpointError(msg)
     path = Path(checkpoint).expanduser()
     if not path.is_file():
-        is_folder = "is a folder" if path.is_dir() else "is not there"
+        fault = "is a folder" if path.is_dir() else "is not there"
         msg = (
-            f"There is no file {str(path)!r} ({path.absolute()} {is_folder}). The "
+            f"There is no file {str(path)!r} ({path.absolute()} {fault}). The "
             f"checkpoint must be {what}. It is not fetched by itself: put it anywhere "
             f"on this machine and pass its path."
         )

@@ -28,6 +28,17 @@ WARNINGS = {
 }
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the record of what is finished; ValueError if it is damaged."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        _ = record["identity"], record["splits"]
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{path} is damaged ({error}). Delete it: its results are computed again."
+        raise ValueError(msg) from error
+    return record
+
+
 def read_results(out: Path) -> pd.DataFrame:
     """Return one row per finished system and rated split in a folder of results.
 
@@ -37,7 +48,7 @@ def read_results(out: Path) -> pd.DataFrame:
     names = list_systems()
     rows = []
     for path in sorted(out.glob("*/record.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_record(path)
         rows += [
             _row(record, split, outcome)
             for split, outcome in record["splits"].items()

@@ -25,7 +25,11 @@ from clapstack.cli.challenge._checkpoints import (
     load_weights,
 )
 from clapstack.cli.challenge._predictions import write_predictions
-from clapstack.cli.challenge._report import format_results, read_results
+from clapstack.cli.challenge._report import (
+    format_results,
+    read_record,
+    read_results,
+)
 from clapstack.datasets import (
     find_overlaps,
     list_xacle_splits,
@@ -240,7 +244,7 @@ def _is_finished(place: Path, identity: Mapping[str, Any]) -> bool:
     # An encoder of one's own without a fingerprint may have changed.
     if not (place / RECORD).exists() or None in identity["weights"].values():
         return False
-    record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+    record = read_record(place / RECORD)
     return record["identity"] == identity and all(
         (place / f"{split}.csv").exists()
         and file_digest(place / f"{split}.csv") == outcome["sha256"]

@@ -107,22 +107,18 @@ def _modules(folder: Path) -> dict[str, str]:
         place, name = str(module["path"]), _class_name(module["type"], path)
         found[place] = name
         if name in _ROUTERS:
-            routes, former = (
-                folder / place / name for name in ("router_config.json", "config.json")
-            )
+            routes = folder / place / "router_config.json"
+            former = folder / place / "config.json"
             if former.exists() and not routes.exists():
                 routes = former
             for inner, type_ in read_json(routes)["types"].items():
                 found[f"{place}/{inner}".lstrip("/")] = _class_name(type_, routes)
-    for place in found:
+    for place, name in found.items():
         if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
             msg = f"{path} names a place out of its folder: {place!r}."
             raise CheckpointError(msg)
-        if (
-            found[place] in _CONFIGURED
-            and not (folder / place / "config.json").exists()
-        ):
-            msg = f"{folder} lacks {place}/config.json, of a {found[place]}."
+        if name in _CONFIGURED and not (folder / place / "config.json").exists():
+            msg = f"{folder} lacks {place}/config.json, of a {name}."
             raise CheckpointError(msg)
     return found
 

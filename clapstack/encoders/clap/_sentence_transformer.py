@@ -21,7 +21,6 @@ from transformers.utils import logging as reports
 
 from clapstack._numerics.checks import first_few
 from clapstack._optional import import_optional
-from clapstack.audio import window_starts
 from clapstack.encoders._base import checked_waveform
 from clapstack.encoders._finding import find_sentence_transformer
 from clapstack.encoders._mel import fill_window
@@ -121,25 +120,22 @@ class SentenceTransformerEncoder(ClapEncoder):
                 f"'separate'."
             )
             raise CheckpointError(msg)
-        pieces = self._audio_pieces(waveforms, crop, texts)
+        pieces = (
+            (row, *piece)
+            for row, (waveform, text) in enumerate(zip(waveforms, texts, strict=True))
+            for piece in self._pieces(checked_waveform(waveform, row), crop, text=text)
+        )
         return self._averaged(pieces, len(texts), 1).astype(np.float32)
 
-    def _audio_pieces(
-        self,
-        waveforms: Sequence[NDArray[np.float32]],
-        crop: str,
-        texts: Sequence[str] | None = None,
-    ) -> Iterator[tuple[int, Any, bool]]:
+    def _pieces(
+        self, waveform: NDArray[np.float32], crop: str, **more: str
+    ) -> Iterator[tuple[Any, bool]]:
         """Yield windows as the library prepares them: here, not in several threads."""
         shortest = int(_SHORTEST_SECONDS * self.sample_rate)
-        for row, waveform in enumerate(waveforms):
-            waveform = checked_waveform(waveform, row)
-            if len(waveform) < shortest:
-                waveform = fill_window(waveform, shortest, "pad")
-            text = {} if texts is None else {"text": texts[row]}
-            for start in window_starts(len(waveform), self.window, crop):
-                clip = _clip(waveform[start : start + self.window], self.sample_rate)
-                yield row, self._of_item({**clip, **text}), False
+        if len(waveform) < shortest:
+            waveform = fill_window(waveform, shortest, "pad")
+        for piece, _ in super()._pieces(waveform, crop):
+            yield self._of_item({**_clip(piece, self.sample_rate), **more}), False
 
     def _tokens(self, texts: Sequence[str]) -> list[Any]:
         super()._tokens(texts)  # refuses what is no text, and warns of what is cut
