@@ -86,10 +86,13 @@ class SentenceTransformerEncoder(ClapEncoder):
             if isinstance(part, ClapModel):
                 heads = {"audio": part.audio_projection, "text": part.text_projection}
                 warn_if_untrained(heads, folder, part)
+        limit = min(model.max_seq_length or _NO_LIMIT, _NO_LIMIT)
+        prompt = model.tokenizer(_prompt(model), add_special_tokens=False)["input_ids"]
         settings: dict[str, Any] = {
             **_front_end(model, folder),
             "files": digests,
-            "max_tokens": min(model.max_seq_length or _NO_LIMIT, _NO_LIMIT),
+            # The library puts the prompt before each text.
+            "max_tokens": limit - len(prompt),
             "suffix": "",
         }
         return partial(
@@ -198,12 +201,15 @@ def _prepared(model: Any, item: dict[str, Any]) -> Any:
     A text comes as {"text": …}: alone, one such as "rain.wav" would be taken for a file
     to read, and an address for one to fetch.
     """
-    features = model.preprocess(
-        [item], prompt=model.prompts.get(model.default_prompt_name)
-    )
+    features = model.preprocess([item], prompt=_prompt(model))
     if "is_longer" in features:
         features["is_longer"] = torch.zeros_like(torch.as_tensor(features["is_longer"]))
     return features
+
+
+def _prompt(model: Any) -> str:
+    """Return what the library puts before a text, or the empty string."""
+    return model.prompts.get(model.default_prompt_name) or ""
 
 
 def _embedded(model: Any, features: Any) -> torch.Tensor:

@@ -176,6 +176,14 @@ def test_texts_that_are_cut_are_counted(folders):
         load(folders["routed"]).encode_text(["a dog", "a dog " * 30])
 
 
+def test_a_prompt_before_texts_counts_among_their_tokens(folders, copy_of):
+    copy = copy_of(folders["routed"])
+    prompts = {"prompts": {"query": "a dog " * 10}, "default_prompt_name": "query"}
+    change("config_sentence_transformers.json", **prompts)(copy)
+    with pytest.warns(UserWarning, match=r"1 of 2 texts .* more than 20 tokens"):
+        load(copy).encode_text(["a dog", "a dog " * 10])
+
+
 def test_the_window_is_what_the_front_end_sees(folders):
     assert load(folders["clap"]).window == SAMPLE_RATE
     assert load(folders["omni"]).window == 2 * 16_000
