@@ -423,8 +423,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         y : array-like of shape (n_pairs,)
             Target.
         sample_weight : array-like of shape (n_pairs,), default=None
-            Weights, zero or more; a weight counts a pair as often as it says, and lessens
-            the noise of its target to a thousandth at most.
+            Weights, zero or more; a weight counts a pair as often as it says, and
+            lessens the noise of its target to a thousandth at most.
 
         Returns
         -------
