@@ -70,7 +70,7 @@ def make_clap_stack(
     preset : {"paper", "best"}, default="paper"
         "paper" is the paper's stack: ridges and boosted trees under a ridge. "best" has
         a kernel model over all families in place of the trees, and a final ridge that
-        starts from it; it takes about five times as long.
+        starts from it; it takes about four times as long.
     families : sequence of str, or mapping, default=3 CLAP models
         The families to stack, by their names in
         :func:`~clapstack.systems.list_checkpoints`; without ``"laion_fused"`` it is the
