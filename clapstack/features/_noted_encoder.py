@@ -143,7 +143,7 @@ def _read(place: Path) -> str | None:
 
 def _write(place: Path, encoder: Any) -> None:
     """Note an encoder, if each change of its files would show."""
-    files = encoder.files
+    files = getattr(encoder, "files", None)
     if files is None or not files.settled or not _rounds_as_usual():
         return
     states = {path: state and list(state) for path, state in files.states.items()}
