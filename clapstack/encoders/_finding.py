@@ -20,6 +20,7 @@ from transformers import (  # type: ignore[attr-defined]
 )
 
 from clapstack._numerics.checks import first_few
+from clapstack.encoders._noting import note_file
 from clapstack.encoders._reading import (
     EXTRACTOR_FILES,
     adapter_message,
@@ -470,7 +471,7 @@ def _download(
     repository: str, revision: str | None, files: list[str], remedy: str
 ) -> Path:
     try:
-        return Path(
+        folder = Path(
             snapshot_download(repository, revision=revision, allow_patterns=files)
         )
     # What the hub client raises has no common base across its supported versions.
@@ -482,6 +483,9 @@ def _download(
             f"network, {remedy}."
         )
         raise CheckpointError(msg) from error
+    # Which commit a branch is at, as the hub's cache has it.
+    note_file(folder.parents[1] / "refs" / (revision or "main"))
+    return folder
 
 
 def _refuse_missing(what: str, folder: Path, needs: str) -> NoReturn:

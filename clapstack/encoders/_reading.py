@@ -18,6 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 
 from clapstack._numerics.checks import first_few
+from clapstack.encoders._noting import note_file
 from clapstack.encoders._pickles import check_pickles
 from clapstack.exceptions import CheckpointError
 
@@ -184,6 +185,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def read_content(path: Path) -> Any:
     """Read all that a file of weights holds, as `read_tensors` reads its tensors."""
+    note_file(path)
     if path.suffix == ".json":
         return _read_shards(path)
     if not path.is_file():
@@ -242,6 +244,7 @@ def adapter_message(place: Path) -> str:
 
 def check_size(path: Path) -> None:
     """Refuse a file beside the weights that is too large, or no file."""
+    note_file(path)
     if path.exists() and not path.is_file():
         msg = f"{path} cannot be read: it is no regular file."
         raise CheckpointError(msg)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from clapstack.encoders._base import DTYPES
+from clapstack.encoders._noting import noted_files
 from clapstack.encoders.audio import AudioEncoder
 from clapstack.encoders.clap import ClapEncoder
 
@@ -149,9 +150,12 @@ def _load(
 ) -> ClapEncoder | AudioEncoder:
     module, name = _REFERENCES.get(backend, _KINDS)[kind]
     encoders = importlib.import_module(f"clapstack.encoders.{module}")
-    encoder: ClapEncoder | AudioEncoder = getattr(encoders, name).load(
-        checkpoint, revision=revision, device=device, dtype=dtype
-    )
+    with noted_files() as files:
+        encoder: ClapEncoder | AudioEncoder = getattr(encoders, name).load(
+            checkpoint, revision=revision, device=device, dtype=dtype
+        )
+    if backend == "clapstack":  # the packages read files of their own
+        encoder.files = files
     _LOGGER.info("Loaded %s encoder %r on %s as %s", kind, checkpoint, device, dtype)
     return encoder
 
