@@ -20,6 +20,7 @@ from transformers import CONFIG_MAPPING
 from clapstack._numerics.checks import first_few
 from clapstack.encoders._finding import check_growth, leads_elsewhere
 from clapstack.encoders._pickles import check_pickles
+from clapstack.encoders._noting import note_file
 from clapstack.encoders._reading import (
     adapter_message,
     check_header,
@@ -86,6 +87,7 @@ def copy_checked(folder: Path, copy: Path) -> dict[str, str]:
         (copy / place).mkdir(parents=True, exist_ok=True)
         # An empty folder, of a module without settings, is none on the hub.
         for path in sorted((folder / place).glob("*")):
+            note_file(path)
             name = f"{place}/{path.name}".lstrip("/")
             if _VOCABULARIES.fullmatch(path.name) or _SETTINGS.fullmatch(path.name):
                 made = _settings(path, module)
