@@ -385,7 +385,6 @@ def _audio_keys(
 
     A file that is as it was when the store noted its key is not read for it.
     """
-
     # Taken before any file is read: one that changes meanwhile has another state.
     states = _states(sources)
     keys: list[Any] = [_KEYS.get(state) for state in states]

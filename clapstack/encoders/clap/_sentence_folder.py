@@ -19,8 +19,8 @@ from transformers import CONFIG_MAPPING
 
 from clapstack._numerics.checks import first_few
 from clapstack.encoders._finding import check_growth, leads_elsewhere
-from clapstack.encoders._pickles import check_pickles
 from clapstack.encoders._noting import note_file
+from clapstack.encoders._pickles import check_pickles
 from clapstack.encoders._reading import (
     adapter_message,
     check_header,
