@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from clapstack._compat import columns_of, is_frame, to_pandas
-from clapstack._numerics.checks import Floats, as_numbers, check_finite, check_labels
+from clapstack._numerics.checks import (
+    Floats,
+    as_numbers,
+    check_finite,
+    check_labels,
+    first_few,
+)
 from clapstack.metrics._scores import ktau, lcc, srcc
 
+_LEVEL = 0.05
 _CORRELATIONS = {"srcc": srcc, "lcc": lcc, "ktau": ktau}
 
 
@@ -39,6 +46,49 @@ class SystemComparison(NamedTuple):
     means: pd.DataFrame
     differences: pd.DataFrame
     agreement: pd.DataFrame | None
+
+    def from_best(self) -> pd.DataFrame:
+        """Return how far the system with the highest mean is above each other one.
+
+        Returns
+        -------
+        table : DataFrame
+            A row per other system: ``difference``, ``low``, ``high``, ``p_adjusted``,
+            and ``is_sure``, whether the difference is above zero at the level of 5 %,
+            adjusted for all pairs.
+        """
+        best = self.means["mean"].idxmax()
+        rows = {}
+        for row in self.differences.reset_index().to_dict("records"):
+            apart, low, high = row["difference"], row["low"], row["high"]
+            if row["first"] == best:
+                rows[row["second"]] = (apart, low, high, row["p_adjusted"])
+            elif row["second"] == best:
+                rows[row["first"]] = (-apart, -high, -low, row["p_adjusted"])
+        table = pd.DataFrame(
+            list(rows.values()),
+            columns=["difference", "low", "high", "p_adjusted"],
+            index=pd.Index(list(rows), name="system", tupleize_cols=False),
+        )
+        is_sure = (table["difference"] > 0) & (table["p_adjusted"] < _LEVEL)
+        return table.assign(is_sure=is_sure)
+
+    def verdict(self) -> str:
+        """Return in words what the system with the highest mean is better than.
+
+        Returns
+        -------
+        verdict : str
+            At the level of 5 %, adjusted for all pairs.
+        """
+        best, table = self.means["mean"].idxmax(), self.from_best()
+        worse, others = table.index[table["is_sure"]], table.index[~table["is_sure"]]
+        words = [f"{best} has the highest mean"]
+        if len(worse):
+            words = [f"{best} is better than {first_few(list(worse))}"]
+        if len(others):
+            words.append(f"no difference from {first_few(list(others))} is shown")
+        return "; ".join(words) + "."
 
 
 def compare_systems(
