@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clapstack._numerics.checks import first_few
 from clapstack._output import check_output, replaced
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
@@ -86,8 +87,10 @@ def compare(
         columns = {"text": prompt_column, "score": score_column, "rating": rating}
         clips = _read(tables, {**columns, "system": by}, input_format)
         scored = [clip for clip in clips if not math.isnan(clip["score"])]
-        if not scored:
-            msg = f"{tables[0]} has no score at all. Run clapstack score first."
+        unscored = {c["system"] for c in clips} - {c["system"] for c in scored}
+        if unscored:
+            names = first_few(sorted(unscored))
+            msg = f"no clip of {names} has a score. Run clapstack score on them first."
             raise BadRowsError(msg)
         of = {name: [clip[name] for clip in scored] for name in scored[0]}
         result = compare_systems(
@@ -144,8 +147,8 @@ def _read(
 
 
 def _system_names(tables: Sequence[str]) -> dict[str, str]:
-    """Return names of files without their suffixes, or whole where two are the same."""
-    stems = {source: Path(source).name.partition(".")[0] or source for source in tables}
+    """Return names of files without their suffix, or whole where two are the same."""
+    stems = {source: Path(source.removesuffix(".gz")).stem for source in tables}
     return stems if len(set(stems.values())) == len(stems) else {t: t for t in tables}
 
 

@@ -56,7 +56,8 @@ class SystemsDisplay(Display):
         self.result = result
         means = result.means.sort_values("mean", ascending=False, kind="stable")
         means = means[["mean", "low", "high"]]
-        self.table = means.join(result.from_best(), rsuffix="_of_difference")
+        ends = {end: f"{end}_of_difference" for end in ("low", "high")}
+        self.table = means.join(result.from_best().rename(columns=ends))
 
     @classmethod
     def from_result(cls, result: SystemComparison, *, ax: Any = None) -> Any:

@@ -304,25 +304,15 @@ def _differences(
     coverage: float,
 ) -> pd.DataFrame:
     """Return a row per pair of systems, in the order of `itertools.combinations`."""
-    # A number per clip by which prompts are in order, and scores within a prompt.
-    levels = np.unique(values, return_inverse=True)[1]
-    place = prompts * (levels.max() + 1) + levels
     rows = []
     for pair in combinations(range(means.shape[1]), 2):
         both = np.all(counts[:, pair] > 0, axis=1)
         first, second = means[both][:, pair].T
         # Equal clips in another order differ by rounding, which is no difference.
-        apart = np.where(
-            np.isclose(first, second, rtol=1e-12, atol=0), 0.0, first - second
-        )
+        same = np.isclose(first, second, rtol=1e-12, atol=0)
+        apart = np.where(same, 0.0, first - second)
         clips = both[prompts] & np.isin(systems, pair)
-        better = _share_better(
-            place[clips],
-            prompts[clips],
-            systems[clips] == pair[0],
-            counts[:, pair],
-            both,
-        )
+        better = _share_better(values[clips], prompts[clips], systems[clips] == pair[0])
         mean, low, high, p_value = _mean_test(apart, coverage)
         rows.append((len(apart), mean, low, high, better, p_value))
     columns = ["n_prompts", "difference", "low", "high", "p_better", "p_value"]
@@ -339,26 +329,23 @@ def _differences(
 
 
 def _share_better(
-    place: NDArray[np.intp],
-    prompts: NDArray[np.intp],
-    is_first: NDArray[np.bool_],
-    counts: NDArray[np.intp],
-    both: NDArray[np.bool_],
+    values: Floats, prompts: NDArray[np.intp], is_first: NDArray[np.bool_]
 ) -> float:
     """Return how often a clip of the first beats one of the second, ties half.
 
     Over all pairs of clips of a prompt, then over prompts: Mann and Whitney's U of each
     from ranks, so that many clips of one prompt are not compared one by one.
     """
-    if not both.any():
+    if not len(values):
         return np.nan
-    n_first, n_second = counts[both].T
-    ranks = np.bincount(
-        prompts[is_first], stats.rankdata(place)[is_first], minlength=len(both)
-    )[both]
-    before = np.cumsum(n_first + n_second) - n_first - n_second
-    u = ranks - n_first * before - n_first * (n_first + 1) / 2
-    return float(np.mean(u / (n_first * n_second)))
+    prompts = np.unique(prompts, return_inverse=True)[1]
+    levels = np.unique(values, return_inverse=True)[1]
+    ranks = stats.rankdata(prompts * (levels.max() + 1) + levels)
+    n_clips, n_first = np.bincount(prompts), np.bincount(prompts[is_first])
+    before = np.cumsum(n_clips) - n_clips  # clips of the prompts before rank lower
+    sums = np.bincount(prompts[is_first], ranks[is_first])
+    wins = sums - n_first * (before + (n_first + 1) / 2)
+    return float(np.mean(wins / (n_first * (n_clips - n_first))))
 
 
 def _holm(p_values: Floats) -> Floats:

@@ -2,13 +2,13 @@
 
 Run it as ``python tests/bench/bench_systems.py``. A study has three systems, 20 or 200
 prompts and 1 to 4 clips of each system for each prompt: effects of prompts, of prompts
-on systems and of clips, all normal, skewed (exponential) or heavy-tailed (Student's t on
+on systems and of clips, all normal, skewed (exponential) or heavy-tailed (Student's t,
 three degrees of freedom). Printed is how often intervals of 95 % of means and of paired
-differences hold the truth: those of ``compare_systems``, of a bootstrap over clips, as
+differences cover the truth: those of ``compare_systems``, of a bootstrap over clips, as
 if they were independent, and of a bootstrap over prompts.
 
-Then, for 4 to 24 systems, the same of the correlations with ratings: beside a bootstrap
-over prompts, whose means are noisier than those that it is meant for.
+Then the same for correlations with ratings, of 4 to 24 systems, beside a bootstrap over
+prompts: its means are noisier than the observed ones, so its correlations are too low.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=500)
     parser.add_argument("--resamples", type=int, default=500)
     options = parser.parse_args()
-    print(f"{options.studies} studies: share of intervals of 95 % that hold the truth")
+    print(f"{options.studies} studies: share of intervals of 95 % that cover the truth")
     for shape in SHAPES:
         for n_prompts in (20, 200):
             rng = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def main() -> None:
                     held[name].append(inside)
             shares = "  ".join(f"{k} {100 * np.mean(v):.1f}" for k, v in held.items())
             print(f"  {shape:<13}{n_prompts:4} prompts  {shares}", flush=True)
-    print("correlations of 95 % intervals that hold the truth")
+    print("intervals of correlations that cover the truth")
     for n_systems in (4, 6, 10, 24):
         held = defaultdict(list)
         rng = np.random.default_rng(0)
@@ -69,7 +69,7 @@ def made_study(rng, draw, effects, n_prompts) -> pd.DataFrame:
 
 
 def judged(table: pd.DataFrame, rng, n_resamples: int):
-    """Yield by figure and method whether each interval holds the truth."""
+    """Yield by figure and method whether each interval covers the truth."""
 
     def bootstrapped(sample):
         drawn = rng.integers(0, len(sample), size=(n_resamples, len(sample)))
@@ -98,7 +98,7 @@ def between(truth: float, drawn: np.ndarray) -> bool:
 
 
 def judged_correlations(rng, n_systems: int, n_prompts: int):
-    """Yield by metric whether its interval holds the truth, of all such systems."""
+    """Yield by metric whether its interval covers the truth, of all such systems."""
     spread, noise = 0.6, np.sqrt(0.5 / n_prompts + 1.0 / n_prompts)
     quality = spread * rng.normal(size=(n_systems, 1))
     shape = (n_systems, n_prompts)
