@@ -125,7 +125,7 @@ class SystemsDisplay(Display):
         self.markers_ = []
         ax.axvline(self.table["mean"].iloc[0], color=PALE, linewidth=0.8, zorder=0)
         for at, (_, row) in enumerate(self.table.iterrows()):
-            is_worse = row["is_sure"] is True
+            is_worse = at > 0 and bool(row["is_sure"])
             ax.plot([row["low"], row["high"]], [at, at], color=BLUE, linewidth=1)
             self.markers_ += ax.plot(
                 row["mean"],

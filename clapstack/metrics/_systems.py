@@ -180,43 +180,33 @@ def compare_systems(
     if not 0 < coverage < 1:
         msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.95 is usual."
         raise ValueError(msg)
-    values, made_by, of_prompt, rating = _columns(
-        scores, system, prompt, score, ratings
-    )
-    names, systems = _coded(made_by, "system", len(values))
-    prompts = _coded(of_prompt, "prompt", len(values))[1]
-    if len(names) < 2:
-        msg = (
-            f"all clips are of one system, {names[0]!r:.60}. Pass the scores of two "
-            "systems or more, and say which made each clip: system=."
-        )
-        raise ValueError(msg)
-    means, counts = _prompt_means(values, systems, prompts)
-    own = [column[~np.isnan(column)] for column in means.T]
+    clips, names = _clips(scores, system, prompt, score, ratings)
+    means = clips.groupby(["prompt", "system"])["score"].mean().unstack()
+    own = [means[number].dropna().to_numpy() for number in means]
     table = pd.DataFrame(
-        {"n_prompts": map(len, own), "n_clips": counts.sum(axis=0)},
+        [(len(column), *_mean_test(column, coverage)[:3]) for column in own],
+        columns=["n_prompts", "mean", "low", "high"],
         index=pd.Index(names, name="system", tupleize_cols=False),
     )
-    ends = [_mean_test(column, coverage)[:3] for column in own]
-    table[["mean", "low", "high"]] = np.array(ends)
+    table.insert(1, "n_clips", clips["system"].value_counts().sort_index().to_numpy())
     agreement = None
-    if rating is not None:
-        table["rating"], agreement = _agreement(
-            values, rating, systems, prompts, len(names), coverage
-        )
-    differences = _differences(values, systems, prompts, means, counts, coverage)
+    if ratings is not None:
+        table["rating"], agreement = _agreement(clips, coverage)
+    differences = _differences(clips, means, coverage)
     differences.index = pd.MultiIndex.from_tuples(
         combinations(names, 2), names=["first", "second"]
     )
     return SystemComparison(table, differences, agreement)
 
 
-def _columns(scores: Any, system: Any, prompt: Any, score: str, ratings: Any) -> Any:
-    """Return scores, labels of systems and prompts, and ratings or None."""
+def _clips(
+    scores: Any, system: Any, prompt: Any, score: str, ratings: Any
+) -> tuple[pd.DataFrame, list[Any]]:
+    """Return a row per clip, system and prompt as numbers, and the systems' names."""
     given = {"system": system, "prompt": prompt, "ratings": ratings}
     columns = {what: name for what, name in given.items() if isinstance(name, str)}
     if is_frame(scores):
-        columns["score"] = score
+        columns["scores"] = score
         names = columns_of(scores)
         wrong = [name for name in columns.values() if names.count(name) != 1]
         if wrong:
@@ -228,7 +218,7 @@ def _columns(scores: Any, system: Any, prompt: Any, score: str, ratings: Any) ->
             raise ValueError(msg)
         frame = to_pandas(scores, list(dict.fromkeys(columns.values())))
         given |= {what: frame[name] for what, name in columns.items()}
-        scores = given["score"]
+        scores = given.pop("scores")
     elif columns:
         what, name = next(iter(columns.items()))
         msg = (
@@ -241,44 +231,37 @@ def _columns(scores: Any, system: Any, prompt: Any, score: str, ratings: Any) ->
         msg = f"scores must be one number a clip; got shape {values.shape}."
         raise ValueError(msg)
     check_finite("scores", values)
-    rating = None
-    if given["ratings"] is not None:
-        rating = as_numbers(given["ratings"], "ratings")
-        if rating.shape != values.shape:
-            msg = f"ratings must have shape {values.shape}; got {rating.shape}."
-            raise ValueError(msg)
-        check_finite("ratings", np.nan_to_num(rating, posinf=np.inf, neginf=-np.inf))
-    return values, given["system"], given["prompt"], rating
-
-
-def _coded(labels: Any, what: str, n_clips: int) -> tuple[list[Any], NDArray[np.intp]]:
-    """Return the distinct labels in order of first rows, and the number of each."""
-    checked = check_labels(labels, what, f"Name the {what} of every clip.")
-    if len(checked) != n_clips:
+    clips = pd.DataFrame({"score": values})
+    for what in ("system", "prompt"):
+        checked = check_labels(given[what], what, f"Name the {what} of every clip.")
+        _check_length(what, checked, values)
+        clips[what] = pd.factorize(checked)[0]
+    firsts = clips["system"].drop_duplicates().index
+    listed = given["system"]  # `check_labels` may have numbered them
+    if isinstance(listed, np.ndarray):
+        listed = listed.ravel()
+    listed = listed.tolist() if hasattr(listed, "tolist") else list(listed)
+    if len(firsts) < 2:
         msg = (
-            f"{what} must have a label for each of {n_clips:,} scores; got "
-            f"{len(checked):,}. Pass them in the order of the scores."
+            f"all clips are of one system, {listed[0]!r:.60}. Pass the scores of two "
+            "systems or more, and say which made each clip: system=."
         )
         raise ValueError(msg)
-    codes = pd.factorize(checked)[0]
-    firsts = np.unique(codes, return_index=True)[1]
-    # `check_labels` may have numbered them.
-    listed = getattr(labels, "tolist", getattr(labels, "to_pylist", None))
-    as_given = listed() if listed else list(labels)
-    return [as_given[row] for row in firsts], codes
+    if given["ratings"] is not None:
+        rating = as_numbers(given["ratings"], "ratings")
+        _check_length("ratings", rating, values)
+        check_finite("ratings", np.where(np.isnan(rating), 0, rating))
+        clips["rating"] = rating
+    return clips, [listed[row] for row in firsts]
 
 
-def _prompt_means(
-    values: Floats, systems: NDArray[np.intp], prompts: NDArray[np.intp]
-) -> tuple[Floats, NDArray[np.intp]]:
-    """Return mean and number of the clips of each prompt (row) and system (column)."""
-    shape = (prompts.max() + 1, systems.max() + 1)
-    cell = prompts * shape[1] + systems
-    counts = np.bincount(cell, minlength=shape[0] * shape[1])
-    sums = np.bincount(cell, values, minlength=len(counts))
-    means = np.full(len(counts), np.nan)
-    np.divide(sums, counts, out=means, where=counts > 0)
-    return means.reshape(shape), counts.reshape(shape)
+def _check_length(what: str, column: NDArray[Any], values: Floats) -> None:
+    if column.shape != values.shape:
+        msg = (
+            f"{what} must have shape {values.shape}, as the scores; got "
+            f"{column.shape}. Pass one for each score, in their order."
+        )
+        raise ValueError(msg)
 
 
 def _mean_test(sample: Floats, coverage: float) -> tuple[float, float, float, float]:
@@ -296,56 +279,45 @@ def _mean_test(sample: Floats, coverage: float) -> tuple[float, float, float, fl
 
 
 def _differences(
-    values: Floats,
-    systems: NDArray[np.intp],
-    prompts: NDArray[np.intp],
-    means: Floats,
-    counts: NDArray[np.intp],
-    coverage: float,
+    clips: pd.DataFrame, means: pd.DataFrame, coverage: float
 ) -> pd.DataFrame:
     """Return a row per pair of systems, in the order of `itertools.combinations`."""
     rows = []
-    for pair in combinations(range(means.shape[1]), 2):
-        both = np.all(counts[:, pair] > 0, axis=1)
-        first, second = means[both][:, pair].T
+    for pair in combinations(means, 2):
+        both = means[list(pair)].dropna()
+        first, second = both.to_numpy().T
         # Equal clips in another order differ by rounding, which is no difference.
         same = np.isclose(first, second, rtol=1e-12, atol=0)
         apart = np.where(same, 0.0, first - second)
-        clips = both[prompts] & np.isin(systems, pair)
-        better = _share_better(values[clips], prompts[clips], systems[clips] == pair[0])
+        shared = clips["system"].isin(pair) & clips["prompt"].isin(both.index)
+        better = _share_better(clips[shared], pair[0])
         mean, low, high, p_value = _mean_test(apart, coverage)
         rows.append((len(apart), mean, low, high, better, p_value))
     columns = ["n_prompts", "difference", "low", "high", "p_better", "p_value"]
     table = pd.DataFrame(rows, columns=columns)
-    if table["p_value"].isna().all():
+    tested = table["p_value"].notna()
+    if not tested.any():
         msg = (
             "no two systems share two prompts, so nothing can be compared. Pass what "
             "each clip was made for (prompt=), with equal labels for equal prompts."
         )
         raise ValueError(msg)
-    tested = table["p_value"].notna()
     table.loc[tested, "p_adjusted"] = _holm(table.loc[tested, "p_value"].to_numpy())
     return table
 
 
-def _share_better(
-    values: Floats, prompts: NDArray[np.intp], is_first: NDArray[np.bool_]
-) -> float:
+def _share_better(clips: pd.DataFrame, first: Any) -> float:
     """Return how often a clip of the first beats one of the second, ties half.
 
     Over all pairs of clips of a prompt, then over prompts: Mann and Whitney's U of each
     from ranks, so that many clips of one prompt are not compared one by one.
     """
-    if not len(values):
-        return np.nan
-    prompts = np.unique(prompts, return_inverse=True)[1]
-    levels = np.unique(values, return_inverse=True)[1]
-    ranks = stats.rankdata(prompts * (levels.max() + 1) + levels)
-    n_clips, n_first = np.bincount(prompts), np.bincount(prompts[is_first])
-    before = np.cumsum(n_clips) - n_clips  # clips of the prompts before rank lower
-    sums = np.bincount(prompts[is_first], ranks[is_first])
-    wins = sums - n_first * (before + (n_first + 1) / 2)
-    return float(np.mean(wins / (n_first * (n_clips - n_first))))
+    ranks = clips.groupby("prompt")["score"].rank()
+    of_first = (clips["system"] == first).groupby(clips["prompt"])
+    n_first, n_clips = of_first.sum(), of_first.size()
+    sums = ranks.where(clips["system"] == first, 0).groupby(clips["prompt"]).sum()
+    wins = sums - n_first * (n_first + 1) / 2
+    return float((wins / (n_first * (n_clips - n_first))).mean())
 
 
 def _holm(p_values: Floats) -> Floats:
@@ -357,35 +329,25 @@ def _holm(p_values: Floats) -> Floats:
     return adjusted
 
 
-def _agreement(
-    values: Floats,
-    rating: Floats,
-    systems: NDArray[np.intp],
-    prompts: NDArray[np.intp],
-    n_systems: int,
-    coverage: float,
-) -> tuple[Floats, pd.DataFrame]:
+def _agreement(clips: pd.DataFrame, coverage: float) -> tuple[Floats, pd.DataFrame]:
     """Return the mean rating of each system, and how mean scores agree with them."""
-    rated = ~np.isnan(rating)
-    if not rated.any():
+    rated = clips.dropna(subset="rating")
+    if rated.empty:
         msg = "no clip has a rating. Pass ratings=None to compare by scores alone."
         raise ValueError(msg)
-    found, codes = np.unique(systems[rated], return_inverse=True)
-    both = [
-        np.nanmean(_prompt_means(of[rated], codes, prompts[rated])[0], axis=0)
-        for of in (rating, values)
-    ]
-    of_system = np.full(n_systems, np.nan)
-    of_system[found] = both[0]
+    cells = rated.groupby(["prompt", "system"])[["rating", "score"]].mean()
+    means = cells.groupby("system").mean()
+    n_systems = len(means)
     rows = {}
     for name, metric in _CORRELATIONS.items():
-        value = metric(*both) if len(found) > 1 else np.nan
-        ends = _correlation_interval(name, value, len(found), coverage)
-        rows[name] = (value, *ends, len(found))
+        value = metric(means["rating"], means["score"]) if n_systems > 1 else np.nan
+        ends = _correlation_interval(name, value, n_systems, coverage)
+        rows[name] = (value, *ends, n_systems)
     table = pd.DataFrame.from_dict(
         rows, orient="index", columns=["value", "low", "high", "n_systems"]
     )
-    return of_system, table.rename_axis("metric")
+    of_all = means["rating"].reindex(range(clips["system"].max() + 1)).to_numpy()
+    return of_all, table.rename_axis("metric")
 
 
 def _correlation_interval(

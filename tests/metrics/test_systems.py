@@ -198,7 +198,7 @@ def test_intervals_cover_the_truth_where_clips_of_a_prompt_are_alike():
         ),
         (
             lambda t: {"scores": t, "prompt": ["x"]},
-            r"prompt must have a label for each of \d+ scores; got 1",
+            r"prompt must have shape \(\d+,\), as the scores; got \(1,\)",
         ),
         (
             lambda t: {"scores": t.assign(text=range(len(t)))},
