@@ -82,12 +82,16 @@ class SystemComparison(NamedTuple):
             At the level of 5 %, adjusted for all pairs.
         """
         best, table = self.means["mean"].idxmax(), self.from_best()
-        worse, others = table.index[table["is_sure"]], table.index[~table["is_sure"]]
+        names, is_sure = table.index.to_numpy(), table["is_sure"].to_numpy()
+        # Where prompts are not all shared, one with a lower mean may be the better.
+        above = np.array((table["difference"] < 0) & (table["p_adjusted"] < _LEVEL))
         words = [f"{best} has the highest mean"]
-        if len(worse):
-            words = [f"{best} is better than {first_few(list(worse))}"]
-        if len(others):
-            words.append(f"no difference from {first_few(list(others))} is shown")
+        if is_sure.any():
+            words = [f"{best} is better than {first_few(names[is_sure])}"]
+        if above.any():
+            words.append(f"{first_few(names[above])} is better on shared prompts")
+        if (others := ~is_sure & ~above).any():
+            words.append(f"no difference from {first_few(names[others])} is shown")
         return "; ".join(words) + "."
 
 

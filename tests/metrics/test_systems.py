@@ -128,6 +128,22 @@ def test_systems_without_shared_prompts_have_no_difference(clips):
     )
 
 
+def test_a_verdict_names_what_is_better_and_what_is_not_shown_to_be():
+    rng = np.random.default_rng(3)
+    clips = made_clips(rng, 30, effects=(0, 0.01, 3))
+    assert compare_systems(clips).verdict() == "c is better than a, b."
+    two = compare_systems(clips[clips["system"] != "c"])
+    best, other = two.means["mean"].sort_values().index[::-1]
+    expected = f"{best} has the highest mean; no difference from {other} is shown."
+    assert two.verdict() == expected
+    # Easy prompts that "c" alone lacks make the mean of "a" the highest.
+    easy = clips[clips["system"] == "a"].assign(
+        text=lambda t: -1 - t["text"], score=lambda t: t["score"] + 50
+    )
+    unlike = compare_systems(pd.concat([clips, easy]))
+    assert unlike.verdict().startswith("a has the highest mean; c is better on shared")
+
+
 def test_agreement_with_ratings_is_of_the_means_of_rated_clips():
     rng = np.random.default_rng(1)
     clips = made_clips(rng, effects=np.linspace(0, 1, 6))
