@@ -52,7 +52,6 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     Returns
     -------
     data : Bunch
-        Prints as a summary.
         X : DataFrame of shape (n_pairs, 2)
             ``audio`` (path of the WAV file) and ``text``.
         y : ndarray of shape (n_pairs,), float64, or None

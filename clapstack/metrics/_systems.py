@@ -25,7 +25,7 @@ _CORRELATIONS = {"srcc": srcc, "lcc": lcc, "ktau": ktau}
 
 
 class SystemComparison(NamedTuple):
-    """How systems compare, as :func:`compare_systems` returns it.
+    """What :func:`~clapstack.metrics.compare_systems` finds.
 
     Attributes
     ----------
