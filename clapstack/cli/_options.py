@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from clapstack.cli._terminal import one_line
-from clapstack.exceptions import BadPair
+from clapstack.exceptions import BadPair, BadRowsError
 
 AudioFolder = Annotated[
     Path | None,
@@ -224,6 +224,20 @@ def name_bad(bad: Iterable[BadPair], command: str) -> None:
             + one_line(f"row {row.index}, {row.source}: {row.reason}"),
             err=True,
         )
+
+
+def finite_or_empty(cell: Any, role: str, where: str) -> float:
+    """Return the number in a cell, NaN if it is empty; refuse any other."""
+    from clapstack.tables import to_number
+
+    number = to_number(cell)
+    if math.isnan(number) and cell is not None and str(cell).strip():
+        msg = (
+            f"{where}: the {role} {cell!r} is no finite number. Correct it, or leave "
+            "the cell empty."
+        )
+        raise BadRowsError(msg)
+    return number
 
 
 def finite(numbers: Mapping[str, float]) -> dict[str, float | None]:

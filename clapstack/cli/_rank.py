@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +102,11 @@ def rank(
             msg = f"{copy_to} is not empty. Give the copies a folder of their own."
             raise ValueError(msg)
         rows = list(pairs.rows())
-        found = candidates_by_prompt([row.text for row in rows], _scores(rows))
+        scores = [
+            options.finite_or_empty(row.cells["score"], "score", f"row {row.number}")
+            for row in rows
+        ]
+        found = candidates_by_prompt([row.text for row in rows], scores)
         kept = [
             (number, rank, candidates)
             for number, candidates in enumerate(found)
@@ -120,22 +123,6 @@ def rank(
             typer.echo(f"clapstack rank: {_words(summary)}", err=True)
     if summary["without_score"]:
         raise typer.Exit(1)
-
-
-def _scores(rows: Sequence[Any]) -> list[float]:
-    """Return the scores of rows, NaN where a cell is empty; refuse other cells."""
-    from clapstack.tables import to_number
-
-    scores = [to_number(row.cells["score"]) for row in rows]
-    for row, score in zip(rows, scores, strict=True):
-        cell = row.cells["score"]
-        if math.isnan(score) and cell is not None and str(cell).strip():
-            msg = (
-                f"row {row.number}: the score {cell!r} is no finite number. Correct "
-                "it, or leave the cell empty."
-            )
-            raise BadRowsError(msg)
-    return scores
 
 
 def _kept_ranks(n: int, best: int | None, worst: int | None) -> range:

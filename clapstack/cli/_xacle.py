@@ -148,7 +148,7 @@ def run(
         if not pipelines:
             msg = "name what to run: --system, --family or --model."
             raise typer.BadParameter(msg)
-        results = _challenge.run_systems(
+        tables = _challenge.run_systems(
             data,
             pipelines,
             out=out,
@@ -158,7 +158,7 @@ def run(
             verbose=not quiet,
             echo=typer.echo,
         )
-        typer.echo(f"\n{_challenge.results_text(results)}\n")
+        typer.echo(f"\n{_challenge.results_text(*tables)}\n")
         typer.echo(f"Predictions, and tables with every interval, are in {out}.")
 
 
