@@ -60,6 +60,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from numbers import Integral
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
@@ -95,6 +96,11 @@ _JITTER = 1e-6
 _MOST_WEIGHT = 1e3
 # Rows of the covariance of the inducing rows that stay in a core's cache.
 _CACHED_ROWS = 256
+# Calls of so few rows come often, one pair at a time.
+_FEW_ROWS = 256
+# What they need of a regressor, by regressor; 80 MB for each of 5,000 pairs of 11,064
+# columns.
+_KEPT: WeakKeyDictionary = WeakKeyDictionary()
 
 
 # What the regressors of several targets share.
@@ -186,14 +192,14 @@ class _Factors(NamedTuple):
     radial_length : ndarray of shape (n_rows,)
         As `_Rows` has it.
     audio, text : list of ndarray or Tiles
-        Coordinates of each family.
+        Coordinates of each family. These three are None where means alone are wanted.
     """
 
     radial: np.ndarray | Tiles
     radial_length: np.ndarray
-    linear: np.ndarray | Tiles
-    audio: list
-    text: list
+    linear: np.ndarray | Tiles | None = None
+    audio: list | None = None
+    text: list | None = None
 
 
 @dataclass(frozen=True)
@@ -507,15 +513,11 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
-        own = self._own_rows(slice(_LANDMARKS))
-        covariance = self._lower_covariance(own)
-        covariance[np.diag_indices_from(covariance)] += self.noise_
-        inverse = cholesky(covariance, lower=True, overwrite_a=True)
-        inverse = solve_triangular(inverse, np.eye(len(inverse)), lower=True)
-        axes, factors = self._axes(_exact), own.factors(_exact)
-        right = Tiles(inverse.T, np.float64)
+        axes, factors, right = self._kept(
+            "novelty", self._factors_of_novelty, X.shape[0]
+        )
         variance = np.empty(X.shape[0])
-        for cut in row_slices(len(variance), self._step(len(inverse))):
+        for cut in row_slices(len(variance), self._step(right.shape[0])):
             rows = self._coordinates(X, cut, axes)
             known = matmul(self._covariance(rows, factors), right)
             variance[cut] = self._variance(rows) - np.einsum("ij,ij->i", known, known)
@@ -541,8 +543,9 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     def _means(self, fitted, X):
         """Return predictions of regressors that share all but the coefficients."""
-        radial_axes, _, bilinear_axes = self._axes(_exact)
-        factors = self._own_rows().factors(_exact)
+        radial_axes, factors, bilinear_axes = self._kept(
+            "means", self._factors_of_means, X.shape[0]
+        )
         dual = np.column_stack([one.dual_coef_ for one in fitted])
         coef = np.column_stack([one.coef_ for one in fitted])
         out = np.empty((X.shape[0], len(fitted)))
@@ -556,6 +559,26 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
                     turned = matmul(audio[:, family], own_coef)
                     out[cut, target] += np.einsum("ij,ij->i", turned, text[:, family])
         return out + [one.intercept_ for one in fitted]
+
+    def _factors_of_means(self):
+        own = self._own_rows()
+        factors = _Factors(_exact(own.radial.T), own.radial_length)
+        return _ready(self._radial, _exact), factors, self._bilinear_axes(_exact)
+
+    def _factors_of_novelty(self):
+        own = self._own_rows(slice(_LANDMARKS))
+        covariance = self._lower_covariance(own)
+        covariance[np.diag_indices_from(covariance)] += self.noise_
+        inverse = cholesky(covariance, lower=True, overwrite_a=True)
+        inverse = solve_triangular(inverse, np.eye(len(inverse)), lower=True)
+        return self._axes(_exact), own.factors(_exact), Tiles(inverse.T, np.float64)
+
+    def _kept(self, name, make, n_rows):
+        """Return what a method makes, kept after calls of few rows: they come often."""
+        made = _KEPT.get(self, {}).get(name) or make()
+        if n_rows <= _FEW_ROWS:
+            _KEPT.setdefault(self, {})[name] = made
+        return made
 
     def _deviation(self, X):
         """Return the standard deviation of a score of weight 1 at every row."""
@@ -616,6 +639,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     def _fit(self, fitted, X, targets, weight):
         """Fit regressors, of which this is the first, to a target each."""
+        _KEPT.pop(self, None)
         prepared = self._prepare(X, weight)
         targets = np.column_stack([prepared.mean_target(y) for y in targets])
         intercepts = np.average(targets, axis=0, weights=prepared.total)
@@ -755,13 +779,14 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         matrix : callable
             Makes the bases right-hand factors: `_exact`, or numpy.asarray.
         """
+        ends = _ready(self._radial, matrix), _ready(self._linear, matrix)
+        return *ends, self._bilinear_axes(matrix)
 
-        def ready(axes):
-            columns, basis, weight = axes
-            return columns, matrix(basis.astype(np.float32)), weight
-
-        bilinear = [tuple(map(ready, pair)) for pair in self._bilinear.values()]
-        return ready(self._radial), ready(self._linear), bilinear
+    def _bilinear_axes(self, matrix):
+        return [
+            tuple(_ready(axes, matrix) for axes in pair)
+            for pair in self._bilinear.values()
+        ]
 
     def _coordinates(self, X, rows, axes):
         """Return the coordinates of some rows of a table along all axes."""
@@ -814,6 +839,12 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             for length, held in zip(lengths, rows.held(), strict=True)
         )
         return self.amplitude_ * (1 - 1 / (1 + 2 * radial)) + linear + bilinear
+
+
+def _ready(axes, matrix):
+    """Return axes with their basis as a right-hand factor."""
+    columns, basis, weight = axes
+    return columns, matrix(basis.astype(np.float32)), weight
 
 
 def _exact(matrix):
