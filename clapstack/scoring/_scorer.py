@@ -291,7 +291,7 @@ class Scorer:
         )
         if isinstance(rows, PairTable):
             return result
-        new = result.drop(columns=["row", "audio", "text", *rows.others])
+        new = result.drop(columns=["row", *rows.pair_columns, *rows.others])
         return pd.concat([rows.frame, new.set_axis(rows.frame.index)], axis=1)
 
     def identity(self) -> str:
