@@ -29,7 +29,7 @@ __all__ = [
     "TableRow",
     "find_column",
     "format_of",
-    "is_dataset",
+    "is_saved_dataset",
     "is_table",
     "parse_json",
     "read_frame",
@@ -288,7 +288,7 @@ def format_of(path: Path) -> str:
     TableError
         If the suffix is none of `SUFFIXES`.
     """
-    if is_dataset(path):
+    if is_saved_dataset(path):
         return "arrow"
     plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     fmt = SUFFIXES.get(plain.suffix.lower())
@@ -320,7 +320,7 @@ def is_table(path: Path) -> bool:
     return True
 
 
-def is_dataset(path: Path) -> bool:
+def is_saved_dataset(path: Path) -> bool:
     """Return whether a folder is one that a Dataset of Hugging Face was saved to.
 
     Parameters
@@ -330,7 +330,7 @@ def is_dataset(path: Path) -> bool:
 
     Returns
     -------
-    is_dataset : bool
+    is_saved_dataset : bool
     """
     return (path / _STATE).is_file() or (path / _SPLITS).is_file()
 
@@ -544,7 +544,10 @@ def _parquet(source: str | Path, name: str, choose: Choose) -> _Records:
             _check_header(header, name)
             chosen = choose(header)
             columns = list(dict.fromkeys(chosen.values()))
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=columns):
+            kinds = [file.schema_arrow.field(name).type for name in columns]
+            has_clips = any(kind.num_fields for kind in kinds)
+            n_rows = _ARROW_ROWS if has_clips else _PARQUET_ROWS
+            for batch in file.iter_batches(n_rows, columns=columns):
                 for record in batch.to_pylist():
                     yield None, {wanted: record[c] for wanted, c in chosen.items()}
     except ArrowException as error:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
-from clapstack._compat import columns_of, to_pandas
+from clapstack._compat import cells_of, columns_of, is_dataset, to_pandas
 from clapstack._fitted import takes_keys
 from clapstack.audio import describe_audio, is_url
 from clapstack.exceptions import BadPair, TableError
@@ -26,7 +26,13 @@ from clapstack.scoring.tables._folders import (
     read_kaldi,
     read_sidecars,
 )
-from clapstack.tables import SUFFIXES, find_column, format_of, is_dataset, read_rows
+from clapstack.tables import (
+    SUFFIXES,
+    find_column,
+    format_of,
+    is_saved_dataset,
+    read_rows,
+)
 
 __all__ = [
     "FrameTable",
@@ -111,6 +117,8 @@ class PairTable:
     ----------
     name : str
         For messages.
+    files : tuple of path-like
+        What is read, where a result must not be written.
     """
 
     def __init__(
@@ -127,6 +135,7 @@ class PairTable:
     ):
         self.is_stdin = str(source) == "-"
         self.path = Path(source)
+        self.files: tuple[str | Path, ...] = (source,)
         self.name = "standard input" if self.is_stdin else str(source)
         self.names = dict(names or {})
         self.roles = tuple(roles)
@@ -151,7 +160,7 @@ class PairTable:
         self.folder = "" if folder == "." else folder  # "a.wav", not "./a.wav"
 
     def _is_list_or_folder(self) -> bool:
-        is_folder = self.path.is_dir() and not is_dataset(self.path)
+        is_folder = self.path.is_dir() and not is_saved_dataset(self.path)
         return not self.is_stdin and (is_folder or self.path.suffix == ".scp")
 
     def _open_folder(
@@ -160,13 +169,13 @@ class PairTable:
         """Return where the clips of a folder are, and what reads its rows."""
         texts = None if prompts is None else Path(prompts)
         if self.path.suffix == ".scp" or (self.path / KALDI).is_file():
-            self.path, texts = kaldi_lists(self.path, texts)
+            self.path, texts = self.files = kaldi_lists(self.path, texts)
             return self.path.parent, partial(read_kaldi, self.path, texts)
         if texts is None:
             given = self.names.pop("text", None)
             key = given if isinstance(given, str) else None
             return self.path, partial(read_sidecars, self.path, key)
-        clips, self.path = self.path, texts
+        clips, self.path, self.files = self.path, texts, (texts,)
         self.name = str(texts)
         self._find = clips_by_id(clips)
         self.names["audio"] = self.names.get("audio") or ("id", *SPELLINGS["audio"])
@@ -281,9 +290,15 @@ class FrameTable:
         Names of these columns.
     others : sequence of str
         Names of further columns.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        These columns. Clips of a Dataset are left out: they may not fit into memory.
     """
 
     name = "the table"
+    files = ()
 
     def __init__(self, X: Any, audio: str, text: str, others: Sequence[str] = ()):
         wanted = [audio, text, *others]
@@ -296,12 +311,14 @@ class FrameTable:
                 "called."
             )
             raise TableError(msg)
-        self.frame = to_pandas(X, list(dict.fromkeys(wanted)))
+        held = wanted[1:] if is_dataset(X) else wanted
+        self.frame = to_pandas(X, list(dict.fromkeys(held)))
         if not len(self.frame):
             msg = "the table has no rows; at least one pair is needed."
             raise TableError(msg)
         self.others = tuple(others)
         self.pair_columns = (audio, text)
+        self._table = X
 
     def count(self) -> int:
         """Return the number of rows."""
@@ -309,11 +326,12 @@ class FrameTable:
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order, numbered from zero."""
-        pairs, others = self.frame[list(self.pair_columns)], self.frame[list(self.others)]
+        audio_column, text_column = self.pair_columns
         # Cell by cell, as objects: rows of a frame would be of one type.
-        cells = zip(*(others[name].tolist() for name in others), strict=True)
-        rows = zip(*(pairs[name].tolist() for name in pairs), strict=True)
-        for number, (audio, text) in enumerate(rows):
+        cells = zip(*(self.frame[name].tolist() for name in self.others), strict=True)
+        texts = self.frame[text_column].tolist()
+        clips = cells_of(self._table, audio_column)
+        for number, (audio, text) in enumerate(zip(clips, texts, strict=True)):
             kept = dict(zip(self.others, next(cells, ()), strict=True))
             shown = audio if isinstance(audio, str) else describe_audio(audio)
             yield Row(number, shown, audio, text, kept, None)
