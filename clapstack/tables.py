@@ -1,4 +1,4 @@
-"""Tables in files: CSV, JSON, Parquet and Arrow, without guessing the types of cells."""
+"""Tables in files: CSV, JSON, Parquet and Arrow, no types of cells guessed."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ from clapstack.exceptions import BadRowsError, TableError
 
 __all__ = [
     "SUFFIXES",
+    "Choose",
+    "Records",
     "TableRow",
     "find_column",
     "format_of",
     "is_saved_dataset",
     "is_table",
+    "number_rows",
     "parse_json",
     "read_frame",
     "read_lines",
@@ -75,7 +78,7 @@ _LONGEST = 1 << 24
 _NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*", re.ASCII)
 
 Choose = Callable[[Sequence[str]], Mapping[str, str]]
-_Records = Generator[tuple[int | None, dict[str, Any]], None, None]
+Records = Generator[tuple[int | None, dict[str, Any]], None, None]
 
 
 class TableRow(NamedTuple):
@@ -101,10 +104,11 @@ def read_rows(
 ) -> Generator[TableRow, None, None]:
     """Yield the rows of a table one by one, in memory that does not grow with it.
 
-    The exception is JSON, an object such as ``{"dog.wav": "a dog barks"}``: a table of
-    the columns ``audio`` and ``text``, which is read at once. CSV is UTF-8, or UTF-16 and UTF-32 with a byte order mark, separated by commas,
+    CSV is UTF-8, or UTF-16 and UTF-32 with a byte order mark, separated by commas,
     semicolons or tabs, and its cells stay texts, such as ``007``, ``NA`` and ``1e5``.
-    CSV and JSON Lines may be compressed with gzip.
+    CSV and JSON Lines may be compressed with gzip. JSON is one object, such as
+    ``{"dog.wav": "a dog barks"}``, a table of the columns ``audio`` and ``text``; it
+    alone is read at once.
 
     Parameters
     ----------
@@ -137,8 +141,30 @@ def read_rows(
         "parquet": _parquet,
         "arrow": _arrow,
     }
+    yield from number_rows(readers[fmt](source, name, choose), name)
+
+
+def number_rows(records: Records, name: str) -> Generator[TableRow, None, None]:
+    """Yield records as rows.
+
+    Parameters
+    ----------
+    records : generator of (int or None, dict)
+        Lines and cells by name; it is closed.
+    name : str
+        Of the table, for the message.
+
+    Yields
+    ------
+    row : TableRow
+
+    Raises
+    ------
+    TableError
+        If there is no record.
+    """
     number = -1
-    with closing(readers[fmt](source, name, choose)) as records:
+    with closing(records):
         for number, (line, cells) in enumerate(records):
             yield TableRow(number, line, cells)
     if number < 0:
@@ -421,7 +447,7 @@ def _check_header(header: Sequence[str], name: str) -> None:
         raise TableError(msg)
 
 
-def _csv(source: str | Path, name: str, choose: Choose) -> _Records:
+def _csv(source: str | Path, name: str, choose: Choose) -> Records:
     csv.field_size_limit(_LONGEST)
     with _open_text(source, name) as file:
         lines = _Lines(file, name)
@@ -496,7 +522,7 @@ def _check_row(row: Sequence[str], header: Sequence[str], where: str) -> None:
         raise TableError(msg)
 
 
-def _jsonl(source: str | Path, name: str, choose: Choose) -> _Records:
+def _jsonl(source: str | Path, name: str, choose: Choose) -> Records:
     chosen: Mapping[str, str] | None = None
     with closing(read_lines(source)) as lines:
         for number, line in lines:
@@ -510,7 +536,7 @@ def _jsonl(source: str | Path, name: str, choose: Choose) -> _Records:
             )
 
 
-def _json(source: str | Path, name: str, choose: Choose) -> _Records:
+def _json(source: str | Path, name: str, choose: Choose) -> Records:
     with _open_text(source, name) as file:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
@@ -526,7 +552,7 @@ def _json(source: str | Path, name: str, choose: Choose) -> _Records:
         yield None, {wanted: record[each] for wanted, each in chosen.items()}
 
 
-def _parquet(source: str | Path, name: str, choose: Choose) -> _Records:
+def _parquet(source: str | Path, name: str, choose: Choose) -> Records:
     if str(source) == "-":
         msg = "Parquet cannot be read from standard input. Give the file's name."
         raise TableError(msg)
@@ -555,7 +581,7 @@ def _parquet(source: str | Path, name: str, choose: Choose) -> _Records:
         raise TableError(msg) from error
 
 
-def _arrow(source: str | Path, name: str, choose: Choose) -> _Records:
+def _arrow(source: str | Path, name: str, choose: Choose) -> Records:
     pa = import_optional("pyarrow", extra="parquet", caller=f"Reading {name}")
     chosen: Mapping[str, str] | None = None
     try:
@@ -587,7 +613,8 @@ def _arrow_files(path: Path) -> list[Path]:
             "folder of one of them."
         )
         raise TableError(msg)
-    state = parse_json((path / _STATE).read_text("utf-8"), str(path / _STATE), "it again")
+    text = (path / _STATE).read_text("utf-8")
+    state = parse_json(text, str(path / _STATE), "it again")
     try:
         names = [str(each["filename"]) for each in state["_data_files"]]
     except (KeyError, TypeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,6 +83,7 @@ def rank(
         msg = "give one of the two."
         raise typer.BadParameter(msg, param_hint="--worst")
     with errors_as_messages("clapstack rank"):
+        from clapstack.cli.tables import scores_of
         from clapstack.scoring import candidates_by_prompt
         from clapstack.scoring.tables import PairTable, result_format
 
@@ -103,7 +103,7 @@ def rank(
             msg = f"{copy_to} is not empty. Give the copies a folder of their own."
             raise ValueError(msg)
         rows = list(pairs.rows())
-        found = candidates_by_prompt([row.text for row in rows], _scores(rows))
+        found = candidates_by_prompt([row.text for row in rows], scores_of(rows))
         kept = [
             (number, rank, candidates)
             for number, candidates in enumerate(found)
@@ -120,22 +120,6 @@ def rank(
             typer.echo(f"clapstack rank: {_words(summary)}", err=True)
     if summary["without_score"]:
         raise typer.Exit(1)
-
-
-def _scores(rows: Sequence[Any]) -> list[float]:
-    """Return the scores of rows, NaN where a cell is empty; refuse other cells."""
-    from clapstack.tables import to_number
-
-    scores = [to_number(row.cells["score"]) for row in rows]
-    for row, score in zip(rows, scores, strict=True):
-        cell = row.cells["score"]
-        if math.isnan(score) and cell is not None and str(cell).strip():
-            msg = (
-                f"row {row.number}: the score {cell!r} is no finite number. Correct "
-                "it, or leave the cell empty."
-            )
-            raise BadRowsError(msg)
-    return scores
 
 
 def _kept_ranks(n: int, best: int | None, worst: int | None) -> range:

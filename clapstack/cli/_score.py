@@ -39,10 +39,11 @@ clips with a .txt or .json beside each, or with --prompts; a wav.scp of Kaldi, o
 folder, with the texts in the file text; or a folder that a Dataset was saved to.
 
 The result has the columns row, audio, text, score, low, high and error, one row per row
-of the table, audio and text by their names there; error says what is wrong with a row that has no score. A model of several axes, such as
-relevance, gives relevance, relevance_low and relevance_high in place of score, low and
-high, and so on. A model of the preset best also says in in_domain which pairs are like
-those that it was fitted on.
+of the table; audio and text have the names that they have in the table, and error says
+what is wrong with a row that has no score. A model of several axes, such as relevance,
+gives relevance, relevance_low and relevance_high in place of score, low and high, and
+so on. A model of the preset best also says in in_domain which pairs are like those that
+it was fitted on.
 
 Rerun the same command to resume an interrupted run: until the end, results are in a
 file beside the result, with .part at the end of its name.

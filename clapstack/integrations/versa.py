@@ -56,7 +56,8 @@ def clapstack_metric(
     score = model.score([pred_x], text, sampling_rate=fs)[0]
     if not model.axes:
         return {_NAME: float(score)}
-    return {f"{_NAME}_{axis}": float(s) for axis, s in zip(model.axes, score, strict=True)}
+    names = [f"{_NAME}_{axis}" for axis in model.axes]
+    return dict(zip(names, score.tolist(), strict=True))
 
 
 def register_clapstack_metric(registry: Any) -> None:

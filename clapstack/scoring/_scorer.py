@@ -276,8 +276,9 @@ class Scorer:
         Returns
         -------
         result : DataFrame
-            A row per row. Of a table in memory, its columns and index; of a file the
-            column ``row``, and those of clips and texts by their names. Then ``score``, ``low`` and
+            A row per row. Of a table in memory, its columns and index, but clips in
+            the cells of a Dataset are described in words; of a file the column ``row``,
+            and those of clips and texts by their names. Then ``score``, ``low`` and
             ``high``, or those of each axis, NaN where there is none; and ``error``,
             which says what is wrong with a row that has no score, or None.
 

@@ -18,6 +18,7 @@ from clapstack.cli.tables._rated import (
     read_by_key,
     read_rated,
     remarks,
+    scores_of,
 )
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "read_rated",
     "remarks",
     "report_lines",
+    "scores_of",
 ]

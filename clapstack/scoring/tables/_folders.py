@@ -5,41 +5,46 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from clapstack.exceptions import TableError
 from clapstack.pairs import Fault
-from clapstack.tables import TableRow, parse_json, read_lines
+from clapstack.tables import Choose, Records, parse_json, read_lines
 
-__all__ = ["KALDI", "PROMPTS", "clips_by_id", "kaldi_lists", "read_kaldi", "read_sidecars"]
+__all__ = [
+    "KALDI",
+    "PROMPTS",
+    "clips_by_id",
+    "kaldi_lists",
+    "read_kaldi",
+    "read_sidecars",
+]
 
 # What a text is called in files beside clips, and in tables of prompts.
 PROMPTS = ("text", "caption", "prompt", "description")
 KALDI = "wav.scp"
-_CLIPS = frozenset(
-    ".wav .flac .ogg .oga .opus .mp3 .m4a .mp4 .aac .aif .aiff .aifc .au .caf .rf64 "
-    ".w64 .webm .wma".split()
+_CLIPS = (
+    *(".wav", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a"),
+    *(".mp4", ".aac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".webm", ".wma"),
 )
 _LONGEST = 1 << 20  # bytes of a text beside a clip
 
-Choose = Callable[[Sequence[str]], Mapping[str, str]]
-
 
 def read_sidecars(
-    folder: Path, text_key: str | None, choose: Choose
-) -> Generator[TableRow, None, None]:
+    folder: Path, text_keys: Sequence[str] | None, choose: Choose
+) -> Records:
     """Yield the clips of a folder and of those within, with the texts beside them.
 
     The text of ``dog.wav`` is the content of ``dog.txt``, or a member of the object in
-    ``dog.json``: `text_key`, or one of `PROMPTS`; its other members are columns. A clip
-    without a text has a Fault in its place. Files whose names begin with a dot are
+    ``dog.json``: one of `text_keys`, or of `PROMPTS`. Its other members are columns. A
+    clip without a text has a Fault in its place. Files whose names begin with a dot are
     passed over.
     """
     records: Iterator[dict[str, Any]] = (
-        {"audio": clip, **_beside(folder / clip, text_key)} for clip in _clips(folder)
+        {"audio": clip, **_beside(folder / clip, text_keys)} for clip in _clips(folder)
     )
     first = []
     for record in records:
@@ -53,9 +58,8 @@ def read_sidecars(
         )
         raise TableError(msg)
     chosen = choose(list(first[-1]))
-    for number, record in enumerate(chain(first, records)):
-        cells = {wanted: record.get(name) for wanted, name in chosen.items()}
-        yield TableRow(number, None, cells)
+    for record in chain(first, records):
+        yield None, {wanted: record.get(name) for wanted, name in chosen.items()}
 
 
 def clips_by_id(folder: Path) -> Callable[[Any], str | Fault]:
@@ -93,9 +97,7 @@ def kaldi_lists(table: Path, prompts: Path | None) -> tuple[Path, Path]:
     return scp, texts
 
 
-def read_kaldi(
-    scp: Path, texts: Path, choose: Choose
-) -> Generator[TableRow, None, None]:
+def read_kaldi(scp: Path, texts: Path, choose: Choose) -> Records:
     """Yield the clips of Kaldi's ``wav.scp`` with their texts; columns id, audio, text.
 
     Nothing is run: an entry that is a command, or a place in an archive, has a Fault in
@@ -109,22 +111,22 @@ def read_kaldi(
         by_id[name] = text if by_id.get(name, text) == text else again
     chosen = choose(["id", "audio", "text"])
     seen: Counter[str] = Counter()
-    number = -1
-    for number, (line_number, line) in enumerate(read_lines(scp)):
+
+    def cells(name: str, audio: str | Fault) -> dict[str, Any]:
+        text = by_id.get(name, Fault(f"{texts} has no text for {name}. Add it."))
+        record = {"id": name, "audio": audio, "text": text}
+        return {wanted: record[column] for wanted, column in chosen.items()}
+
+    for number, line in read_lines(scp):
         name, *rest = line.split(maxsplit=1)
         seen[name] += 1
         audio = _entry(rest[0].strip() if rest else "", scp.parent)
         if seen[name] > 1:
             audio = Fault(f"{scp} has {name} before. Keep one.")
-        text = by_id.get(name, Fault(f"{texts} has no text for {name}. Add it."))
-        record = {"id": name, "audio": audio, "text": text}
-        cells = {wanted: record[column] for wanted, column in chosen.items()}
-        yield TableRow(number, line_number, cells)
-    for number, name in enumerate((n for n in by_id if n not in seen), number + 1):
-        audio = Fault(f"{scp} has no clip for {name}. Add it.")
-        record = {"id": name, "audio": audio, "text": by_id[name]}
-        cells = {wanted: record[column] for wanted, column in chosen.items()}
-        yield TableRow(number, None, cells)
+        yield number, cells(name, audio)
+    for name in by_id:
+        if name not in seen:
+            yield None, cells(name, Fault(f"{scp} has no clip for {name}. Add it."))
 
 
 def _entry(entry: str, folder: Path) -> str | Fault:
@@ -157,7 +159,7 @@ def _clips(folder: Path) -> Iterator[str]:
                 yield (inner / name).as_posix()
 
 
-def _beside(clip: Path, text_key: str | None) -> dict[str, Any]:
+def _beside(clip: Path, text_keys: Sequence[str] | None) -> dict[str, Any]:
     """Return what the files beside a clip say of it: its text, or a Fault, and more."""
     text_file, json_file = clip.with_suffix(".txt"), clip.with_suffix(".json")
     found: dict[str, Any] = {}
@@ -166,16 +168,16 @@ def _beside(clip: Path, text_key: str | None) -> dict[str, Any]:
         if json_file.exists():
             form = 'an object, such as {"text": "a dog barks"}'
             more = parse_json(_content(json_file), str(json_file), form)
-            keys = (text_key,) if text_key else PROMPTS
-            found |= {f"{json_file.name}: {k}": more[k] for k in keys if k in more}
-        if text_file.exists() and not text_key:
+            named = [key for key in text_keys or PROMPTS if key in more]
+            found |= {f"{json_file.name}: {key}": more[key] for key in named}
+        if text_file.exists() and not text_keys:
             found[text_file.name] = _content(text_file).strip()
     except (OSError, ValueError) as error:
         return {"text": Fault(str(error))}
     more = {name: cell for name, cell in more.items() if name not in ("audio", "text")}
     texts = list(found.values())
     if not texts:
-        wanted = text_key or "a text"
+        wanted = " or ".join(text_keys or ["a text"])
         words = f"no {text_file.name}, and no {json_file.name} with {wanted}, beside it"
         return {"text": Fault(f"{words}. Add one."), **more}
     if any(text != texts[0] for text in texts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain
@@ -28,9 +28,13 @@ from clapstack.scoring.tables._folders import (
 )
 from clapstack.tables import (
     SUFFIXES,
+    Choose,
+    Records,
+    TableRow,
     find_column,
     format_of,
     is_saved_dataset,
+    number_rows,
     read_rows,
 )
 
@@ -52,9 +56,11 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "score": ("score", "average_score", "average_semantic_alignement_score"),
     "prediction": ("score", "pred_score", "prediction_score"),
 }
+_READ_ONLY = (".tsv", ".json", ".arrow")
 _CHUNK_BYTES = 1 << 28  # of clips that lie in the cells of a table
 
 T = TypeVar("T")
+_Reader = Callable[[Choose], Generator[TableRow, None, None]]
 
 
 class Row(NamedTuple):
@@ -124,7 +130,7 @@ class PairTable:
     def __init__(
         self,
         source: str | Path,
-        prompts: str | Path | None = None,
+        prompts: str | os.PathLike[str] | None = None,
         *,
         fmt: str | None = None,
         audio_folder: Path | None = None,
@@ -141,46 +147,52 @@ class PairTable:
         self.roles = tuple(roles)
         self.others = tuple(others)
         self._remedy = remedy
+        self._header: list[str] = []
         self._begun: Iterator[Row] | None = None
         self._pair_columns: tuple[str, str] | None = None
         self._find: Callable[[Any], str | Fault] | None = None
-        here = Path() if self.is_stdin else self.path.parent
-        if not self._is_list_or_folder():
-            fmt = fmt or ("csv" if self.is_stdin else format_of(self.path))
+        is_folder = self.path.is_dir() and not is_saved_dataset(self.path)
+        if not self.is_stdin and (is_folder or self.path.suffix == ".scp"):
+            here, self._records = self._open_folder(prompts, fmt)
+        else:
             if prompts is not None:
                 msg = f"prompts are for a folder of clips, and {self.name} is none."
                 raise TableError(msg)
-            read = partial(read_rows, "-" if self.is_stdin else self.path, fmt)
-            if self.path.is_dir():
-                here = self.path
-        else:
-            here, read = self._open_folder(prompts, fmt)
-        self._read: Callable[[Any], Any] = read
+            here, self._records = self._open_file(source, fmt)
         folder = str(here if audio_folder is None else audio_folder)
         self.folder = "" if folder == "." else folder  # "a.wav", not "./a.wav"
 
-    def _is_list_or_folder(self) -> bool:
-        is_folder = self.path.is_dir() and not is_saved_dataset(self.path)
-        return not self.is_stdin and (is_folder or self.path.suffix == ".scp")
+    def _open_file(self, source: str | Path, fmt: str | None) -> tuple[Path, _Reader]:
+        """Return where the clips of a table are, and what reads its rows."""
+        if self.is_stdin:
+            return Path(), partial(read_rows, "-", fmt)
+        fmt = fmt or format_of(self.path)
+        here = self.path if self.path.is_dir() else self.path.parent
+        return here, partial(read_rows, self.path, fmt)
 
     def _open_folder(
-        self, prompts: str | Path | None, fmt: str | None
-    ) -> tuple[Path, Callable[[Any], Any]]:
+        self, prompts: str | os.PathLike[str] | None, fmt: str | None
+    ) -> tuple[Path, _Reader]:
         """Return where the clips of a folder are, and what reads its rows."""
         texts = None if prompts is None else Path(prompts)
         if self.path.suffix == ".scp" or (self.path / KALDI).is_file():
             self.path, texts = self.files = kaldi_lists(self.path, texts)
-            return self.path.parent, partial(read_kaldi, self.path, texts)
+            return self.path.parent, self._numbered(
+                partial(read_kaldi, self.path, texts)
+            )
+        clips = self.path
         if texts is None:
-            given = self.names.pop("text", None)
-            key = given if isinstance(given, str) else None
-            return self.path, partial(read_sidecars, self.path, key)
-        clips, self.path, self.files = self.path, texts, (texts,)
-        self.name = str(texts)
+            key = self.names.pop("text", None)
+            keys = (key,) if isinstance(key, str) else key
+            return clips, self._numbered(partial(read_sidecars, clips, keys))
+        self.path, self.files, self.name = texts, (texts,), str(texts)
         self._find = clips_by_id(clips)
         self.names["audio"] = self.names.get("audio") or ("id", *SPELLINGS["audio"])
         self.names["text"] = self.names.get("text") or PROMPTS
         return clips, partial(read_rows, texts, fmt)
+
+    def _numbered(self, read: Callable[[Choose], Records]) -> _Reader:
+        return lambda choose: number_rows(read(choose), self.name)
 
     @property
     def pair_columns(self) -> tuple[str, str]:
@@ -188,6 +200,17 @@ class PairTable:
         if self._pair_columns is None:
             self.check()
         return self._pair_columns or ("audio", "text")
+
+    @property
+    def header(self) -> list[str]:
+        """Names of all columns of the table."""
+        if not self._header:
+            self.check()
+        return self._header
+
+    def has(self, role: str) -> bool:
+        """Return whether there is a column for a role."""
+        return bool(find_column(self.header, self._usual(role)))
 
     def count(self) -> int | None:
         """Return the number of rows, None if they can be read once only."""
@@ -212,17 +235,13 @@ class PairTable:
         return self._rows() if begun is None else begun
 
     def _rows(self) -> Iterator[Row]:
-        with closing(self._read(self._columns)) as rows:
+        with closing(self._records(self._columns)) as rows:
             for number, line, cells in rows:
                 audio, text = cells.pop("audio", None), cells.pop("text", None)
-                if self._find is not None:
-                    found = self._find(audio)
-                    audio, path = (
-                        (audio, found) if isinstance(found, Fault) else (found, found)
-                    )
-                    path = self.resolved(path)
-                else:
-                    path = self.resolved(audio)
+                path = audio if self._find is None else self._find(audio)
+                if self._find and isinstance(path, str):
+                    audio = path
+                path = self.resolved(path)
                 if isinstance(audio, Mapping):
                     audio = describe_audio(audio)
                 yield Row(number, audio, path, text, cells, line)
@@ -250,6 +269,7 @@ class PairTable:
 
     def _columns(self, header: Sequence[str]) -> dict[str, str]:
         """Return the name of every wanted column by role, or by name."""
+        self._header = list(header)
         found = {role: self._column(role, header) for role in self.roles}
         for name in self.others:
             places = find_column(header, [name])
@@ -263,9 +283,7 @@ class PairTable:
         return found
 
     def _column(self, role: str, header: Sequence[str]) -> str:
-        given = self.names.get(role)
-        usual = given or SPELLINGS[role]
-        usual = (usual,) if isinstance(usual, str) else usual
+        usual = self._usual(role)
         found = find_column(header, usual)
         if len(found) == 1:
             return found[0]
@@ -277,6 +295,11 @@ class PairTable:
             "separated by commas, semicolons or tabs."
         )
         raise TableError(msg)
+
+    def _usual(self, role: str) -> Sequence[str]:
+        """Return what the column of a role may be called."""
+        names = self.names.get(role) or SPELLINGS[role]
+        return (names,) if isinstance(names, str) else names
 
 
 class FrameTable:
@@ -354,8 +377,7 @@ def keep_keys(table: PairTable, model: Any, audio_folder: Path | None) -> None:
 
 def result_format(path: Path) -> str:
     """Return the format in which a result is written, by the suffix of its name."""
-    read_only = (".tsv", ".json", ".arrow")
-    written = {suffix: fmt for suffix, fmt in SUFFIXES.items() if suffix not in read_only}
+    written = {name: fmt for name, fmt in SUFFIXES.items() if name not in _READ_ONLY}
     fmt = written.get(path.suffix.lower())
     if fmt is None:
         msg = (
@@ -377,7 +399,7 @@ def pairs_of(rows: Sequence[Row]) -> pd.DataFrame:
 def in_chunks(
     items: Iterable[T], size: int, clip_of: Callable[[T], Any]
 ) -> Iterator[list[T]]:
-    """Yield lists of `size` items, or of fewer whose clips, held as bytes, are large."""
+    """Yield lists of `size` items, or of fewer if they hold large clips as bytes."""
     chunk: list[T] = []
     n_bytes = 0
     for item in items:

@@ -20,6 +20,7 @@ from clapstack import load_model
 from clapstack.cli import app
 from clapstack.cli.report import Data, ModelFile, make_report, read_data, read_model
 from clapstack.metrics import score_report
+from clapstack.scoring.tables import PairTable
 from clapstack.sharing import describe_model
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -105,7 +106,8 @@ def test_page_fetches_nothing(page):
         if key in ("src", "href", "srcset", "action", "data", "poster")
     ]
     assert addresses
-    assert all(address.startswith(("#", "data:image/")) for address in addresses)
+    inside = ("#", "data:image/", "data:audio/")
+    assert all(address.startswith(inside) for address in addresses)
     assert not {"script", "link", "iframe", "object"} & {name for name, _ in page.tags}
 
 
@@ -149,7 +151,7 @@ def test_foreign_text_is_shown_and_not_run(page):
 
 def test_metrics_are_those_of_the_model(page, model_file, rated):
     model = load_model(model_file)
-    data = read_data(rated)
+    data = read_data(PairTable(rated))
     new = score_report(data.y, model.predict(data.pairs), n_resamples=50)
     own = score_report(model[-1].y_train_, model[-1].oof_scores_)
     for report_ in (new, own):
@@ -160,7 +162,7 @@ def test_metrics_are_those_of_the_model(page, model_file, rated):
 
 
 def test_pairs_farthest_off_are_shown_first(page, model_file, rated):
-    data = read_data(rated)
+    data = read_data(PairTable(rated))
     error = np.abs(load_model(model_file).predict(data.pairs) - data.y)
     worst = np.argsort(-error, kind="stable")[:2]
     assert re.findall(r"Row (\d+) ", page.text) == [str(number) for number in worst]
@@ -183,7 +185,7 @@ def test_card_has_what_the_model_knows_of_itself(page):
 def test_same_model_and_data_give_the_same_page(out, model_file, rated):
     again = make_report(
         read_model(model_file, trust=False),
-        read_data(rated),
+        read_data(PairTable(rated)),
         n_resamples=50,
         n_pairs=2,
         is_xacle_test=True,
@@ -194,7 +196,7 @@ def test_same_model_and_data_give_the_same_page(out, model_file, rated):
 def test_content_has_one_fingerprint_wherever_it_lies(rated, tmp_path):
     from clapstack.cli.report._sources import content_sha256
 
-    data = read_data(rated)
+    data = read_data(PairTable(rated))
     clip = data.pairs["audio"][0]
     moved = data.pairs.assign(audio=[shutil.copy(clip, tmp_path / "moved.wav")] * 16)
     there = data.pairs.assign(audio=[clip] * 16)
@@ -268,15 +270,17 @@ def test_file_of_joblib_takes_trust(model, tmp_path):
 def test_bad_table_is_refused(table, message, tmp_path):
     (tmp_path / "rated.csv").write_text(table)
     with pytest.raises(ValueError, match=message):
-        read_data(tmp_path / "rated.csv")
+        read_data(PairTable(tmp_path / "rated.csv"))
 
 
 def test_clips_lie_beside_the_table_or_in_a_folder(tmp_path):
     (tmp_path / "rated.csv").write_text("audio,text,score\na.wav,x,1\n/b.wav,NA,2\n")
-    beside = read_data(tmp_path / "rated.csv").pairs
+    beside = read_data(PairTable(tmp_path / "rated.csv")).pairs
     assert list(beside["audio"]) == [str(tmp_path / "a.wav"), "/b.wav"]
     assert list(beside["text"]) == ["x", "NA"]
-    elsewhere = read_data(tmp_path / "rated.csv", audio_folder=tmp_path / "clips").pairs
+    elsewhere = read_data(
+        PairTable(tmp_path / "rated.csv", audio_folder=tmp_path / "clips")
+    ).pairs
     assert elsewhere["audio"][0] == str(tmp_path / "clips" / "a.wav")
 
 
