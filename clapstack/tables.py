@@ -597,7 +597,9 @@ def _arrow(source: str | Path, name: str, choose: Choose) -> Records:
                     for start in range(0, len(batch), _ARROW_ROWS):
                         for record in batch.slice(start, _ARROW_ROWS).to_pylist():
                             yield None, {k: record[c] for k, c in chosen.items()}
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file system, and not of what is in the file
         msg = f"{name} cannot be read as Arrow ({error}). Save it again."
         raise TableError(msg) from error
 

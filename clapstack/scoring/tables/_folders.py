@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ _CLIPS = (
     *(".wav", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a"),
     *(".mp4", ".aac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".webm", ".wma"),
 )
+_IN_ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")
 _LONGEST = 1 << 20  # bytes of a text beside a clip
 
 
@@ -136,8 +138,7 @@ def _entry(entry: str, folder: Path) -> str | Fault:
             f"the entry {entry!r} is a command, and clapstack runs none. Run it "
             "yourself and list the file that it writes."
         )
-    path, colon, offset = entry.rpartition(":")
-    if colon and offset.partition("[")[0].isdigit() and path.endswith(".ark"):
+    if _IN_ARCHIVE.search(entry):
         return Fault(
             f"the entry {entry!r} is a place in an archive. Copy its clips to files, "
             "such as with wav-copy, and list those."
