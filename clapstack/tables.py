@@ -559,48 +559,50 @@ def _parquet(source: str | Path, name: str, choose: Choose) -> Records:
     parquet = import_optional(
         "pyarrow.parquet", extra="parquet", caller=f"Reading {name}"
     )
-    from pyarrow import ArrowException
-
     if not os.path.getsize(source):
         msg = f"{name} is empty; a table with rows is needed."
         raise TableError(msg)
-    try:
-        with parquet.ParquetFile(source) as file:
-            header = file.schema_arrow.names
-            _check_header(header, name)
-            chosen = choose(header)
-            columns = list(dict.fromkeys(chosen.values()))
-            kinds = [file.schema_arrow.field(name).type for name in columns]
-            has_clips = any(kind.num_fields for kind in kinds)
-            n_rows = _ARROW_ROWS if has_clips else _PARQUET_ROWS
-            for batch in file.iter_batches(n_rows, columns=columns):
-                for record in batch.to_pylist():
-                    yield None, {wanted: record[c] for wanted, c in chosen.items()}
-    except ArrowException as error:
-        msg = f"{name} cannot be read as Parquet ({error}). Write it again."
-        raise TableError(msg) from error
+    with _arrow_faults(name, "Parquet"), parquet.ParquetFile(source) as file:
+        header = file.schema_arrow.names
+        _check_header(header, name)
+        chosen = choose(header)
+        columns = list(dict.fromkeys(chosen.values()))
+        kinds = [file.schema_arrow.field(each).type for each in columns]
+        has_clips = any(kind.num_fields for kind in kinds)
+        n_rows = _ARROW_ROWS if has_clips else _PARQUET_ROWS
+        for batch in file.iter_batches(n_rows, columns=columns):
+            for record in batch.to_pylist():
+                yield None, {wanted: record[c] for wanted, c in chosen.items()}
 
 
 def _arrow(source: str | Path, name: str, choose: Choose) -> Records:
     pa = import_optional("pyarrow", extra="parquet", caller=f"Reading {name}")
     chosen: Mapping[str, str] | None = None
+    for path in _arrow_files(Path(source)):
+        with _arrow_faults(name, "Arrow"), pa.memory_map(str(path)) as file:
+            for batch in _arrow_batches(file):
+                # Offsets in a file from a stranger may lead out of it.
+                batch.validate(full=True)
+                if chosen is None:
+                    _check_header(batch.schema.names, name)
+                    chosen = choose(batch.schema.names)
+                batch = batch.select(list(dict.fromkeys(chosen.values())))
+                for start in range(0, len(batch), _ARROW_ROWS):
+                    for record in batch.slice(start, _ARROW_ROWS).to_pylist():
+                        yield None, {k: record[c] for k, c in chosen.items()}
+
+
+@contextmanager
+def _arrow_faults(name: str, form: str) -> Iterator[None]:
+    """Name a file that Arrow cannot read."""
+    from pyarrow import ArrowException
+
     try:
-        for path in _arrow_files(Path(source)):
-            with pa.memory_map(str(path)) as file:
-                for batch in _arrow_batches(file):
-                    # Offsets in a file from a stranger may lead out of it.
-                    batch.validate(full=True)
-                    if chosen is None:
-                        _check_header(batch.schema.names, name)
-                        chosen = choose(batch.schema.names)
-                    batch = batch.select(list(dict.fromkeys(chosen.values())))
-                    for start in range(0, len(batch), _ARROW_ROWS):
-                        for record in batch.slice(start, _ARROW_ROWS).to_pylist():
-                            yield None, {k: record[c] for k, c in chosen.items()}
-    except (pa.ArrowException, OSError) as error:
+        yield
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the file system, and not of what is in the file
-        msg = f"{name} cannot be read as Arrow ({error}). Save it again."
+        msg = f"{name} cannot be read as {form} ({error}). Save it again."
         raise TableError(msg) from error
 
 
