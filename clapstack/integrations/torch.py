@@ -102,9 +102,12 @@ class AlignmentScore(Metric):
         self.n_unusable += int((~is_scored).sum())
 
     def compute(self) -> Any:
-        """Return the mean, float64; of a model of several axes, a mapping by axis.
+        """Return the mean.
 
-        NaN before any pair was scored.
+        Returns
+        -------
+        mean : Tensor of shape (), float64, or dict of str to Tensor
+            Of a model of several axes, by axis. NaN before any pair was scored.
         """
         mean = self.total / self.n_scored
         axes = self.scorer.axes

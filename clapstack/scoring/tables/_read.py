@@ -237,7 +237,12 @@ class PairTable:
     def _rows(self) -> Iterator[Row]:
         with closing(self._records(self._columns)) as rows:
             for number, line, cells in rows:
-                audio, text = cells.pop("audio", None), cells.pop("text", None)
+                audio, text = cells.get("audio"), cells.get("text")
+                cells = {
+                    name: cell
+                    for name, cell in cells.items()
+                    if name in self.others or name not in ("audio", "text")
+                }
                 path = audio if self._find is None else self._find(audio)
                 if self._find and isinstance(path, str):
                     audio = path
@@ -277,7 +282,12 @@ class PairTable:
                 what = "more than one" if places else "no"
                 msg = f"{self.name} has {what} column {name!r}; it has {list(header)}."
                 raise TableError(msg)
-            found[name] = places[0]
+            if found.setdefault(name, places[0]) != places[0]:
+                msg = (
+                    f"{self.name} has a column {name!r}, and the {name} is read from "
+                    f"{found[name]!r}. Rename one, or leave {name!r} out."
+                )
+                raise TableError(msg)
         audio = "audio" if self._find else found.get("audio", "audio")
         self._pair_columns = audio, found.get("text", "text")
         return found

@@ -2,10 +2,12 @@
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -338,10 +340,10 @@ def test_whatever_comes_from_outside_is_text(clips):
     assert ranking.startswith(f"{HOSTILE} has SRCC")
 
 
-def browse(address):
+def browse(address, *options):
     """Open a page in a browser without a screen; return its document and its log."""
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"]
-    command += ["--enable-logging=stderr", "--v=0", "--dump-dom", address]
+    command += ["--enable-logging=stderr", "--v=0", "--dump-dom", *options, address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
@@ -365,3 +367,103 @@ def test_browser_opens_the_page_without_complaint(out, tmp_path):
     assert len(widths) == 13
     assert all(int(width) > 200 for width in widths)
     assert len(complaints) == 1
+
+
+@pytest.fixture(scope="module")
+def scores(model_file, rated, tmp_path_factory):
+    """Return pairs with scores of two systems, a row without, and a clip that is none.
+
+    The fourth clip has 12 s.
+    """
+    folder = tmp_path_factory.mktemp("scores")
+    pairs = pd.read_csv(rated)[["audio", "text"]]
+    pairs["audio"] = [str(rated.parent / name) for name in pairs["audio"]]
+    pairs = pairs.assign(score=np.linspace(0, 10, len(pairs)))
+    pairs["system"] = [HOSTILE if i % 2 else "v1" for i in range(len(pairs))]
+    sf.write(folder / "long.wav", np.sin(np.arange(96_000) / 9), 8_000)
+    (folder / "none.wav").write_text("no clip")
+    pairs.loc[len(pairs)] = ["long.wav", "a tone", 11.5, "v1"]
+    pairs.loc[len(pairs)] = ["none.wav", "a tone", -1.0, "v1"]
+    pairs.loc[len(pairs)] = ["gone.wav", "a tone", np.nan, "v1"]
+    pairs.to_csv(folder / "scores.csv", index=False)
+    return folder / "scores.csv"
+
+
+def test_scores_without_ratings_make_a_page(scores, tmp_path):
+    done = report(scores, "--out", tmp_path / "p.html", "--pairs", 2)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"p\.html: \d\.\d MB", done.output)
+    page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
+    assert page.headings == [
+        "Scores",
+        "Systems",
+        "Best pairs",
+        "Worst pairs",
+        "Fingerprints and versions",
+    ]
+    table = pd.read_csv(scores)
+    assert f"Mean score {table['score'].mean():.3f}" in page.text
+    assert "Rows without a score 1" in page.text
+    assert page.text.index("Row 0 ") > page.text.index(f"Row {len(table) - 3} ")
+    assert "script" not in {name for name, _ in page.tags}
+    assert len(page.all("audio")) == 3
+    assert "No sound: " in page.text
+    assert "none.wav: cannot be decoded as audio" in page.text
+
+
+def test_systems_are_those_of_a_column(scores, tmp_path):
+    done = report(scores, "--out", tmp_path / "p.html", "--by", "text", "--pairs", 0)
+    assert done.exit_code == 0, done.output
+    page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
+    assert "Mean score by text" in page.text
+    assert page.all("audio") == []
+    done = report(scores, "--out", tmp_path / "p.html", "--by", "model")
+    assert (done.exit_code, done.output.count("\n")) == (3, 1)
+    assert "no column 'model'" in done.output
+
+
+def test_pairs_without_ratings_are_scored_for_the_page(model_file, rated, tmp_path):
+    pairs = pd.read_csv(rated)[["audio", "text"]][:4].to_numpy()
+    prompts = {Path(clip).stem: text for clip, text in pairs}
+    (tmp_path / "p.json").write_text(json.dumps(prompts))
+    given = ("--data", rated.parent, "--prompts", tmp_path / "p.json")
+    done = report(model_file, *given, "--out", tmp_path / "p.html", "--quiet")
+    assert done.exit_code == 0, done.output
+    page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
+    X = [[str(rated.parent / clip), text] for clip, text in pairs]
+    mean = load_model(model_file).predict(X).mean()
+    assert f"Mean score {mean:.3f}" in page.text
+    assert hashlib.sha256(model_file.read_bytes()).hexdigest() in page.text
+
+
+def test_a_table_without_any_score_is_refused(tmp_path):
+    (tmp_path / "s.csv").write_text("audio,text,score\na.wav,rain,\n")
+    done = report(tmp_path / "s.csv", "--out", tmp_path / "p.html")
+    assert done.exit_code == 1
+    assert "has no row with a score" in done.output
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_players_play(scores, tmp_path):
+    done = report(scores, "--out", tmp_path / "p.html", "--pairs", 2)
+    assert done.exit_code == 0, done.output
+    # With the policy of the page, but for the script that asks how long they are.
+    script = (
+        "<script>addEventListener('load', () => Promise.all("
+        "[...document.querySelectorAll('audio')].map(player => new Promise(know => {"
+        "if (player.readyState) know(player.duration);"
+        "player.onloadedmetadata = () => know(player.duration);"
+        "player.onerror = () => know('error')"
+        "}))).then(lengths => { document.title = lengths.join(' ') }))</script>"
+    )
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    text = text.replace("default-src 'none'", "script-src 'unsafe-inline'")
+    watched = tmp_path / "watched.html"
+    watched.write_text(text.replace("</body>", f"{script}</body>"))
+    document, complaints = browse(watched.as_uri(), "--virtual-time-budget=20000")
+    lengths = re.search("<title>([0-9. ]+)</title>", document)[1].split()
+    table = pd.read_csv(scores)
+    first, last = (sf.info(table["audio"][row]) for row in (len(table) - 4, 0))
+    expected = [10, first.duration, last.duration]
+    assert [float(length) for length in lengths] == pytest.approx(expected, abs=1e-3)
+    assert complaints == []
