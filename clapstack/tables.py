@@ -33,7 +33,6 @@ __all__ = [
     "format_of",
     "is_saved_dataset",
     "is_table",
-    "number_rows",
     "parse_json",
     "read_frame",
     "read_lines",
@@ -141,30 +140,8 @@ def read_rows(
         "parquet": _parquet,
         "arrow": _arrow,
     }
-    yield from number_rows(readers[fmt](source, name, choose), name)
-
-
-def number_rows(records: Records, name: str) -> Generator[TableRow, None, None]:
-    """Yield records as rows.
-
-    Parameters
-    ----------
-    records : generator of (int or None, dict)
-        Lines and cells by name; it is closed.
-    name : str
-        Of the table, for the message.
-
-    Yields
-    ------
-    row : TableRow
-
-    Raises
-    ------
-    TableError
-        If there is no record.
-    """
     number = -1
-    with closing(records):
+    with closing(readers[fmt](source, name, choose)) as records:
         for number, (line, cells) in enumerate(records):
             yield TableRow(number, line, cells)
     if number < 0:
@@ -347,41 +324,16 @@ def is_table(path: Path) -> bool:
 
 
 def is_saved_dataset(path: Path) -> bool:
-    """Return whether a folder is one that a Dataset of Hugging Face was saved to.
-
-    Parameters
-    ----------
-    path : Path
-        Any path.
-
-    Returns
-    -------
-    is_saved_dataset : bool
-    """
+    """Return whether a folder is one that a Dataset of Hugging Face was saved to."""
     return (path / _STATE).is_file() or (path / _SPLITS).is_file()
 
 
 def read_lines(source: str | Path) -> Generator[tuple[int, str], None, None]:
-    """Yield the lines of a text file, which may be compressed, that are not blank.
+    """Yield the lines of a text file that are not blank, with their numbers from one.
 
-    Parameters
-    ----------
-    source : str or Path
-        A file, or ``"-"`` for standard input.
-
-    Yields
-    ------
-    number : int
-        From one.
-    line : str
-        With its end. Bytes that are no UTF-8 are surrogates.
-
-    Raises
-    ------
-    OSError
-        If the file is missing or cannot be read.
-    TableError
-        If a line is too long or has a NUL, or the file is of another kind.
+    It may be compressed, and standard input (``"-"``). Bytes that are no UTF-8 are
+    surrogates. A TableError says if a line is too long or has a NUL, or if the file is
+    of another kind.
     """
     name = "standard input" if str(source) == "-" else str(source)
     with _open_text(source, name) as file:
@@ -392,25 +344,9 @@ def read_lines(source: str | Path) -> Generator[tuple[int, str], None, None]:
 
 
 def parse_json(text: str, where: str, form: str) -> dict[str, Any]:
-    """Return an object of JSON.
+    """Return an object of JSON; a TableError names what is none, or has a name twice.
 
-    Parameters
-    ----------
-    text : str
-        JSON.
-    where : str
-        Place of the text, for messages.
-    form : str
-        What the remedy says about how to write it.
-
-    Returns
-    -------
-    content : dict
-
-    Raises
-    ------
-    TableError
-        If it is no JSON, no object, or an object with a name twice.
+    `where` it stands and the `form` that it should have are for the message.
     """
 
     def once(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from clapstack.exceptions import TableError
 from clapstack.pairs import Fault
-from clapstack.tables import Choose, Records, parse_json, read_lines
+from clapstack.tables import Choose, TableRow, parse_json, read_lines
 
 __all__ = [
     "KALDI",
@@ -37,7 +36,7 @@ _LONGEST = 1 << 20  # bytes of a text beside a clip
 
 def read_sidecars(
     folder: Path, text_keys: Sequence[str] | None, choose: Choose
-) -> Records:
+) -> Generator[TableRow, None, None]:
     """Yield the clips of a folder and of those within, with the texts beside them.
 
     The text of ``dog.wav`` is the content of ``dog.txt``, or a member of the object in
@@ -60,8 +59,9 @@ def read_sidecars(
         )
         raise TableError(msg)
     chosen = choose(list(first[-1]))
-    for record in chain(first, records):
-        yield None, {wanted: record.get(name) for wanted, name in chosen.items()}
+    for number, record in enumerate(chain(first, records)):
+        cells = {wanted: record.get(name) for wanted, name in chosen.items()}
+        yield TableRow(number, None, cells)
 
 
 def clips_by_id(folder: Path) -> Callable[[Any], str | Fault]:
@@ -99,7 +99,9 @@ def kaldi_lists(table: Path, prompts: Path | None) -> tuple[Path, Path]:
     return scp, texts
 
 
-def read_kaldi(scp: Path, texts: Path, choose: Choose) -> Records:
+def read_kaldi(
+    scp: Path, texts: Path, choose: Choose
+) -> Generator[TableRow, None, None]:
     """Yield the clips of Kaldi's ``wav.scp`` with their texts; columns id, audio, text.
 
     Nothing is run: an entry that is a command, or a place in an archive, has a Fault in
@@ -107,31 +109,43 @@ def read_kaldi(scp: Path, texts: Path, choose: Choose) -> Records:
     """
     by_id: dict[str, Any] = {}
     for _, line in read_lines(texts):
-        name, *rest = line.split(maxsplit=1)
-        text = rest[0].strip() if rest else ""
+        name, text = _split(line)
         again = Fault(f"{texts} has two texts for {name}. Keep one.")
         by_id[name] = text if by_id.get(name, text) == text else again
     chosen = choose(["id", "audio", "text"])
-    seen: Counter[str] = Counter()
-
-    def cells(name: str, audio: str | Fault) -> dict[str, Any]:
+    number = -1
+    for number, (line, name, audio) in enumerate(_entries(scp, by_id)):
         text = by_id.get(name, Fault(f"{texts} has no text for {name}. Add it."))
         record = {"id": name, "audio": audio, "text": text}
-        return {wanted: record[column] for wanted, column in chosen.items()}
+        cells = {wanted: record[column] for wanted, column in chosen.items()}
+        yield TableRow(number, line, cells)
+    if number < 0:
+        msg = f"{scp} has no entries. Add at least one."
+        raise TableError(msg)
 
+
+def _entries(
+    scp: Path, wanted: Iterable[str]
+) -> Iterator[tuple[int | None, str, str | Fault]]:
+    """Yield lines, ids and clips of a list, then the ids that it lacks."""
+    seen: set[str] = set()
     for number, line in read_lines(scp):
-        name, *rest = line.split(maxsplit=1)
-        seen[name] += 1
-        audio = _entry(rest[0].strip() if rest else "", scp.parent)
-        if seen[name] > 1:
-            audio = Fault(f"{scp} has {name} before. Keep one.")
-        yield number, cells(name, audio)
-    for name in by_id:
+        name, entry = _split(line)
+        again = Fault(f"{scp} has {name} before. Keep one.")
+        yield number, name, again if name in seen else _clip(entry, scp.parent)
+        seen.add(name)
+    for name in wanted:
         if name not in seen:
-            yield None, cells(name, Fault(f"{scp} has no clip for {name}. Add it."))
+            yield None, name, Fault(f"{scp} has no clip for {name}. Add it.")
 
 
-def _entry(entry: str, folder: Path) -> str | Fault:
+def _split(line: str) -> tuple[str, str]:
+    """Return the id of a line of Kaldi's, and the rest."""
+    name, *rest = line.split(maxsplit=1)
+    return name, rest[0].strip() if rest else ""
+
+
+def _clip(entry: str, folder: Path) -> str | Fault:
     """Return the path of an entry, from the folder of the list or the current one."""
     if entry.endswith("|") or entry.startswith("|"):
         return Fault(

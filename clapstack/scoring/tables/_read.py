@@ -29,12 +29,10 @@ from clapstack.scoring.tables._folders import (
 from clapstack.tables import (
     SUFFIXES,
     Choose,
-    Records,
     TableRow,
     find_column,
     format_of,
     is_saved_dataset,
-    number_rows,
     read_rows,
 )
 
@@ -174,25 +172,23 @@ class PairTable:
         self, prompts: str | os.PathLike[str] | None, fmt: str | None
     ) -> tuple[Path, _Reader]:
         """Return where the clips of a folder are, and what reads its rows."""
-        texts = None if prompts is None else Path(prompts)
-        if self.path.suffix == ".scp" or (self.path / KALDI).is_file():
-            self.path, texts = self.files = kaldi_lists(self.path, texts)
-            return self.path.parent, self._numbered(
-                partial(read_kaldi, self.path, texts)
-            )
-        clips = self.path
+        clips, texts = self.path, None if prompts is None else Path(prompts)
+        is_kaldi = clips.suffix == ".scp" or (clips / KALDI).is_file()
+        if fmt and (is_kaldi or texts is None):
+            msg = f"{clips} is no file of the format {fmt}. Leave the format out."
+            raise TableError(msg)
+        if is_kaldi:
+            self.path, texts = self.files = kaldi_lists(clips, texts)
+            return self.path.parent, partial(read_kaldi, self.path, texts)
         if texts is None:
             key = self.names.pop("text", None)
             keys = (key,) if isinstance(key, str) else key
-            return clips, self._numbered(partial(read_sidecars, clips, keys))
+            return clips, partial(read_sidecars, clips, keys)
         self.path, self.files, self.name = texts, (texts,), str(texts)
         self._find = clips_by_id(clips)
         self.names["audio"] = self.names.get("audio") or ("id", *SPELLINGS["audio"])
         self.names["text"] = self.names.get("text") or PROMPTS
         return clips, partial(read_rows, texts, fmt)
-
-    def _numbered(self, read: Callable[[Choose], Records]) -> _Reader:
-        return lambda choose: number_rows(read(choose), self.name)
 
     @property
     def pair_columns(self) -> tuple[str, str]:
