@@ -506,9 +506,11 @@ def _parquet(source: str | Path, name: str, choose: Choose) -> Records:
         kinds = [file.schema_arrow.field(each).type for each in columns]
         has_clips = any(kind.num_fields for kind in kinds)
         n_rows = _ARROW_ROWS if has_clips else _PARQUET_ROWS
-        for batch in file.iter_batches(n_rows, columns=columns):
-            for record in batch.to_pylist():
-                yield None, {wanted: record[c] for wanted, c in chosen.items()}
+        for group in range(file.num_row_groups):
+            # One by one, since pyarrow keeps in memory what it has read of several.
+            for batch in file.iter_batches(n_rows, [group], columns=columns):
+                for record in batch.to_pylist():
+                    yield None, {wanted: record[c] for wanted, c in chosen.items()}
 
 
 def _arrow(source: str | Path, name: str, choose: Choose) -> Records:

@@ -108,8 +108,8 @@ def read_kaldi(
     place of its clip. So have an id that comes twice, and one without a clip or a text.
     """
     by_id: dict[str, Any] = {}
-    for _, line in read_lines(texts):
-        name, text = _split(line)
+    for _, content in read_lines(texts):
+        name, text = _split(content)
         again = Fault(f"{texts} has two texts for {name}. Keep one.")
         by_id[name] = text if by_id.get(name, text) == text else again
     chosen = choose(["id", "audio", "text"])
