@@ -106,7 +106,9 @@ def report(
         is_scored = data is None and is_table(model)
         source = model if is_scored else data
         table = None
-        if source is not None:
+        if source is None:
+            _refuse({"--prompts": prompts}, "it goes with --data.")
+        else:
             names = {"audio": audio_column, "text": text_column, "score": score_column}
             table = PairTable(source, prompts, audio_folder=audio_folder, names=names)
         check_output(out, model, *(table.files if table else ()))
@@ -124,8 +126,10 @@ def report(
                 else:
                     scores = score_pairs(table, by, file, _one_axis(axes))
         if scores is not None:
+            _refuse({"--xacle-test": xacle_test}, "the pairs have no ratings.")
             page = make_scores_report(scores, title=title, n_pairs=pairs)
         else:
+            _refuse({"--by": by}, "it goes with pairs without ratings.")
             page = make_report(
                 file,
                 rated,
@@ -136,8 +140,18 @@ def report(
                 is_xacle_test=xacle_test,
             )
         write_text(out, page)
+        if scores is not None and (n_bad := int(scores.pairs["score"].isna().sum())):
+            words = f"{n_bad:,} of {len(scores.pairs):,} rows have no score"
+            typer.echo(f"clapstack report: {words}; clapstack score says why", err=True)
         if not quiet:
             typer.echo(f"{out}: {len(page) / 1e6:.1f} MB")
+
+
+def _refuse(given: dict[str, Any], why: str) -> None:
+    """Refuse options that would do nothing."""
+    for name, value in given.items():
+        if value:
+            raise typer.BadParameter(why, param_hint=name)
 
 
 def _is_rated(table: Any, axes: Sequence[str], score_column: Any) -> bool:

@@ -122,7 +122,8 @@ def _scores(
         cells, columns=["row", "audio", "text", "system"], dtype=object
     ).assign(score=list(scores))
     digest = file_digest(table.path) if table.path.is_file() else None
-    return Scores(table.path.name, pairs, table, by, digest, model)
+    name = table.path.name or str(table.path)
+    return Scores(name, pairs, table, by, digest, model)
 
 
 def content_sha256(data: Data, *, by_key: bool = False) -> str:

@@ -131,6 +131,17 @@ def test_pictures_are_vectors_with_words_for_those_who_cannot_see_them(page):
     assert len({image["alt"] for image in images}) == len(images)
 
 
+def test_pairs_have_players(page):
+    clips = page.all("audio")
+    assert len(clips) == 2
+    for clip in clips:
+        assert "controls" in clip
+        assert len(clip["aria-label"]) > 5
+        kind, data = clip["src"].split(",", 1)
+        assert kind == "data:audio/flac;base64"
+        assert base64.b64decode(data).startswith(b"fLaC")
+
+
 def test_page_says_its_language_and_size(page):
     assert page.all("html") == [{"lang": "en"}]
     policy, viewport = page.all("meta")[1:]
@@ -393,6 +404,7 @@ def test_scores_without_ratings_make_a_page(scores, tmp_path):
     done = report(scores, "--out", tmp_path / "p.html", "--pairs", 2)
     assert done.exit_code == 0, done.output
     assert re.search(r"p\.html: \d\.\d MB", done.output)
+    assert "1 of 19 rows have no score" in done.output
     page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
     assert page.headings == [
         "Scores",
@@ -434,6 +446,17 @@ def test_pairs_without_ratings_are_scored_for_the_page(model_file, rated, tmp_pa
     mean = load_model(model_file).predict(X).mean()
     assert f"Mean score {mean:.3f}" in page.text
     assert hashlib.sha256(model_file.read_bytes()).hexdigest() in page.text
+
+
+def test_options_that_would_do_nothing_are_refused(model_file, rated, scores, tmp_path):
+    for arguments, option in (
+        ((scores, "--xacle-test"), "--xacle-test"),
+        ((model_file, "--data", rated, "--by", "text"), "--by"),
+        ((model_file, "--prompts", rated), "--prompts"),
+    ):
+        done = report(*arguments, "--out", tmp_path / "p.html")
+        assert done.exit_code == 2
+        assert option in done.output
 
 
 def test_a_table_without_any_score_is_refused(tmp_path):
