@@ -291,6 +291,9 @@ class PairTable:
     def _column(self, role: str, header: Sequence[str]) -> str:
         usual = self._usual(role)
         found = find_column(header, usual)
+        if role == "text" and not found and not self.names.get(role):
+            usual = PROMPTS
+            found = find_column(header, usual)
         if len(found) == 1:
             return found[0]
         what = "more than one" if found else "no"
