@@ -33,7 +33,9 @@ AudioColumn = Annotated[
     str | None,
     typer.Option(help="Column of clips. Usually: audio, wav_file_name."),
 ]
-TextColumn = Annotated[str | None, typer.Option(help="Column of texts. Usually: text, caption.")]
+TextColumn = Annotated[
+    str | None, typer.Option(help="Column of texts. Usually: text, caption.")
+]
 ScoreColumn = Annotated[
     list[str] | None,
     typer.Option(

@@ -67,7 +67,7 @@ def report(
         typer.Option(
             min=0,
             help="How many of the worst pairs are shown, and of the best without "
-            "ratings. Each has up to 10 s of sound in the page, 0.8 MB at most.",
+            "ratings. Each has up to 10 s of sound in the page, 1.3 MB at most.",
         ),
     ] = 3,
     by: Annotated[
@@ -142,7 +142,7 @@ def report(
         write_text(out, page)
         if scores is not None and (n_bad := int(scores.pairs["score"].isna().sum())):
             words = f"{n_bad:,} of {len(scores.pairs):,} rows have no score"
-            typer.echo(f"clapstack report: {words}; clapstack score says why", err=True)
+            typer.echo(f"clapstack report: {words}; {scores.why_not}", err=True)
         if not quiet:
             typer.echo(f"{out}: {len(page) / 1e6:.1f} MB")
 

@@ -29,7 +29,7 @@ def make_scores_report(
     """
     pairs = scores.pairs.dropna(subset=["score"])
     if not len(pairs):
-        msg = f"{scores.name} has no row with a score; its column error says why."
+        msg = f"{scores.name} has no row with a score; {scores.why_not}"
         raise ValueError(msg)
     names = pairs["system"].unique() if scores.by else ()
     if len(names) > _MOST:

@@ -51,6 +51,8 @@ class Scores(NamedTuple):
         Column of systems; empty without.
     sha256 : str or None
         Of the file; None of a folder.
+    why_not : str
+        Why rows have no score.
     model : ModelFile or None
         What made the scores, where that was now.
     """
@@ -60,6 +62,7 @@ class Scores(NamedTuple):
     table: PairTable
     by: str
     sha256: str | None
+    why_not: str
     model: ModelFile | None
 
 
@@ -91,7 +94,7 @@ def read_scores(table: PairTable, by: str | None) -> Scores:
     table.others = _systems(table, by)
     table.roles = ("audio", "text", "score")
     rows = list(table.rows())
-    return _scores(table, rows, scores_of(rows), None)
+    return _scores(table, rows, scores_of(rows), "its column error says why")
 
 
 def score_pairs(
@@ -101,7 +104,9 @@ def score_pairs(
     table.others = _systems(table, by)
     scorer = ModelScorer(file.model, "", 0.9)
     scored = score_to_frame(table, scorer, chunk_size=1024, verbose=False)
-    return _scores(table, table.rows(), scored[axis], file)
+    errors = scored["error"].dropna()
+    why_not = "; ".join(f"row {row}: {error}" for row, error in errors[:1].items())
+    return _scores(table, table.rows(), scored[axis], why_not, file)
 
 
 def _systems(table: PairTable, by: str | None) -> tuple[str, ...]:
@@ -112,7 +117,8 @@ def _scores(
     table: PairTable,
     rows: Iterable[Row],
     scores: Iterable[float],
-    model: ModelFile | None,
+    why_not: str,
+    model: ModelFile | None = None,
 ) -> Scores:
     by = next(iter(table.others), "")
     cells = [
@@ -123,7 +129,7 @@ def _scores(
     ).assign(score=list(scores))
     digest = file_digest(table.path) if table.path.is_file() else None
     name = table.path.name or str(table.path)
-    return Scores(name, pairs, table, by, digest, model)
+    return Scores(name, pairs, table, by, digest, why_not, model)
 
 
 def content_sha256(data: Data, *, by_key: bool = False) -> str:
