@@ -17,11 +17,15 @@ from clapstack._compat import Interval, _fit_context, _get_output_config
 from clapstack._numerics.lazy_table import LazyTable, as_slice, read_table, row_slices
 from clapstack._numerics.rows import matmul
 from clapstack._numerics.svd import leading_right_singular_vectors
-from clapstack.families import check_features, contrastive_families, families_of
+from clapstack.families import (
+    CROSS,
+    check_features,
+    contrastive_families,
+    families_of,
+)
 
 __all__ = ["CrossAgreement"]
 
-CROSS = "cross"
 # 2,048 rows of 5,121 columns take 42 MB.
 _ROWS = 2048
 

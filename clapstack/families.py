@@ -15,6 +15,9 @@ from clapstack._numerics.checks import as_numbers, first_few
 from clapstack._numerics.lazy_table import LazyTable
 
 __all__ = [
+    "BOOSTING",
+    "CROSS",
+    "KERNEL",
     "NAMELESS",
     "PAIR_BLOCKS",
     "check_features",
@@ -27,6 +30,9 @@ __all__ = [
 
 #: The one family of an array without column names.
 NAMELESS = "features"
+
+#: The family of agreement, and the models over all families, which are named like one.
+CROSS, BOOSTING, KERNEL = "cross", "boosting", "kernel"
 
 #: Blocks of the pair feature (paper, equation 1), in their order.
 PAIR_BLOCKS = ("audio", "text", "product", "absdiff", "sqdiff", "cosine")

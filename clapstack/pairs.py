@@ -356,10 +356,11 @@ def _text_fault(text: Any) -> str:
     if not isinstance(text, str):
         kind = type(text).__name__
         return f"a text must be a string; got {kind}. Fill it in or drop the row."
-    if not text.strip():
+    if not text or text.isspace():
         return "the text is empty or blank. Fill it in or drop the row."
     try:
-        text.encode()
+        if not text.isascii():
+            text.encode()
     except UnicodeEncodeError as error:
         return (
             f"the text is not valid Unicode ({error.reason}): it was not read as what "

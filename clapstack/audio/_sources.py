@@ -126,7 +126,8 @@ def file_state(source: Any) -> FileState | None:
     if not isinstance(source, (str, os.PathLike)) or os.name == "nt":
         return None
     try:
-        path = os.path.expanduser(os.fsdecode(source))
+        path = source if isinstance(source, str) else os.fsdecode(source)
+        path = os.path.expanduser(path)
         status = os.stat(path)
     except (OSError, ValueError):  # ValueError: a NUL in the path
         return None

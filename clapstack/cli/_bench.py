@@ -49,17 +49,11 @@ def human(
             "all whose published weights are on this machine.",
         ),
     ] = None,
-    bundled: Annotated[
-        bool,
-        typer.Option("--bundled", help="Mini checkpoints; they know few sounds."),
-    ] = False,
+    bundled: options.Bundled = False,
     out: Annotated[
         Path, typer.Option("--out", help="Folder of records and tables.")
     ] = Path("human-bench"),
-    allow_overlap: Annotated[
-        bool,
-        typer.Option("--allow-overlap", help="Go on if training pairs are held out."),
-    ] = False,
+    allow_overlap: options.AllowOverlap = False,
     device: options.Device = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips in a pass.")] = 32,
     quiet: options.Quiet = False,

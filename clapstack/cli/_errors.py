@@ -12,11 +12,18 @@ import typer
 from typer.core import TyperGroup
 
 from clapstack.cli._terminal import one_line, safe_streams
-from clapstack.exceptions import BadRowsError, ModelFileError, TableError
+from clapstack.exceptions import (
+    BadRowsError,
+    CheckpointError,
+    ModelFileError,
+    TableError,
+)
 
 __all__ = ["BELOW", "SafeGroup", "errors_as_messages", "show_tracebacks"]
 
 _TRACEBACKS: ContextVar[bool] = ContextVar("tracebacks", default=False)
+# Of the command that runs.
+_OPTIONS: ContextVar[frozenset[str]] = ContextVar("options", default=frozenset())
 # Exit codes, beside 0 for success and 2 for a wrong command, which is typer's. The
 # guide and clapstack --help list them.
 _REFUSED = 1
@@ -36,6 +43,13 @@ class SafeGroup(TyperGroup):
         """Run a command."""
         with safe_streams():
             return super().main(*args, **kwargs)
+
+    def resolve_command(self, ctx: Any, args: Any) -> Any:
+        """Find the command that runs."""
+        found = super().resolve_command(ctx, args)
+        parameters = getattr(found[1], "params", ())
+        _OPTIONS.set(frozenset(o for each in parameters for o in each.opts))
+        return found
 
 
 def show_tracebacks(wanted: bool) -> None:
@@ -79,10 +93,19 @@ def _code(error: Exception) -> int:
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: {one_line(error.filename)}"
+    if isinstance(error, CheckpointError) and "--checkpoint" not in str(error):
+        return f"{error}{_where_to_say()}"
     if isinstance(error, _PLAIN):
         return str(error)
     kind = type(error).__name__
     return f"{kind}: {error} (clapstack --debug … shows where it happened)"
+
+
+def _where_to_say() -> str:
+    """Name the option that says where weights are, if the command has it."""
+    if "--checkpoint" not in _OPTIONS.get():
+        return ""
+    return "\nSay with --checkpoint FAMILY=PATH where the weights of a family are."
 
 
 def _warner(command: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from clapstack.cli._terminal import one_line
-from clapstack.exceptions import BadPair
+from clapstack.exceptions import BadPair, BadRowsError
 
 AudioFolder = Annotated[
     Path | None,
@@ -84,6 +84,13 @@ Family = Annotated[
         "May be given repeatedly. Without it: the three CLAP models of the stack.",
     ),
 ]
+Bundled = Annotated[
+    bool, typer.Option("--bundled", help="Mini checkpoints; they know few sounds.")
+]
+AllowOverlap = Annotated[
+    bool,
+    typer.Option("--allow-overlap", help="Go on if training pairs are held out."),
+]
 Keep = Annotated[
     list[str] | None,
     typer.Option(
@@ -101,8 +108,8 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="MODEL is a file of joblib, which runs what is in it when it is loaded, "
-        "and you trust it.",
+        help="MODEL may be a file of joblib, which runs what is in it when it is "
+        "loaded, and you trust it.",
     ),
 ]
 TrustEncoder = Annotated[
@@ -226,6 +233,20 @@ def name_bad(bad: Iterable[BadPair], command: str) -> None:
             + one_line(f"row {row.index}, {row.source}: {row.reason}"),
             err=True,
         )
+
+
+def finite_or_empty(cell: Any, role: str, where: str) -> float:
+    """Return the number in a cell, NaN if it is empty; refuse any other."""
+    from clapstack.tables import to_number
+
+    number = to_number(cell)
+    if math.isnan(number) and cell is not None and str(cell).strip():
+        msg = (
+            f"{where}: the {role} {cell!r} is no finite number. Correct it, or leave "
+            "the cell empty."
+        )
+        raise BadRowsError(msg)
+    return number
 
 
 def finite(numbers: Mapping[str, float]) -> dict[str, float | None]:

@@ -83,7 +83,6 @@ def rank(
         msg = "give one of the two."
         raise typer.BadParameter(msg, param_hint="--worst")
     with errors_as_messages("clapstack rank"):
-        from clapstack.cli.tables import scores_of
         from clapstack.scoring import candidates_by_prompt
         from clapstack.scoring.tables import PairTable, result_format
 
@@ -103,7 +102,11 @@ def rank(
             msg = f"{copy_to} is not empty. Give the copies a folder of their own."
             raise ValueError(msg)
         rows = list(pairs.rows())
-        found = candidates_by_prompt([row.text for row in rows], scores_of(rows))
+        scores = [
+            options.finite_or_empty(row.cells["score"], "score", f"row {row.number}")
+            for row in rows
+        ]
+        found = candidates_by_prompt([row.text for row in rows], scores)
         kept = [
             (number, rank, candidates)
             for number, candidates in enumerate(found)

@@ -71,6 +71,8 @@ def check(
     model: Models = None,
     family: OwnFamilies = None,
     checkpoint: options.Checkpoint = None,
+    trust: options.Trust = False,
+    trust_encoder: options.TrustEncoder = None,
 ) -> None:
     """Check the folder, and whether the challenge allows the weights of systems.
 
@@ -82,7 +84,8 @@ def check(
 
     chosen = options.chosen_checkpoints("published", checkpoint)
     with errors_as_messages("clapstack xacle check"):
-        pipelines = _pipelines(system, model, family, chosen)
+        trusting = {"trust": trust, "trust_encoders": trust_encoder}
+        pipelines = _pipelines(system, model, family, chosen, trusting=trusting)
         broken = _challenge.broken_rules(pipelines)
         sound = _challenge.check_challenge(data, typer.echo)
         for line in broken:
@@ -104,10 +107,7 @@ def run(
             "--without", help="A family that systems go without, such as beats."
         ),
     ] = None,
-    bundled: Annotated[
-        bool,
-        typer.Option("--bundled", help="Mini checkpoints; they know few sounds."),
-    ] = False,
+    bundled: options.Bundled = False,
     probe: Annotated[
         bool,
         typer.Option(
@@ -115,12 +115,9 @@ def run(
         ),
     ] = False,
     out: Out = Path("xacle-results"),
-    allow_overlap: Annotated[
-        bool,
-        typer.Option("--allow-overlap", help="Go on if training pairs are held out."),
-    ] = False,
+    allow_overlap: options.AllowOverlap = False,
     random_state: Annotated[int, typer.Option(help="Seed.")] = 0,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.")] = None,
+    device: options.Device = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips in a pass.")] = 32,
     trust: options.Trust = False,
     trust_encoder: options.TrustEncoder = None,
@@ -151,7 +148,7 @@ def run(
         if not pipelines:
             msg = "name what to run: --system, --family or --model."
             raise typer.BadParameter(msg)
-        results = _challenge.run_systems(
+        tables = _challenge.run_systems(
             data,
             pipelines,
             out=out,
@@ -161,7 +158,7 @@ def run(
             verbose=not quiet,
             echo=typer.echo,
         )
-        typer.echo(f"\n{_challenge.results_text(results)}\n")
+        typer.echo(f"\n{_challenge.results_text(*tables)}\n")
         typer.echo(f"Predictions, and tables with every interval, are in {out}.")
 
 
@@ -169,12 +166,8 @@ def run(
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="CSV of predictions.")],
     truth: Annotated[Path, typer.Argument(help="CSV of mean scores.")],
-    resamples: Annotated[
-        int, typer.Option(min=0, help="Bootstrap resamples; 0 for no intervals.")
-    ] = 1000,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one JSON object.")
-    ] = False,
+    resamples: options.Resamples = 1000,
+    as_json: options.Json = False,
 ) -> None:
     """Evaluate predictions as the challenge does; refuse what it would drop."""
     from clapstack.cli.challenge import prediction_table

@@ -12,6 +12,7 @@ from sklearn.utils import Bunch
 
 from clapstack._numerics.checks import first_few
 from clapstack.datasets._tables import (
+    RatedPairs,
     clip_file,
     clip_name_identity,
     refuse_nameless_listeners,
@@ -76,7 +77,7 @@ def load_relate(
             ``wavname``; a clip may be rated with more than one text.
         anchor : ndarray of shape (n_pairs,), bool
             Whether the pair is an anchor.
-        system : ndarray of shape (n_pairs,), object
+        systems : ndarray of shape (n_pairs,), object
             What made the clip: ``audiocaps`` (recorded), ``tango``, ``audioldm2`` and
             so on. The folder of the clip names it; the column ``audio type`` does not,
             since it counts ``audioldm2`` as ``audioldm`` and ``tango2`` as ``tango``.
@@ -161,13 +162,13 @@ def load_relate(
     if not several:
         y = means[wanted[0]].to_numpy(float)
         per_rating = per_rating.drop(columns="axis")
-    return Bunch(
+    return RatedPairs(
         X=pd.DataFrame({"audio": list(map(str, paths)), "text": list(pairs["text"])}),
         y=y,
         ratings=per_rating,
         ids=pairs[_KEY].to_numpy(dtype=object),
         anchor=pairs["anchor"].to_numpy(dtype=bool),
-        system=pairs[_IDENTITY[0]].map(_system).to_numpy(dtype=object),
+        systems=pairs[_IDENTITY[0]].map(_system).to_numpy(dtype=object),
     )
 
 

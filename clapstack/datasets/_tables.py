@@ -11,7 +11,33 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from clapstack._numerics.checks import first_few
 from clapstack.tables import refuse_rows, to_number
+
+
+class RatedPairs(Bunch):  # type: ignore[misc]
+    """Loaded pairs: a Bunch that prints a line per entry."""
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, value in self.items():
+            kind = type(value).__name__
+            if isinstance(value, pd.DataFrame):
+                words = (
+                    f"{kind}, {len(value):,} rows: {', '.join(map(str, value.columns))}"
+                )
+            elif isinstance(value, np.ndarray):
+                is_float = value.dtype.kind == "f"
+                shown = (
+                    f"mean {value.mean():.2f}"
+                    if is_float
+                    else first_few(pd.unique(value))
+                )
+                words = f"{kind}, {len(value):,} of {value.dtype}: {shown}"
+            else:
+                words = repr(value)
+            lines.append(f"{name:<10} {words}")
+        return "\n".join(lines)
 
 
 def refuse_texts_and_scores(
@@ -68,7 +94,7 @@ def take_pairs(data: Bunch, rows: NDArray[np.intp]) -> Bunch:
     What else the data holds per pair is taken along; what it holds as a whole stays.
     """
     n_pairs = len(data.X)
-    taken = Bunch(**data)
+    taken = RatedPairs(**data)
     for name, values in data.items():
         if isinstance(values, np.ndarray) and len(values) == n_pairs:
             taken[name] = values[rows]

@@ -9,6 +9,7 @@ from sklearn.utils import Bunch
 
 from clapstack._numerics.checks import first_few
 from clapstack.datasets._tables import (
+    RatedPairs,
     clip_file,
     clip_name_identity,
     refuse_nameless_listeners,
@@ -129,7 +130,7 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
             "audio of the challenge there."
         )
         raise FileNotFoundError(msg)
-    return Bunch(
+    return RatedPairs(
         X=pd.DataFrame({"audio": list(map(str, paths)), "text": list(pairs["text"])}),
         y=pairs["average_score"].to_numpy(float) if "average_score" in pairs else None,
         ratings=_of_pairs(ratings, pairs, rating_file, source),

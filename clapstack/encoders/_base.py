@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clapstack.encoders._noting import NotedFiles
 from clapstack.encoders._reading import guarded, is_derived
 from clapstack.exceptions import AudioError
 
@@ -47,6 +48,9 @@ class FrozenEncoder(ABC):
     _at_once_on_gpu: ClassVar[int] = sys.maxsize
     #: The name of these inputs in a warning.
     _inputs: ClassVar[str] = "pieces"
+
+    #: The files that it was read from, if all of them are known.
+    files: NotedFiles | None = None
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from transformers import (  # type: ignore[attr-defined]
 )
 
 from clapstack._numerics.checks import first_few
+from clapstack.encoders._noting import note_file
 from clapstack.encoders._reading import (
     EXTRACTOR_FILES,
     adapter_message,
@@ -244,8 +245,9 @@ def find_file(checkpoint: str, revision: str | None, what: str) -> Path:
         raise CheckpointError(msg)
     path = Path(checkpoint).expanduser()
     if not path.is_file():
+        fault = "is a folder" if path.is_dir() else "is not there"
         msg = (
-            f"There is no file {str(path)!r} (looked for {path.absolute()}). The "
+            f"There is no file {str(path)!r} ({path.absolute()} {fault}). The "
             f"checkpoint must be {what}. It is not fetched by itself: put it anywhere "
             f"on this machine and pass its path."
         )
@@ -469,7 +471,7 @@ def _download(
     repository: str, revision: str | None, files: list[str], remedy: str
 ) -> Path:
     try:
-        return Path(
+        folder = Path(
             snapshot_download(repository, revision=revision, allow_patterns=files)
         )
     # What the hub client raises has no common base across its supported versions.
@@ -481,6 +483,9 @@ def _download(
             f"network, {remedy}."
         )
         raise CheckpointError(msg) from error
+    # Which commit a branch is at, as the hub's cache has it.
+    note_file(folder.parents[1] / "refs" / (revision or "main"))
+    return folder
 
 
 def _refuse_missing(what: str, folder: Path, needs: str) -> NoReturn:

@@ -68,8 +68,11 @@ def kind_of(checkpoint: str | os.PathLike[str], revision: str | None = None) -> 
         place = find_any(checkpoint, revision)
         kind = _kind_of_file(place) if place.is_file() else _kind_of_folder(place)
     if kind is None:
+        of_folder = place.is_file() and (place.parent / "config.json").exists()
+        hint = f"Pass its folder, {place.parent}, if that has a kind. " * of_folder
         msg = (
             f"{place} is of no kind that is known here: there are {sorted(_kinds())}. "
+            f"{hint}"
             f"Give it a transformer of clapstack.features or, as the page 'Adding an "
             f"encoder' of the guide shows, an encoder of your own."
         )

@@ -18,6 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 
 from clapstack._numerics.checks import first_few
+from clapstack.encoders._noting import note_file
 from clapstack.encoders._pickles import check_pickles
 from clapstack.exceptions import CheckpointError
 
@@ -184,6 +185,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def read_content(path: Path) -> Any:
     """Read all that a file of weights holds, as `read_tensors` reads its tensors."""
+    note_file(path)
     if path.suffix == ".json":
         return _read_shards(path)
     if not path.is_file():
@@ -242,6 +244,7 @@ def adapter_message(place: Path) -> str:
 
 def check_size(path: Path) -> None:
     """Refuse a file beside the weights that is too large, or no file."""
+    note_file(path)
     if path.exists() and not path.is_file():
         msg = f"{path} cannot be read: it is no regular file."
         raise CheckpointError(msg)
@@ -393,6 +396,15 @@ def first_line(error: BaseException) -> str:
     return line or type(error).__name__
 
 
+def reason_of(error: BaseException) -> str:
+    """Say in a line why a library did not load a file."""
+    if named := _NAMED_CLASS.search(str(error)):
+        return f"it holds an object of {named[1]}, which could run code when read"
+    # torch says first what anybody might do, and then why it did not load.
+    why = _TRUE_REASON.search(str(error))
+    return why[1][:500] if why else f"{type(error).__name__}: {first_line(error)}"
+
+
 def _read_shards(index: Path) -> dict[str, Any]:
     """Read the files that an index names, which lie beside it."""
     places = read_json(index).get("weight_map")
@@ -441,7 +453,7 @@ def check_header(path: Path) -> None:
     """Refuse a safetensors file whose header alone would take much memory."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-    if size > min(_MOST_HEADER, path.stat().st_size):
+    if not 0 < size <= min(_MOST_HEADER, path.stat().st_size):
         msg = (
             f"{path} cannot be read: its header claims {size} bytes of "
             f"{path.stat().st_size}. Fetch it again from its publisher."
@@ -512,11 +524,8 @@ def _unreadable(path: Path, error: Exception) -> str:
             f"code when read; it was not loaded. If you trust its publisher, load it "
             f"with torch.load(…, weights_only=False) and save its state_dict alone."
         )
-    # torch says first what anybody might do, and then why it did not load.
-    why = _TRUE_REASON.search(str(error))
-    reason = why[1] if why else f"{type(error).__name__}: {first_line(error)}"
     return (
-        f"{path} cannot be read: {reason[:500]}. Fetch it again from its publisher; if "
-        f"you trust that, load it with torch.load(…, weights_only=False) and save its "
-        f"state_dict alone."
+        f"{path} cannot be read: {reason_of(error)}. Fetch it again from its "
+        f"publisher; if you trust that, load it with torch.load(…, weights_only=False) "
+        f"and save its state_dict alone."
     )

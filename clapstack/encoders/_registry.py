@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from clapstack.encoders._base import DTYPES
+from clapstack.encoders._noting import noted_files
 from clapstack.encoders.audio import AudioEncoder
 from clapstack.encoders.clap import ClapEncoder
 
@@ -71,20 +72,8 @@ def load_encoder(
         which give one that has `encode_frames`; "wavlm", "audiomae", "eat", "beats",
         "beats-states", "whisper" or "ctc", which give an AudioEncoder.
     checkpoint : str or path-like
-        "laion": a hub id, such as "laion/clap-htsat-unfused", or a local folder in
-        transformers' format; or a ``.pt`` file of the authors with roberta-base's
-        tokenizer beside it, which may also be on the hub, such as
-        "lukewys/laion_clap/630k-audioset-best.pt". "msclap": a ``.pth`` file of the
-        2023 version with gpt2's tokenizer beside it, or of the 2022 version with
-        bert-base-uncased's; a folder that holds them; the hub id "microsoft/msclap"; or
-        "microsoft/msclap/CLAP_weights_2022.pth". Both: "bundled:<name>". "beats",
-        "beats-states": a ``.pt`` file of the authors. "m2d-clap": ``checkpoint-30.pth``
-        of the authors' 2025 version with bert-base-uncased's tokenizer beside it;
-        "mga-clap": ``model.pt`` of the authors with the same. "sentence-transformer":
-        a hub id or a local folder in the format of sentence-transformers, or of
-        transformers if that embeds audio and text. The others: a hub id or a local
-        folder in transformers' format ("audiomae": timm's; "eat": also a ``.pt`` file
-        of the authors).
+        A hub id, a local folder or file, or "bundled:<name>", as the transformer of
+        the kind takes it, such as :class:`~clapstack.LaionClapPairFeatures`.
     revision : str or None, default=None
         Branch, tag or commit of a hub id. Files of BEATs, M2D-CLAP and MGA-CLAP,
         which are nowhere on the hub, have none.
@@ -161,9 +150,12 @@ def _load(
 ) -> ClapEncoder | AudioEncoder:
     module, name = _REFERENCES.get(backend, _KINDS)[kind]
     encoders = importlib.import_module(f"clapstack.encoders.{module}")
-    encoder: ClapEncoder | AudioEncoder = getattr(encoders, name).load(
-        checkpoint, revision=revision, device=device, dtype=dtype
-    )
+    with noted_files() as files:
+        encoder: ClapEncoder | AudioEncoder = getattr(encoders, name).load(
+            checkpoint, revision=revision, device=device, dtype=dtype
+        )
+    if backend == "clapstack":  # the packages read files of their own
+        encoder.files = files
     _LOGGER.info("Loaded %s encoder %r on %s as %s", kind, checkpoint, device, dtype)
     return encoder
 

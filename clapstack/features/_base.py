@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABCMeta, abstractmethod
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -14,6 +15,7 @@ from clapstack._compat import Interval, StrOptions, _fit_context
 from clapstack.exceptions import FingerprintMismatchError
 from clapstack.features._docstring import documented
 from clapstack.features._embedding import embed_pairs
+from clapstack.features._noted_encoder import load_when_needed
 from clapstack.features._pair_feature import (
     check_blocks,
     pair_feature_names,
@@ -192,13 +194,27 @@ class _OfCheckpoint:
         self.verbose = verbose
 
     def _load_encoder(self):
-        from clapstack.encoders import load_encoder  # loads torch, not at import
-
-        return load_encoder(
+        backend = getattr(self, "backend", "clapstack")
+        path = Path(self.checkpoint).expanduser()
+        request = (
             self._kind,
-            self.checkpoint,
-            revision=self.revision,
-            device=self.device,
-            dtype=self.dtype,
-            backend=getattr(self, "backend", "clapstack"),
+            str(path.absolute()) if path.exists() else os.fspath(self.checkpoint),
+            self.revision,
+            self.device,
+            self.dtype,
+            backend,
         )
+        return load_when_needed(_load_encoder, request, self.cache)
+
+
+def _load_encoder(kind, checkpoint, revision, device, dtype, backend):
+    from clapstack.encoders import load_encoder  # loads torch, not at import
+
+    return load_encoder(
+        kind,
+        checkpoint,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        backend=backend,
+    )

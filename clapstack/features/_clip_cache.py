@@ -87,6 +87,8 @@ class ClipCache:
 
     def keep_only(self, keys: Iterable[str]) -> None:
         """Forget the clips of any other content, at whatever rate."""
+        if not self._clips:
+            return
         kept = set(keys)
         with self._lock:
             self._clips = {at: c for at, c in self._clips.items() if at[0] in kept}

@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from numbers import Integral, Real
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -124,15 +125,35 @@ class _CustomEncoder:
     """A user's encoder behind the interface of ours."""
 
     def __init__(self, encoder):
+        if isinstance(encoder, type):
+            msg = (
+                f"encoder must be an object, not a class; got {encoder.__name__}. Pass "
+                f"{encoder.__name__}()."
+            )
+            raise TypeError(msg)
         self.encoder = encoder
         self.source = type(encoder).__name__
         self.collapsed = set()
-        self.sample_rate = encoder.sample_rate
-        self.identity = getattr(encoder, "identity", None)
-        self.fingerprint = getattr(encoder, "fingerprint", self.identity)
-        self.projection_dim = getattr(encoder, "projection_dim", None)
+        self.sample_rate = self._attribute("sample_rate", Real, "a number of hertz")
+        self.identity = self._attribute("identity", str, "a string", default=None)
+        self.fingerprint = self._attribute(
+            "fingerprint", str, "a string", default=self.identity
+        )
+        self.projection_dim = self._attribute(
+            "projection_dim", Integral, "a whole number", default=None
+        )
         if self.projection_dim is None:
             self.projection_dim = self._rows("encode_text", ["a sound"]).shape[1]
+
+    def _attribute(self, name, kind, what, **default):
+        """Return an attribute; refuse one that is of another kind, zero or empty."""
+        value = getattr(self.encoder, name, default.get("default"))
+        if value is None and default:
+            return None
+        if not (isinstance(value, kind) and value):
+            msg = f"{self.source}.{name} must be {what}; got {value!r}."
+            raise TypeError(msg)
+        return value
 
     def encode_audio(self, waveforms, *, crop, batch_size):
         return self._encode("encode_audio", waveforms, batch_size)
@@ -189,14 +210,17 @@ class _CustomEncoder:
         made = getattr(self.encoder, method)(items)
         try:
             rows = as_array(made)
-            if rows.ndim != 2 or len(rows) != len(items):
+            if rows.ndim != 2 or rows.shape != (
+                len(items),
+                self.projection_dim or rows.shape[1],  # not known at the first text
+            ):
                 msg = f"got shape {rows.shape}"
                 raise ValueError(msg)
         except (TypeError, ValueError) as error:
             msg = (
                 f"{self.source}.{method} must return numbers of shape (n, "
-                f"projection_dim), a row for each of the {len(items)} items that it is "
-                f"given: {error}."
+                f"{self.projection_dim or 'projection_dim'}), a row for each of the "
+                f"{len(items)} items that it is given: {error}."
             )
             raise type(error)(msg) from error
         return rows

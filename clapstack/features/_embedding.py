@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import PurePath
 from typing import Any, Protocol
@@ -33,6 +35,7 @@ __all__ = [
     "ClipEncoder",
     "Clips",
     "PairEncoder",
+    "check_embeddings",
     "embed_clips",
     "embed_pairs",
     "embed_texts",
@@ -44,6 +47,9 @@ __all__ = [
 _READERS = min(16, os.cpu_count() or 1)
 _SOURCES_PER_TASK = 256  # a task of one source would cost more than its lookup
 _FEW_SOURCES = 4  # are read in the thread that calls
+_SLOW_S = 2e-4  # of looking at a file: a local disk takes a hundredth of it
+# Distinct inputs that show whether a tower has collapsed.
+_ENOUGH_INPUTS = 1000
 # Content keys of the files that this process has met; about 0.5 kB each.
 _KEYS: dict[Any, str] = {}
 _MOST_KEYS = 100_000
@@ -346,6 +352,7 @@ def _check_collapse(tower: str, rows: np.ndarray, encoder: Any) -> None:
     collapsed = getattr(encoder, "collapsed", None)  # an audio-only encoder has none
     if collapsed is None or tower in collapsed:
         return
+    rows = rows[:_ENOUGH_INPUTS]
     rows = rows[rows.any(axis=1)]  # without the clips that cannot be used
     if warn_if_collapsed(tower, encoder.source, rows, None):
         collapsed.add(tower)
@@ -378,32 +385,21 @@ def _audio_keys(
 
     A file that is as it was when the store noted its key is not read for it.
     """
-
-    def states_of(some: list[Any]) -> list[FileState | None]:
-        return [file_state(source) for source in some]
-
-    def keys_of(some: list[Any]) -> list[str | AudioError]:
-        return [_attempt(audio_key, source) for source in some]
-
-    few = len(sources) <= _FEW_SOURCES
-    with nullcontext() if few else ThreadPoolExecutor(_READERS) as pool:
-
-        def spread(function: Callable[..., Any], items: list[Any]) -> list[Any]:
-            parts = (map if pool is None else pool.map)(
-                function, batched(items, _SOURCES_PER_TASK)
-            )
-            return list(chain.from_iterable(parts))
-
-        # Taken before any file is read: one that changes meanwhile has another state.
-        states = spread(states_of, sources)
-        if store is not None:
-            strange = {state for state in states if state and state not in _KEYS}
-            recalled: dict[Any, str] = store.recall_files(strange)
-            _KEYS.update(recalled)
-        new = [i for i, state in enumerate(states) if state not in _KEYS]
-        keys: list[Any] = [_KEYS.get(state) for state in states]
-        for i, key in zip(new, spread(keys_of, [sources[i] for i in new]), strict=True):
-            keys[i] = key
+    # Taken before any file is read: one that changes meanwhile has another state.
+    states = _states(sources)
+    keys: list[Any] = [_KEYS.get(state) for state in states]
+    new = [i for i, key in enumerate(keys) if key is None]
+    if store is not None and new:
+        recalled: dict[Any, str] = store.recall_files(
+            {state for i in new if (state := states[i])}
+        )
+        _KEYS.update(recalled)
+        for i in new:
+            keys[i] = recalled.get(states[i])
+        new = [i for i in new if keys[i] is None]
+    read = _spread(partial(_attempt, audio_key), [sources[i] for i in new])
+    for i, key in zip(new, read, strict=True):
+        keys[i] = key
     found = {states[i]: keys[i] for i in new if states[i] and isinstance(keys[i], str)}
     if store is not None:
         store.remember_files(found)
@@ -411,6 +407,29 @@ def _audio_keys(
         _KEYS.clear()
     _KEYS.update(found)
     return keys
+
+
+def _states(sources: list[Any]) -> list[FileState | None]:
+    """Return the state of every source, None where it has none."""
+    start = time.perf_counter()
+    first = [file_state(source) for source in sources[:_SOURCES_PER_TASK]]
+    # Files that answer at once are looked at in this thread: several would wait for
+    # each other, not for the disk.
+    if time.perf_counter() - start < _SLOW_S * len(first):
+        return first + [file_state(source) for source in sources[len(first) :]]
+    return first + _spread(file_state, sources[len(first) :])
+
+
+def _spread(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    """Return what a function makes of each item, many of them in several threads."""
+    if len(items) <= _FEW_SOURCES:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(_READERS) as pool:
+        parts = pool.map(
+            lambda some: [function(item) for item in some],
+            batched(items, _SOURCES_PER_TASK),
+        )
+        return list(chain.from_iterable(parts))
 
 
 def _read_ahead(
@@ -472,18 +491,26 @@ def _stored(
     scope: str,
     keys: Sequence[str],
 ) -> np.ndarray:
-    """Store embeddings and return them; refuse a wrong shape, NaN, infinities."""
+    """Store embeddings and return them, checked."""
+    embeddings = check_embeddings(embeddings, len(keys), encoder)
+    if store is not None:
+        store.put(scope, keys, embeddings)
+    return embeddings
+
+
+def check_embeddings(
+    embeddings: Any, n_rows: int, encoder: Any, what: str = "inputs"
+) -> np.ndarray:
+    """Return what an encoder made as float32; refuse a wrong shape, NaN, infinities."""
     embeddings = np.asarray(embeddings, dtype=np.float32)
-    expected = (len(keys), _width(encoder))
+    expected = (n_rows, _width(encoder))
     if embeddings.shape != expected or not np.isfinite(embeddings).all():
         msg = (
             f"{type(encoder).__name__} must return finite embeddings of shape "
-            f"{expected}; got shape {embeddings.shape} with "
+            f"{expected} for {n_rows} {what}; got shape {embeddings.shape} with "
             f"{np.count_nonzero(~np.isfinite(embeddings))} values that are not finite."
         )
         raise ValueError(msg)
-    if store is not None:
-        store.put(scope, keys, embeddings)
     return embeddings
 
 

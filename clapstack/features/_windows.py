@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clapstack.audio import READING_VERSION, short_window_starts
-from clapstack.features._embedding import Clips, PairEncoder, opened_store
+from clapstack.features._embedding import (
+    Clips,
+    PairEncoder,
+    check_embeddings,
+    opened_store,
+)
 from clapstack.store import EmbeddingStore
 
 __all__ = ["ClipWindows", "embed_windows"]
@@ -96,8 +101,14 @@ def embed_windows(
                 short_window_starts(len(waveform) / rate, length, hop)
                 for waveform in waveforms
             ]
-            embedded = _encode(encoder, waveforms, starts, length, method)
-            _check(embedded, starts, encoder)
+            embedded = [
+                check_embeddings(units, len(begins), encoder, "windows")
+                for units, begins in zip(
+                    _encode(encoder, waveforms, starts, length, method),
+                    starts,
+                    strict=True,
+                )
+            ]
             rows = [
                 _row(waveform, begins, units, rate, length)
                 for waveform, begins, units in zip(
@@ -137,22 +148,6 @@ def _encode(
     ]
     units = encoder.encode_audio(pieces, crop="windows", batch_size=32)
     return np.split(units, np.cumsum([len(begins) for begins in starts])[:-1])
-
-
-def _check(
-    embedded: Sequence[np.ndarray], starts: Sequence[Sequence[float]], encoder: Any
-) -> None:
-    """Refuse embeddings of a wrong shape, NaN and infinities."""
-    for units, begins in zip(embedded, starts, strict=True):
-        expected = (len(begins), encoder.projection_dim)
-        if np.shape(units) != expected or not np.isfinite(units).all():
-            msg = (
-                f"{type(encoder).__name__} must return finite embeddings of shape "
-                f"{expected} for {len(begins)} windows; got shape {np.shape(units)} "
-                f"with {np.count_nonzero(~np.isfinite(units))} values that are not "
-                "finite."
-            )
-            raise ValueError(msg)
 
 
 def _row(

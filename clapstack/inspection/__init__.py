@@ -19,6 +19,7 @@ from clapstack.inspection._spectrogram import (
     SpectrogramDisplay,
     mel_spectrogram,
 )
+from clapstack.inspection._systems import SystemsDisplay
 
 __all__ = [
     "CalibrationCurveDisplay",
@@ -33,6 +34,7 @@ __all__ = [
     "ResidualsDisplay",
     "Spectrogram",
     "SpectrogramDisplay",
+    "SystemsDisplay",
     "explain_events",
     "family_scores",
     "has_event_encoders",

@@ -20,14 +20,17 @@ from clapstack.metrics._scores import (
     srcc,
     srcc_scorer,
 )
+from clapstack.metrics._systems import SystemComparison, compare_systems
 
 __all__ = [
     "Difference",
     "Interval",
     "NoiseCeiling",
     "PairAccuracy",
+    "SystemComparison",
     "bootstrap_interval",
     "compare_report",
+    "compare_systems",
     "ktau",
     "ktau_scorer",
     "lcc",

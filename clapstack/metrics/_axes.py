@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clapstack._compat import axis_names, is_frame
-from clapstack._numerics.checks import as_numbers
+from clapstack._numerics.checks import as_numbers, check_labels
 
-Pairs = tuple[NDArray[np.float64], ...]
+Pairs = tuple[NDArray[Any], ...]
 
 
 def by_axis(y_true: Any, *scores: Any) -> dict[str, Pairs] | None:
@@ -28,8 +28,9 @@ def by_axis(y_true: Any, *scores: Any) -> dict[str, Pairs] | None:
     Returns
     -------
     axes : dict of str to tuple of ndarray
-        For each axis its rated pairs: ratings and predictions of shape (n_rated,). The
-        columns of a frame name the axes; those of an array are ``axis0`` and so on.
+        For each axis which pairs are rated on it, of shape (n_pairs,), then their
+        ratings and predictions, of shape (n_rated,). The columns of a frame name the
+        axes; those of an array are ``axis0`` and so on.
 
     Raises
     ------
@@ -63,13 +64,40 @@ def by_axis(y_true: Any, *scores: Any) -> dict[str, Pairs] | None:
             msg = f"y_true has no rating on {name!r}. Leave that column out."
             raise ValueError(msg)
         columns = [values[rated, number] for values in (true, *predicted)]
-        axes[name] = tuple(columns)
+        axes[name] = (rated, *columns)
     return axes
 
 
 def table_over_axes(
-    axes: Mapping[str, Pairs], row: Callable[..., Mapping[str, Any]]
+    axes: Mapping[str, Pairs], row: Callable[..., Mapping[str, Any]], groups: Any = None
 ) -> pd.DataFrame:
-    """Return a row per axis, of what `row` says of its ratings and predictions."""
-    records = [row(*columns) for columns in axes.values()]
+    """Return a row per axis, of what `row` says of its ratings and predictions.
+
+    Where there are groups, it gets those of the rated pairs, by the name ``groups``.
+    """
+    records = []
+    for rated, *columns in axes.values():
+        own = {}
+        if groups is not None:
+            own["groups"] = group_codes(groups, len(rated))[rated]
+        records.append(row(*columns, **own))
     return pd.DataFrame(records, index=pd.Index(list(axes), name="axis"))
+
+
+def group_codes(groups: Any, n_rows: int) -> NDArray[np.intp]:
+    """Return a number for the group of each row, or refuse labels that are none."""
+    labels = check_labels(groups, "groups", "Give every row a group.")
+    if len(labels) != n_rows:
+        msg = (
+            f"groups must have shape ({n_rows},), a label a row; got {labels.shape}. "
+            "Pass the group of every row, in the order of the scores."
+        )
+        raise ValueError(msg)
+    codes, found = pd.factorize(labels)
+    if len(found) < 2:
+        msg = (
+            f"groups has one group, {found[0]!r:.60}, so that every resample is the "
+            "same. Pass two groups or more, or None."
+        )
+        raise ValueError(msg)
+    return codes

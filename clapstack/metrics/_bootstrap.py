@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 
 from clapstack._numerics.checks import Floats, check_scores
-from clapstack.metrics._axes import by_axis, table_over_axes
+from clapstack.metrics._axes import by_axis, group_codes, table_over_axes
 from clapstack.metrics._scores import METRICS, Metric, lcc, mse, srcc
 
 # Resamples are worked on in chunks of about this many numbers (32 MB).
@@ -49,10 +49,26 @@ class Difference(NamedTuple):
     high: float
 
 
+class Report(dict[str, Any]):
+    """Metrics by name, a dict that prints as a line of four digits each."""
+
+    def __repr__(self) -> str:
+        shown = []
+        for name, value in self.items():
+            if name.endswith(("_low", "_high")):
+                continue
+            ends = [self[name + end] for end in ("_low", "_high") if name + end in self]
+            value, *ends = value if isinstance(value, Difference) else (value, *ends)
+            within = f" [{ends[0]:.4f}, {ends[1]:.4f}]" if ends else ""
+            shown.append(f"{name.upper()} {value:.4f}{within}")
+        return ", ".join(shown)
+
+
 def score_report(
     y_true: ArrayLike,
     y_score: ArrayLike,
     *,
+    groups: Any = None,
     n_resamples: int = 0,
     coverage: float = 0.95,
     random_state: int | None = 0,
@@ -66,6 +82,9 @@ def score_report(
         name the axes.
     y_score : array-like of the shape of `y_true`
         Predicted scores.
+    groups : array-like of shape (n_pairs,), default=None
+        Group of each pair, such as its text: whole groups are drawn, since pairs of one
+        are alike. None draws each pair by itself.
     n_resamples : int, default=0
         Bootstrap resamples; 0 leaves intervals out.
     coverage : float, default=0.95
@@ -77,21 +96,22 @@ def score_report(
     -------
     report : dict of str to float, or DataFrame of shape (n_axes, n_columns)
         Keys ``srcc``, ``lcc``, ``ktau`` and ``mse``; with resamples also ``srcc_low``,
-        ``srcc_high`` and so on. With several axes a row per axis: ``n_pairs``, how many
-        are rated on it, then these.
+        ``srcc_high`` and so on. It prints as one line, rounded. With several axes a row
+        per axis: ``n_pairs``, how many are rated on it, then these.
 
     Raises
     ------
     ValueError
-        If the inputs are empty, of different lengths or hold NaN or infinity; the rows
-        are named.
+        As for :func:`bootstrap_interval`.
 
     Examples
     --------
     >>> from clapstack.metrics import score_report
     >>> report = score_report([1, 2, 3, 4], [1, 2, 4, 3])
-    >>> {name: round(value, 4) for name, value in report.items()}
-    {'srcc': 0.8, 'lcc': 0.8, 'ktau': 0.6667, 'mse': 0.5}
+    >>> report
+    SRCC 0.8000, LCC 0.8000, KTAU 0.6667, MSE 0.5000
+    >>> report["mse"]
+    0.5
     """
     drawn: dict[str, Any] = {
         "n_resamples": n_resamples,
@@ -100,14 +120,19 @@ def score_report(
     }
     axes = by_axis(y_true, y_score)
     if axes is not None:
+        one = partial(score_report, **drawn)
         return table_over_axes(
-            axes, lambda *ys: {"n_pairs": len(ys[0]), **score_report(*ys, **drawn)}
+            axes,
+            lambda *ys, **own: {"n_pairs": len(ys[0]), **one(*ys, **own)},
+            groups,
         )
-    report = {}
+    report = Report()
     for name, metric in METRICS.items():
         report[name] = metric(y_true, y_score)
         if n_resamples:
-            interval = bootstrap_interval(metric, y_true, y_score, **drawn)
+            interval = bootstrap_interval(
+                metric, y_true, y_score, groups=groups, **drawn
+            )
             report[f"{name}_low"], report[f"{name}_high"] = interval
     return report
 
@@ -117,6 +142,7 @@ def bootstrap_interval(
     y_true: ArrayLike,
     y_score: ArrayLike,
     *,
+    groups: Any = None,
     n_resamples: int = 1000,
     coverage: float = 0.95,
     random_state: int | None = 0,
@@ -132,8 +158,11 @@ def bootstrap_interval(
         True scores; NaN where a pair is not rated on an axis.
     y_score : array-like of the shape of `y_true`
         Predicted scores.
+    groups : array-like of shape (n_pairs,), default=None
+        Group of each pair, such as its text: whole groups are drawn, since pairs of one
+        are alike. None draws each pair by itself.
     n_resamples : int, default=1000
-        How often pairs are drawn with replacement.
+        How often pairs, or groups, are drawn with replacement.
     coverage : float, default=0.95
         Share of the resamples inside the interval, between 0 and 1.
     random_state : int or None, default=0
@@ -148,12 +177,13 @@ def bootstrap_interval(
     ------
     ValueError
         If the inputs are empty, of different lengths or hold NaN or infinity (the rows
-        are named), or if `n_resamples` or `coverage` is out of range.
+        are named), if `n_resamples` or `coverage` is out of range, or if `groups` has
+        another length or one group alone.
 
     Notes
     -----
-    Pairs are drawn independently. Where several pairs share a clip or a text the
-    interval is too narrow.
+    Where several pairs share a clip or a text, they are alike and the interval is too
+    narrow; pass `groups` then. Of few groups it is somewhat too narrow all the same.
 
     Examples
     --------
@@ -170,9 +200,11 @@ def bootstrap_interval(
             coverage=coverage,
             random_state=random_state,
         )
-        return table_over_axes(axes, lambda *ys: one(*ys)._asdict())
+        return table_over_axes(
+            axes, lambda *ys, **own: one(*ys, **own)._asdict(), groups
+        )
     true, score = check_scores(y_true, y_score)
-    values = _resampled(metric, true, score, n_resamples, random_state)
+    values = _resampled(metric, true, score, groups, n_resamples, random_state)
     return Interval(*percentiles(values, coverage))
 
 
@@ -182,6 +214,7 @@ def paired_bootstrap(
     y_score_first: ArrayLike,
     y_score_second: ArrayLike,
     *,
+    groups: Any = None,
     n_resamples: int = 1000,
     coverage: float = 0.95,
     random_state: int | None = 0,
@@ -198,8 +231,11 @@ def paired_bootstrap(
         True scores; NaN where a pair is not rated on an axis.
     y_score_first, y_score_second : array-like of the shape of `y_true`
         Predicted scores of the two systems.
+    groups : array-like of shape (n_pairs,), default=None
+        Group of each pair, such as its text: whole groups are drawn, since pairs of one
+        are alike. None draws each pair by itself.
     n_resamples : int, default=1000
-        How often pairs are drawn with replacement.
+        How often pairs, or groups, are drawn with replacement.
     coverage : float, default=0.95
         Share of the resamples inside the interval, between 0 and 1.
     random_state : int or None, default=0
@@ -215,7 +251,8 @@ def paired_bootstrap(
     ------
     ValueError
         If the inputs are empty, of different lengths or hold NaN or infinity (the rows
-        are named), or if `n_resamples` or `coverage` is out of range.
+        are named), if `n_resamples` or `coverage` is out of range, or if `groups` has
+        another length or one group alone.
 
     Examples
     --------
@@ -232,11 +269,13 @@ def paired_bootstrap(
             coverage=coverage,
             random_state=random_state,
         )
-        return table_over_axes(axes, lambda *ys: one(*ys)._asdict())
+        return table_over_axes(
+            axes, lambda *ys, **own: one(*ys, **own)._asdict(), groups
+        )
     true, first = check_scores(y_true, y_score_first, name="y_score_first")
     _, second = check_scores(y_true, y_score_second, name="y_score_second")
     values = [
-        _resampled(metric, true, score, n_resamples, random_state)
+        _resampled(metric, true, score, groups, n_resamples, random_state)
         for score in (first, second)
     ]
     return Difference(
@@ -250,6 +289,7 @@ def compare_report(
     y_score_first: ArrayLike,
     y_score_second: ArrayLike,
     *,
+    groups: Any = None,
     n_resamples: int = 1000,
     coverage: float = 0.95,
     random_state: int | None = 0,
@@ -262,8 +302,11 @@ def compare_report(
         True scores; NaN where a pair is not rated on an axis.
     y_score_first, y_score_second : array-like of the shape of `y_true`
         Predicted scores of the two systems.
+    groups : array-like of shape (n_pairs,), default=None
+        Group of each pair, such as its text: whole groups are drawn, since pairs of one
+        are alike. None draws each pair by itself.
     n_resamples : int, default=1000
-        How often pairs are drawn with replacement.
+        How often pairs, or groups, are drawn with replacement.
     coverage : float, default=0.95
         Share of the resamples inside the interval, between 0 and 1.
     random_state : int or None, default=0
@@ -294,6 +337,7 @@ def compare_report(
             y_true,
             y_score_first,
             y_score_second,
+            groups=groups,
             n_resamples=n_resamples,
             coverage=coverage,
             random_state=random_state,
@@ -301,7 +345,7 @@ def compare_report(
         for name, metric in METRICS.items()
     }
     if not isinstance(report["srcc"], pd.DataFrame):
-        return report
+        return Report(report)
     table = pd.concat(report, names=["metric", "axis"]).swaplevel()
     return table.reindex(report["srcc"].index, level="axis")
 
@@ -319,6 +363,7 @@ def _resampled(
     metric: Metric,
     true: Floats,
     score: Floats,
+    groups: Any,
     n_resamples: int,
     random_state: int | None,
 ) -> Floats:
@@ -330,6 +375,14 @@ def _resampled(
     n_pairs = len(true)
     step = max(1, _CHUNK_ELEMENTS // n_pairs)
     values: list[float] = []
+    if groups is not None:
+        codes = group_codes(groups, n_pairs)
+        n_groups = codes.max() + 1
+        for _ in range(n_resamples):
+            times = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups)
+            drawn = np.repeat(np.arange(n_pairs), times[codes])
+            values.extend(_metric_of_draws(metric, true, score, drawn[None]))
+        return np.array(values)
     for start in range(0, n_resamples, step):
         size = (min(step, n_resamples - start), n_pairs)
         drawn = rng.integers(0, n_pairs, size=size)

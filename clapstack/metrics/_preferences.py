@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 from clapstack._numerics.checks import (
     as_numbers,
     check_finite,
-    check_labels,
     check_preferences,
     first_rows,
 )
+from clapstack.metrics._axes import group_codes
 from clapstack.metrics._bootstrap import percentiles
 
 
@@ -113,10 +113,7 @@ def pair_accuracy(
         raise ValueError(msg)
     unit = np.arange(len(right))
     if groups is not None:
-        labels = check_labels(groups, "groups", "Give every row a group.")
-        if len(labels) != len(score):
-            msg = f"groups must have shape {score.shape}; got {labels.shape}."
-            raise ValueError(msg)
+        labels = group_codes(groups, len(score))
         torn = np.flatnonzero(labels[first] != labels[second])
         if torn.size:
             rows = np.flatnonzero(decided)[torn]

@@ -26,7 +26,7 @@ def _mean_over_axes(metric: Metric) -> Metric:
         axes = by_axis(y_true, y_score)
         if axes is None:
             return metric(y_true, y_score)
-        return float(np.mean([metric(*both) for both in axes.values()]))
+        return float(np.mean([metric(*both) for _, *both in axes.values()]))
 
     return of_all
 

@@ -17,8 +17,8 @@ from clapstack._compat import _safe_indexing
 from clapstack._numerics.checks import check_y
 from clapstack._numerics.lazy_table import LazyTable
 from clapstack._optional import progress
-from clapstack.agreement import CROSS, CrossAgreement, cross_names
-from clapstack.families import contrastive_families, families_of
+from clapstack.agreement import CrossAgreement, cross_names
+from clapstack.families import CROSS, contrastive_families, families_of
 from clapstack.metrics import mse, paired_bootstrap, srcc
 from clapstack.pairs import PAIR_COLUMNS
 from clapstack.stacking._axes import read_axes

@@ -7,8 +7,7 @@ import pandas as pd
 
 from clapstack._numerics.lazy_table import read_table, row_slices
 from clapstack._numerics.rows import matmul
-from clapstack.families import family_of
-from clapstack.stacking._families import BOOSTING, KERNEL
+from clapstack.families import BOOSTING, KERNEL, family_of
 from clapstack.stacking.ridge import StandardizedRidge
 
 _OWN_COLUMNS = ("baseline", "calibration", "prediction")

@@ -9,16 +9,16 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from clapstack.families import (
+    BOOSTING,
+    CROSS,
+    KERNEL,
     NAMELESS,
     contrastive_families,
     event_families,
     families_of,
 )
 
-BOOSTING = "boosting"
-KERNEL = "kernel"
 RIDGE = "ridge"
-CROSS = "cross"
 
 
 def read_families(names, n_features):

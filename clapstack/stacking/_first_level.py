@@ -13,8 +13,8 @@ from clapstack._numerics.lazy_table import as_slice, read_table, row_slices
 from clapstack._numerics.rows import matmul
 from clapstack._numerics.threads import one_thread
 from clapstack._optional import progress
+from clapstack.families import BOOSTING
 from clapstack.stacking._compression import fit_compressors
-from clapstack.stacking._families import BOOSTING
 from clapstack.stacking._sample_weight import checked_predictions, fit_per_target
 from clapstack.stacking.ridge import StandardizedRidge, fit_family_ridges
 

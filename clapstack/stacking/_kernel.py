@@ -71,9 +71,8 @@ from sklearn.utils.validation import check_is_fitted
 from clapstack._compat import Interval, _fit_context
 from clapstack._numerics.checks import check_weight, check_y
 from clapstack._numerics.lazy_table import read_table, row_slices
-from clapstack._numerics.rows import StandardizedTable, matmul
-from clapstack.families import check_features, family_of, pair_blocks
-from clapstack.stacking._families import CROSS
+from clapstack._numerics.rows import StandardizedTable, Tiles, matmul
+from clapstack.families import CROSS, check_features, family_of, pair_blocks
 from clapstack.stacking._kernel_weights import Prior, learn_weights, lower_triangle
 
 # Rows of the table in float64, and of the kernel, that are held at once: 32 MB.
@@ -91,6 +90,11 @@ _PART = 900
 _LANDMARKS = 1000
 # Added to the diagonal of the inducing rows, as a part of its mean.
 _JITTER = 1e-6
+# Weight from which more lessens no noise: below a thousandth of it, errors of float32
+# products show.
+_MOST_WEIGHT = 1e3
+# Rows of the covariance of the inducing rows that stay in a core's cache.
+_CACHED_ROWS = 256
 
 
 # What the regressors of several targets share.
@@ -138,6 +142,15 @@ class _Rows(NamedTuple):
         """Return some of the rows."""
         return _Rows(*(part[rows] for part in self))
 
+    def factors(self, matrix):
+        """Return what rows are multiplied by for their covariance with these."""
+        turned = (
+            [matrix(family.T) for family in side.swapaxes(0, 1)]
+            for side in (self.audio, self.text)
+        )
+        radial, linear = matrix(self.radial.T), matrix(self.linear.T)
+        return _Factors(radial, self.radial_length, linear, *turned)
+
     def held(self):
         """Return what the coordinates hold of the three lengths."""
         audio, text = (np.sum(side**2.0, axis=2) for side in (self.audio, self.text))
@@ -161,6 +174,26 @@ class _Rows(NamedTuple):
         radial, linear, bilinear = (length + new - old for length, new, old in parts)
         audio, text = (halves[k].reshape(len(radial), -1) for k in ("audio", "text"))
         return halves["radial"], radial, halves["linear"], linear, audio, text, bilinear
+
+
+class _Factors(NamedTuple):
+    """Rows as right-hand factors: matrices of shape (n_components, n_rows).
+
+    Attributes
+    ----------
+    radial, linear : ndarray or Tiles
+        Coordinates.
+    radial_length : ndarray of shape (n_rows,)
+        As `_Rows` has it.
+    audio, text : list of ndarray or Tiles
+        Coordinates of each family.
+    """
+
+    radial: np.ndarray | Tiles
+    radial_length: np.ndarray
+    linear: np.ndarray | Tiles
+    audio: list
+    text: list
 
 
 @dataclass(frozen=True)
@@ -208,6 +241,11 @@ class _Prepared:
     scale: np.ndarray
     taken: np.ndarray
     grams: list
+
+    @property
+    def certainty(self):
+        """What divides the variance of the noise of every distinct row."""
+        return np.minimum(self.total, _MOST_WEIGHT)
 
     def mean_target(self, y):
         """Return the mean target of every distinct row."""
@@ -384,7 +422,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         y : array-like of shape (n_pairs,)
             Target.
         sample_weight : array-like of shape (n_pairs,), default=None
-            Weights, zero or more; a weight counts a pair as often as it says.
+            Weights, zero or more; a weight counts a pair as often as it says, and
+            lessens the noise of its target to a thousandth at most.
 
         Returns
         -------
@@ -469,15 +508,16 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
         own = self._own_rows(slice(_LANDMARKS))
-        covariance = self._covariance(own, own)
+        covariance = self._lower_covariance(own)
         covariance[np.diag_indices_from(covariance)] += self.noise_
         inverse = cholesky(covariance, lower=True, overwrite_a=True)
         inverse = solve_triangular(inverse, np.eye(len(inverse)), lower=True)
+        axes, factors = self._axes(_exact), own.factors(_exact)
+        right = Tiles(inverse.T, np.float64)
         variance = np.empty(X.shape[0])
         for cut in row_slices(len(variance), self._step(len(inverse))):
-            rows = self._coordinates(X, cut)
-            covariance = self._covariance(rows, own, _exactly_single)
-            known = matmul(covariance, inverse.T)
+            rows = self._coordinates(X, cut, axes)
+            known = matmul(self._covariance(rows, factors), right)
             variance[cut] = self._variance(rows) - np.einsum("ij,ij->i", known, known)
         return np.maximum(variance, 0.0)
 
@@ -501,16 +541,16 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     def _means(self, fitted, X):
         """Return predictions of regressors that share all but the coefficients."""
-        own = self._own_rows()
+        radial_axes, _, bilinear_axes = self._axes(_exact)
+        factors = self._own_rows().factors(_exact)
         dual = np.column_stack([one.dual_coef_ for one in fitted])
         coef = np.column_stack([one.coef_ for one in fitted])
         out = np.empty((X.shape[0], len(fitted)))
         for cut in row_slices(len(out), self._step(len(dual))):
             shifted = read_table(X, cut) - self.mean_
-            leading, length = _along(shifted, self._radial)
-            radial = self._radial_covariance(leading, length, own, _exactly_single)
+            radial = self._radial_covariance(*_along(shifted, radial_axes), factors)
             out[cut] = matmul(radial, dual) + matmul(shifted, coef)
-            audio, text, _ = self._bilinear_coordinates(shifted, _exactly_single)
+            audio, text, _ = _bilinear_coordinates(shifted, bilinear_axes)
             for target, one in enumerate(fitted):
                 for family, own_coef in enumerate(one._bilinear_coef):
                     turned = matmul(audio[:, family], own_coef)
@@ -520,11 +560,11 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     def _deviation(self, X):
         """Return the standard deviation of a score of weight 1 at every row."""
         less, more = self._variance_factors()
-        inducing = self._own_rows()
+        axes, factors = self._axes(_exact), self._own_rows().factors(np.asarray)
         variance = np.empty(X.shape[0])
         for cut in row_slices(X.shape[0], self._step(len(less))):
-            rows = self._coordinates(X, cut)
-            covariance = self._covariance(rows, inducing)
+            rows = self._coordinates(X, cut, axes)
+            covariance = self._covariance(rows, factors)
             known = solve_triangular(less, covariance.T, lower=True)
             variance[cut] = self._variance(rows) - np.sum(known**2, axis=0)
             if more is not None:
@@ -605,7 +645,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         weights = learn_weights(
             prepared.grams,
             [target[part] for part in parts],
-            [prepared.total[part] for part in parts],
+            [prepared.certainty[part] for part in parts],
             Prior(list(self.blocks_), list(prepared.pairs)),
         )
         self.amplitude_, self.noise_ = float(weights.amplitude), float(weights.noise)
@@ -632,10 +672,12 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     def _solve(self, prepared, targets):
         """Return the coefficients of the inducing rows, a column per target."""
-        rows, weight = prepared.used[prepared.first], prepared.total
+        rows, weight = prepared.used[prepared.first], prepared.certainty
         inducing = np.sort(prepared.drawn[: self.n_inducing])
+        # Twice as fast: training rows may round.
+        axes = self._axes(np.asarray)
         parts = [
-            self._coordinates(prepared.X, rows[cut], _single_product)
+            self._coordinates(prepared.X, rows[cut], axes)
             for cut in row_slices(len(rows), self._step())
         ]
         every = _Rows(*map(np.concatenate, zip(*parts, strict=True)))
@@ -656,15 +698,16 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         """Return the coefficients of the inducing rows, a column per target."""
         own = self._own_rows()
         size = len(own.radial)
-        covariance = self._covariance(own, own)
+        covariance = self._lower_covariance(own)
         self._noise = np.full(size, _JITTER * np.trace(covariance) / size)
         self._posterior = None
         prior = self._variance_factors()[0]
         posterior = np.eye(size)
         right = np.zeros((size, targets.shape[1]))
+        factors = own.factors(np.asarray)
         for cut in row_slices(len(targets), max(1, _ELEMENTS // size)):
             some = every.take(cut)
-            known = self._covariance(own, some)
+            known = self._covariance(some, factors).T
             known = solve_triangular(prior, known, lower=True, overwrite_b=True)
             noise = self.noise_ / weight[cut]
             noise += np.maximum(self._variance(some) - np.sum(known**2, axis=0), 0.0)
@@ -679,7 +722,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     def _variance_factors(self):
         """Return the triangular factors whose solutions lessen and raise variances."""
         own = self._own_rows()
-        covariance = self._covariance(own, own)
+        covariance = self._lower_covariance(own)
         covariance[np.diag_indices_from(covariance)] += self._noise
         less = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
         if self._posterior is None:
@@ -704,53 +747,60 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             audio=own.audio.reshape(shape), text=own.text.reshape(shape)
         )
 
-    def _coordinates(self, X, rows, product=None):
-        """Return the coordinates of some rows of a table."""
-        product = product or _exactly_single
+    def _axes(self, matrix):
+        """Return what brings centred rows to radial, linear and bilinear coordinates.
+
+        Parameters
+        ----------
+        matrix : callable
+            Makes the bases right-hand factors: `_exact`, or numpy.asarray.
+        """
+
+        def ready(axes):
+            columns, basis, weight = axes
+            return columns, matrix(basis.astype(np.float32)), weight
+
+        bilinear = [tuple(map(ready, pair)) for pair in self._bilinear.values()]
+        return ready(self._radial), ready(self._linear), bilinear
+
+    def _coordinates(self, X, rows, axes):
+        """Return the coordinates of some rows of a table along all axes."""
         shifted = read_table(X, rows) - self.mean_
+        radial, linear, bilinear = axes
         return _Rows(
-            *_along(shifted, self._radial, product),
-            *_along(shifted, self._linear, product),
-            *self._bilinear_coordinates(shifted, product),
+            *_along(shifted, radial),
+            *_along(shifted, linear),
+            *_bilinear_coordinates(shifted, bilinear),
         )
 
-    def _bilinear_coordinates(self, shifted, product):
-        """Return those of audio and of text, by family, and their prior variance."""
-        widths = [axes[1].shape[1] for pair in self._bilinear.values() for axes in pair]
-        shape = len(shifted), len(self._bilinear), max(widths, default=0)
-        sides = np.zeros((2, *shape), np.float32)
-        variance = np.zeros(len(shifted))
-        for family, pair in enumerate(self._bilinear.values()):
-            lengths = []
-            for side, axes in zip(sides, pair, strict=True):
-                leading, length = _along(shifted, axes, product)
-                side[:, family, : leading.shape[1]] = leading
-                lengths.append(length)
-            variance += np.prod(lengths, axis=0)
-        return *sides, variance
-
-    def _radial_covariance(self, leading, length, others, product):
+    def _radial_covariance(self, leading, length, factors):
         """Return the radial part of the covariance of rows and others."""
-        distance = product(leading, others.radial.T)
+        distance = _product(leading, factors.radial)
         distance *= -2
-        distance += length[:, np.newaxis].astype(distance.dtype)
-        distance += others.radial_length.astype(distance.dtype)
+        distance += length[:, np.newaxis].astype(np.float32)
+        distance += factors.radial_length.astype(np.float32)
         # Rounding leaves the smallest squared distances on either side of zero.
         np.maximum(distance, 0.0, out=distance)
         distance += 1.0
-        return np.divide(distance.dtype.type(self.amplitude_), distance, out=distance)
+        return np.divide(np.float32(self.amplitude_), distance, out=distance)
 
-    def _covariance(self, rows, others, product=np.matmul):
+    def _covariance(self, rows, factors):
         """Return the covariance of rows and others, none of which is the same."""
-        covariance = self._radial_covariance(
-            rows.radial, rows.radial_length, others, product
-        )
-        covariance += product(rows.linear, others.linear.T)
-        for family in range(rows.audio.shape[1]):
-            audio = product(rows.audio[:, family], others.audio[:, family].T)
-            audio *= product(rows.text[:, family], others.text[:, family].T)
+        covariance = self._radial_covariance(rows.radial, rows.radial_length, factors)
+        covariance += _product(rows.linear, factors.linear)
+        for family, sides in enumerate(zip(factors.audio, factors.text, strict=True)):
+            audio = _product(rows.audio[:, family], sides[0])
+            audio *= _product(rows.text[:, family], sides[1])
             covariance += audio
-        return covariance.astype(np.float64, copy=False)
+        return covariance.astype(np.float64)
+
+    def _lower_covariance(self, rows):
+        """Return a matrix whose lower triangle is the covariance of rows."""
+        covariance = np.zeros((len(rows.radial), len(rows.radial)))
+        for cut in row_slices(len(covariance), _CACHED_ROWS):
+            factors = rows.take(slice(cut.stop)).factors(np.asarray)
+            covariance[cut, : cut.stop] = self._covariance(rows.take(cut), factors)
+        return covariance
 
     def _variance(self, rows):
         """Return the prior variance of rows."""
@@ -766,19 +816,41 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return self.amplitude_ * (1 - 1 / (1 + 2 * radial)) + linear + bilinear
 
 
-def _exactly_single(first, second):
-    """Multiply in single precision, each row by itself."""
-    return matmul(first, second, dtype=np.float32)
+def _exact(matrix):
+    """Return a right-hand factor that multiplies each row by itself."""
+    return Tiles(matrix, np.float32)
 
 
-def _along(shifted, axes, product=_exactly_single):
+def _product(rows, factor):
+    """Multiply in single precision."""
+    if isinstance(factor, Tiles):
+        return matmul(rows, factor).astype(np.float32)
+    return rows @ factor
+
+
+def _along(shifted, axes):
     """Return the coordinates of centred rows, and their whole squared length."""
-    columns, basis, weight = axes
+    columns, factor, weight = axes
     own = shifted if columns is None else shifted[:, columns]
     # Row by row in memory, so that sums are added up in one order.
     own = (own * weight).astype(np.float32, order="C")
     length = np.einsum("ij,ij->i", own, own, dtype=np.float64)
-    return product(own, basis.astype(np.float32)).astype(np.float32), length
+    return _product(own, factor), length
+
+
+def _bilinear_coordinates(shifted, axes):
+    """Return those of audio and of text, by family, and their prior variance."""
+    widths = [factor.shape[1] for pair in axes for _, factor, _ in pair]
+    sides = np.zeros((2, len(shifted), len(axes), max(widths, default=0)), np.float32)
+    variance = np.zeros(len(shifted))
+    for family, pair in enumerate(axes):
+        lengths = []
+        for side, own in zip(sides, pair, strict=True):
+            leading, length = _along(shifted, own)
+            side[:, family, : leading.shape[1]] = leading
+            lengths.append(length)
+        variance += np.prod(lengths, axis=0)
+    return *sides, variance
 
 
 def _products(taken, blocks, pairs):
@@ -848,8 +920,3 @@ def _distinct_rows(X, used):
     numbers = np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2)
     _, first, same = np.unique(numbers, axis=0, return_index=True, return_inverse=True)
     return first, same.ravel()
-
-
-def _single_product(first, second):
-    """Multiply in single precision: twice as fast, and training rows may round."""
-    return first.astype(np.float32) @ second

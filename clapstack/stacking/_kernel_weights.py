@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import block_diag, lapack
+from scipy.linalg import block_diag, cholesky, get_lapack_funcs
 from scipy.optimize import minimize
 
 from clapstack.families import family_of
@@ -176,34 +176,37 @@ def unlikelihood(place, grams, target, weight, prior):
     value : float
     gradient : ndarray of shape (prior.size,)
     """
-    n_rows = len(target)
+    n_rows, dtype = len(target), grams.dtype
     weights = prior.weights(place)
     n_blocks = len(weights.radial)
     row, column, flat, diagonal = _triangle(n_rows)
     radial = np.concatenate([weights.radial, np.zeros(len(weights.bilinear))])
     linear = np.concatenate([weights.linear, weights.bilinear])
-    near, product = np.stack([radial, linear]).astype(grams.dtype) @ grams
+    near, product = np.stack([radial, linear]).astype(dtype) @ grams
     own = near[diagonal]
-    distance = np.maximum(own[row] + own[column] - 2 * near, 0.0)
+    distance = np.maximum(own[row] + own[column] - 2 * near, 0)
     shape = 1 / (1 + distance)
+    amplitude = dtype.type(weights.amplitude)
 
-    covariance = weights.amplitude * shape + product
+    covariance = amplitude * shape + product
     covariance[diagonal] += weights.noise / weight
-    kernel = np.zeros((n_rows, n_rows), order="F")
+    kernel = np.zeros((n_rows, n_rows), dtype, order="F")
     kernel.ravel(order="K")[flat] = covariance
-    factor, _ = lapack.dpotrf(kernel, lower=1, clean=0, overwrite_a=1)
-    half_log_det = np.log(np.diag(factor)).sum()
-    coef, _ = lapack.dpotrs(factor, target, lower=1)
-    inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    # In the precision of the products: the noise keeps the factor far from singular.
+    factor = cholesky(kernel, lower=True, overwrite_a=True, check_finite=False)
+    solve, invert = get_lapack_funcs(("potrs", "potri"), (factor,))
+    half_log_det = np.log(np.diag(factor), dtype=np.float64).sum()
+    coef, _ = solve(factor, target, lower=1)
+    inverse, _ = invert(factor, lower=1, overwrite_c=1)
 
     # Both halves of the symmetric derivative by the kernel count.
     by_kernel = inverse.ravel(order="F")[flat] - coef[row] * coef[column]
     by_noise = by_kernel[diagonal] @ (1 / weight) / 2
     by_kernel[diagonal] /= 2
     by_amplitude = by_kernel * shape
-    by_near = weights.amplitude * by_amplitude * shape
+    by_near = amplitude * by_amplitude * shape
     by_own = np.bincount(row, by_near) + np.bincount(column, by_near)
-    sums = grams @ np.stack([by_near, by_kernel], axis=1).astype(grams.dtype)
+    sums = grams @ np.stack([by_near, by_kernel], axis=1)
     by_distance = grams[:, diagonal] @ by_own - 2 * sums[:, 0]
     by_least = _LEAST_NOISE * by_noise
     least = _LEAST_NOISE * (weights.amplitude + linear.sum())

@@ -24,7 +24,7 @@ from clapstack._compat import (
     asking_for_weights,
 )
 from clapstack._numerics.checks import check_varies, check_weight, check_y
-from clapstack.families import check_features
+from clapstack.families import BOOSTING, KERNEL, check_features
 from clapstack.stacking._axes import (
     explain_axes,
     fit_axes,
@@ -36,8 +36,6 @@ from clapstack.stacking._axes import (
 from clapstack.stacking._checks import check_families_vary, check_groups
 from clapstack.stacking._explain import column_means, explain_predictions
 from clapstack.stacking._families import (
-    BOOSTING,
-    KERNEL,
     auxiliary_families,
     name_models,
     read_families,

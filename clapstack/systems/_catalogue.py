@@ -339,7 +339,8 @@ _RECORDS = (
         },
         (
             "Like it, not it, by its code (Snehitc/EnsembleSVR-XACLE). Not here: the "
-            "mean states of Whisper's decoder, which reads the text over the clip. "
+            "mean states of Whisper's decoder, which reads the text over the clip; "
+            "and of its encoder, padding is left out here. "
             "It has LAION's hidden states, of a fused audio tower and an unfused text "
             "tower; here are the unfused model's embeddings. It hands clips of 16 kHz "
             "to MGA-CLAP and LAION as they are.",

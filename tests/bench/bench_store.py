@@ -16,6 +16,7 @@ import argparse
 import statistics
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,30 +36,27 @@ SETTLED_S = 2.1  # a file that changed just now is read again
 
 
 class RandomEncoder:
-    """Random unit rows in the order in which inputs come."""
+    """Random unit rows, each by its input."""
 
     sample_rate = RATE
 
-    def __init__(self, name: str, width: int, n_rows: int):
+    def __init__(self, name: str, width: int):
         self.identity = name
         self.projection_dim = width
-        self.rows = {}
-        for number, side in enumerate(SIDES):
-            rng = np.random.default_rng([width, number, len(name)])
-            rows = rng.standard_normal((n_rows, width), dtype=np.float32)
-            self.rows[side] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        self.n_encoded = dict.fromkeys(SIDES, 0)
 
     def encode_audio(self, waveforms):
-        return self._next("audio", len(waveforms))
+        return self._rows(waveform.tobytes() for waveform in waveforms)
 
     def encode_text(self, texts):
-        return self._next("text", len(texts))
+        return self._rows(text.encode() for text in texts)
 
-    def _next(self, side, count):
-        first = self.n_encoded[side]
-        self.n_encoded[side] += count
-        return self.rows[side][first : first + count]
+    def _rows(self, inputs):
+        seeds = (zlib.crc32(one, len(self.identity)) for one in inputs)
+        rows = [
+            np.random.default_rng(seed).standard_normal(self.projection_dim, np.float32)
+            for seed in seeds
+        ]
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def main() -> None:
@@ -74,7 +72,7 @@ def run(root: Path, n_pairs: int, n_runs: int) -> None:
     X = write_clips(root, n_pairs)
     transformers, write_s = [], 0.0
     for name, width in WIDTHS.items():
-        encoder = RandomEncoder(name, width, n_pairs)
+        encoder = RandomEncoder(name, width)
         transformer = PairFeatures(encoder, cache=root / "store").fit(X)
         start = time.perf_counter()
         transformer.transform(X)

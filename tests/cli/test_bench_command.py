@@ -85,6 +85,16 @@ def test_what_is_finished_is_kept_and_others_are_added(
     assert (out / "human.md").read_text(encoding="utf-8") == before
 
 
+def test_a_record_that_is_cut_short_is_named(finished, challenge_folder, tmp_path):
+    out = shutil.copytree(finished[0], tmp_path / "out")
+    record = next(out.glob("msclap-*.json"))
+    record.write_text(record.read_text()[:40])
+    result = bench("--data", challenge_folder, "--out", out, "--bundled")
+    assert result.exit_code == 1
+    assert f"{record} is damaged (" in result.stderr
+    assert "Delete it" in result.stderr
+
+
 def test_other_ratings_make_a_table_of_their_own(finished, challenge_folder, tmp_path):
     out = shutil.copytree(finished[0], tmp_path / "out")
     data = shutil.copytree(challenge_folder, tmp_path / "XACLE_dataset")

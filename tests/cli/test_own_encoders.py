@@ -96,6 +96,29 @@ def test_submit_has_the_option(tmp_path):
     assert "--trust-encoder" in run("xacle", "submit", "--help").stdout
 
 
+def test_trust_in_files_of_joblib_opens_model_files_too(model, module, clips):
+    options = ("--trust", "--trust-encoder", f"{module}:Loudness")
+    done = run("score", *options, model, clips / "0.wav", "a dog barks")
+    assert done.exit_code == 0, done.stderr
+
+
+def test_check_takes_a_model_whose_encoder_is_named(model, module, challenge_folder):
+    command = ("xacle", "check", "--data", challenge_folder, "--model", model)
+    assert "--trust-encoder" in run(*command).stderr
+    done = run(*command, "--trust-encoder", f"{module}:Loudness")
+    assert done.exit_code == 0, done.stderr
+
+
+def test_weights_that_are_not_found_are_given_with_an_option(clips, table, tmp_path):
+    command = ("--unsupervised", table, "--family", "mga_clap")
+    done = run("score", *command, "--out", tmp_path / "scored.csv")
+    assert "no file 'MGA-CLAP/model.pt'" in done.stderr
+    assert "--checkpoint FAMILY=PATH where the weights" in done.stderr
+    gone = tmp_path / "model.pt"
+    done = run("score", *command, "--checkpoint", f"mga_clap={gone}")
+    assert "--checkpoint FAMILY=PATH" in done.stderr
+
+
 def test_encoder_that_is_not_named_is_not_imported(model, module, clips):
     del sys.modules[module]
     done = run("score", model, clips / "0.wav", "a dog")

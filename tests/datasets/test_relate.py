@@ -121,7 +121,7 @@ def test_every_pair_names_the_system_of_its_clip(relate):
     rewrite(
         scores, lambda t: t.assign(wavname=t["wavname"].str.replace("tango", "tango2"))
     )
-    assert load_relate(audio, scores).system.tolist() == ["tango2", "audiocaps"]
+    assert load_relate(audio, scores).systems.tolist() == ["tango2", "audiocaps"]
 
 
 def test_a_clip_without_a_folder_is_named(relate):

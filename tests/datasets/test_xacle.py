@@ -38,6 +38,17 @@ def test_challenge_folder_loads_like_the_real_one(challenge_folder):
     assert_allclose(means, data.y)
 
 
+def test_loaded_pairs_print_a_line_per_entry(challenge_folder):
+    data = load_xacle(challenge_folder)
+    lines = repr(data).splitlines()
+    n_pairs = len(data.X)
+    assert lines[0] == f"X          DataFrame, {n_pairs} rows: audio, text"
+    assert lines[1].endswith(f"{n_pairs} of float64: mean {data.y.mean():.2f}")
+    assert "00000.wav, 00001.wav" in lines[3]
+    assert f"and {n_pairs - 5} more" in lines[3]
+    assert [line.split()[0] for line in lines] == list(data)
+
+
 def test_parent_folder_is_accepted(folder):
     assert len(load_xacle(folder.parent).X) == 3
 

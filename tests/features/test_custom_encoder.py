@@ -99,8 +99,44 @@ def test_towers_of_different_width_are_refused(X):
         def encode_audio(self, waveforms):
             return np.ones((len(waveforms), 3))
 
-    with pytest.raises(ValueError, match=r"shape \(2, 2\); got shape \(2, 3\)"):
+    message = r"Uneven\.encode_audio must .* shape \(n, 2\).*got shape \(\d, 3\)"
+    with pytest.raises(ValueError, match=message):
         PairFeatures(Uneven(), cache=None).fit_transform(X)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "sample_rate",
+            None,
+            r"Plain\.sample_rate must be a number of hertz; got None",
+        ),
+        ("sample_rate", "16 kHz", r"Plain\.sample_rate must be a number of hertz"),
+        ("sample_rate", 0, r"Plain\.sample_rate must be a number of hertz; got 0"),
+        (
+            "projection_dim",
+            "2",
+            r"Plain\.projection_dim must be a whole number; got '2'",
+        ),
+        ("fingerprint", 7, r"Plain\.fingerprint must be a string; got 7"),
+        ("identity", "", r"Plain\.identity must be a string; got ''"),
+        # As a method it would have another name in each process.
+        ("identity", lambda: "plain-1", r"Plain\.identity must be a string; got <func"),
+    ],
+)
+def test_attributes_of_another_kind_are_named_before_anything_is_encoded(
+    X, name, value, message
+):
+    encoder = Plain()
+    setattr(encoder, name, value)
+    with pytest.raises(TypeError, match=message):
+        PairFeatures(encoder).fit(X)
+
+
+def test_a_class_is_no_encoder_yet(X):
+    with pytest.raises(TypeError, match=r"an object, not a class; got Plain\. Pass Pl"):
+        PairFeatures(Plain).fit(X)
 
 
 def test_an_encoder_that_draws_at_random_is_said(X):

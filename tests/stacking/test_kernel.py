@@ -97,6 +97,14 @@ def test_gradient_is_that_of_finite_differences(seed):
     assert_allclose(gradient, slopes, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("weight", [1e3, 1e7, 1e9])
+def test_weights_of_any_size_leave_a_process(weight):
+    X = np.linspace(0, 1, 400)[:, np.newaxis]
+    y = np.sin(6 * X[:, 0])
+    kernel = KernelRegressor().fit(X, y, np.where(X[:, 0] < 0.5, weight, 1.0))
+    assert_allclose(kernel.predict(X)[:200], y[:200], atol=0.01)
+
+
 def exact_process(kernel, X, y, weight, new):
     """Return the mean and deviation of scores at new pairs, from the definition."""
     X, new = X.to_numpy(np.float64), new.to_numpy(np.float64)

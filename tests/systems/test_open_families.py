@@ -9,7 +9,12 @@ import torch
 from sklearn.base import clone
 
 import clapstack.features
-from clapstack import PairFeatures, PrecomputedPairFeatures, make_clap_stack
+from clapstack import (
+    BeatsFeatures,
+    PairFeatures,
+    PrecomputedPairFeatures,
+    make_clap_stack,
+)
 from clapstack.encoders import kind_of
 from clapstack.exceptions import CheckpointError
 from clapstack.features import features_for
@@ -118,6 +123,10 @@ def test_every_family_goes_into_a_stack_by_its_name():
         ({}, r"unknown families \[\]; there are"),
         ({"a__b": "bundled:msclap"}, r"names without '__'.*'a__b'"),
         ({"cross": "bundled:msclap"}, r"other than 'cross', .* got 'cross'"),
+        ({"kernel": "bundled:msclap"}, r"other than .*'kernel', .* got 'kernel'"),
+        ({"n_jobs": "bundled:msclap"}, r"other than .*'n_jobs', .* got 'n_jobs'"),
+        ({"mine": PairFeatures}, r"such as PairFeatures\(your_encoder\); got 'mine'"),
+        ("msclap", r"must be a list of names; got 'msclap'\. Pass \['msclap'\]"),
         ({"mine": 3}, r"such as PairFeatures\(your_encoder\); got 'mine': 3"),
         ({"mine": Lengths()}, r"such as PairFeatures\(your_encoder\); got 'mine'"),
     ],
@@ -125,6 +134,24 @@ def test_every_family_goes_into_a_stack_by_its_name():
 def test_families_that_are_none_are_refused(families, message):
     with pytest.raises(ValueError, match=message):
         make_clap_stack(families=families)
+
+
+def test_weights_of_ones_own_for_the_logits_that_join_are_taken():
+    families = {"msclap": None, "beats": BeatsFeatures("mine.pt")}
+    union = make_clap_stack("bundled", families=families, beats=True)["features"]
+    places = [made.checkpoint for _, made in union.transformer_list]
+    assert places == ["bundled:msclap", "mine.pt"]
+
+
+def test_a_file_of_a_folder_leads_to_the_folder(checkpoints):
+    folder = Path(checkpoints["laion_larger_general"])
+    with pytest.raises(CheckpointError, match=r"of no kind .* Pass its folder, "):
+        kind_of(folder / "model.safetensors")
+
+
+def test_a_folder_for_a_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no file .* is a folder\)"):
+        FAMILIES["mga_clap"].make(tmp_path).fit([["a.wav", "a dog"]])
 
 
 def test_embeddings_that_exist_are_a_family():

@@ -17,6 +17,7 @@ from clapstack.cli.challenge._report import (
     WARNINGS,
     interval_of,
     markdown,
+    read_record,
     warnings_of,
 )
 from clapstack.cli.challenge._run import (
@@ -90,7 +91,7 @@ def bench_human(
             "n_train": len(rated["train"].X),
         }
         place = out / f"{family}-{features.fingerprint_[:12]}.record.json"
-        if place.exists() and _read(place)["identity"] == record["identity"]:
+        if place.exists() and read_record(place)["identity"] == record["identity"]:
             echo(f"{family} ({checkpoint}): finished before, kept")
             continue
         record["splits"] = _judge(features, rated)
@@ -167,7 +168,7 @@ def _judge(features: Any, rated: Mapping[str, Bunch]) -> dict[str, dict[str, flo
 def _write_tables(out: Path, identity: Mapping[str, str]) -> pd.DataFrame:
     """Write the records of these data as CSV and Markdown."""
     rows = []
-    for record in map(_read, sorted(out.glob("*.record.json"))):
+    for record in map(read_record, sorted(out.glob("*.record.json"))):
         of_encoder = {**record, **record.pop("identity")}
         outcomes = of_encoder.pop("splits")
         if identity.items() <= of_encoder.items():
@@ -179,8 +180,3 @@ def _write_tables(out: Path, identity: Mapping[str, str]) -> pd.DataFrame:
     write_text(out / "human.csv", results.to_csv(index=False))
     write_text(out / "human.md", format_human(results))
     return results
-
-
-def _read(path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record

@@ -27,6 +27,22 @@ WARNINGS = {
     ),
 }
 
+_DIFFERENCES = (
+    "The best by SRCC minus each other system on the same pairs; in brackets: paired "
+    "bootstrap of 95 %."
+)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the record of what is finished; ValueError if it is damaged."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        _ = record["identity"], record["splits"]
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{path} is damaged ({error}). Delete it: its results are computed again."
+        raise ValueError(msg) from error
+    return record
+
 
 def read_results(out: Path) -> pd.DataFrame:
     """Return one row per finished system and rated split in a folder of results.
@@ -37,7 +53,7 @@ def read_results(out: Path) -> pd.DataFrame:
     names = list_systems()
     rows = []
     for path in sorted(out.glob("*/record.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_record(path)
         rows += [
             _row(record, split, outcome)
             for split, outcome in record["splits"].items()
@@ -51,45 +67,63 @@ def read_results(out: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "simulated", "bundled"])
 
 
-def format_results(results: pd.DataFrame) -> str:
-    """Return the results as a Markdown page."""
+def format_results(
+    results: pd.DataFrame, differences: pd.DataFrame | None = None
+) -> str:
+    """Return the results as a Markdown page, with differences where there are any."""
     lines = ["# Results\n", *warnings_of(results, "**{}**: {}\n")]
     lines.append(_results_table(results))
     lines.append(
         "\nIn brackets: bootstrap intervals of 95 %. After the stroke: the published "
         "figure of the row, where there is one.\n"
     )
+    if differences is not None and len(differences):
+        names = ["best", "system", "split"]
+        rows = [
+            [*row[names], *(f"{row[m]:.4f} {interval_of(row, m)}" for m in METRICS)]
+            for _, row in differences.iterrows()
+        ]
+        lines.append(f"## Differences\n\n{_DIFFERENCES}\n")
+        lines.append(markdown([*names, *map(str.upper, METRICS)], rows) + "\n")
     return "\n".join(lines)
 
 
-def results_text(results: pd.DataFrame) -> str:
-    """Return the results as text for a terminal, about 120 characters wide.
+def results_text(results: pd.DataFrame, differences: pd.DataFrame) -> str:
+    """Return results and differences as text for a terminal, some 120 characters wide.
 
     Simulated rows and mini checkpoints say so.
     """
-    header = ["system", "split", "pairs", "SRCC", "95 % interval", "LCC", "KTAU", "MSE"]
-    header += ["published", "note"]
-    rows = []
-    for _, row in results.iterrows():
-        published = row["published_srcc"]
-        rows.append(
-            [
-                row["system"],
-                row["split"],
-                f"{row['n_pairs']:,}",
-                f"{row['srcc']:.4f}",
-                interval_of(row, "srcc"),
-                *(f"{row[metric]:.4f}" for metric in METRICS[1:]),
-                "" if pd.isna(published) else f"{published:.4f}",
-                ", ".join(mark for mark in WARNINGS if row[mark]),
-            ]
-        )
+    published = results["published_srcc"]
+    shown = results.assign(
+        pairs=results["n_pairs"].map("{:,}".format),
+        published=published.map("{:.4f}".format).where(published.notna(), ""),
+        note=[
+            ", ".join(mark for mark in WARNINGS if row[mark])
+            for _, row in results.iterrows()
+        ],
+    )
     lines = warnings_of(results, "{}: {}")
     lines += [""] * bool(lines)
-    for cells in _aligned(header, rows, left=("system", "split", "note")):
-        lines.append("  ".join(cells).rstrip())
-    lines.append("\nInterval: bootstrap, of the SRCC. Published: the SRCC in print.")
+    lines += _text(shown, ["system", "split", "pairs"], ["published", "note"])
+    lines.append("\nIn brackets: bootstrap of 95 %. Published: the SRCC in print.")
+    if len(differences):
+        lines += ["", _DIFFERENCES, *_text(differences, ["best", "system", "split"])]
     return "\n".join(lines)
+
+
+def _text(
+    table: pd.DataFrame, before: Sequence[str], after: Sequence[str] = ()
+) -> list[str]:
+    """Return the lines of a table, the intervals of its metrics below the figures."""
+    rows = []
+    for _, row in table.iterrows():
+        figures = [f"{row[metric]:.4f}" for metric in METRICS]
+        rows.append([*row[list(before)], *figures, *row[list(after)]])
+        ends = [interval_of(row, metric) for metric in METRICS]
+        rows.append([""] * len(before) + ends + [""] * len(after))
+    header = [*before, *map(str.upper, METRICS), *after]
+    left = ("best", "system", "split", "note")
+    return ["  ".join(cells).rstrip() for cells in _aligned(header, rows, left)]
 
 
 def warnings_of(results: pd.DataFrame, form: str) -> list[str]:

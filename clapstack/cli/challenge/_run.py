@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,20 @@ from clapstack.cli.challenge._checkpoints import (
     checkpoints_of,
     load_weights,
 )
-from clapstack.cli.challenge._predictions import write_predictions
-from clapstack.cli.challenge._report import format_results, read_results
+from clapstack.cli.challenge._predictions import read_predictions, write_predictions
+from clapstack.cli.challenge._report import (
+    METRICS,
+    format_results,
+    read_record,
+    read_results,
+)
 from clapstack.datasets import (
     find_overlaps,
     list_xacle_splits,
     load_xacle,
     probe_split,
 )
-from clapstack.metrics import noise_ceiling, score_report
+from clapstack.metrics import compare_report, noise_ceiling, score_report, srcc
 from clapstack.systems import describe_system, list_systems
 
 Echo = Callable[[str], None]
@@ -66,7 +72,7 @@ def run_systems(
     random_state: int = 0,
     verbose: bool = True,
     echo: Echo = print,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fit systems on the training split and predict the others.
 
     What is finished stays in `out`, by system, and is not computed again as long as the
@@ -79,7 +85,11 @@ def run_systems(
     -------
     results : DataFrame
         One row per system and rated split of everything in `out`.
+    differences : DataFrame
+        One row per split and system in `out` that predicted the same pairs as this run:
+        metrics of the best by SRCC minus its own, with intervals.
     """
+    judged: dict[Any, Mapping[str, Bunch]] = {}
     for line in broken_rules(pipelines):
         echo(line)
     splits = {split: load_xacle(folder, split) for split in list_xacle_splits(folder)}
@@ -96,6 +106,7 @@ def run_systems(
             "settings": settings_of(pipeline),
             "data": data_digest({"train": train, **held_out}, keys),
         }
+        judged[identity["data"]] = held_out
         place = out / f"{name}{'-probe' * probe}"
         if _is_finished(place, identity):
             echo(f"{name}: finished before, kept")
@@ -117,7 +128,9 @@ def run_systems(
         write_text(place / RECORD, json.dumps(record, indent=2) + "\n")
         _write_tables(out)
         echo(f"{name}: done in {time.perf_counter() - started:.0f} s")
-    return _write_tables(out)
+    differences = _differences(out, judged)
+    write_text(out / "differences.csv", differences.to_csv(index=False))
+    return _write_tables(out, differences), differences
 
 
 def check_challenge(folder: Path, echo: Echo = print) -> bool:
@@ -240,7 +253,7 @@ def _is_finished(place: Path, identity: Mapping[str, Any]) -> bool:
     # An encoder of one's own without a fingerprint may have changed.
     if not (place / RECORD).exists() or None in identity["weights"].values():
         return False
-    record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+    record = read_record(place / RECORD)
     return record["identity"] == identity and all(
         (place / f"{split}.csv").exists()
         and file_digest(place / f"{split}.csv") == outcome["sha256"]
@@ -248,8 +261,39 @@ def _is_finished(place: Path, identity: Mapping[str, Any]) -> bool:
     )
 
 
-def _write_tables(out: Path) -> pd.DataFrame:
+def _differences(out: Path, judged: Mapping[str, Mapping[str, Bunch]]) -> pd.DataFrame:
+    """Compare the systems in `out` that predicted the same pairs with the best one.
+
+    `judged` has pairs by the digest of all data, and by split.
+    """
+    records = {
+        path.parent: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(out.glob(f"*/{RECORD}"))
+    }
+    rows = []
+    for digest, held_out in judged.items():
+        for split, data in held_out.items():
+            scores = {
+                record["identity"]["system"]: read_predictions(
+                    place / f"{split}.csv", data.ids
+                )
+                for place, record in records.items()
+                if record["identity"]["data"] == digest and data.y is not None
+            }
+            if len(scores) < 2:
+                continue
+            best = max(scores, key=lambda name: srcc(data.y, scores[name]))
+            for name in [name for name in scores if name != best]:
+                report = compare_report(
+                    data.y, scores[best], scores[name], n_resamples=N_RESAMPLES
+                )
+                rows.append((split, best, name, *chain(*report.values())))
+    figures = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["split", "best", "system", *figures])
+
+
+def _write_tables(out: Path, differences: pd.DataFrame | None = None) -> pd.DataFrame:
     results = read_results(out)
     write_text(out / "results.csv", results.to_csv(index=False))
-    write_text(out / "results.md", format_results(results))
+    write_text(out / "results.md", format_results(results, differences))
     return results

@@ -12,7 +12,8 @@ import pandas as pd
 
 from clapstack._compat import file_digest
 from clapstack.audio import audio_key
-from clapstack.cli.tables import open_model, read_rated, scores_of
+from clapstack.cli._options import finite_or_empty
+from clapstack.cli.tables import open_model, read_rated
 from clapstack.scoring.tables import ModelScorer, PairTable, Row, score_to_frame
 from clapstack.sharing import describe_model
 from clapstack.tables import find_column
@@ -94,7 +95,11 @@ def read_scores(table: PairTable, by: str | None) -> Scores:
     table.others = _systems(table, by)
     table.roles = ("audio", "text", "score")
     rows = list(table.rows())
-    return _scores(table, rows, scores_of(rows), "its column error says why")
+    scores = [
+        finite_or_empty(row.cells["score"], "score", f"row {row.number}")
+        for row in rows
+    ]
+    return _scores(table, rows, scores, "its column error says why")
 
 
 def score_pairs(

@@ -18,7 +18,6 @@ from clapstack.cli.tables._rated import (
     read_by_key,
     read_rated,
     remarks,
-    scores_of,
 )
 
 __all__ = [
@@ -37,5 +36,4 @@ __all__ = [
     "read_rated",
     "remarks",
     "report_lines",
-    "scores_of",
 ]

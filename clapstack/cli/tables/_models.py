@@ -15,12 +15,12 @@ def open_model(
 ) -> Any:
     """Load a fitted model from a file of ``save_model``.
 
-    With `trust` it is a file of joblib, which runs what is in it. `trust_encoders` are
+    With `trust` it may be of joblib, which runs what is in it. `trust_encoders` are
     classes of the user's own that the file may hold, ``module:Class``. Their modules
     are imported, and no others: a file does not choose what is imported.
     """
     trusted = [_find_class(name) for name in trust_encoders or ()]
-    if not trust:
+    if not trust or _is_archive(path):  # as all files of save_model are
         from clapstack.sharing import load_model
 
         return load_model(path, trusted=trusted)
@@ -36,6 +36,11 @@ def open_model(
             "needs no more than --trust-encoder MODULE:CLASS."
         )
         raise ValueError(msg) from error
+
+
+def _is_archive(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _find_class(name: str) -> type:

@@ -23,7 +23,7 @@ from clapstack.tables import to_number
 # What an empty cell is in a table.
 _EMPTY = ("", None)
 
-__all__ = ["Rated", "join_by_key", "read_by_key", "read_rated", "remarks", "scores_of"]
+__all__ = ["Rated", "join_by_key", "read_by_key", "read_rated", "remarks"]
 
 
 class Rated(NamedTuple):
@@ -230,20 +230,6 @@ def join_by_key(truth: pd.Series, scores: pd.Series) -> tuple[np.ndarray, np.nda
     order = {key: place for place, key in enumerate(scores.index)}
     places = [order[key] for key in truth.index]
     return truth.to_numpy(), scores.to_numpy()[places]
-
-
-def scores_of(rows: Sequence[Row]) -> list[float]:
-    """Return the scores of rows, NaN where a cell is empty; refuse other cells."""
-    scores = [to_number(row.cells["score"]) for row in rows]
-    for row, score in zip(rows, scores, strict=True):
-        cell = row.cells["score"]
-        if math.isnan(score) and cell is not None and str(cell).strip():
-            msg = (
-                f"row {row.number}: the score {cell!r} is no finite number. Correct "
-                "it, or leave the cell empty."
-            )
-            raise BadRowsError(msg)
-    return scores
 
 
 def _clip(row: Row) -> str:

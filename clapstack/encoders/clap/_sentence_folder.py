@@ -19,16 +19,31 @@ from transformers import CONFIG_MAPPING
 
 from clapstack._numerics.checks import first_few
 from clapstack.encoders._finding import check_growth, leads_elsewhere
+from clapstack.encoders._noting import note_file
 from clapstack.encoders._pickles import check_pickles
-from clapstack.encoders._reading import adapter_message, check_header, read_json
+from clapstack.encoders._reading import (
+    adapter_message,
+    check_header,
+    check_size,
+    read_json,
+)
 from clapstack.exceptions import CheckpointError
 
 _WEIGHTS = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)")
-_SETTINGS = (".json", ".jinja", ".txt", ".model")
 # Tokenizers, whose words are no settings.
-_VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
+_VOCABULARIES = re.compile(
+    r"(tokenizer|vocab|added_tokens|normalizer|unigram|tekken)\.json|(vocab|merges)\.txt"
+    r"|.+\.(model|jinja)"
+)
+# Others lie about in published folders: scripts, logs of a training, results of it.
+_SETTINGS = re.compile(
+    r"modules\.json|config(_sentence_transformers)?\.json|special_tokens_map\.json"
+    r"|(router|adapter|tokenizer|sentence_\w+|(\w+_)?(pre)?processor)_config\.json"
+    r"|chat_template\.json|.+\.index\.json"
+)
 # The classes that audio-text models are built of.
 _KNOWN = {"Dense", "Dropout", "LayerNorm", "Normalize", "Pooling", "Transformer"}
+_CONFIGURED = {"Dense", "LayerNorm", "Pooling"}
 _ROUTERS = {"Router", "Asym"}
 _METHODS = re.compile(r"forward|get_\w+_features")
 # How a model is run or was saved, and code to fetch for it: nothing of the model.
@@ -72,8 +87,9 @@ def copy_checked(folder: Path, copy: Path) -> dict[str, str]:
         (copy / place).mkdir(parents=True, exist_ok=True)
         # An empty folder, of a module without settings, is none on the hub.
         for path in sorted((folder / place).glob("*")):
+            note_file(path)
             name = f"{place}/{path.name}".lstrip("/")
-            if path.suffix in _SETTINGS:
+            if _VOCABULARIES.fullmatch(path.name) or _SETTINGS.fullmatch(path.name):
                 made = _settings(path, module)
                 (copy / name).write_bytes(made)
                 digests[name] = hashlib.sha256(made).hexdigest()
@@ -93,13 +109,18 @@ def _modules(folder: Path) -> dict[str, str]:
         place, name = str(module["path"]), _class_name(module["type"], path)
         found[place] = name
         if name in _ROUTERS:
-            files = [folder / place / f for f in ("router_config.json", "config.json")]
-            routes = next(file for file in files if file.exists())
+            routes = folder / place / "router_config.json"
+            former = folder / place / "config.json"
+            if former.exists() and not routes.exists():
+                routes = former
             for inner, type_ in read_json(routes)["types"].items():
                 found[f"{place}/{inner}".lstrip("/")] = _class_name(type_, routes)
-    for place in found:
+    for place, name in found.items():
         if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
             msg = f"{path} names a place out of its folder: {place!r}."
+            raise CheckpointError(msg)
+        if name in _CONFIGURED and not (folder / place / "config.json").exists():
+            msg = f"{folder} lacks {place}/config.json, of a {name}."
             raise CheckpointError(msg)
     return found
 
@@ -119,13 +140,13 @@ def _class_name(type_: Any, path: Path) -> str:
 
 def _settings(path: Path, module: str) -> bytes:
     """Return a file of settings as it is handed on."""
-    if path.suffix != ".json":
+    if _VOCABULARIES.fullmatch(path.name):
+        check_size(path)
+        if path.name == "tokenizer.json":
+            check_growth(read_json(path, counted=False).get("normalizer"), path)
         return path.read_bytes()
-    is_list, is_vocabulary = path.name == "modules.json", path.name in _VOCABULARIES
-    content = read_json(path, kind=list if is_list else dict, counted=not is_vocabulary)
-    if is_vocabulary:
-        check_growth(content.get("normalizer"), path)
-        return path.read_bytes()
+    is_list = path.name == "modules.json"
+    content = read_json(path, kind=list if is_list else dict)
     if path.name == "tokenizer_config.json":
         content = {k: v for k, v in content.items() if not leads_elsewhere(k)}
     wrong = None if is_list else _fault(content, path, module)

@@ -21,11 +21,10 @@ from transformers.utils import logging as reports
 
 from clapstack._numerics.checks import first_few
 from clapstack._optional import import_optional
-from clapstack.audio import window_starts
 from clapstack.encoders._base import checked_waveform
 from clapstack.encoders._finding import find_sentence_transformer
 from clapstack.encoders._mel import fill_window
-from clapstack.encoders._reading import check_number, first_line
+from clapstack.encoders._reading import check_number, first_line, reason_of
 from clapstack.encoders.clap._base import ClapEncoder
 from clapstack.encoders.clap._projections import warn_if_untrained
 from clapstack.encoders.clap._sentence_folder import copy_checked
@@ -36,7 +35,8 @@ _USUAL_SECONDS = 30
 # Shorter clips, of which some front ends make nothing, get zeros appended.
 _SHORTEST_SECONDS = 0.025
 _NO_LIMIT = 1_000_000
-_MISSING = re.compile(r"^(\S+)\s*\|\s*MISSING", re.MULTILINE)
+_WRONG = re.compile(r"^(\S+)\s*\|\s*(MISSING|MISMATCH)", re.MULTILINE)
+_FAULTS = {"MISSING": "missing", "MISMATCH": "of wrong shape"}
 _COLORS = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -73,19 +73,26 @@ class SentenceTransformerEncoder(ClapEncoder):
                 model_kwargs={"dtype": torch.float32},
             ).eval()
         if not (model.supports("audio") and model.supports("text")):
+            embedded = ", ".join(map(str, model.modalities)) or "nothing"
             msg = (
-                f"{folder} embeds {', '.join(map(str, model.modalities))}; a model "
-                f"that embeds audio and text is needed."
+                f"{folder} embeds {embedded}; a model that embeds audio and text is "
+                f"needed."
             )
             raise CheckpointError(msg)
+        if model.truncate_dim is not None:
+            place = f"truncate_dim in {folder / 'config_sentence_transformers.json'}"
+            check_number(model.truncate_dim, 1, _NO_LIMIT, place)
         for part in model.modules():
             if isinstance(part, ClapModel):
                 heads = {"audio": part.audio_projection, "text": part.text_projection}
                 warn_if_untrained(heads, folder, part)
+        limit = min(model.max_seq_length or _NO_LIMIT, _NO_LIMIT)
+        prompt = model.tokenizer(_prompt(model), add_special_tokens=False)["input_ids"]
         settings: dict[str, Any] = {
             **_front_end(model, folder),
             "files": digests,
-            "max_tokens": min(model.max_seq_length or _NO_LIMIT, _NO_LIMIT),
+            # The library puts the prompt before each text.
+            "max_tokens": limit - len(prompt),
             "suffix": "",
         }
         return partial(
@@ -116,32 +123,26 @@ class SentenceTransformerEncoder(ClapEncoder):
                 f"'separate'."
             )
             raise CheckpointError(msg)
-        pieces = self._audio_pieces(waveforms, crop, texts)
+        pieces = (
+            (row, *piece)
+            for row, (waveform, text) in enumerate(zip(waveforms, texts, strict=True))
+            for piece in self._pieces(checked_waveform(waveform, row), crop, text=text)
+        )
         return self._averaged(pieces, len(texts), 1).astype(np.float32)
 
-    def _audio_pieces(
-        self,
-        waveforms: Sequence[NDArray[np.float32]],
-        crop: str,
-        texts: Sequence[str] | None = None,
-    ) -> Iterator[tuple[int, Any, bool]]:
+    def _pieces(
+        self, waveform: NDArray[np.float32], crop: str, **more: str
+    ) -> Iterator[tuple[Any, bool]]:
         """Yield windows as the library prepares them: here, not in several threads."""
         shortest = int(_SHORTEST_SECONDS * self.sample_rate)
-        for row, waveform in enumerate(waveforms):
-            waveform = checked_waveform(waveform, row)
-            if len(waveform) < shortest:
-                waveform = fill_window(waveform, shortest, "pad")
-            text = {} if texts is None else {"text": texts[row]}
-            for start in window_starts(len(waveform), self.window, crop):
-                clip = _clip(waveform[start : start + self.window], self.sample_rate)
-                yield row, self._of_item({**clip, **text}), False
+        if len(waveform) < shortest:
+            waveform = fill_window(waveform, shortest, "pad")
+        for piece, _ in super()._pieces(waveform, crop):
+            yield self._of_item({**_clip(piece, self.sample_rate), **more}), False
 
     def _tokens(self, texts: Sequence[str]) -> list[Any]:
         super()._tokens(texts)  # refuses what is no text, and warns of what is cut
         return [self._of_item({"text": text}) for text in texts]
-
-    def _prepared(self, waveform: NDArray[np.float32]) -> Any:
-        return self._of_item(_clip(waveform, self.sample_rate))
 
     def _of_item(self, item: dict[str, Any]) -> Any:
         try:
@@ -166,12 +167,14 @@ class SentenceTransformerEncoder(ClapEncoder):
     def _embed_text(self, tokens: list[Any]) -> torch.Tensor:
         (features,) = tokens
         moved = {
-            name: value.to(self.device, self._dtype if _is_real(value) else None)
+            name: value.to(
+                self.device, self._dtype if value.is_floating_point() else None
+            )
             if isinstance(value, torch.Tensor)
             else value
             for name, value in features.items()
         }
-        return self._model(moved)["sentence_embedding"]
+        return _embedded(self._model, moved)
 
 
 def _library() -> Any:
@@ -188,10 +191,6 @@ def _library() -> Any:
     return library
 
 
-def _is_real(value: torch.Tensor) -> bool:
-    return value.is_floating_point()
-
-
 def _clip(waveform: NDArray[np.float32], sample_rate: int) -> dict[str, Any]:
     return {"audio": {"array": waveform, "sampling_rate": sample_rate}}
 
@@ -202,12 +201,20 @@ def _prepared(model: Any, item: dict[str, Any]) -> Any:
     A text comes as {"text": …}: alone, one such as "rain.wav" would be taken for a file
     to read, and an address for one to fetch.
     """
-    features = model.preprocess(
-        [item], prompt=model.prompts.get(model.default_prompt_name)
-    )
+    features = model.preprocess([item], prompt=_prompt(model))
     if "is_longer" in features:
         features["is_longer"] = torch.zeros_like(torch.as_tensor(features["is_longer"]))
     return features
+
+
+def _prompt(model: Any) -> str:
+    """Return what the library puts before a text, or the empty string."""
+    return model.prompts.get(model.default_prompt_name) or ""
+
+
+def _embedded(model: Any, features: Any) -> torch.Tensor:
+    """Run a model as `SentenceTransformer.encode` does, which cuts Matryoshka ones."""
+    return model(features)["sentence_embedding"][:, : model.truncate_dim]
 
 
 def _front_end(model: Any, folder: Path) -> dict[str, int]:
@@ -248,7 +255,7 @@ def _width(model: Any, sample_rate: int, folder: Path) -> int:
     clip = _clip(_noise(sample_rate), sample_rate)
     with torch.inference_mode():
         first, again, text = (
-            model(dict(_prepared(model, item)))["sentence_embedding"]
+            _embedded(model, dict(_prepared(model, item)))
             for item in (clip, clip, {"text": "a sound"})
         )
     if first.shape != text.shape:
@@ -257,7 +264,8 @@ def _width(model: Any, sample_rate: int, folder: Path) -> int:
             f"dimensions; a model with one space for both is needed."
         )
         raise CheckpointError(msg)
-    _refuse_chance(torch.equal(first, again), folder)
+    # NaN, of damaged weights, is refused with the first embedding.
+    _refuse_chance(torch.equal(first.nan_to_num(), again.nan_to_num()), folder)
     return int(text.shape[-1])
 
 
@@ -283,14 +291,15 @@ def _refuse_chance(equal: bool, folder: Path) -> None:
 
 
 class _Report(logging.Handler):
-    """The names of the tensors that transformers reports as missing."""
+    """The names of the tensors that transformers reports as missing or misshapen."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.missing: list[str] = []
+        self.tensors: dict[str, list[str]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.missing += _MISSING.findall(_COLORS.sub("", record.getMessage()))
+        for name, fault in _WRONG.findall(_COLORS.sub("", record.getMessage())):
+            self.tensors.setdefault(_FAULTS[fault], []).append(name)
 
 
 @contextmanager
@@ -299,7 +308,7 @@ def _quiet_and_strict(folder: Path, copy: str) -> Iterator[None]:
 
     It draws at random what a file lacks, and reports that as a warning.
     """
-    report = _Report()
+    report, fault = _Report(), None
     logger = logging.getLogger("transformers.modeling_utils")
     verbosity, shown = reports.get_verbosity(), reports.is_progress_bar_enabled()
     logger.addHandler(report)
@@ -308,18 +317,25 @@ def _quiet_and_strict(folder: Path, copy: str) -> Iterator[None]:
     reports.disable_progress_bar()
     try:
         yield
-    except OSError as error:  # a file that is missing or cannot be read
-        msg = f"{folder} lacks a file: {first_line(error).replace(copy, str(folder))}."
-        raise CheckpointError(msg) from error
+    except (CheckpointError, ImportError, MemoryError):
+        raise
+    # What is wrong with a file comes as an error of any of four libraries.
+    except Exception as error:
+        fault = error
     finally:
         logger.removeHandler(report)
         logger.propagate = True
         reports.set_verbosity(verbosity)
         if shown:
             reports.enable_progress_bar()
-    if report.missing:
+    if report.tensors:
+        faults = [f"{what}: {first_few(t)}" for what, t in report.tensors.items()]
         msg = (
-            f"{folder} does not match its model. Tensors missing: "
-            f"{first_few(report.missing)}. Fetch it again from its publisher."
+            f"{folder} does not match its model. Tensors {'; '.join(faults)}. Fetch it "
+            f"again from its publisher."
         )
-        raise CheckpointError(msg)
+        raise CheckpointError(msg) from fault
+    if fault is not None:
+        reason = reason_of(fault).replace(copy, str(folder))
+        msg = f"{folder} cannot be loaded by sentence-transformers: {reason}."
+        raise CheckpointError(msg) from fault

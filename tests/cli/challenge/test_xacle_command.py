@@ -21,7 +21,7 @@ from clapstack.cli import app
 from clapstack.cli.challenge import _run
 from clapstack.cli.challenge._run import settings_of
 from clapstack.datasets import load_xacle
-from clapstack.metrics import score_report
+from clapstack.metrics import compare_report, score_report
 from clapstack.systems import describe_system
 
 
@@ -88,6 +88,45 @@ def test_run_reports_metrics_with_intervals_beside_the_published_ones(finished):
     assert results.loc["test", "published_srcc"] == 0.5521
     assert results.loc["validation", "published_mse"] == 3.5347
     assert "0.5521" in line_of(text, "msclap", "test")
+
+
+def test_all_metrics_are_printed_with_their_intervals(finished):
+    out, text = finished
+    row = pd.read_csv(out / "results.csv").set_index("split").loc["test"]
+    lines = text.splitlines()
+    below = lines[lines.index(line_of(text, "msclap", "test")) + 1]
+    for metric in ("srcc", "lcc", "ktau", "mse"):
+        assert f"{row[metric]:.4f}" in line_of(text, "msclap", "test")
+        assert f"[{row[f'{metric}_low']:.3f}, {row[f'{metric}_high']:.3f}]" in below
+
+
+def test_systems_are_compared_with_the_best_on_the_same_pairs(
+    finished, challenge_folder, tmp_path
+):
+    assert len(pd.read_csv(finished[0] / "differences.csv")) == 0
+    out = shutil.copytree(finished[0], tmp_path / "out")
+    where = ("--data", challenge_folder, "--out", out, "--device", "cpu", "--quiet")
+    result = xacle("run", "--system", "laion-unfused", "--bundled", *where)
+    found = pd.read_csv(out / "differences.csv").set_index("split")
+    assert list(found.index) == ["validation", "test"]
+    for split, row in found.iterrows():
+        data = load_xacle(challenge_folder, split)
+        best, other = (
+            pd.read_csv(out / row[name] / f"{split}.csv")["pred_score"]
+            for name in ("best", "system")
+        )
+        assert {row["best"], row["system"]} == {"msclap", "laion-unfused"}
+        expected = compare_report(data.y, best, other)
+        assert row["srcc"] > 0
+        assert row["srcc"] == pytest.approx(expected["srcc"].difference)
+        assert row[["mse_low", "mse_high"]].tolist() == pytest.approx(
+            expected["mse"][1:]
+        )
+    assert "The best by SRCC minus each other system" in result.stdout
+    assert (
+        f"{row['srcc']:.4f} [{row['srcc_low']:.3f}, "
+        in (out / "results.md").read_text().split("## Differences")[1]
+    )
 
 
 def test_results_say_that_they_are_simulated_and_of_mini_checkpoints(finished):

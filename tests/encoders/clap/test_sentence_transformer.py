@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import transformers
 from numpy.testing import assert_allclose, assert_array_equal
+from safetensors.torch import load_file, save_file
 
 import clapstack
 from clapstack.encoders import load_encoder
@@ -68,7 +70,9 @@ def load(folder, **settings):
 
 def as_the_library_has_it(folder, items):
     """Return what the library makes of each item alone."""
-    model = library.SentenceTransformer(str(folder), device="cpu")
+    model = library.SentenceTransformer(
+        str(folder), device="cpu", model_kwargs={"dtype": torch.float32}
+    )
     return np.concatenate([model.encode([i], normalize_embeddings=True) for i in items])
 
 
@@ -172,6 +176,14 @@ def test_texts_that_are_cut_are_counted(folders):
         load(folders["routed"]).encode_text(["a dog", "a dog " * 30])
 
 
+def test_a_prompt_before_texts_counts_among_their_tokens(folders, copy_of):
+    copy = copy_of(folders["routed"])
+    prompts = {"prompts": {"query": "a dog " * 10}, "default_prompt_name": "query"}
+    change("config_sentence_transformers.json", **prompts)(copy)
+    with pytest.warns(UserWarning, match=r"1 of 2 texts .* more than 20 tokens"):
+        load(copy).encode_text(["a dog", "a dog " * 10])
+
+
 def test_the_window_is_what_the_front_end_sees(folders):
     assert load(folders["clap"]).window == SAMPLE_RATE
     assert load(folders["omni"]).window == 2 * 16_000
@@ -249,16 +261,128 @@ def change(name, **settings):
     return lambda folder: edit_json(folder / name, lambda c: c.update(settings))
 
 
-def own_class(folder):
+@pytest.mark.parametrize("name", ["omni", "routed"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"truncate_dim": 8},
+        {"truncate_dim": 4000},
+        {"prompts": {"query": "a dog "}},
+        {"prompts": {"query": "a dog "}, "default_prompt_name": "query"},
+    ],
+)
+def test_settings_of_the_library_are_applied_as_by_the_library(
+    folders, copy_of, name, settings
+):
+    copy = copy_of(folders[name])
+    change("config_sentence_transformers.json", **settings)(copy)
+    encoder = load(copy)
+    clips = clips_for(encoder, 0.5)
+    expected = as_the_library_has_it(copy, [clip_of(c, encoder) for c in clips])
+    assert_allclose(encoder.encode_audio(clips), expected, rtol=0, atol=1e-6)
+    expected = as_the_library_has_it(copy, TEXTS)
+    assert_allclose(encoder.encode_text(TEXTS), expected, rtol=0, atol=1e-6)
+    assert encoder.projection_dim == expected.shape[1]
+
+
+def test_what_lies_about_in_a_folder_is_no_part_of_the_model(folders, copy_of):
+    copy = copy_of(folders["omni"])
+    (copy / "data_config.json").write_text('[{"name": "train"}]')
+    (copy / "trainer_state.json").write_text('{"loss": NaN, "num_steps": 10000000}')
+    (copy / "eval.json").write_text("{")
+    (copy / "LICENSE.txt").write_text("MIT")
+    assert load(copy).fingerprint == load(folders["omni"]).fingerprint
+
+
+def in_half_precision(folder):
+    path = folder / "model.safetensors"
+    half = {name: tensor.bfloat16() for name, tensor in load_file(path).items()}
+    save_file(half, path, {"format": "pt"})
+
+
+def in_shards(folder):
+    model = transformers.AutoModel.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="20KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 2
+
+
+def as_a_pickle(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def in_a_folder_of_its_own(folder):
+    (folder / "0_Transformer").mkdir()
+    for path in folder.glob("*.*"):
+        if path.name not in ("modules.json", "config_sentence_transformers.json"):
+            path.rename(folder / "0_Transformer" / path.name)
+    edit_modules(folder, lambda modules: modules[0].update(path="0_Transformer"))
+
+
+def as_older_versions_wrote_it(folder):
+    def rename(modules):
+        for module in modules:
+            name = module["type"].rpartition(".")[2]
+            module["type"] = f"sentence_transformers.models.{name}"
+
+    edit_modules(folder, rename)
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+
+
+def without_norm(folder):
+    edit_modules(folder, lambda modules: modules.pop())
+
+
+def edit_modules(folder, edit):
     modules = json.loads((folder / "modules.json").read_text())
-    modules[1]["type"] = "modeling_own.Pooling"
+    edit(modules)
     (folder / "modules.json").write_text(json.dumps(modules))
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        in_half_precision,
+        in_shards,
+        as_a_pickle,
+        in_a_folder_of_its_own,
+        as_older_versions_wrote_it,
+        without_norm,
+    ],
+)
+def test_other_layouts_of_a_folder_are_read(folders, copy_of, rewrite):
+    copy = copy_of(folders["omni"])
+    rewrite(copy)
+    encoder = load(copy)
+    clips = clips_for(encoder, 0.5)
+    expected = as_the_library_has_it(copy, [clip_of(c, encoder) for c in clips])
+    assert_allclose(encoder.encode_audio(clips), expected, rtol=0, atol=1e-6)
+    expected = as_the_library_has_it(copy, TEXTS)
+    assert_allclose(encoder.encode_text(TEXTS), expected, rtol=0, atol=1e-6)
+
+
+def own_class(folder):
+    edit_modules(folder, lambda modules: modules[1].update(type="modeling_own.Pooling"))
 
 
 def place_outside(folder):
-    modules = json.loads((folder / "modules.json").read_text())
-    modules[1]["path"] = "../other"
-    (folder / "modules.json").write_text(json.dumps(modules))
+    edit_modules(folder, lambda modules: modules[1].update(path="../other"))
+
+
+class Code:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code was run')",)
+
+
+def code_among_the_weights(folder):
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": Code()}, folder / "pytorch_model.bin")
+
+
+def damage(tensors):
+    tensors["multi_modal_projector.linear.bias"] = torch.ones(3)
 
 
 def method_of_choice(folder):
@@ -297,7 +421,25 @@ BERT_CONFIG = "sentence_bert_config.json"
         ),
         (
             lambda f: (f / "model.safetensors").unlink(),
-            r"copy lacks a file: .* no file named model\.safetensors.*/copy\.",
+            r"by sentence-transformers: OSError: .* no file named model\.safetensors.*"
+            r"/copy\.",
+        ),
+        (code_among_the_weights, r"holds an object of .*exec, which could run code"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b""),
+            r"model\.safetensors cannot be read: its header claims 0 bytes of 0",
+        ),
+        (
+            lambda f: (f / "1_Pooling" / "config.json").unlink(),
+            r"lacks 1_Pooling/config\.json, of a Pooling",
+        ),
+        (
+            change("config_sentence_transformers.json", truncate_dim=0),
+            r"truncate_dim in .*\.json must be an integer from 1",
+        ),
+        (
+            lambda f: edit_tensors(f, damage),
+            r"Tensors of wrong shape: multi_modal_projector\.linear\.bias",
         ),
         (
             lambda f: (f / "tokenizer.json").write_text("{"),
@@ -338,6 +480,32 @@ def test_a_router_is_checked_to_its_ends(folders, copy_of, name, settings, messa
     edit_json(copy / name, lambda content: content.update(settings))
     with pytest.raises(CheckpointError, match=message):
         load(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("router_config.json", r"router_config\.json cannot be read"),
+        (
+            "text_2_Dense/model.safetensors",
+            r"Could not find 'model\.safe.* in .*/copy\.",
+        ),
+        ("text_2_Dense/config.json", r"lacks text_2_Dense/config\.json, of a Dense"),
+    ],
+)
+def test_a_file_that_a_router_lacks_is_named(folders, copy_of, name, message):
+    copy = copy_of(folders["routed"])
+    (copy / name).unlink()
+    with pytest.raises(CheckpointError, match=message):
+        load(copy)
+
+
+def test_weights_that_are_no_numbers_are_called_damaged(folders, copy_of):
+    copy = copy_of(folders["omni"])
+    bias = "multi_modal_projector.linear.bias"
+    edit_tensors(copy, lambda tensors: tensors[bias].fill_(torch.nan))
+    with pytest.raises(CheckpointError, match=r"norm nan.*probably damaged"):
+        load(copy).encode_audio([np.ones(9000, np.float32)])
 
 
 def test_a_model_without_audio_is_refused(folders):

@@ -1,0 +1,195 @@
+"""``clapstack compare``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clapstack._numerics.checks import first_few
+from clapstack._output import check_output, replaced
+from clapstack.cli import _options as options
+from clapstack.cli._errors import errors_as_messages
+from clapstack.cli._terminal import one_line
+from clapstack.exceptions import BadRowsError
+
+__all__ = ["compare"]
+
+EPILOG = """\
+\b
+Examples:
+  clapstack compare v1.csv v2.csv
+  clapstack compare scores.csv --by system
+  clapstack compare scores.csv --by system --rating mos --picture systems.svg
+  clapstack compare v1.csv v2.csv --prompt-column id --json
+
+Tables have a row per clip with its prompt (text) and its score, as clapstack score
+writes them. Each table is a system, or --by names the column of systems. Clips are
+compared for the same prompts; every prompt counts once, however many clips it has.
+
+A difference is the mean of the first system minus that of the second, over prompts that
+both have. "p better" is how likely a clip of the first scores higher than one of the
+second for the same prompt. "p adjusted" takes the number of pairs into account (Holm);
+the last line says what follows at the level of 5 %.
+
+Clips without a score are left out, and counted. The exit code is 0, whatever is best.
+"""
+
+
+def compare(
+    tables: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TABLES...",
+            help="CSV, JSON Lines or Parquet tables; one may be - for standard input.",
+        ),
+    ],
+    by: Annotated[
+        str | None, typer.Option(help="Column that names what made each clip.")
+    ] = None,
+    prompt_column: Annotated[
+        str | None,
+        typer.Option(help="Column that clips of one prompt share. Usually: text."),
+    ] = None,
+    score_column: Annotated[
+        str | None, typer.Option(help="Column of scores. Usually: score.")
+    ] = None,
+    rating: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of people's ratings of the clips, empty where there are none: "
+            "shows how mean scores agree with them."
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Picture to write, an SVG file.")
+    ] = None,
+    input_format: options.InputFormat = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compare systems by the scores of their clips for the same prompts."""
+    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    if by is None and len(tables) < 2:
+        msg = "give a table per system, two or more, or the column of systems: --by."
+        raise typer.BadParameter(msg, param_hint="TABLES")
+    if len(set(tables)) < len(tables):
+        msg = "each table once."
+        raise typer.BadParameter(msg, param_hint="TABLES")
+    with errors_as_messages("clapstack compare"):
+        from clapstack.metrics import compare_systems
+
+        if picture is not None:
+            check_output(picture, *tables)
+        columns = {"text": prompt_column, "score": score_column, "rating": rating}
+        clips = _read(tables, {**columns, "system": by}, input_format)
+        scored = [clip for clip in clips if not math.isnan(clip["score"])]
+        unscored = {c["system"] for c in clips} - {c["system"] for c in scored}
+        if unscored:
+            names = first_few(sorted(unscored))
+            msg = f"no clip of {names} has a score. Run clapstack score on them first."
+            raise BadRowsError(msg)
+        of = {name: [clip[name] for clip in scored] for name in scored[0]}
+        result = compare_systems(
+            of["score"],
+            system=of["system"],
+            prompt=of["text"],
+            ratings=of.get("rating"),
+        )
+        if picture is not None:
+            _draw(result, picture)
+        n_unscored = len(clips) - len(scored)
+        if json:
+            options.print_json(_record(result, n_unscored))
+        else:
+            typer.echo("\n\n".join([*_tables(result), one_line(result.verdict())]))
+        if n_unscored and not quiet:
+            words = f"{n_unscored:,} of {len(clips):,} clips have no score: left out"
+            typer.echo(f"clapstack compare: {words}", err=True)
+
+
+def _read(
+    tables: Sequence[str], columns: dict[str, str | None], fmt: str | None
+) -> list[dict[str, Any]]:
+    """Return system, text, score and, if it was asked for, rating of every clip."""
+    from clapstack.pairs import group_identity
+    from clapstack.scoring.tables import PairTable
+
+    roles = ["text", "score", *(r for r in ("system", "rating") if columns[r])]
+    names = _system_names(tables)
+    clips = []
+    for source in tables:
+        table = PairTable(
+            source,
+            fmt=fmt,
+            names=columns,
+            roles=roles,
+            remedy="Name it with --prompt-column, --score-column, --by or --rating; "
+            "clapstack score writes a table with scores",
+        )
+        for row in table.rows():
+            where = f"{table.name}, row {row.number}"
+            clip: dict[str, Any] = {"system": names[source]}
+            for role, cell in {"text": row.text, **row.cells}.items():
+                if role in ("score", "rating"):
+                    clip[role] = options.finite_or_empty(cell, role, where)
+                elif (identity := group_identity(cell)) is not None:
+                    clip[role] = identity
+                else:
+                    what = "prompt" if role == "text" else role
+                    msg = f"{where}: the {what} is empty. Fill it in or drop the row."
+                    raise BadRowsError(msg)
+            clips.append(clip)
+    return clips
+
+
+def _system_names(tables: Sequence[str]) -> dict[str, str]:
+    """Return names of files without their suffix, or whole where two are the same."""
+    stems = {source: Path(source.removesuffix(".gz")).stem for source in tables}
+    return stems if len(set(stems.values())) == len(stems) else {t: t for t in tables}
+
+
+def _draw(result: Any, picture: Path) -> None:
+    from clapstack.inspection import SystemsDisplay
+
+    display = SystemsDisplay(result=result)
+    with replaced(picture) as new:
+        new.write_bytes(display.to_svg())
+
+
+def _record(result: Any, n_unscored: int) -> dict[str, Any]:
+    """Return the result as JSON has it."""
+    record: dict[str, Any] = {"verdict": result.verdict(), "unscored": n_unscored}
+    for name, table in result._asdict().items():
+        if table is not None:
+            rows = table.astype(object).where(table.notna(), None).reset_index()
+            record[name] = rows.to_dict("records")
+    return record
+
+
+def _tables(result: Any) -> list[str]:
+    """Return the tables of a result as text, systems from the best down."""
+    means, differences, agreement = result
+    shown = [means.sort_values("mean", ascending=False, kind="stable"), differences]
+    if agreement is not None:
+        shown.append(agreement)
+    texts = []
+    for table in shown:
+        ends = zip(table["low"], table["high"], strict=True)
+        words = ["" if math.isnan(a) else f"{a:.3f} to {b:.3f}" for a, b in ends]
+        table = table.assign(low=words).drop(columns="high")
+        names = {name: name.removeprefix("n_").replace("_", " ") for name in table}
+        table = table.rename(columns={**names, "low": "95 % interval"})
+        cells = table.reset_index().apply(lambda column: column.map(_cell))
+        texts.append(cells.to_string(index=False))
+    return texts
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        small = 0 < abs(value) < 0.001
+        return "" if math.isnan(value) else f"{value:.1e}" if small else f"{value:.3f}"
+    return one_line(value)

@@ -1,0 +1,168 @@
+"""What an encoder is, known without its weights: noted beside the store."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+
+import clapstack
+from clapstack import LaionClapPairFeatures
+from clapstack.encoders import clear_encoders
+from clapstack.exceptions import FingerprintMismatchError
+
+BUNDLED = Path(clapstack.__file__).parent / "bundled" / "laion-unfused"
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch):
+    """Let files count as settled: an hour has passed since they were written."""
+    later = time.time_ns() + 3600 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+
+
+@pytest.fixture
+def pairs():
+    noise = np.random.default_rng(0).normal(size=(2, 48000)).astype(np.float32) / 10
+    clips = [(clip, 48000) for clip in noise]
+    return pd.DataFrame({"audio": clips, "text": ["rain", "a dog barks"]})
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return shutil.copytree(BUNDLED, tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def loads(caplog):
+    """Return a function that says how many encoders were loaded since it was called."""
+    caplog.set_level(logging.INFO, logger="clapstack")
+    clear_encoders()
+
+    def loads():
+        count = sum("Loaded" in record.message for record in caplog.records)
+        caplog.clear()
+        clear_encoders()
+        return count
+
+    return loads
+
+
+def test_what_is_stored_needs_no_weights(checkpoint, pairs, tmp_path, loads):
+    features = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store")
+    first = features.fit_transform(pairs)
+    assert loads() == 1
+    again = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
+    assert_array_equal(again.transform(pairs[::-1]), first[::-1])
+    assert again.fingerprint_ == features.fingerprint_
+    assert loads() == 0
+
+
+def test_what_is_not_stored_is_encoded_as_ever(checkpoint, pairs, tmp_path, loads):
+    features = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
+    features.transform(pairs[:1])
+    loads()
+    expected = LaionClapPairFeatures(checkpoint, cache=None).fit_transform(pairs)
+    loads()
+    assert_array_equal(features.transform(pairs), expected)
+    assert loads() == 1
+
+
+def test_nothing_is_noted_without_a_store(checkpoint, pairs, loads):
+    for _ in range(2):
+        LaionClapPairFeatures(checkpoint, cache=None).fit(pairs)
+        assert loads() == 1
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_file_that_was_written_again_is_read_again(
+    checkpoint, pairs, tmp_path, loads, name
+):
+    features = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
+    loads()
+    content = (checkpoint / name).read_bytes()
+    (checkpoint / name).write_bytes(content)
+    features.transform(pairs)
+    assert loads() == 1
+
+
+def test_a_file_that_appears_is_seen(checkpoint, pairs, tmp_path, loads):
+    features = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
+    loads()
+    (checkpoint / "added_tokens.json").write_text("{}")
+    features.transform(pairs)
+    assert loads() == 1
+
+
+def test_a_file_that_may_still_change_is_not_relied_on(
+    checkpoint, pairs, tmp_path, loads, monkeypatch
+):
+    monkeypatch.undo()  # the copy was made just now
+    for _ in range(2):
+        LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
+        assert loads() == 1
+
+
+def test_other_rounding_is_another_encoder(checkpoint, pairs, tmp_path, loads):
+    features = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
+    loads()
+    torch.set_float32_matmul_precision("high")
+    try:
+        features.transform(pairs)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert loads() == 1
+
+
+def test_a_note_that_proves_wrong_is_an_error_once(checkpoint, pairs, tmp_path, loads):
+    store = tmp_path / "store"
+    LaionClapPairFeatures(checkpoint, cache=store).fit(pairs)
+    loads()
+    (place,) = (store / "encoders").iterdir()
+    note = json.loads(place.read_text())
+    note["facts"]["fingerprint"] = "0" * 64
+    place.write_text(json.dumps(note))
+    features = LaionClapPairFeatures(checkpoint, cache=store).fit(pairs)
+    with pytest.raises(FingerprintMismatchError, match="a newer version was published"):
+        features.transform(pairs)
+    assert features.fit(pairs).transform(pairs).shape[0] == len(pairs)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"files": 3}'])
+def test_a_damaged_note_is_written_again(checkpoint, pairs, tmp_path, loads, content):
+    features = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
+    (place,) = (tmp_path / "store" / "encoders").iterdir()
+    note = place.read_text()
+    place.write_text(content)
+    loads()
+    features.fit(pairs)
+    assert loads() == 1
+    assert place.read_text() == note
+
+
+def test_a_stored_table_loads_no_torch(tmp_path):
+    script = (
+        "import sys\n"
+        "import pandas as pd\n"
+        "from clapstack import make_clap_stack\n"
+        "from clapstack.datasets import load_bundled_sounds\n"
+        "sounds = load_bundled_sounds()[:4]\n"
+        "X = pd.DataFrame({'audio': sounds['path'], 'text': sounds['words']})\n"
+        "pipe = make_clap_stack('bundled', cache=sys.argv[1])[0].fit(X)\n"
+        "pipe.transform(X)\n"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)\n"
+    )
+    run = [sys.executable, "-c", script, str(tmp_path)]
+    said = [
+        subprocess.run(run, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert said == ["True True\n", "False False\n"]
