@@ -40,8 +40,10 @@ __all__ = [
     "asking_for_weights",
     "axis_names",
     "batched",
+    "cells_of",
     "columns_of",
     "file_digest",
+    "is_dataset",
     "is_frame",
     "is_polars",
     "routing_is_on",
@@ -56,6 +58,7 @@ _FRAMES = (
     ("pyarrow", "RecordBatch"),
     ("datasets", "Dataset"),
 )
+_CELLS = 64  # of a Dataset that are read at once; clips may be in them
 
 
 def _fit_context(*, prefer_skip_nested_validation):
@@ -141,6 +144,11 @@ def is_frame(X: Any) -> bool:
     )
 
 
+def is_dataset(X: Any) -> bool:
+    """Return whether `X` is a Dataset of Hugging Face."""
+    return _is_of(X, "datasets", "Dataset")
+
+
 def is_polars(X: Any) -> bool:
     """Return whether `X` is a polars DataFrame."""
     return _is_of(X, "polars", "DataFrame")
@@ -150,7 +158,7 @@ def columns_of(X: Any) -> list[Any]:
     """Return the names of the columns of such a table, in order."""
     if isinstance(X, pd.DataFrame) or is_polars(X):
         return list(X.columns)
-    if _is_of(X, "datasets", "Dataset"):
+    if is_dataset(X):
         return list(X.column_names)
     return list(X.schema.names)
 
@@ -182,8 +190,8 @@ def to_pandas(X: Any, columns: Sequence[str]) -> pd.DataFrame:
     """
     if isinstance(X, pd.DataFrame):
         return X[list(columns)]
-    if _is_of(X, "datasets", "Dataset"):
-        cells = _of_dataset(X, columns)
+    if is_dataset(X):
+        cells = {name: list(cells_of(X, name)) for name in columns}
     elif is_polars(X):
         cells = {name: X.get_column(name).to_list() for name in columns}
     else:
@@ -193,14 +201,21 @@ def to_pandas(X: Any, columns: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def _of_dataset(X: Any, columns: Sequence[str]) -> dict[str, list[Any]]:
+def cells_of(X: Any, column: Any) -> Iterator[Any]:
+    """Yield the cells of a column of such a table, as `to_pandas` has them.
+
+    Those of a Dataset are read a few at a time: clips in them may not fit into memory.
+    """
+    if not is_dataset(X):
+        yield from to_pandas(X, [column])[column].tolist()
+        return
     from datasets import Audio
 
-    X = X.with_format(None).select_columns(list(columns))
-    for name in columns:
-        if isinstance(X.features[name], Audio):
-            X = X.cast_column(name, Audio(decode=False))
-    return {name: list(X[name]) for name in columns}
+    X = X.with_format(None).select_columns([column])
+    if isinstance(X.features[column], Audio):
+        X = X.cast_column(column, Audio(decode=False))
+    for batch in X.iter(_CELLS):
+        yield from batch[column]
 
 
 def _is_of(X: Any, module: str, name: str) -> bool:

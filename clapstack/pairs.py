@@ -19,6 +19,7 @@ from clapstack.exceptions import AudioError, BadPair, BadPairsError
 
 __all__ = [
     "PAIR_COLUMNS",
+    "Fault",
     "Preferences",
     "Usable",
     "bad_texts",
@@ -32,6 +33,18 @@ __all__ = [
 ]
 
 PAIR_COLUMNS = ("audio", "text")
+
+
+class Fault(NamedTuple):
+    """Why there is no clip or no text, in the place of it.
+
+    Attributes
+    ----------
+    reason : str
+        What is wrong, and what to do about it.
+    """
+
+    reason: str
 
 
 def check_pairs(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
@@ -101,7 +114,7 @@ def bad_texts(pairs: pd.DataFrame) -> list[BadPair]:
     for position, text in enumerate(pairs["text"].tolist()):
         reason = _text_fault(text)
         if reason:
-            source = f"text {reprlib.repr(text)}"
+            source = "" if isinstance(text, Fault) else f"text {reprlib.repr(text)}"
             rows.append(BadPair(position, pairs.index[position], source, reason))
     return rows
 
@@ -338,6 +351,8 @@ def _refuse_comparisons(faults: Mapping[str, np.ndarray]) -> None:
 
 def _text_fault(text: Any) -> str:
     """Say what is wrong with a text; the empty string if nothing is."""
+    if isinstance(text, Fault):
+        return text.reason
     if not isinstance(text, str):
         kind = type(text).__name__
         return f"a text must be a string; got {kind}. Fill it in or drop the row."

@@ -1,4 +1,4 @@
-"""Tables in files: CSV, JSON Lines and Parquet, without guessing the types of cells."""
+"""Tables in files: CSV, JSON, Parquet and Arrow, no types of cells guessed."""
 
 from __future__ import annotations
 
@@ -26,11 +26,16 @@ from clapstack.exceptions import BadRowsError, TableError
 
 __all__ = [
     "SUFFIXES",
+    "Choose",
+    "Records",
     "TableRow",
     "find_column",
     "format_of",
+    "is_saved_dataset",
     "is_table",
+    "parse_json",
     "read_frame",
+    "read_lines",
     "read_rows",
     "refuse_rows",
     "to_number",
@@ -41,7 +46,9 @@ SUFFIXES = {
     ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".parquet": "parquet",
+    ".arrow": "arrow",
 }
 # What a reader of text would take for a damaged table, by its first bytes.
 _NOT_TEXT = {
@@ -60,13 +67,17 @@ _MARKS = (
     (b"\xfe\xff", "utf-16"),
 )
 _PARQUET_ROWS = 1024
+_ARROW_ROWS = 64  # clips may lie in cells, a megabyte each
+# What a Dataset of Hugging Face writes beside its files, and a DatasetDict.
+_STATE, _SPLITS = "state.json", "dataset_dict.json"
+_LARGEST = 1 << 28  # characters of a file of JSON, which is read at once
 # A line or a cell beyond 16 million characters is no pair but a stray quote, or a file
 # without line ends: an error there keeps memory flat.
 _LONGEST = 1 << 24
 _NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*", re.ASCII)
 
 Choose = Callable[[Sequence[str]], Mapping[str, str]]
-_Records = Generator[tuple[int | None, dict[str, Any]], None, None]
+Records = Generator[tuple[int | None, dict[str, Any]], None, None]
 
 
 class TableRow(NamedTuple):
@@ -94,13 +105,15 @@ def read_rows(
 
     CSV is UTF-8, or UTF-16 and UTF-32 with a byte order mark, separated by commas,
     semicolons or tabs, and its cells stay texts, such as ``007``, ``NA`` and ``1e5``.
-    CSV and JSON Lines may be compressed with gzip.
+    CSV and JSON Lines may be compressed with gzip. JSON is one object, such as
+    ``{"dog.wav": "a dog barks"}``, a table of the columns ``audio`` and ``text``; it
+    alone is read at once.
 
     Parameters
     ----------
     source : str or Path
-        A file, or ``"-"`` for standard input.
-    fmt : {"csv", "jsonl", "parquet"} or None
+        A file, a folder that a Dataset was saved to, or ``"-"`` for standard input.
+    fmt : {"csv", "jsonl", "json", "parquet", "arrow"} or None
         None goes by the suffix; standard input is CSV then.
     choose : callable
         Takes the names of the columns and returns, for every name that the caller
@@ -120,7 +133,13 @@ def read_rows(
     """
     name = "standard input" if str(source) == "-" else str(source)
     fmt = fmt or ("csv" if str(source) == "-" else format_of(Path(source)))
-    readers = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
+    readers = {
+        "csv": _csv,
+        "jsonl": _jsonl,
+        "json": _json,
+        "parquet": _parquet,
+        "arrow": _arrow,
+    }
     number = -1
     with closing(readers[fmt](source, name, choose)) as records:
         for number, (line, cells) in enumerate(records):
@@ -260,17 +279,20 @@ def format_of(path: Path) -> str:
     Parameters
     ----------
     path : Path
-        A name of a file; ``.gz`` at its end is passed over.
+        A name of a file, of which ``.gz`` at its end is passed over, or a folder that
+        a Dataset was saved to.
 
     Returns
     -------
-    fmt : {"csv", "jsonl", "parquet"}
+    fmt : {"csv", "jsonl", "json", "parquet", "arrow"}
 
     Raises
     ------
     TableError
         If the suffix is none of `SUFFIXES`.
     """
+    if is_saved_dataset(path):
+        return "arrow"
     plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     fmt = SUFFIXES.get(plain.suffix.lower())
     if fmt is None:
@@ -301,6 +323,54 @@ def is_table(path: Path) -> bool:
     return True
 
 
+def is_saved_dataset(path: Path) -> bool:
+    """Return whether a folder is one that a Dataset of Hugging Face was saved to."""
+    return (path / _STATE).is_file() or (path / _SPLITS).is_file()
+
+
+def read_lines(source: str | Path) -> Generator[tuple[int, str], None, None]:
+    """Yield the lines of a text file that are not blank, with their numbers from one.
+
+    It may be compressed, and standard input (``"-"``). Bytes that are no UTF-8 are
+    surrogates. A TableError says if a line is too long or has a NUL, or if the file is
+    of another kind.
+    """
+    name = "standard input" if str(source) == "-" else str(source)
+    with _open_text(source, name) as file:
+        lines = _Lines(file, name)
+        for line in lines:
+            if line.strip():
+                yield lines.number, line
+
+
+def parse_json(text: str, where: str, form: str) -> dict[str, Any]:
+    """Return an object of JSON; a TableError names what is none, or has a name twice.
+
+    `where` it stands and the `form` that it should have are for the message.
+    """
+
+    def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        record = dict(members)
+        if len(record) < len(members):
+            names = [each for each, _ in members]
+            twice = next(each for each in names if names.count(each) > 1)
+            msg = f"{where}: {twice!r} occurs twice in an object. Remove one."
+            raise TableError(msg)
+        return record
+
+    try:
+        content = json.loads(text, object_pairs_hook=once)
+    except TableError:
+        raise
+    except (ValueError, RecursionError) as error:
+        msg = f"{where} is not JSON: {error}. Write {form}."
+        raise TableError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{where} must be an object; write {form}."
+        raise TableError(msg)
+    return content
+
+
 def _folded(name: str) -> str:
     return str(name).strip().strip("\ufeff").casefold()  # a mark of byte order within
 
@@ -313,7 +383,7 @@ def _check_header(header: Sequence[str], name: str) -> None:
         raise TableError(msg)
 
 
-def _csv(source: str | Path, name: str, choose: Choose) -> _Records:
+def _csv(source: str | Path, name: str, choose: Choose) -> Records:
     csv.field_size_limit(_LONGEST)
     with _open_text(source, name) as file:
         lines = _Lines(file, name)
@@ -388,74 +458,128 @@ def _check_row(row: Sequence[str], header: Sequence[str], where: str) -> None:
         raise TableError(msg)
 
 
-def _jsonl(source: str | Path, name: str, choose: Choose) -> _Records:
-    chosen: Mapping[str, str] = {}
-    is_first = True
-    with _open_text(source, name) as file:
-        lines = _Lines(file, name)
-        for line in lines:
-            if not line.strip():
-                continue
-            where = f"{name}, line {lines.number}"
-            record = _json_object(line, where)
-            if is_first:
-                chosen, is_first = choose(list(record)), False
+def _jsonl(source: str | Path, name: str, choose: Choose) -> Records:
+    chosen: Mapping[str, str] | None = None
+    with closing(read_lines(source)) as lines:
+        for number, line in lines:
+            form = 'one object per line, such as {"audio": "dog.wav", "text": "a dog"}'
+            record = parse_json(line, f"{name}, line {number}", form)
+            if chosen is None:
+                chosen = choose(list(record))
             yield (
-                lines.number,
+                number,
                 {wanted: record.get(each) for wanted, each in chosen.items()},
             )
 
 
-def _json_object(line: str, where: str) -> dict[str, Any]:
-    def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-        record = dict(members)
-        if len(record) < len(members):
-            names = [each for each, _ in members]
-            twice = next(each for each in names if names.count(each) > 1)
-            msg = f"{where}: {twice!r} occurs twice in an object. Remove one."
-            raise TableError(msg)
-        return record
-
-    try:
-        record = json.loads(line, object_pairs_hook=once)
-    except TableError:
-        raise
-    except (ValueError, RecursionError) as error:
-        msg = f"{where} is not JSON: {error}. Write one object per line."
-        raise TableError(msg) from error
-    if not isinstance(record, dict):
+def _json(source: str | Path, name: str, choose: Choose) -> Records:
+    with _open_text(source, name) as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
         msg = (
-            f"{where} must be an object such as "
-            '{"audio": "dog.wav", "text": "a dog"}; write one per line.'
+            f"{name} has more than {_LARGEST:,} characters, too many to be read at "
+            "once. Write CSV or JSON Lines."
         )
         raise TableError(msg)
-    return record
+    texts = parse_json(content, name, 'one object, such as {"dog.wav": "a dog barks"}')
+    chosen = choose(["audio", "text"])
+    for audio, text in texts.items():
+        record = {"audio": audio, "text": text}
+        yield None, {wanted: record[each] for wanted, each in chosen.items()}
 
 
-def _parquet(source: str | Path, name: str, choose: Choose) -> _Records:
+def _parquet(source: str | Path, name: str, choose: Choose) -> Records:
     if str(source) == "-":
         msg = "Parquet cannot be read from standard input. Give the file's name."
         raise TableError(msg)
     parquet = import_optional(
         "pyarrow.parquet", extra="parquet", caller=f"Reading {name}"
     )
-    from pyarrow import ArrowException
-
     if not os.path.getsize(source):
         msg = f"{name} is empty; a table with rows is needed."
         raise TableError(msg)
-    try:
-        with parquet.ParquetFile(source) as file:
-            header = file.schema_arrow.names
-            _check_header(header, name)
-            chosen = choose(header)
-            columns = list(dict.fromkeys(chosen.values()))
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=columns):
+    with _arrow_faults(name, "Parquet"), parquet.ParquetFile(source) as file:
+        header = file.schema_arrow.names
+        _check_header(header, name)
+        chosen = choose(header)
+        columns = list(dict.fromkeys(chosen.values()))
+        kinds = [file.schema_arrow.field(each).type for each in columns]
+        has_clips = any(kind.num_fields for kind in kinds)
+        n_rows = _ARROW_ROWS if has_clips else _PARQUET_ROWS
+        for group in range(file.num_row_groups):
+            # One by one, since pyarrow keeps in memory what it has read of several.
+            for batch in file.iter_batches(n_rows, [group], columns=columns):
                 for record in batch.to_pylist():
                     yield None, {wanted: record[c] for wanted, c in chosen.items()}
-    except ArrowException as error:
-        msg = f"{name} cannot be read as Parquet ({error}). Write it again."
+
+
+def _arrow(source: str | Path, name: str, choose: Choose) -> Records:
+    pa = import_optional("pyarrow", extra="parquet", caller=f"Reading {name}")
+    chosen: Mapping[str, str] | None = None
+    for path in _arrow_files(Path(source)):
+        with _arrow_faults(name, "Arrow"), pa.memory_map(str(path)) as file:
+            for batch in _arrow_batches(file):
+                # Offsets in a file from a stranger may lead out of it.
+                batch.validate(full=True)
+                if chosen is None:
+                    _check_header(batch.schema.names, name)
+                    chosen = choose(batch.schema.names)
+                batch = batch.select(list(dict.fromkeys(chosen.values())))
+                for start in range(0, len(batch), _ARROW_ROWS):
+                    for record in batch.slice(start, _ARROW_ROWS).to_pylist():
+                        yield None, {k: record[c] for k, c in chosen.items()}
+
+
+@contextmanager
+def _arrow_faults(name: str, form: str) -> Iterator[None]:
+    """Name a file that Arrow cannot read."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file system, and not of what is in the file
+        msg = f"{name} cannot be read as {form} ({error}). Save it again."
         raise TableError(msg) from error
+
+
+def _arrow_files(path: Path) -> list[Path]:
+    """Return the files of a table: itself, or those of a saved Dataset, in order."""
+    if not path.is_dir():
+        return [path]
+    if not (path / _STATE).is_file():
+        splits = parse_json((path / _SPLITS).read_text("utf-8"), str(path), "it again")
+        msg = (
+            f"{path} holds the splits {splits.get('splits')}, a Dataset each. Give the "
+            "folder of one of them."
+        )
+        raise TableError(msg)
+    text = (path / _STATE).read_text("utf-8")
+    state = parse_json(text, str(path / _STATE), "it again")
+    try:
+        names = [str(each["filename"]) for each in state["_data_files"]]
+    except (KeyError, TypeError) as error:
+        msg = f"{path / _STATE} does not name the files of its Dataset. Save it again."
+        raise TableError(msg) from error
+    files = [path / each for each in names]
+    for file in files:
+        if file.parent != path:
+            msg = f"{path / _STATE} names {file}, which lies elsewhere. Save it again."
+            raise TableError(msg)
+    return files
+
+
+def _arrow_batches(file: Any) -> Iterator[Any]:
+    """Yield the batches of a file in either of Arrow's two formats."""
+    from pyarrow import ipc
+
+    if file.read(6) == b"ARROW1":
+        reader = ipc.open_file(file)
+        yield from map(reader.get_batch, range(reader.num_record_batches))
+    else:
+        file.seek(0)
+        yield from ipc.open_stream(file)
 
 
 @contextmanager

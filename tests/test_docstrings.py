@@ -20,6 +20,8 @@ PUBLIC = [
     "clapstack.exceptions",
     "clapstack.features",
     "clapstack.inspection",
+    "clapstack.integrations.torch",
+    "clapstack.integrations.versa",
     "clapstack.metrics",
     "clapstack.scoring",
     "clapstack.sharing",

@@ -22,11 +22,20 @@ AudioFolder = Annotated[
         "the table, or the current folder for standard input.",
     ),
 ]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        help="Texts of a folder of clips, by the names of the clips: JSON such as "
+        '{"dog": "a dog barks"}, or a table with the columns id and text.',
+    ),
+]
 AudioColumn = Annotated[
     str | None,
     typer.Option(help="Column of clips. Usually: audio, wav_file_name."),
 ]
-TextColumn = Annotated[str | None, typer.Option(help="Column of texts. Usually: text.")]
+TextColumn = Annotated[
+    str | None, typer.Option(help="Column of texts. Usually: text, caption.")
+]
 ScoreColumn = Annotated[
     list[str] | None,
     typer.Option(

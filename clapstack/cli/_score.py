@@ -24,18 +24,26 @@ Examples:
   clapstack score model.clapstack dog.wav "a dog barks, then rain" --explain
   clapstack score model.clapstack clips.csv --out scores.csv
   clapstack score model.clapstack clips.jsonl --out scores.parquet --keep id
+  clapstack score model.clapstack clips/ --out scores.csv
+  clapstack score model.clapstack clips/ --prompts prompts.json --out scores.csv
+  clapstack score model.clapstack data/eval/wav.scp --out scores.csv
   cut -d, -f1,2 all.csv | clapstack score model.clapstack - | head
   clapstack score model.clapstack clips.csv --checkpoint msclap=weights/here
   clapstack score model.clapstack clips.csv --out scores.csv --fail-under 6.5 --json
   clapstack score --unsupervised clips.csv --out order.csv
   clapstack score --unsupervised --events clips.csv --out order.csv
 
-The table has a column of clips (audio) and a column of texts (text). The result has the
-columns row, audio, text, score, low, high and error, one row per row of the table;
-error says what is wrong with a row that has no score. A model of several axes, such as
-relevance, gives relevance, relevance_low and relevance_high in place of score, low and
-high, and so on. A model of the preset best also says in in_domain which pairs are like
-those that it was fitted on.
+The table has a column of clips (audio) and a column of texts (text). It is a CSV, TSV,
+JSON Lines, Parquet or Arrow file, where text may be compressed with gzip; a folder of
+clips with a .txt or .json beside each, or with --prompts; a wav.scp of Kaldi, or its
+folder, with the texts in the file text; or a folder that a Dataset was saved to.
+
+The result has the columns row, audio, text, score, low, high and error, one row per row
+of the table; audio and text have the names that they have in the table, and error says
+what is wrong with a row that has no score. A model of several axes, such as relevance,
+gives relevance, relevance_low and relevance_high in place of score, low and high, and
+so on. A model of the preset best also says in in_domain which pairs are like those that
+it was fitted on.
 
 Rerun the same command to resume an interrupted run: until the end, results are in a
 file beside the result, with .part at the end of its name.
@@ -53,9 +61,9 @@ def score(
         list[str],
         typer.Argument(
             metavar="MODEL (TABLE | AUDIO TEXT)",
-            help="A model of clapstack fit (or save_model), and a CSV, JSON Lines or "
-            "Parquet table, - for standard input, or one clip and its text. With "
-            "--unsupervised: the table alone.",
+            help="A model of clapstack fit (or save_model), and a table (below), - for "
+            "standard input, or one clip and its text. With --unsupervised: the table "
+            "alone.",
             show_default=False,
         ),
     ],
@@ -92,6 +100,7 @@ def score(
     ] = False,
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
+    prompts: options.Prompts = None,
     audio_folder: options.AudioFolder = None,
     audio_column: options.AudioColumn = None,
     text_column: options.TextColumn = None,
@@ -161,6 +170,7 @@ def score(
 
         pairs = PairTable(
             table,
+            prompts,
             fmt=input_format,
             audio_folder=audio_folder,
             names={"audio": audio_column, "text": text_column},
@@ -168,7 +178,7 @@ def score(
         )
         pairs.check()
         if out is not None:
-            check_output(out, table, model)
+            check_output(out, *pairs.files, model)
         if unsupervised:
             scorer = _cosines(chosen, families, encoding, events)
         else:

@@ -2,6 +2,7 @@
 
 from clapstack.inspection._agreement import FamilyAgreementDisplay
 from clapstack.inspection._calibration import CalibrationCurveDisplay
+from clapstack.inspection._distribution import DistributionDisplay
 from clapstack.inspection._events import (
     EventExplanation,
     HeardClause,
@@ -22,6 +23,7 @@ from clapstack.inspection._systems import SystemsDisplay
 
 __all__ = [
     "CalibrationCurveDisplay",
+    "DistributionDisplay",
     "EventExplanation",
     "ExplanationDisplay",
     "FamilyAgreementDisplay",

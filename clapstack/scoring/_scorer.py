@@ -245,6 +245,7 @@ class Scorer:
         text_column: str | None = None,
         keep: Sequence[str] | None = None,
         audio_folder: str | os.PathLike[str] | None = None,
+        prompts: str | os.PathLike[str] | None = None,
         coverage: float = 0.9,
         chunk_size: int = 1024,
     ) -> pd.DataFrame:
@@ -253,7 +254,9 @@ class Scorer:
         Parameters
         ----------
         table : DataFrame (pandas or polars), Arrow table, Dataset, str or path-like
-            Pairs in memory, or a CSV, JSON Lines or Parquet file.
+            Pairs in memory; a file of CSV, JSON Lines, JSON, Parquet or Arrow, or
+            Kaldi's ``wav.scp``; a folder of clips with texts beside them, of Kaldi, or
+            that a Dataset was saved to. See :ref:`tables`.
         audio_column, text_column : str, default=None
             Columns of clips and texts. None: ``audio`` and ``text``; in a file also the
             challenge's names.
@@ -262,6 +265,9 @@ class Scorer:
             of a file.
         audio_folder : path-like, default=None
             What relative paths in a file are relative to. None: its folder.
+        prompts : path-like, default=None
+            Texts of the clips of a folder, by their names: a file such as
+            ``{"dog": "a dog barks"}``, or a table with the columns ``id`` and ``text``.
         coverage : float, default=0.9
             Nominal coverage of the intervals, in (0, 1).
         chunk_size : int, default=1024
@@ -270,8 +276,9 @@ class Scorer:
         Returns
         -------
         result : DataFrame
-            A row per row. Of a table in memory, its columns and index; of a file the
-            columns ``row``, ``audio`` and ``text``. Then ``score``, ``low`` and
+            A row per row. Of a table in memory, its columns and index, but clips in
+            the cells of a Dataset are described in words; of a file the column ``row``,
+            and those of clips and texts by their names. Then ``score``, ``low`` and
             ``high``, or those of each axis, NaN where there is none; and ``error``,
             which says what is wrong with a row that has no score, or None.
 
@@ -282,7 +289,9 @@ class Scorer:
         ValueError
             If a kept column has the name of a result.
         """
-        rows = _table(table, audio_column, text_column, keep, audio_folder, self.model)
+        rows = _table(
+            table, audio_column, text_column, keep, audio_folder, prompts, self.model
+        )
         result = score_to_frame(
             rows,
             ModelScorer(self.model, "", coverage),
@@ -291,8 +300,8 @@ class Scorer:
         )
         if isinstance(rows, PairTable):
             return result
-        new = result.drop(columns=["row", "audio", "text", *rows.others])
-        return pd.concat([rows.frame, new.set_axis(rows.frame.index)], axis=1)
+        new = result.set_axis(rows.frame.index).drop(columns=["row", *rows.frame])
+        return pd.concat([rows.frame, new], axis=1)
 
     def identity(self) -> str:
         """Return what names the model: the SHA-256 of its file, or a hash of itself.
@@ -339,6 +348,7 @@ def score_table(
     text_column: str | None = None,
     keep: Sequence[str] = (),
     audio_folder: str | os.PathLike[str] | None = None,
+    prompts: str | os.PathLike[str] | None = None,
     fmt: str | None = None,
     coverage: float = 0.9,
     chunk_size: int = 1024,
@@ -365,6 +375,8 @@ def score_table(
         Further columns of the table to keep.
     audio_folder : path-like, default=None
         What relative paths in a file are relative to. None: its folder.
+    prompts : path-like, default=None
+        Texts of the clips of a folder, by their names.
     fmt : {"csv", "jsonl", "parquet"}, default=None
         Of the result. None goes by the suffix.
     coverage : float, default=0.9
@@ -387,9 +399,11 @@ def score_table(
         what is read.
     """
     scorer = model if isinstance(model, Scorer) else Scorer(model, verbose=verbose)
-    sources = [each for each in (table, model) if isinstance(each, (str, os.PathLike))]
-    check_output(out, *sources)
-    rows = _table(table, audio_column, text_column, keep, audio_folder, scorer.model)
+    rows = _table(
+        table, audio_column, text_column, keep, audio_folder, prompts, scorer.model
+    )
+    model_file = [model] if isinstance(model, (str, os.PathLike)) else []
+    check_output(out, *rows.files, *model_file)
     return score_to_file(
         rows,
         ModelScorer(scorer.model, scorer.identity(), coverage),
@@ -406,6 +420,7 @@ def _table(
     text_column: str | None,
     keep: Sequence[str] | None,
     audio_folder: str | os.PathLike[str] | None,
+    prompts: str | os.PathLike[str] | None,
     model: Any,
 ) -> PairTable | FrameTable:
     if is_frame(table):
@@ -416,6 +431,7 @@ def _table(
     folder = None if audio_folder is None else Path(audio_folder)
     rows = PairTable(
         table,
+        prompts,
         audio_folder=folder,
         names={"audio": audio_column, "text": text_column},
         others=keep or (),

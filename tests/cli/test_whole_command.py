@@ -49,7 +49,6 @@ def test_help_lists_the_exit_codes(run):
     [
         (None, 3, "No such file or directory: "),
         ("", 3, "is empty; a header and rows are needed"),
-        ("audio,text\na.wav,x\n", 3, "no column of score"),
         ("audio,text,score\na.wav,x\n", 3, "line 2: 2 cells, and the header has 3"),
         ("audio,text,score\na.wav,x,7_5\n", 1, "no finite number in row 0 ('7_5')"),
     ],
@@ -61,6 +60,31 @@ def test_a_table_that_cannot_be_read_and_a_bad_row_have_codes_of_their_own(
     table = tmp_path / "t.csv"
     if content is not None:
         table.write_text(content)
+    arguments = {
+        "evaluate": [model_file, table],
+        "fit": [table, "--out", tmp_path / "m.clapstack"],
+        "report": [model_file, "--data", table],
+    }
+    done = run(command, *arguments[command])
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        ("evaluate", 3, "no column of score"),
+        ("fit", 3, "no column of score"),
+        # It scores the pairs, of which there is no clip.
+        ("report", 1, "has no row with a score; row 0: no such file"),
+    ],
+)
+def test_a_table_without_ratings_is_for_the_report_alone(
+    run, model_file, tmp_path, command, code, message
+):
+    table = tmp_path / "t.csv"
+    table.write_text("audio,text\na.wav,x\n")
     arguments = {
         "evaluate": [model_file, table],
         "fit": [table, "--out", tmp_path / "m.clapstack"],

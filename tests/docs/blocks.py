@@ -47,6 +47,8 @@ NOT_RUN = {
     ".ci/matrix": "makes environments, which takes minutes",
     "--trust-encoder": "needs a module; tests/cli/test_own_encoders.py has one",
     "from mypackage": "a package of the reader",
+    "from diffusers": "its weights cannot be had offline",
+    "from versa": "not of the tests; tests/integrations/test_versa.py runs it",
     "pytest": "runs these very tests",
     "ruff": "a step of .ci/run",
     "mypy": "a step of .ci/run",

@@ -25,6 +25,15 @@ def prepared(tmp_path_factory):
     for name in ("rain.wav", "dog.wav", "scene.wav"):
         sf.write(folder / name, 0.1 * rng.normal(size=8000), 8000)
 
+    (folder / "generated").mkdir()
+    (folder / "kaldi").mkdir()
+    for name, text in {"dog": "a dog barks", "rain": "rain"}.items():
+        (folder / "generated" / f"{name}.wav").symlink_to(folder / f"{name}.wav")
+        (folder / "generated" / f"{name}.txt").write_text(text)
+    (folder / "prompts.json").write_text('{"dog": "a dog barks", "rain": "rain"}')
+    (folder / "kaldi" / "wav.scp").write_text("a dog.wav\n")  # of the current folder
+    (folder / "kaldi" / "text").write_text("a a dog barks\n")
+
     (folder / "models").mkdir()
     written = save_beats(make_beats_content(), folder / "models")
     os.replace(written, folder / "models" / BEATS)

@@ -72,6 +72,26 @@ def test_a_column_that_is_to_be_kept_must_be_there(csv_file):
         table.check()
 
 
+def test_a_caption_is_a_text_where_there_is_no_other(csv_file):
+    (row,) = table_of(csv_file, "file_name,caption\na.wav,rain\n").rows()
+    assert (row.audio, row.text) == ("a.wav", "rain")
+    (row,) = table_of(csv_file, "audio,caption,text\na.wav,rain,hail\n").rows()
+    assert row.text == "hail"
+    with pytest.raises(ValueError, match="more than one column of text"):
+        table_of(csv_file, "audio,caption,prompt\na.wav,rain,hail\n").check()
+
+
+def test_a_kept_column_does_not_take_the_place_of_the_clips(csv_file):
+    content = "audio,wave,text\na.wav,b.wav,x\n"
+    table = table_of(csv_file, content, names={"audio": "wave"}, others=["audio"])
+    with pytest.raises(ValueError, match="the audio is read from 'wave'"):
+        table.check()
+    (row,) = table_of(
+        csv_file, content, names={"audio": "audio"}, others=["text"]
+    ).rows()
+    assert (row.text, row.cells) == ("x", {"text": "x"})
+
+
 def test_bytes_that_are_no_utf8_belong_to_their_row_alone(csv_file):
     rows = list(table_of(csv_file, b"audio,text\na.wav,rain\xe9\nb.wav,ok\n").rows())
     assert rows[1].text == "ok"

@@ -253,3 +253,24 @@ def test_a_name_must_give_the_format(tmp_path):
     for name in ("a.txt", "a.gz", "a"):
         with pytest.raises(TableError, match=r"must end in \.csv"):
             format_of(tmp_path / name)
+
+
+def test_memory_does_not_grow_with_a_table_of_clips(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    cells = {"audio": [{"bytes": bytes([i]) * 100_000} for i in range(200)]}
+    table = pa.table({**cells, "text": ["rain"] * 200})
+    parquet.write_table(
+        table, tmp_path / "t.parquet", row_group_size=10, compression="none"
+    )
+    del table
+    before = pa.total_allocated_bytes()
+    held = [
+        pa.total_allocated_bytes() - before
+        for _ in read_rows(
+            tmp_path / "t.parquet", None, lambda header: dict.fromkeys(header, "audio")
+        )
+    ]
+    assert len(held) == 200
+    assert max(held) < 8e6  # a few of the 20 groups

@@ -1,6 +1,25 @@
-"""The report of a fitted model: one page of metrics, pictures and fingerprints."""
+"""Reports as one page: of a fitted model, or of scores."""
 
 from clapstack.cli.report._page import make_report
-from clapstack.cli.report._sources import Data, ModelFile, read_data, read_model
+from clapstack.cli.report._scores_page import make_scores_report
+from clapstack.cli.report._sources import (
+    Data,
+    ModelFile,
+    Scores,
+    read_data,
+    read_model,
+    read_scores,
+    score_pairs,
+)
 
-__all__ = ["Data", "ModelFile", "make_report", "read_data", "read_model"]
+__all__ = [
+    "Data",
+    "ModelFile",
+    "Scores",
+    "make_report",
+    "make_scores_report",
+    "read_data",
+    "read_model",
+    "read_scores",
+    "score_pairs",
+]

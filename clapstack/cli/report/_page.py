@@ -22,6 +22,7 @@ from clapstack.cli.report._pictures import (
     ranking_picture,
     score_pictures,
 )
+from clapstack.cli.report._players import player
 from clapstack.cli.report._sources import Data, ModelFile, content_sha256
 from clapstack.cli.tables import (
     Evaluation,
@@ -103,7 +104,7 @@ def make_report(
     last = last_step(file.model)
     each = getattr(last, "estimators_by_axis_", {"": last}).values()
     targets = dict.fromkeys(getattr(one, "final_target_", "") for one in each)
-    return _template().render(
+    return template("report.html").render(
         views=views,
         content_sha256=content,
         headings=_headings(views),
@@ -159,7 +160,8 @@ def _view(
     return shown
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """Return a template of a page."""
     import jinja2
 
     # Names of files and texts come from strangers: all that is not in the template is
@@ -171,7 +173,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _headings(views: list[dict[str, Any]]) -> list[str]:
@@ -215,8 +217,9 @@ def _worst_pairs(
     pairs = []
     for place, row in enumerate(rows):
         audio = worst["audio"].iloc[place]
-        heard = reason = events = None
+        heard = reason = events = sound = None
         if not takes_keys(model):
+            sound = player(audio)
             events = _events(model, audio, worst["text"].iloc[place])
             spectrogram = mel_spectrogram(audio)
             heard = picture(SpectrogramDisplay(spectrogram=spectrogram, events=events))
@@ -229,6 +232,7 @@ def _worst_pairs(
                 "text": worst["text"].iloc[place],
                 "human": evaluation.y[row],
                 "scores": evaluation.scores[row],
+                "player": sound,
                 "spectrogram": heard,
                 "explanation": reason,
                 "events": events,

@@ -12,9 +12,11 @@ import pandas as pd
 
 from clapstack._compat import file_digest
 from clapstack.audio import audio_key
+from clapstack.cli._options import finite_or_empty
 from clapstack.cli.tables import open_model, read_rated
-from clapstack.scoring.tables import PairTable, keep_keys
+from clapstack.scoring.tables import ModelScorer, PairTable, Row, score_to_frame
 from clapstack.sharing import describe_model
+from clapstack.tables import find_column
 
 
 class ModelFile(NamedTuple):
@@ -35,6 +37,36 @@ class Data(NamedTuple):
     sha256: str
 
 
+class Scores(NamedTuple):
+    """Scores of pairs that nobody rated.
+
+    Attributes
+    ----------
+    name : str
+        Of their table.
+    pairs : DataFrame
+        Columns row, audio, text, score (NaN where there is none) and system.
+    table : PairTable
+        What they were read from.
+    by : str
+        Column of systems; empty without.
+    sha256 : str or None
+        Of the file; None of a folder.
+    why_not : str
+        Why rows have no score.
+    model : ModelFile or None
+        What made the scores, where that was now.
+    """
+
+    name: str
+    pairs: pd.DataFrame
+    table: PairTable
+    by: str
+    sha256: str | None
+    why_not: str
+    model: ModelFile | None
+
+
 def read_model(
     path: Path, *, trust: bool, trust_encoders: Iterable[str] | None = None
 ) -> ModelFile:
@@ -44,28 +76,65 @@ def read_model(
     return ModelFile(path.name, file_digest(path), model, facts)
 
 
-def read_data(
-    path: Path,
-    model: Any = None,
-    *,
-    audio_folder: Path | None = None,
-    names: Mapping[str, Any] | None = None,
-    axes: Sequence[str] = (),
-) -> Data:
-    """Read rated pairs from a file; ratings of one pair are averaged.
+def read_data(table: PairTable, *, axes: Sequence[str] = ()) -> Data:
+    """Read rated pairs; ratings of one pair are averaged.
 
-    Clips that `model` finds by key keep their names; None is a model that reads clips.
-    `names` are those of columns by role: ``audio``, ``text``, ``score``. `axes` are the
-    columns of ratings of a model of several axes.
+    `axes` are the columns of ratings of a model of several axes.
     """
-    roles = ("audio", "text", *(() if axes else ("score",)))
-    table = PairTable(
-        path, audio_folder=audio_folder, names=names, roles=roles, others=axes
-    )
-    if model is not None:
-        keep_keys(table, model, audio_folder)
+    table.roles = ("audio", "text", *(() if axes else ("score",)))
+    table.others = tuple(axes)
     rated = read_rated(table, axes=axes, skip_unrated=True)
-    return Data(path.name, rated.pairs, rated.y, file_digest(path))
+    return Data(table.path.name, rated.pairs, rated.y, file_digest(table.path))
+
+
+def read_scores(table: PairTable, by: str | None) -> Scores:
+    """Read pairs with scores, as ``clapstack score`` writes them.
+
+    `by` is the column of systems; None takes the column system, if there is one.
+    """
+    table.others = _systems(table, by)
+    table.roles = ("audio", "text", "score")
+    rows = list(table.rows())
+    scores = [
+        finite_or_empty(row.cells["score"], "score", f"row {row.number}")
+        for row in rows
+    ]
+    return _scores(table, rows, scores, "its column error says why")
+
+
+def score_pairs(
+    table: PairTable, by: str | None, file: ModelFile, axis: str = "score"
+) -> Scores:
+    """Score pairs that nobody rated; `axis` is of a model of several."""
+    table.others = _systems(table, by)
+    scorer = ModelScorer(file.model, "", 0.9)
+    scored = score_to_frame(table, scorer, chunk_size=1024, verbose=False)
+    errors = scored["error"].dropna()
+    why_not = "; ".join(f"row {row}: {error}" for row, error in errors[:1].items())
+    return _scores(table, table.rows(), scored[axis], why_not, file)
+
+
+def _systems(table: PairTable, by: str | None) -> tuple[str, ...]:
+    return (by,) if by else tuple(find_column(table.header, ["system"]))
+
+
+def _scores(
+    table: PairTable,
+    rows: Iterable[Row],
+    scores: Iterable[float],
+    why_not: str,
+    model: ModelFile | None = None,
+) -> Scores:
+    by = next(iter(table.others), "")
+    cells = [
+        (row.number, row.audio, row.text, str(row.cells.get(by, ""))) for row in rows
+    ]
+    pairs = pd.DataFrame(
+        cells, columns=["row", "audio", "text", "system"], dtype=object
+    ).assign(score=list(scores))
+    digest = file_digest(table.path) if table.path.is_file() else None
+    name = table.path.name or str(table.path)
+    return Scores(name, pairs, table, by, digest, why_not, model)
 
 
 def content_sha256(data: Data, *, by_key: bool = False) -> str:

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import FeatureUnion
 
-from clapstack._compat import batched
 from clapstack._optional import import_optional, progress
 from clapstack._output import replaced
 from clapstack.exceptions import BadPair
-from clapstack.scoring.tables import PairTable, on_usable_files, pairs_of
+from clapstack.scoring.tables import PairTable, in_chunks, on_usable_files, pairs_of
 
 __all__ = ["extract"]
 
@@ -63,7 +62,7 @@ def extract(
         with progress(
             total=total, desc="extracting", unit="pair", verbose=verbose
         ) as bar:
-            for rows in batched(table.rows(), chunk_size):
+            for rows in in_chunks(table.rows(), chunk_size, lambda row: row.path):
                 pairs = pairs_of(rows)
                 if not n_rows:
                     union.fit(pairs)

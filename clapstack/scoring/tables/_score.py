@@ -11,13 +11,19 @@ from typing import Any, NamedTuple, TextIO
 
 import pandas as pd
 
-from clapstack._compat import batched
 from clapstack._optional import progress
 from clapstack.audio import audio_key, file_state
 from clapstack.exceptions import AudioError
+from clapstack.pairs import Fault
 from clapstack.scoring.tables._journal import Journal
 from clapstack.scoring.tables._mean import GroupedMean, Mean
-from clapstack.scoring.tables._read import FrameTable, PairTable, Row, pairs_of
+from clapstack.scoring.tables._read import (
+    FrameTable,
+    PairTable,
+    Row,
+    in_chunks,
+    pairs_of,
+)
 from clapstack.scoring.tables._scorers import Finish, TableScorer
 from clapstack.scoring.tables._write import write_lines, write_table
 
@@ -93,11 +99,11 @@ def score_to_file(
                     yield row, key
 
         with _bar(table, verbose) as bar:
-            for chunk in batched(rows_left(), chunk_size):
+            for chunk in _chunks(rows_left(), chunk_size):
                 journal.add(_records(table, chunk, scorer))
                 bar.update(len(chunk))
         good = (r["values"] for r in journal.records(n_rows) if not r["error"])
-        tally = _Tally(scorer, scorer.finish(good))
+        tally = _Tally(table, scorer, scorer.finish(good))
         write_table(out, fmt, columns, map(tally.result, journal.records(n_rows)))
         journal.delete()
     return tally.scored(n_resumed)
@@ -153,16 +159,16 @@ def _scored(
     def records() -> Iterator[Record]:
         keyed = ((row, 0) for row in table.rows())
         with _bar(table, verbose) as bar:
-            for chunk in batched(keyed, chunk_size):
+            for chunk in _chunks(keyed, chunk_size):
                 yield from _records(table, chunk, scorer)
                 chunk_is_through()
                 bar.update(len(chunk))
 
     if not scorer.waits:
-        return _Tally(scorer, scorer.finish(iter(()))), records()
+        return _Tally(table, scorer, scorer.finish(iter(()))), records()
     held = list(records())
     good = (record["values"] for record in held if not record["error"])
-    return _Tally(scorer, scorer.finish(good)), iter(held)
+    return _Tally(table, scorer, scorer.finish(good)), iter(held)
 
 
 def _records(
@@ -195,7 +201,10 @@ def _records(
 class _Tally:
     """Rows of the result, counted, and the mean of their scores."""
 
-    def __init__(self, scorer: TableScorer, finish: Finish):
+    def __init__(
+        self, table: PairTable | FrameTable, scorer: TableScorer, finish: Finish
+    ):
+        self._pair_columns = table.pair_columns
         self._names = scorer.names
         self._finish = finish
         self._n_rows = self._n_failed = 0
@@ -203,7 +212,9 @@ class _Tally:
 
     def result(self, record: Record) -> Record:
         """Return a row of the result, by column."""
-        result = {name: record[name] for name in ("row", "audio", "text", "error")}
+        audio, text = self._pair_columns
+        result = {"row": record["row"], "error": record["error"]}
+        result |= {audio: record["audio"], text: record["text"]}
         self._n_rows += 1
         if record["error"]:
             self._n_failed += 1
@@ -222,27 +233,36 @@ class _Tally:
 
 def _plain(cell: Any) -> Any:
     """Return a cell as JSON can hold it."""
+    if isinstance(cell, Fault):
+        return None
     return cell if isinstance(cell, (str, int, float, type(None))) else str(cell)
 
 
 def _columns(table: PairTable | FrameTable, scorer: TableScorer) -> dict[str, type]:
-    ours = {"row", "audio", "text", *scorer.names, "error"}
+    ours = {"row", *scorer.names, "error"}
     clash = sorted(ours.intersection(table.others))
-    if clash:
+    if clash := clash or sorted(ours.intersection(table.pair_columns)):
         msg = (
             f"the column {clash[0]!r} of the table cannot be kept: one of the results "
             "has that name. Rename it."
         )
         raise ValueError(msg)
+    audio, text = table.pair_columns
     return {
         "row": int,
-        "audio": str,
-        "text": str,
+        audio: str,
+        text: str,
         **dict.fromkeys(table.others, str),
         **dict.fromkeys(scorer.names, float),
         **dict.fromkeys(scorer.flags, bool),
         "error": str,
     }
+
+
+def _chunks(
+    keyed: Iterator[tuple[Row, int]], size: int
+) -> Iterator[list[tuple[Row, int]]]:
+    return in_chunks(keyed, size, lambda item: item[0].path)
 
 
 def _key(row: Row) -> int:
@@ -253,7 +273,10 @@ def _key(row: Row) -> int:
             state = audio_key(row.path)
         except AudioError:  # reading it will say what is wrong
             state = ""
-    content = json.dumps([*row[1:5], state], default=repr).encode()
+    path = row.path if isinstance(row.path, str) else None  # a clip itself is in state
+    content = json.dumps(
+        [row.audio, path, row.text, row.cells, state], default=repr
+    ).encode()
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") or 1
 
 

@@ -2,10 +2,12 @@
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -20,6 +22,7 @@ from clapstack import load_model
 from clapstack.cli import app
 from clapstack.cli.report import Data, ModelFile, make_report, read_data, read_model
 from clapstack.metrics import score_report
+from clapstack.scoring.tables import PairTable
 from clapstack.sharing import describe_model
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -105,7 +108,8 @@ def test_page_fetches_nothing(page):
         if key in ("src", "href", "srcset", "action", "data", "poster")
     ]
     assert addresses
-    assert all(address.startswith(("#", "data:image/")) for address in addresses)
+    inside = ("#", "data:image/", "data:audio/")
+    assert all(address.startswith(inside) for address in addresses)
     assert not {"script", "link", "iframe", "object"} & {name for name, _ in page.tags}
 
 
@@ -125,6 +129,17 @@ def test_pictures_are_vectors_with_words_for_those_who_cannot_see_them(page):
         assert kind == "data:image/svg+xml;base64"
         assert b"<svg" in base64.b64decode(data)
     assert len({image["alt"] for image in images}) == len(images)
+
+
+def test_pairs_have_players(page):
+    clips = page.all("audio")
+    assert len(clips) == 2
+    for clip in clips:
+        assert "controls" in clip
+        assert len(clip["aria-label"]) > 5
+        kind, data = clip["src"].split(",", 1)
+        assert kind == "data:audio/flac;base64"
+        assert base64.b64decode(data).startswith(b"fLaC")
 
 
 def test_page_says_its_language_and_size(page):
@@ -149,7 +164,7 @@ def test_foreign_text_is_shown_and_not_run(page):
 
 def test_metrics_are_those_of_the_model(page, model_file, rated):
     model = load_model(model_file)
-    data = read_data(rated)
+    data = read_data(PairTable(rated))
     new = score_report(data.y, model.predict(data.pairs), n_resamples=50)
     own = score_report(model[-1].y_train_, model[-1].oof_scores_)
     for report_ in (new, own):
@@ -160,7 +175,7 @@ def test_metrics_are_those_of_the_model(page, model_file, rated):
 
 
 def test_pairs_farthest_off_are_shown_first(page, model_file, rated):
-    data = read_data(rated)
+    data = read_data(PairTable(rated))
     error = np.abs(load_model(model_file).predict(data.pairs) - data.y)
     worst = np.argsort(-error, kind="stable")[:2]
     assert re.findall(r"Row (\d+) ", page.text) == [str(number) for number in worst]
@@ -183,7 +198,7 @@ def test_card_has_what_the_model_knows_of_itself(page):
 def test_same_model_and_data_give_the_same_page(out, model_file, rated):
     again = make_report(
         read_model(model_file, trust=False),
-        read_data(rated),
+        read_data(PairTable(rated)),
         n_resamples=50,
         n_pairs=2,
         is_xacle_test=True,
@@ -194,7 +209,7 @@ def test_same_model_and_data_give_the_same_page(out, model_file, rated):
 def test_content_has_one_fingerprint_wherever_it_lies(rated, tmp_path):
     from clapstack.cli.report._sources import content_sha256
 
-    data = read_data(rated)
+    data = read_data(PairTable(rated))
     clip = data.pairs["audio"][0]
     moved = data.pairs.assign(audio=[shutil.copy(clip, tmp_path / "moved.wav")] * 16)
     there = data.pairs.assign(audio=[clip] * 16)
@@ -268,15 +283,17 @@ def test_file_of_joblib_takes_trust(model, tmp_path):
 def test_bad_table_is_refused(table, message, tmp_path):
     (tmp_path / "rated.csv").write_text(table)
     with pytest.raises(ValueError, match=message):
-        read_data(tmp_path / "rated.csv")
+        read_data(PairTable(tmp_path / "rated.csv"))
 
 
 def test_clips_lie_beside_the_table_or_in_a_folder(tmp_path):
     (tmp_path / "rated.csv").write_text("audio,text,score\na.wav,x,1\n/b.wav,NA,2\n")
-    beside = read_data(tmp_path / "rated.csv").pairs
+    beside = read_data(PairTable(tmp_path / "rated.csv")).pairs
     assert list(beside["audio"]) == [str(tmp_path / "a.wav"), "/b.wav"]
     assert list(beside["text"]) == ["x", "NA"]
-    elsewhere = read_data(tmp_path / "rated.csv", audio_folder=tmp_path / "clips").pairs
+    elsewhere = read_data(
+        PairTable(tmp_path / "rated.csv", audio_folder=tmp_path / "clips")
+    ).pairs
     assert elsewhere["audio"][0] == str(tmp_path / "clips" / "a.wav")
 
 
@@ -334,10 +351,10 @@ def test_whatever_comes_from_outside_is_text(clips):
     assert ranking.startswith(f"{HOSTILE} has SRCC")
 
 
-def browse(address):
+def browse(address, *options):
     """Open a page in a browser without a screen; return its document and its log."""
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"]
-    command += ["--enable-logging=stderr", "--v=0", "--dump-dom", address]
+    command += ["--enable-logging=stderr", "--v=0", "--dump-dom", *options, address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
@@ -361,3 +378,115 @@ def test_browser_opens_the_page_without_complaint(out, tmp_path):
     assert len(widths) == 13
     assert all(int(width) > 200 for width in widths)
     assert len(complaints) == 1
+
+
+@pytest.fixture(scope="module")
+def scores(model_file, rated, tmp_path_factory):
+    """Return pairs with scores of two systems, a row without, and a clip that is none.
+
+    The fourth clip has 12 s.
+    """
+    folder = tmp_path_factory.mktemp("scores")
+    pairs = pd.read_csv(rated)[["audio", "text"]]
+    pairs["audio"] = [str(rated.parent / name) for name in pairs["audio"]]
+    pairs = pairs.assign(score=np.linspace(0, 10, len(pairs)))
+    pairs["system"] = [HOSTILE if i % 2 else "v1" for i in range(len(pairs))]
+    sf.write(folder / "long.wav", np.sin(np.arange(96_000) / 9), 8_000)
+    (folder / "none.wav").write_text("no clip")
+    pairs.loc[len(pairs)] = ["long.wav", "a tone", 11.5, "v1"]
+    pairs.loc[len(pairs)] = ["none.wav", "a tone", -1.0, "v1"]
+    pairs.loc[len(pairs)] = ["gone.wav", "a tone", np.nan, "v1"]
+    pairs.to_csv(folder / "scores.csv", index=False)
+    return folder / "scores.csv"
+
+
+def test_scores_without_ratings_make_a_page(scores, tmp_path):
+    done = report(scores, "--out", tmp_path / "p.html", "--pairs", 2)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"p\.html: \d\.\d MB", done.output)
+    assert "1 of 19 rows have no score" in done.output
+    page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
+    assert page.headings == [
+        "Scores",
+        "Systems",
+        "Best pairs",
+        "Worst pairs",
+        "Fingerprints and versions",
+    ]
+    table = pd.read_csv(scores)
+    assert f"Mean score {table['score'].mean():.3f}" in page.text
+    assert "Rows without a score 1" in page.text
+    assert page.text.index("Row 0 ") > page.text.index(f"Row {len(table) - 3} ")
+    assert "script" not in {name for name, _ in page.tags}
+    assert len(page.all("audio")) == 3
+    assert "No sound: " in page.text
+    assert "none.wav: cannot be decoded as audio" in page.text
+
+
+def test_systems_are_those_of_a_column(scores, tmp_path):
+    done = report(scores, "--out", tmp_path / "p.html", "--by", "text", "--pairs", 0)
+    assert done.exit_code == 0, done.output
+    page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
+    assert "Mean score by text" in page.text
+    assert page.all("audio") == []
+    done = report(scores, "--out", tmp_path / "p.html", "--by", "model")
+    assert (done.exit_code, done.output.count("\n")) == (3, 1)
+    assert "no column 'model'" in done.output
+
+
+def test_pairs_without_ratings_are_scored_for_the_page(model_file, rated, tmp_path):
+    pairs = pd.read_csv(rated)[["audio", "text"]][:4].to_numpy()
+    prompts = {Path(clip).stem: text for clip, text in pairs}
+    (tmp_path / "p.json").write_text(json.dumps(prompts))
+    given = ("--data", rated.parent, "--prompts", tmp_path / "p.json")
+    done = report(model_file, *given, "--out", tmp_path / "p.html", "--quiet")
+    assert done.exit_code == 0, done.output
+    page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
+    X = [[str(rated.parent / clip), text] for clip, text in pairs]
+    mean = load_model(model_file).predict(X).mean()
+    assert f"Mean score {mean:.3f}" in page.text
+    assert hashlib.sha256(model_file.read_bytes()).hexdigest() in page.text
+
+
+def test_options_that_would_do_nothing_are_refused(model_file, rated, scores, tmp_path):
+    for arguments, option in (
+        ((scores, "--xacle-test"), "--xacle-test"),
+        ((model_file, "--data", rated, "--by", "text"), "--by"),
+        ((model_file, "--prompts", rated), "--prompts"),
+    ):
+        done = report(*arguments, "--out", tmp_path / "p.html")
+        assert done.exit_code == 2
+        assert option in done.output
+
+
+def test_a_table_without_any_score_is_refused(tmp_path):
+    (tmp_path / "s.csv").write_text("audio,text,score\na.wav,rain,\n")
+    done = report(tmp_path / "s.csv", "--out", tmp_path / "p.html")
+    assert done.exit_code == 1
+    assert "has no row with a score" in done.output
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_players_play(scores, tmp_path):
+    done = report(scores, "--out", tmp_path / "p.html", "--pairs", 2)
+    assert done.exit_code == 0, done.output
+    # With the policy of the page, but for the script that asks how long they are.
+    script = (
+        "<script>addEventListener('load', () => Promise.all("
+        "[...document.querySelectorAll('audio')].map(player => new Promise(know => {"
+        "if (player.readyState) know(player.duration);"
+        "player.onloadedmetadata = () => know(player.duration);"
+        "player.onerror = () => know('error')"
+        "}))).then(lengths => { document.title = lengths.join(' ') }))</script>"
+    )
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    text = text.replace("default-src 'none'", "script-src 'unsafe-inline'")
+    watched = tmp_path / "watched.html"
+    watched.write_text(text.replace("</body>", f"{script}</body>"))
+    document, complaints = browse(watched.as_uri(), "--virtual-time-budget=20000")
+    lengths = re.search("<title>([0-9. ]+)</title>", document)[1].split()
+    table = pd.read_csv(scores)
+    first, last = (sf.info(table["audio"][row]) for row in (len(table) - 4, 0))
+    expected = [10, first.duration, last.duration]
+    assert [float(length) for length in lengths] == pytest.approx(expected, abs=1e-3)
+    assert complaints == []

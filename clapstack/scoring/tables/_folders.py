@@ -1,0 +1,214 @@
+"""Folders of clips as tables: texts beside clips, prompts by id, Kaldi's lists."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from clapstack.exceptions import TableError
+from clapstack.pairs import Fault
+from clapstack.tables import Choose, TableRow, parse_json, read_lines
+
+__all__ = [
+    "KALDI",
+    "PROMPTS",
+    "clips_by_id",
+    "kaldi_lists",
+    "read_kaldi",
+    "read_sidecars",
+]
+
+# What a text is called in files beside clips, and in tables of prompts.
+PROMPTS = ("text", "caption", "prompt", "description")
+KALDI = "wav.scp"
+_CLIPS = (
+    *(".wav", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a"),
+    *(".mp4", ".aac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".webm", ".wma"),
+)
+_IN_ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")
+_LONGEST = 1 << 20  # bytes of a text beside a clip
+
+
+def read_sidecars(
+    folder: Path, text_keys: Sequence[str] | None, choose: Choose
+) -> Generator[TableRow, None, None]:
+    """Yield the clips of a folder and of those within, with the texts beside them.
+
+    The text of ``dog.wav`` is the content of ``dog.txt``, or a member of the object in
+    ``dog.json``: one of `text_keys`, or of `PROMPTS`. Its other members are columns. A
+    clip without a text has a Fault in its place. Files whose names begin with a dot are
+    passed over.
+    """
+    records: Iterator[dict[str, Any]] = (
+        {"audio": clip, **_beside(folder / clip, text_keys)} for clip in _clips(folder)
+    )
+    first = []
+    for record in records:
+        first.append(record)
+        if isinstance(record["text"], str):
+            break
+    if not first:
+        msg = (
+            f"{folder} has no clips. They are found by the ends of their names, such "
+            f"as .wav, .flac or .mp3; a folder of Kaldi has {KALDI}."
+        )
+        raise TableError(msg)
+    chosen = choose(list(first[-1]))
+    for number, record in enumerate(chain(first, records)):
+        cells = {wanted: record.get(name) for wanted, name in chosen.items()}
+        yield TableRow(number, None, cells)
+
+
+def clips_by_id(folder: Path) -> Callable[[Any], str | Fault]:
+    """Return a function that finds clips of a folder by name, with or without its end.
+
+    It returns the path within the folder. Whatever an id says, a clip lies in there.
+    """
+    places: dict[str, list[str]] = {}
+    for clip in _clips(folder):
+        for name in (clip, os.path.splitext(clip)[0]):
+            places.setdefault(name, []).append(clip)
+
+    def find(name: Any) -> str | Fault:
+        found = places.get(str(name).strip(), [])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = " and ".join(found)
+            return Fault(f"{folder} has {names}. Say in the prompts which is meant.")
+        return Fault(f"{folder} has no clip of the name {str(name)!r}. Make it first.")
+
+    return find
+
+
+def kaldi_lists(table: Path, prompts: Path | None) -> tuple[Path, Path]:
+    """Return the lists of clips and of texts that a folder or a list stands for."""
+    scp = table / KALDI if table.is_dir() else table
+    texts = scp.parent / "text" if prompts is None else prompts
+    if (scp.parent / "segments").exists():
+        msg = (
+            f"{scp.parent} has segments, which cut utterances out of recordings. Cut "
+            "them into files first."
+        )
+        raise TableError(msg)
+    return scp, texts
+
+
+def read_kaldi(
+    scp: Path, texts: Path, choose: Choose
+) -> Generator[TableRow, None, None]:
+    """Yield the clips of Kaldi's ``wav.scp`` with their texts; columns id, audio, text.
+
+    Nothing is run: an entry that is a command, or a place in an archive, has a Fault in
+    place of its clip. So have an id that comes twice, and one without a clip or a text.
+    """
+    by_id: dict[str, Any] = {}
+    for _, content in read_lines(texts):
+        name, text = _split(content)
+        again = Fault(f"{texts} has two texts for {name}. Keep one.")
+        by_id[name] = text if by_id.get(name, text) == text else again
+    chosen = choose(["id", "audio", "text"])
+    number = -1
+    for number, (line, name, audio) in enumerate(_entries(scp, by_id)):
+        text = by_id.get(name, Fault(f"{texts} has no text for {name}. Add it."))
+        record = {"id": name, "audio": audio, "text": text}
+        cells = {wanted: record[column] for wanted, column in chosen.items()}
+        yield TableRow(number, line, cells)
+    if number < 0:
+        msg = f"{scp} has no entries. Add at least one."
+        raise TableError(msg)
+
+
+def _entries(
+    scp: Path, wanted: Iterable[str]
+) -> Iterator[tuple[int | None, str, str | Fault]]:
+    """Yield lines, ids and clips of a list, then the ids that it lacks."""
+    seen: set[str] = set()
+    for number, line in read_lines(scp):
+        name, entry = _split(line)
+        again = Fault(f"{scp} has {name} before. Keep one.")
+        yield number, name, again if name in seen else _clip(entry, scp.parent)
+        seen.add(name)
+    for name in wanted:
+        if name not in seen:
+            yield None, name, Fault(f"{scp} has no clip for {name}. Add it.")
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Return the id of a line of Kaldi's, and the rest."""
+    name, *rest = line.split(maxsplit=1)
+    return name, rest[0].strip() if rest else ""
+
+
+def _clip(entry: str, folder: Path) -> str | Fault:
+    """Return the path of an entry, from the folder of the list or the current one."""
+    if entry.endswith("|") or entry.startswith("|"):
+        return Fault(
+            f"the entry {entry!r} is a command, and clapstack runs none. Run it "
+            "yourself and list the file that it writes."
+        )
+    if _IN_ARCHIVE.search(entry):
+        return Fault(
+            f"the entry {entry!r} is a place in an archive. Copy its clips to files, "
+            "such as with wav-copy, and list those."
+        )
+    # Kaldi reads entries from the current folder; lists that were moved with their
+    # clips are read from their own.
+    is_there = os.path.isabs(entry) or (folder / entry).exists()
+    return entry if is_there or not os.path.exists(entry) else os.path.abspath(entry)
+
+
+def _clips(folder: Path) -> Iterator[str]:
+    """Yield paths of clips within a folder, sorted, with / between names."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inner = Path(place).relative_to(folder)
+        for name in sorted(files):
+            is_clip = os.path.splitext(name)[1].lower() in _CLIPS
+            if is_clip and not name.startswith("."):
+                yield (inner / name).as_posix()
+
+
+def _beside(clip: Path, text_keys: Sequence[str] | None) -> dict[str, Any]:
+    """Return what the files beside a clip say of it: its text, or a Fault, and more."""
+    text_file, json_file = clip.with_suffix(".txt"), clip.with_suffix(".json")
+    found: dict[str, Any] = {}
+    more: dict[str, Any] = {}
+    try:
+        if json_file.exists():
+            form = 'an object, such as {"text": "a dog barks"}'
+            more = parse_json(_content(json_file), str(json_file), form)
+            named = [key for key in text_keys or PROMPTS if key in more]
+            found |= {f"{json_file.name}: {key}": more[key] for key in named}
+        if text_file.exists() and not text_keys:
+            found[text_file.name] = _content(text_file).strip()
+    except (OSError, ValueError) as error:
+        return {"text": Fault(str(error))}
+    more = {name: cell for name, cell in more.items() if name not in ("audio", "text")}
+    texts = list(found.values())
+    if not texts:
+        wanted = " or ".join(text_keys or ["a text"])
+        words = f"no {text_file.name}, and no {json_file.name} with {wanted}, beside it"
+        return {"text": Fault(f"{words}. Add one."), **more}
+    if any(text != texts[0] for text in texts):
+        words = f"more than one text: {', '.join(found)}. Keep one, or say which"
+        return {"text": Fault(f"{words} member of the JSON is meant."), **more}
+    return {"text": texts[0], **more}
+
+
+def _content(path: Path) -> str:
+    """Return the text of a small regular file; ValueError if it is none."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _LONGEST:
+        msg = f"{path} is no text file of at most {_LONGEST:,} bytes. Shorten it."
+        raise ValueError(msg)
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"{path} is no UTF-8 ({error.reason}). Save it as UTF-8."
+        raise ValueError(msg) from error
