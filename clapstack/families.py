@@ -235,7 +235,7 @@ def _is_float(dtype: Any) -> bool:
 
 def _check_names(X: Any, owner: str) -> None:
     """Refuse column names in which no family can be read, such as several levels."""
-    names = getattr(X, "columns", ())
+    names: Any = getattr(X, "columns", ())
     if isinstance(getattr(names, "dtype", None), pd.StringDtype) and not names.hasnans:
         return  # of what pandas calls text; one by one, 11,064 names take 27 ms
     for name in names:

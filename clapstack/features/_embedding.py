@@ -400,7 +400,9 @@ def _audio_keys(
     read = _spread(partial(_attempt, audio_key), [sources[i] for i in new])
     for i, key in zip(new, read, strict=True):
         keys[i] = key
-    found = {states[i]: keys[i] for i in new if states[i] and isinstance(keys[i], str)}
+    found = {
+        state: keys[i] for i in new if (state := states[i]) and isinstance(keys[i], str)
+    }
     if store is not None:
         store.remember_files(found)
     if len(_KEYS) > _MOST_KEYS:

@@ -551,7 +551,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         out = np.empty((X.shape[0], len(fitted)))
         for cut in row_slices(len(out), self._step(len(dual))):
             shifted = read_table(X, cut) - self.mean_
-            radial = self._radial_covariance(*_along(shifted, radial_axes), factors)
+            leading, length = _along(shifted, radial_axes)
+            radial = self._radial_covariance(leading, length, factors)
             out[cut] = matmul(radial, dual) + matmul(shifted, coef)
             audio, text, _ = _bilinear_coordinates(shifted, bilinear_axes)
             for target, one in enumerate(fitted):
