@@ -162,7 +162,7 @@ class Judged:
         """Return resamples of the mean over draws of "best" less another row."""
         drawn = [
             [
-                _resampled(metric, self.truth, run["score"], N_RESAMPLES, 0)
+                _resampled(metric, self.truth, run["score"], None, N_RESAMPLES, 0)
                 for run in pair
             ]
             for pair in zip(best, runs, strict=True)

@@ -58,6 +58,7 @@ def make_scores_report(
         headings=[*headings, "Fingerprints and versions"],
         mean=_mean(pairs),
         n_failed=len(scores.pairs) - len(pairs),
+        n_unlike=scores.n_unlike,
         histogram=picture(display),
         boxes=boxes,
         systems=systems,

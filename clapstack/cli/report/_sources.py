@@ -56,6 +56,8 @@ class Scores(NamedTuple):
         Why rows have no score.
     model : ModelFile or None
         What made the scores, where that was now.
+    n_unlike : int or None
+        Pairs that are unlike those of the fit; None if the model cannot say.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Scores(NamedTuple):
     sha256: str | None
     why_not: str
     model: ModelFile | None
+    n_unlike: int | None = None
 
 
 def read_model(
@@ -111,7 +114,10 @@ def score_pairs(
     scored = score_to_frame(table, scorer, chunk_size=1024, verbose=False)
     errors = scored["error"].dropna()
     why_not = "; ".join(f"row {row}: {error}" for row, error in errors[:1].items())
-    return _scores(table, table.rows(), scored[axis], why_not, file)
+    scores = _scores(table, table.rows(), scored[axis], why_not, file)
+    if "in_domain" not in scored:
+        return scores
+    return scores._replace(n_unlike=int((scored["in_domain"] == 0).sum()))
 
 
 def _systems(table: PairTable, by: str | None) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 from typer.testing import CliRunner
 
-from clapstack import load_model
+from clapstack import load_model, make_clap_stack, save_model
 from clapstack.cli import app
 from clapstack.cli.report import Data, ModelFile, make_report, read_data, read_model
 from clapstack.metrics import score_report
@@ -446,6 +446,23 @@ def test_pairs_without_ratings_are_scored_for_the_page(model_file, rated, tmp_pa
     mean = load_model(model_file).predict(X).mean()
     assert f"Mean score {mean:.3f}" in page.text
     assert hashlib.sha256(model_file.read_bytes()).hexdigest() in page.text
+
+
+def test_a_page_of_scores_counts_pairs_unlike_those_of_the_fit(
+    challenge, cache, rated, tmp_path
+):
+    train, _ = challenge
+    model = make_clap_stack("bundled", cache=cache, preset="best")
+    save_model(model.fit(train.X, train.y), tmp_path / "m.clapstack")
+    pd.read_csv(rated)[["audio", "text"]].to_csv(rated.parent / "u.csv", index=False)
+    given = ("--data", rated.parent / "u.csv", "--out", tmp_path / "p.html")
+    done = report(tmp_path / "m.clapstack", *given, "--quiet")
+    assert done.exit_code == 0, done.output
+    page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
+    X = pd.read_csv(rated)[["audio", "text"]]
+    X["audio"] = [str(rated.parent / clip) for clip in X["audio"]]
+    unlike = ~model[-1].in_domain(model[:-1].transform(X))
+    assert f"Pairs unlike those of the fit {unlike.sum()}" in page.text
 
 
 def test_options_that_would_do_nothing_are_refused(model_file, rated, scores, tmp_path):
