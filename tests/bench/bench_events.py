@@ -6,7 +6,8 @@ with intervals of 95 % over pairs:
 
 - how well single columns tell right captions from each kind of wrong one (AUC);
 - what the family adds to the stack, against the stack and against one that knows the
-  number of clauses and whether an order is claimed (control);
+  number of clauses and whether an order is claimed (control), for each seed and over
+  all; to prompts of one sound, which it should not harm; and to scores without ratings;
 - how much of that is left with captions of another wording (``--free``) and with
   recordings that the checkpoints never heard (``--held-out``);
 - how often explanations name the missing sound and the broken order;
@@ -38,6 +39,7 @@ from clapstack.datasets import (
 )
 from clapstack.inspection import explain_events
 from clapstack.metrics import mse, srcc
+from clapstack.scoring.tables import CosineScorer, EventScorer
 from clapstack.systems import CLAP_FAMILIES, make_union
 from clapstack.systems._presets import PRESETS
 
@@ -146,7 +148,11 @@ class Test:
             )
             for arm, names in arms.items()
         }
-        print(seed, {k: round(srcc(self.y, p), 3) for k, p in self.predictions.items()})
+        self.predictions |= without_ratings(self.pairs, self.features)
+        self.seed = seed
+        self.has_one_sound = self.columns["events__n_clauses"].to_numpy() == 1
+        shown = {k: round(srcc(self.y, p), 3) for k, p in self.predictions.items()}
+        print(seed, shown, flush=True)
 
     def tables(self, pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return pair features and features of events."""
@@ -205,6 +211,22 @@ def fit_and_predict(
     return stack.predict(agreement.transform(test))
 
 
+def without_ratings(
+    pairs: pd.DataFrame, features: EventFeatures
+) -> dict[str, np.ndarray]:
+    """Return scores of clapstack score --unsupervised, without and with events."""
+    union = make_union("bundled", CLAP_FAMILIES, ["cosine"], device="cpu")
+    scores = {}
+    for name, scorer in {
+        "cosines": CosineScorer(union),
+        "cosines and events": EventScorer(union, features),
+    }.items():
+        values = scorer.values(pairs).tolist()
+        finish = scorer.finish(iter(values))
+        scores[name] = np.array([finish(row)[0] for row in values])
+    return scores
+
+
 def print_auc(tests: list[Test]) -> None:
     """Print what tells right captions from wrong ones."""
     edits = np.concatenate([test.edit for test in tests])
@@ -240,29 +262,45 @@ def auc(is_right: np.ndarray, values: np.ndarray) -> float:
 
 
 def print_gains(tests: list[Test]) -> None:
-    """Print what the family adds: means over seeds."""
-    sizes = [len(test.y) for test in tests]
+    """Print what the family adds: for each seed, and means over seeds."""
+    for test in tests:
+        print_gain([test], srcc, "with", "without", f"seed {test.seed}")
     for metric in (srcc, mse):
         for other in ("without", "control"):
+            print_gain(tests, metric, "with", other)
+    for metric in (srcc, mse):
+        print_gain(tests, metric, "with", "without", "prompts of one sound")
+    print_gain(tests, srcc, "cosines and events", "cosines", "no ratings")
 
-            def gain(rows: np.ndarray, metric=metric, other=other) -> float:
-                parts = np.split(rows, np.cumsum(sizes)[:-1])
-                return float(
-                    np.mean(
-                        [
-                            metric(test.y[some], test.predictions["with"][some])
-                            - metric(test.y[some], test.predictions[other][some])
-                            for test, some in zip(tests, parts, strict=True)
-                        ]
-                    )
-                )
 
-            value = gain(np.concatenate([np.arange(size) for size in sizes]))
-            low, high = interval(gain, sizes)
-            print(
-                f"{metric.__name__:4} of the stack with events, less {other:7}: "
-                f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+def print_gain(
+    tests: list[Test], metric: Any, arm: str, other: str, note: str = "all"
+) -> None:
+    """Print by how much one arm's predictions are better than another's."""
+    chosen = [
+        np.flatnonzero(test.has_one_sound | ("one sound" not in note)) for test in tests
+    ]
+    sizes = [len(rows) for rows in chosen]
+
+    def gain(drawn: np.ndarray) -> float:
+        parts = np.split(drawn, np.cumsum(sizes)[:-1])
+        return float(
+            np.mean(
+                [
+                    metric(test.y[rows[part]], test.predictions[arm][rows[part]])
+                    - metric(test.y[rows[part]], test.predictions[other][rows[part]])
+                    for test, rows, part in zip(tests, chosen, parts, strict=True)
+                ]
             )
+        )
+
+    value = gain(np.concatenate([np.arange(size) for size in sizes]))
+    low, high = interval(gain, sizes)
+    print(
+        f"{metric.__name__:4} {arm}, less {other:7}: {value:+.3f} "
+        f"[{low:+.3f}, {high:+.3f}]  {note}, {sum(sizes)} pairs",
+        flush=True,
+    )
 
 
 def interval(value: Any, sizes: list[int]) -> tuple[float, float]:
