@@ -36,7 +36,7 @@ from clapstack.scoring.tables import (
 )
 from clapstack.stacking import ClapStackingRegressor
 
-__all__ = ["Scorer", "score_table"]
+__all__ = ["Scorer", "rows_of", "score_table"]
 
 
 class Scorer:
@@ -282,7 +282,7 @@ class Scorer:
         ValueError
             If a kept column has the name of a result.
         """
-        rows = _table(table, audio_column, text_column, keep, audio_folder, self.model)
+        rows = rows_of(table, audio_column, text_column, keep, audio_folder, self.model)
         result = score_to_frame(
             rows,
             ModelScorer(self.model, "", coverage),
@@ -389,7 +389,7 @@ def score_table(
     scorer = model if isinstance(model, Scorer) else Scorer(model, verbose=verbose)
     sources = [each for each in (table, model) if isinstance(each, (str, os.PathLike))]
     check_output(out, *sources)
-    rows = _table(table, audio_column, text_column, keep, audio_folder, scorer.model)
+    rows = rows_of(table, audio_column, text_column, keep, audio_folder, scorer.model)
     return score_to_file(
         rows,
         ModelScorer(scorer.model, scorer.identity(), coverage),
@@ -400,7 +400,7 @@ def score_table(
     )
 
 
-def _table(
+def rows_of(
     table: Any,
     audio_column: str | None,
     text_column: str | None,
@@ -408,6 +408,7 @@ def _table(
     audio_folder: str | os.PathLike[str] | None,
     model: Any,
 ) -> PairTable | FrameTable:
+    """Return the rows of a table in memory or in a file, which `model` is to score."""
     if is_frame(table):
         roles = (audio_column or "audio", text_column or "text")
         if keep is None:

@@ -63,12 +63,13 @@ class TableScorer(ABC):
 class ModelScorer(TableScorer):
     """Scores and intervals of a fitted model of pairs, and whether it knows such pairs.
 
-    `identity` names the model, such as the digest of its file.
+    `identity` names the model, such as the digest of its file. Without a `coverage`
+    the ends of intervals are NaN.
     """
 
     waits = False
 
-    def __init__(self, model: Any, identity: str, coverage: float):
+    def __init__(self, model: Any, identity: str, coverage: float | None):
         self.model = model
         scores = tuple(score_names(model))
         self.axes = scores[::3]
