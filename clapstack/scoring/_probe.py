@@ -18,7 +18,7 @@ from clapstack._fitted import takes_keys
 from clapstack._optional import progress
 from clapstack.audio import HeldClip, read_audio_at_own_rate
 from clapstack.exceptions import BadPair, BadPairsError
-from clapstack.pairs import clip_identity, on_usable_rows, text_identity
+from clapstack.pairs import bad_texts, clip_identity, on_usable_rows, text_identity
 from clapstack.scoring._edits import EDITS, KINDS, edited_clip, edited_text, steps_of
 from clapstack.scoring._scorer import Scorer, rows_of
 from clapstack.scoring.tables import (
@@ -49,7 +49,7 @@ def probe(
     text_column: str | None = None,
     audio_folder: str | os.PathLike[str] | None = None,
     random_state: int = 0,
-    chunk_size: int = 32,
+    chunk_size: int = 16,
     verbose: bool = False,
 ) -> pd.DataFrame:
     """Edit captions and clips of a table, and return how scores respond.
@@ -76,7 +76,7 @@ def probe(
     random_state : int, default=0
         Seed of what is drawn: clauses, and noise. What is drawn for a row does not
         depend on the other edits, nor on `chunk_size`.
-    chunk_size : int, default=32
+    chunk_size : int, default=16
         Rows whose edited clips are held in memory at a time.
     verbose : bool, default=False
         Whether to show a progress bar.
@@ -152,7 +152,7 @@ def probe_rows(
     edits: Sequence[str] = EDITS,
     *,
     random_state: int,
-    chunk_size: int = 32,
+    chunk_size: int = 16,
     skip_bad: bool = False,
     verbose: bool = False,
 ) -> tuple[pd.DataFrame, list[BadPair]]:
@@ -161,6 +161,13 @@ def probe_rows(
     Scores that are standardised over a table are so over its pairs as they are.
     """
     _check(scorer, edits, random_state)
+
+    def values_of(pairs: pd.DataFrame) -> np.ndarray:
+        wrong = bad_texts(pairs)  # a model of one's own may not look at them
+        if wrong:
+            raise BadPairsError(wrong, len(pairs))
+        return scorer.values(pairs)
+
     rows = list(table.rows())
     kept: list[Row] = []
     values: list[list[float]] = []
@@ -168,7 +175,7 @@ def probe_rows(
     total = 2 * len(rows)
     with progress(total=total, desc="probing", unit="pair", verbose=verbose) as bar:
         for chunk in batched(rows, chunk_size):
-            usable = table.on_usable(scorer.values, pairs_of(chunk))
+            usable = table.on_usable(values_of, pairs_of(chunk))
             if len(usable.positions):
                 kept += [chunk[position] for position in usable.positions]
                 values += usable.values.tolist()
@@ -189,12 +196,17 @@ def probe_rows(
         for places in batched(range(len(kept)), chunk_size):
             made = edited.pairs(places, edits)
             usable = on_usable_rows(scorer.values, _frame(made.values()))
-            keys = [list(made)[position] for position in usable.positions]
-            scores = scores_of(usable.values.tolist()) if keys else []
-            found = dict(zip(keys, scores, strict=True))
-            for edit, place in keys:
+            keys, found = list(made), {}
+            if len(usable.positions):
+                scores = scores_of(usable.values.tolist())
+                found = {
+                    keys[position]: score
+                    for position, score in zip(usable.positions, scores, strict=True)
+                }
+            for edit, place in found:
                 if edit in changes:
-                    base = _REFERENCE if KINDS[edit] == "meaning" else None
+                    base = _REFERENCE if KINDS[edit] == "meaning" else ""
+                    # A caption that the reference leaves as it is has its own score.
                     before = found.get((base, place), originals[place])
                     changes[edit][place] = found[edit, place] - before
             bar.update(len(places))
@@ -279,6 +291,7 @@ class _EditedRows:
 
 def _frame(pairs: Iterable[tuple[Any, str]]) -> pd.DataFrame:
     columns = zip(*pairs, strict=True)
+    # Strict it is not: of no pairs there are no columns.
     named = zip(("audio", "text"), map(list, columns), strict=False)
     return pd.DataFrame(dict(named), dtype=object)
 
