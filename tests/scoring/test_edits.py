@@ -56,7 +56,10 @@ def test_a_step_without_clauses_is_no_step():
 
 
 def test_a_reworded_caption_has_the_same_clauses_and_order():
-    for text in ("rain, then a dog barks and a cat meows", "A bell rings before rain falls"):
+    for text in (
+        "rain, then a dog barks and a cat meows",
+        "A bell rings before rain falls",
+    ):
         assert steps_of(edited("reword", text) or text) == steps_of(text)
 
 
