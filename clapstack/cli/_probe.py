@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -157,19 +158,21 @@ def _finite(line: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _lines(lines: list[dict[Any, Any]]) -> list[str]:
-    """Return a table to read."""
+    """Return a table to read; numbers that there are none of are dashes."""
     names = [": ".join([*filter(None, [o.get("axis")]), o["edit"]]) for o in lines]
     width = max(map(len, names))
     titles = ("pairs", "change", "95 % interval", "in SD", "falls", "95 % interval")
     shown = ["{:{}} {:>6} {:>8}  {:^18} {:>6} {:>6}  {}".format("", width, *titles)]
     for name, line in zip(names, lines, strict=True):
-        change, low, high = (f"{line[k]:+.3f}" for k in ("change", "low", "high"))
-        in_sd = f"{line['change_sd']:+.2f}"
-        share, least, most = (
-            f"{100 * line[k]:.0f} %" for k in ("falls", "falls_low", "falls_high")
-        )
+        change, low, high = (_cell(line[k], "+.3f") for k in ("change", "low", "high"))
+        shares = ("falls", "falls_low", "falls_high")
+        share, least, most = (_cell(100 * line[k], ".0f", " %") for k in shares)
         shown.append(
             f"{name:{width}} {line['n_pairs']:6} {change:>8}  {low:>7} to {high:>7} "
-            f"{in_sd:>6} {share:>6}  {least} to {most}"
+            f"{_cell(line['change_sd'], '+.2f'):>6} {share:>6}  {least} to {most}"
         )
     return shown
+
+
+def _cell(value: float, form: str, unit: str = "") -> str:
+    return "–" if math.isnan(value) else f"{value:{form}}{unit}"

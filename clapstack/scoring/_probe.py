@@ -268,7 +268,8 @@ class _EditedRows:
                 text = edited_text(edit, row.text, draw, rng)
                 if text is not None:
                     made[edit, place] = row.path, text
-            samples, rate = read_audio_at_own_rate(row.path) if of_clips else (None, 0)
+            if of_clips:
+                samples, rate = read_audio_at_own_rate(row.path)
             for edit in of_clips:
                 array = edited_clip(edit, samples, self._rng(edit, row))
                 made[edit, place] = HeldClip(array=array, sampling_rate=rate), row.text

@@ -32,7 +32,7 @@ def test_a_table_to_read_is_printed(run, model_file, table):
     head, swap, level = done.stdout.splitlines()
     assert head.split()[:2] == ["pairs", "change"]
     assert swap.split()[:2] == ["swap", "3"]
-    assert "nan to" in swap  # one text
+    assert "– to       –" in swap  # one text
     assert level.split()[:2] == ["level", "6"]
     assert done.stderr == ""
 

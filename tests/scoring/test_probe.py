@@ -127,6 +127,15 @@ def test_encoders_respond_and_rounding_is_no_fall(table):
     assert probed.loc["case", "change_sd"] == pytest.approx(in_sd, rel=1e-4)
 
 
+def test_an_edit_that_leaves_nothing_to_score_does_not_apply(table):
+    late = np.concatenate([np.zeros(1600), table["audio"][0][0]])
+    table = table.copy()
+    table.at[0, "audio"] = (late, RATE)
+    scorer = Scorer.unsupervised("bundled:msclap")
+    probed = probe(scorer, table, ["truncation", "level"])
+    assert probed["n_pairs"].tolist() == [3, 4]
+
+
 def test_each_axis_is_probed(table):
     class Axes(Measures):
         axes_ = ("level", "words")
