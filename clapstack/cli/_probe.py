@@ -103,8 +103,12 @@ def probe(
     moved = options.by_name(checkpoint, "--checkpoint", "FAMILY=PATH")
     encoding: dict[str, Any] = {"device": device, "batch_size": batch_size}
     with errors_as_messages("clapstack probe"):
-        from clapstack.scoring import EDITS, probe_rows
-        from clapstack.scoring.tables import ModelScorer, PairTable
+        from clapstack.scoring.tables import (
+            EDITS,
+            ModelScorer,
+            PairTable,
+            probe_table,
+        )
 
         unknown = [name for name in edit or () if name not in EDITS]
         if unknown or len(set(edit or ())) < len(edit or ()):
@@ -125,7 +129,7 @@ def probe(
             trusting = {"trust": trust, "trust_encoders": trust_encoder}
             model = load(Path(what[0]), trusting, checkpoints=moved, **encoding)
             scorer = ModelScorer(model, "", None)
-        probed, bad = probe_rows(
+        probed, bad = probe_table(
             pairs,
             scorer,
             edit or EDITS,

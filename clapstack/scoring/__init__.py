@@ -6,9 +6,9 @@ from clapstack.scoring._candidates import (
     rank_candidates,
 )
 from clapstack.scoring._checkpoint import clap_score, protocol
-from clapstack.scoring._edits import EDITS
-from clapstack.scoring._probe import probe, probe_rows
+from clapstack.scoring._probe import probe
 from clapstack.scoring._scorer import Scorer, score_table
+from clapstack.scoring.tables import EDITS
 
 __all__ = [
     "EDITS",
@@ -17,7 +17,6 @@ __all__ = [
     "candidates_by_prompt",
     "clap_score",
     "probe",
-    "probe_rows",
     "protocol",
     "rank_candidates",
     "score_table",

@@ -3,13 +3,19 @@
 import numpy as np
 import pytest
 
-from clapstack.scoring._edits import EDITS, KINDS, edited_clip, edited_text, steps_of
+from clapstack.scoring.tables._edits import (
+    EDITS,
+    KINDS,
+    edited_clip,
+    edited_text,
+    steps_of,
+)
 
 RATE = 16_000
 
 
 def edited(edit, text, other="a cat meows", seed=0):
-    return edited_text(edit, text, lambda: other, np.random.default_rng(seed))
+    return edited_text(edit, text, other, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize(
