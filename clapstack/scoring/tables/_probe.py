@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from statistics import NormalDist
 from typing import Any
 
@@ -55,19 +54,9 @@ def probe_table(
     """
     _check(scorer, edits, random_state)
     rows = list(table.rows())
-    kept: list[Row] = []
-    values: list[list[float]] = []
-    bad: list[BadPair] = []
-    changes: dict[str, dict[int, np.ndarray]] = {edit: {} for edit in edits}
     total = 2 * len(rows)
     with progress(total=total, desc="probing", unit="pair", verbose=verbose) as bar:
-        for chunk in batched(rows, chunk_size):
-            usable = table.on_usable(partial(_values, scorer), pairs_of(chunk))
-            if len(usable.positions):
-                kept += [chunk[position] for position in usable.positions]
-                values += usable.values.tolist()
-            bad += [b._replace(position=chunk[b.position].number) for b in usable.bad]
-            bar.update(len(chunk))
+        kept, values, bad = _as_they_are(table, rows, scorer, chunk_size, bar)
         if bad and not (skip_bad and kept):
             raise BadPairsError(bad, len(rows))
         finish = scorer.finish(iter(values))
@@ -79,6 +68,7 @@ def probe_table(
 
         originals = scores_of(values)
         edited = _EditedRows(kept, random_state)
+        changes: dict[str, dict[int, np.ndarray]] = {edit: {} for edit in edits}
         for places in batched(range(len(kept)), chunk_size):
             made = edited.pairs(places, edits)
             usable = on_usable_rows(scorer.values, _frame(made.values()))
@@ -88,21 +78,48 @@ def probe_table(
                 _note(dict(zip(known, scores, strict=True)), originals, changes)
             bar.update(len(places))
     groups = edited.groups()
-    lines = [
-        {
-            **({"axis": axis} if len(axes) > 1 else {}),
-            "edit": edit,
-            "kind": KINDS[edit],
-            **_summary(
+    lines = []
+    for k, axis in enumerate(axes):
+        named = {"axis": axis} if len(axes) > 1 else {}
+        for edit, changed in changes.items():
+            summary = _summary(
                 np.array([change[k] for change in changed.values()]),
                 [groups[place] for place in changed],
                 float(originals[:, k].std()),
-            ),
-        }
-        for k, axis in enumerate(axes)
-        for edit, changed in changes.items()
-    ]
+            )
+            lines.append({**named, "edit": edit, "kind": KINDS[edit], **summary})
     return pd.DataFrame(lines), bad
+
+
+def _as_they_are(
+    table: PairTable | FrameTable,
+    rows: list[Row],
+    scorer: TableScorer,
+    chunk_size: int,
+    bar: Any,
+) -> tuple[list[Row], list[list[float]], list[BadPair]]:
+    """Return the rows that can be used, what the scorer says of them, and the others.
+
+    Positions of the others are those in the table.
+    """
+
+    def compute(pairs: pd.DataFrame) -> np.ndarray:
+        wrong = bad_texts(pairs)  # a model of one's own may not look at them
+        if wrong:
+            raise BadPairsError(wrong, len(pairs))
+        return scorer.values(pairs)
+
+    kept: list[Row] = []
+    values: list[list[float]] = []
+    bad: list[BadPair] = []
+    for chunk in batched(rows, chunk_size):
+        usable = table.on_usable(compute, pairs_of(chunk))
+        if len(usable.positions):
+            kept += [chunk[position] for position in usable.positions]
+            values += usable.values.tolist()
+        bad += [b._replace(position=chunk[b.position].number) for b in usable.bad]
+        bar.update(len(chunk))
+    return kept, values, bad
 
 
 class _EditedRows:
@@ -164,13 +181,6 @@ class _EditedRows:
         for taken in sorted(own):
             number += number >= taken
         return self._clauses[number]
-
-
-def _values(scorer: TableScorer, pairs: pd.DataFrame) -> np.ndarray:
-    wrong = bad_texts(pairs)  # a model of one's own may not look at them
-    if wrong:
-        raise BadPairsError(wrong, len(pairs))
-    return scorer.values(pairs)
 
 
 def _note(
