@@ -129,6 +129,9 @@ def probe(
             trusting = {"trust": trust, "trust_encoders": trust_encoder}
             model = load(Path(what[0]), trusting, checkpoints=moved, **encoding)
             scorer = ModelScorer(model, "", None)
+        if picture is not None and len(scorer.axes) > 1:
+            msg = f"the model predicts {', '.join(scorer.axes)}; one axis can be drawn."
+            raise typer.BadParameter(msg, param_hint="--picture")
         probed, bad = probe_table(
             pairs,
             scorer,
@@ -138,13 +141,13 @@ def probe(
             verbose=not quiet,
         )
         options.name_bad(bad, "probe")
-        if picture is not None:
-            _draw(probed, picture)
         if json:
             lines = [_finite(line) for line in probed.to_dict("records")]
             options.print_json({"left_out": len(bad), "edits": lines})
         else:
             typer.echo("\n".join(_lines(probed.to_dict("records"))))
+        if picture is not None:  # last, so that the numbers are out if it fails
+            _draw(probed, picture)
 
 
 def _draw(probed: Any, picture: Path) -> None:
