@@ -92,14 +92,14 @@ def probe(
         msg = f"give {given}; got {len(what)} arguments."
         raise typer.BadParameter(msg)
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
-    check_unsupervised(
-        unsupervised, events=events, family=family, checkpoints=checkpoints
-    )
     if picture is not None and picture.suffix.lower() != ".svg":
         msg = f"its name must end in .svg; got {str(picture)!r}."
         raise typer.BadParameter(msg, param_hint="--picture")
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     families = options.chosen_families(family)
+    check_unsupervised(
+        unsupervised, events=events, family=family, checkpoints=checkpoints
+    )
     moved = options.by_name(checkpoint, "--checkpoint", "FAMILY=PATH")
     encoding: dict[str, Any] = {"device": device, "batch_size": batch_size}
     with errors_as_messages("clapstack probe"):

@@ -114,11 +114,11 @@ def score(
     if fail_under is not None and unsupervised:
         msg = "scores without ratings have no scale, and their mean is zero."
         raise typer.BadParameter(msg, param_hint="--fail-under")
+    chosen = options.chosen_checkpoints(checkpoints, checkpoint)
+    families = options.chosen_families(family)
     check_unsupervised(
         unsupervised, events=events, family=family, checkpoints=checkpoints
     )
-    chosen = options.chosen_checkpoints(checkpoints, checkpoint)
-    families = options.chosen_families(family)
     moved = options.by_name(checkpoint, "--checkpoint", "FAMILY=PATH")
     encoding: dict[str, Any] = {"device": device, "batch_size": batch_size}
     trusting = {"trust": trust, "trust_encoders": trust_encoder}
