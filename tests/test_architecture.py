@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "scoring": {
         "_fitted",
         "audio",
+        "captions",
         "pairs",
         "sharing",
         "stacking",

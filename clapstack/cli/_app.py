@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from clapstack import __version__
-from clapstack.cli import _compare, _evaluate, _extract, _fit, _rank, _report, _score
+from clapstack.cli import (
+    _compare,
+    _evaluate,
+    _extract,
+    _fit,
+    _probe,
+    _rank,
+    _report,
+    _score,
+)
 from clapstack.cli._bench import bench_app
 from clapstack.cli._cache import cache_app
 from clapstack.cli._errors import SafeGroup, errors_as_messages, show_tracebacks
@@ -111,6 +120,7 @@ app.command(epilog=_score.EPILOG)(_score.score)
 app.command(epilog=_rank.EPILOG)(_rank.rank)
 app.command(epilog=_compare.EPILOG)(_compare.compare)
 app.command(epilog=_evaluate.EPILOG)(_evaluate.evaluate)
+app.command(epilog=_probe.EPILOG)(_probe.probe)
 app.command(epilog=_extract.EPILOG)(_extract.extract)
 app.command(epilog=_report.EPILOG)(_report.report)
 app.command()(checkpoints)

@@ -91,6 +91,23 @@ AllowOverlap = Annotated[
     bool,
     typer.Option("--allow-overlap", help="Go on if training pairs are held out."),
 ]
+Unsupervised = Annotated[
+    bool,
+    typer.Option(
+        "--unsupervised",
+        help="Without a model or any ratings: the mean of the encoders' cosines, each "
+        "standardised over the table. Such a score ranks the pairs of one table and "
+        "has no scale.",
+    ),
+]
+Events = Annotated[
+    bool,
+    typer.Option(
+        "--events",
+        help="With --unsupervised: also how surely the weakest part of a text is "
+        "heard, and whether a claimed order is another.",
+    ),
+]
 Keep = Annotated[
     list[str] | None,
     typer.Option(

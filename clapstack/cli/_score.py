@@ -13,6 +13,7 @@ from clapstack._compat import file_digest
 from clapstack._output import check_output, is_stream, named
 from clapstack.cli import _options as options
 from clapstack.cli._errors import BELOW, errors_as_messages
+from clapstack.cli._scorers import check_unsupervised, load, unsupervised_scorer
 from clapstack.cli._terminal import data_stream
 
 __all__ = ["score"]
@@ -80,24 +81,9 @@ def score(
         ),
     ] = None,
     coverage: options.Coverage = 0.9,
-    unsupervised: Annotated[
-        bool,
-        typer.Option(
-            "--unsupervised",
-            help="Without a model or any ratings: the mean of the encoders' cosines, "
-            "each standardised over the table. Such a score ranks the pairs of one "
-            "table and has no scale.",
-        ),
-    ] = False,
+    unsupervised: options.Unsupervised = False,
     family: options.Family = None,
-    events: Annotated[
-        bool,
-        typer.Option(
-            "--events",
-            help="With --unsupervised: also how surely the weakest part of a text is "
-            "heard, and whether a claimed order is another.",
-        ),
-    ] = False,
+    events: options.Events = False,
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
     prompts: options.Prompts = None,
@@ -137,17 +123,11 @@ def score(
     if fail_under is not None and unsupervised:
         msg = "scores without ratings have no scale, and their mean is zero."
         raise typer.BadParameter(msg, param_hint="--fail-under")
-    if events and not unsupervised:
-        msg = "a model has its own features; the option goes with --unsupervised."
-        raise typer.BadParameter(msg, param_hint="--events")
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     families = options.chosen_families(family)
-    if family and not unsupervised:
-        msg = "a model has its own families; it goes with --unsupervised."
-        raise typer.BadParameter(msg, param_hint="--family")
-    if checkpoints != "published" and not unsupervised:
-        msg = "a model has its own checkpoints; say with --checkpoint where they are."
-        raise typer.BadParameter(msg, param_hint="--checkpoints")
+    check_unsupervised(
+        unsupervised, events=events, family=family, checkpoints=checkpoints
+    )
     moved = options.by_name(checkpoint, "--checkpoint", "FAMILY=PATH")
     encoding: dict[str, Any] = {"device": device, "batch_size": batch_size}
     trusting = {"trust": trust, "trust_encoders": trust_encoder}
@@ -156,7 +136,7 @@ def score(
             msg = "one pair is printed; --out and --format are for tables."
             raise typer.BadParameter(msg)
         with errors_as_messages("clapstack score"):
-            loaded = _model(model, trusting, checkpoints=moved, **encoding)
+            loaded = load(model, trusting, checkpoints=moved, **encoding)
             scores = _score_pair(loaded, pair, coverage, json, explain)
         _exit(scores, fail_under, 0)
         return
@@ -180,9 +160,9 @@ def score(
         if out is not None:
             check_output(out, *pairs.files, model)
         if unsupervised:
-            scorer = _cosines(chosen, families, encoding, events)
+            scorer = unsupervised_scorer(chosen, families, encoding, events)
         else:
-            loaded = _model(model, trusting, checkpoints=moved, **encoding)
+            loaded = load(model, trusting, checkpoints=moved, **encoding)
             keep_keys(pairs, loaded, audio_folder)
             scorer = ModelScorer(loaded, file_digest(model), coverage)
         result = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)
@@ -307,29 +287,6 @@ def _result_format(out: Path | None, fmt: str | None, json: bool) -> str:
         return given or result_format(out)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--out") from error
-
-
-def _model(path: Path, trusting: dict[str, Any], **settings: Any) -> Any:
-    from clapstack._fitted import set_up
-    from clapstack.cli.tables import open_model
-
-    return set_up(open_model(path, **trusting), **settings)
-
-
-def _cosines(
-    checkpoints: Any, families: Any, settings: dict[str, Any], events: bool
-) -> Any:
-    from clapstack.scoring.tables import CosineScorer, EventScorer
-    from clapstack.systems import make_events, make_union
-
-    settings = {name: value for name, value in settings.items() if value is not None}
-
-    def union() -> Any:
-        return make_union(checkpoints, families, ["cosine"], **settings)
-
-    if events:
-        return EventScorer(union(), make_events(union()))
-    return CosineScorer(union())
 
 
 def _score_pair(

@@ -13,6 +13,7 @@ from clapstack.inspection._explanation import ExplanationDisplay
 from clapstack.inspection._families import FamilyScoresDisplay, family_scores
 from clapstack.inspection._leaderboard import LeaderboardDisplay
 from clapstack.inspection._prediction import PredictionDisplay
+from clapstack.inspection._probe import ProbeDisplay
 from clapstack.inspection._residuals import ResidualsDisplay
 from clapstack.inspection._spectrogram import (
     Spectrogram,
@@ -31,6 +32,7 @@ __all__ = [
     "HeardClause",
     "LeaderboardDisplay",
     "PredictionDisplay",
+    "ProbeDisplay",
     "ResidualsDisplay",
     "Spectrogram",
     "SpectrogramDisplay",

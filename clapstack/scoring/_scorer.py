@@ -36,7 +36,7 @@ from clapstack.scoring.tables import (
 )
 from clapstack.stacking import ClapStackingRegressor
 
-__all__ = ["Scorer", "score_table"]
+__all__ = ["Scorer", "rows_of", "score_table"]
 
 
 class Scorer:
@@ -289,7 +289,7 @@ class Scorer:
         ValueError
             If a kept column has the name of a result.
         """
-        rows = _table(
+        rows = rows_of(
             table, audio_column, text_column, keep, audio_folder, prompts, self.model
         )
         result = score_to_frame(
@@ -399,7 +399,7 @@ def score_table(
         what is read.
     """
     scorer = model if isinstance(model, Scorer) else Scorer(model, verbose=verbose)
-    rows = _table(
+    rows = rows_of(
         table, audio_column, text_column, keep, audio_folder, prompts, scorer.model
     )
     model_file = [model] if isinstance(model, (str, os.PathLike)) else []
@@ -414,7 +414,7 @@ def score_table(
     )
 
 
-def _table(
+def rows_of(
     table: Any,
     audio_column: str | None,
     text_column: str | None,
@@ -423,6 +423,7 @@ def _table(
     prompts: str | os.PathLike[str] | None,
     model: Any,
 ) -> PairTable | FrameTable:
+    """Return the rows of a table in memory or in a file, which `model` is to score."""
     if is_frame(table):
         roles = (audio_column or "audio", text_column or "text")
         if keep is None:

@@ -6,11 +6,13 @@ with intervals of 95 % over pairs:
 
 - how well single columns tell right captions from each kind of wrong one (AUC);
 - what the family adds to the stack, against the stack and against one that knows the
-  number of clauses and whether an order is claimed (control);
-- how much of that is left with captions of another wording (``--free``) and with
-  recordings that the checkpoints never heard (``--held-out``);
+  number of clauses and whether an order is claimed (control), for each seed and over
+  all; to prompts of one sound, which it should not harm; and to scores without ratings;
 - how often explanations name the missing sound and the broken order;
 - what the features cost (``--cost``).
+
+The same follows with captions of another wording, with recordings that the checkpoints
+never heard, and with both (``--tests`` chooses).
 
 All of it is simulated: no human rated these pairs. Embeddings go to the usual store.
 """
@@ -38,6 +40,7 @@ from clapstack.datasets import (
 )
 from clapstack.inspection import explain_events
 from clapstack.metrics import mse, srcc
+from clapstack.scoring.tables import CosineScorer, EventScorer
 from clapstack.systems import CLAP_FAMILIES, make_union
 from clapstack.systems._presets import PRESETS
 
@@ -46,6 +49,8 @@ N_TRAIN, N_TEST = 800, 500
 _TEST = 2
 _RESAMPLES = 1000
 _CLIPS_TO_TIME = 20
+
+TESTS = ("as trained", "other words", "unheard sounds", "other words, unheard sounds")
 
 # Another wording than the generator's: passives, participles, subordinate clauses.
 _SAID = (
@@ -91,8 +96,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[*range(201, 206)])
     parser.add_argument("--preset", choices=PRESETS, default="paper")
     parser.add_argument("--windows", choices=["dense", "tiled"], default="dense")
-    parser.add_argument("--free", action="store_true", help="captions in other words")
-    parser.add_argument("--held-out", action="store_true", help="unheard recordings")
+    parser.add_argument("--tests", nargs="+", choices=TESTS, default=list(TESTS))
     parser.add_argument("--cost", action="store_true", help="only what it costs")
     parser.add_argument("--explained", type=int, default=1000, help="pairs per seed")
     options = parser.parse_args()
@@ -101,52 +105,43 @@ def main() -> None:
     if options.cost:
         print_cost(options.folder, options.seeds[0], options.windows)
         return
-    tests = [Test(seed, options) for seed in options.seeds]
-    print_auc(tests)
-    print_gains(tests)
-    print_explanations(tests, options.explained)
+    by_name: dict[str, list[Test]] = {name: [] for name in options.tests}
+    for seed in options.seeds:
+        models = Models(challenge(options.folder, seed), options)
+        for name, tests in by_name.items():
+            tests.append(Test(seed, name, models, options.folder))
+    for name, tests in by_name.items():
+        print(f"\n{options.preset}, {name}")
+        print_auc(tests)
+        print_gains(tests)
+        # In other words no table says which clause is of which sound.
+        if "other words" not in name:
+            print_explanations(tests, options.explained)
 
 
-class Test:
-    """The test pairs of one seed: truth, features, and predictions of each stack."""
+class Models:
+    """The stacks of one seed: without events, with the control, and with events."""
 
-    __test__ = False
-
-    def __init__(self, seed: int, options: argparse.Namespace):
-        root = challenge(options.folder, seed)
+    def __init__(self, root: Path, options: argparse.Namespace):
         self.features = events(options.windows)
-        train, test = load_xacle(root, "train"), load_xacle(root, "test")
-        self.y = test.y
-        if options.held_out:
-            other = challenge(options.folder, seed, held_out=True)
-            test = load_xacle(other, "test")
-            root, self.y = other, test.y
-        truth = pd.read_csv(root / "simulated_truth.csv")
-        self.edit = truth.loc[truth["split"] == "test", "edit"].to_numpy()
-        self.sounds = truth.loc[truth["split"] == "test", "sounds"].to_list()
-        self.pairs = test.X
-        if options.free:
-            texts = [in_other_words(seed, i) for i in range(len(test.X))]
-            self.pairs = test.X.assign(text=texts)
-        tables = [self.tables(train.X), self.tables(self.pairs)]
-        self.columns = tables[1][1]
-        settings = PRESETS[options.preset](0)
+        train = load_xacle(root, "train")
+        X, E = self.tables(train.X)
         control = [
             name
-            for name in self.columns
+            for name in E
             if name.endswith(("_cosine", "n_clauses", "claims_order"))
             and "__all_" not in name
         ]
-        arms = {"without": [], "control": control, "with": list(self.columns)}
-        self.predictions = {
-            arm: fit_and_predict(
-                *(pd.concat([X, E[names]], axis=1) for X, E in tables),
-                train.y,
-                settings,
-            )
-            for arm, names in arms.items()
-        }
-        print(seed, {k: round(srcc(self.y, p), 3) for k, p in self.predictions.items()})
+        self._arms = {}
+        for arm, names in {
+            "without": [],
+            "control": control,
+            "with": list(E),
+        }.items():
+            agreement = CrossAgreement().set_output(transform="pandas")
+            phi = agreement.fit_transform(pd.concat([X, E[names]], axis=1))
+            stack = ClapStackingRegressor(**PRESETS[options.preset](0))
+            self._arms[arm] = names, agreement, stack.fit(phi, train.y)
 
     def tables(self, pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return pair features and features of events."""
@@ -154,6 +149,37 @@ class Test:
         family = FeatureUnion([("events", self.features)])
         family.set_output(transform="pandas")
         return union.fit_transform(pairs), family.fit_transform(pairs)
+
+    def predictions(self, X: pd.DataFrame, E: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Return the predictions of each stack."""
+        return {
+            arm: stack.predict(agreement.transform(pd.concat([X, E[names]], axis=1)))
+            for arm, (names, agreement, stack) in self._arms.items()
+        }
+
+
+class Test:
+    """Test pairs of one seed: truth, features, and predictions."""
+
+    __test__ = False
+
+    def __init__(self, seed: int, name: str, models: Models, folder: Path):
+        root = challenge(folder, seed, held_out="unheard" in name)
+        test = load_xacle(root, "test")
+        self.y, self.pairs = test.y, test.X
+        truth = pd.read_csv(root / "simulated_truth.csv")
+        self.edit = truth.loc[truth["split"] == "test", "edit"].to_numpy()
+        self.sounds = truth.loc[truth["split"] == "test", "sounds"].to_list()
+        if "other words" in name:
+            texts = [in_other_words(seed, i) for i in range(len(test.X))]
+            self.pairs = test.X.assign(text=texts)
+        self.seed, self.features = seed, models.features
+        X, self.columns = models.tables(self.pairs)
+        self.predictions = models.predictions(X, self.columns)
+        self.predictions |= without_ratings(self.pairs, self.features)
+        self.has_one_sound = self.columns["events__n_clauses"].to_numpy() == 1
+        shown = {k: round(srcc(self.y, p), 3) for k, p in self.predictions.items()}
+        print(seed, name, shown, flush=True)
 
 
 def challenge(folder: Path, seed: int, *, held_out: bool = False) -> Path:
@@ -195,14 +221,20 @@ def in_other_words(seed: int, number: int) -> str:
     return pick(_FREE[len(said), caption.relation]).format(*said)
 
 
-def fit_and_predict(
-    train: pd.DataFrame, test: pd.DataFrame, y: np.ndarray, settings: dict[str, Any]
-) -> np.ndarray:
-    """Return a stack's predictions of the test pairs."""
-    agreement = CrossAgreement().set_output(transform="pandas")
-    X = agreement.fit_transform(train)
-    stack = ClapStackingRegressor(**settings).fit(X, y)
-    return stack.predict(agreement.transform(test))
+def without_ratings(
+    pairs: pd.DataFrame, features: EventFeatures
+) -> dict[str, np.ndarray]:
+    """Return scores of clapstack score --unsupervised, without and with events."""
+    union = make_union("bundled", CLAP_FAMILIES, ["cosine"], device="cpu")
+    scores = {}
+    for name, scorer in {
+        "cosines": CosineScorer(union),
+        "cosines and events": EventScorer(union, features),
+    }.items():
+        values = scorer.values(pairs).tolist()
+        finish = scorer.finish(iter(values))
+        scores[name] = np.array([finish(row)[0] for row in values])
+    return scores
 
 
 def print_auc(tests: list[Test]) -> None:
@@ -240,29 +272,45 @@ def auc(is_right: np.ndarray, values: np.ndarray) -> float:
 
 
 def print_gains(tests: list[Test]) -> None:
-    """Print what the family adds: means over seeds."""
-    sizes = [len(test.y) for test in tests]
+    """Print what the family adds: for each seed, and means over seeds."""
+    for test in tests:
+        print_gain([test], srcc, "with", "without", f"seed {test.seed}")
     for metric in (srcc, mse):
         for other in ("without", "control"):
+            print_gain(tests, metric, "with", other)
+    for metric in (srcc, mse):
+        print_gain(tests, metric, "with", "without", "prompts of one sound")
+    print_gain(tests, srcc, "cosines and events", "cosines", "no ratings")
 
-            def gain(rows: np.ndarray, metric=metric, other=other) -> float:
-                parts = np.split(rows, np.cumsum(sizes)[:-1])
-                return float(
-                    np.mean(
-                        [
-                            metric(test.y[some], test.predictions["with"][some])
-                            - metric(test.y[some], test.predictions[other][some])
-                            for test, some in zip(tests, parts, strict=True)
-                        ]
-                    )
-                )
 
-            value = gain(np.concatenate([np.arange(size) for size in sizes]))
-            low, high = interval(gain, sizes)
-            print(
-                f"{metric.__name__:4} of the stack with events, less {other:7}: "
-                f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+def print_gain(
+    tests: list[Test], metric: Any, arm: str, other: str, note: str = "all"
+) -> None:
+    """Print by how much one arm's predictions are better than another's."""
+    chosen = [
+        np.flatnonzero(test.has_one_sound | ("one sound" not in note)) for test in tests
+    ]
+    sizes = [len(rows) for rows in chosen]
+
+    def gain(drawn: np.ndarray) -> float:
+        parts = np.split(drawn, np.cumsum(sizes)[:-1])
+        return float(
+            np.mean(
+                [
+                    metric(test.y[rows[part]], test.predictions[arm][rows[part]])
+                    - metric(test.y[rows[part]], test.predictions[other][rows[part]])
+                    for test, rows, part in zip(tests, chosen, parts, strict=True)
+                ]
             )
+        )
+
+    value = gain(np.concatenate([np.arange(size) for size in sizes]))
+    low, high = interval(gain, sizes)
+    print(
+        f"{metric.__name__:4} {arm}, less {other:7}: {value:+.3f} "
+        f"[{low:+.3f}, {high:+.3f}]  {note}, {sum(sizes)} pairs",
+        flush=True,
+    )
 
 
 def interval(value: Any, sizes: list[int]) -> tuple[float, float]:

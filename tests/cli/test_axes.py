@@ -100,6 +100,22 @@ def test_evaluate_judges_each_axis_on_its_rated_pairs(model_file, run, clips, tm
     assert [line.split()[:1] for line in one.stdout.splitlines()][1:] == [["order"]]
 
 
+def test_each_axis_is_probed_and_one_picture_of_both_refused(
+    model_file, run, clips, tmp_path
+):
+    out, table, _ = model_file
+    command = ["probe", out, table, "--audio-folder", clips, "--edit", "case"]
+    done = run(*command)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()[1:]
+    assert [line.split()[:3] for line in lines] == [
+        [f"{axis}:", "case", "24"] for axis in AXES
+    ]
+    done = run(*command, "--picture", tmp_path / "probe.svg")
+    assert done.exit_code == 2
+    assert "one axis can be drawn" in " ".join(done.stderr.split())
+
+
 def test_the_report_has_sections_per_axis(model_file, run, tmp_path):
     out, _, _ = model_file
     page = tmp_path / "report.html"

@@ -244,8 +244,8 @@ def test_without_ratings_events_count_beside_the_cosines(
     of_cosines = table.filter(like="_cosine")
     assert len(of_cosines.columns) == 3
     apart = (table - table.mean()) / table.std(ddof=0).replace(0, 1)
-    expected = apart[of_cosines.columns].mean(axis=1) + apart["weakest"]
-    expected += 0.5 * apart["inversion"]
+    expected = apart[of_cosines.columns].mean(axis=1)
+    expected += 0.5 * apart["weakest"] + 0.25 * apart["inversion"]
     np.testing.assert_allclose(table["score"], expected, atol=1e-6)
 
 

@@ -2,7 +2,8 @@ import pytest
 
 import clapstack
 
-COMMANDS = ["demo", "fit", "score", "rank", "compare", "evaluate", "extract", "report"]
+COMMANDS = ["demo", "fit", "score", "rank", "compare", "evaluate", "probe", "extract"]
+COMMANDS += ["report"]
 COMMANDS += ["checkpoints", "cache", "bench", "xacle"]
 
 
@@ -14,7 +15,8 @@ def test_help_names_every_command_in_the_order_of_use(run):
 
 
 @pytest.mark.parametrize(
-    "command", ["fit", "score", "rank", "compare", "evaluate", "extract", "report"]
+    "command",
+    ["fit", "score", "rank", "compare", "evaluate", "probe", "extract", "report"],
 )
 def test_help_of_a_command_teaches_by_example(run, command):
     text = run(command, "--help").stdout

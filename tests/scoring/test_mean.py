@@ -51,3 +51,11 @@ def test_without_scores_or_with_one_text_there_is_no_interval():
     one = mean_of(["a", "a"], [1, 3])
     assert one.mean == 2
     assert np.isnan([one.low, one.high]).all()
+
+
+def test_what_texts_are_called_does_not_change_a_bit():
+    scores = np.random.default_rng(0).normal(size=300)
+    results = []
+    for name in ("a", "b", "c"):
+        results.append(mean_of([f"{name} {row // 2}" for row in range(300)], scores))
+    assert results[0] == results[1] == results[2]

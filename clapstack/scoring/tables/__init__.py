@@ -1,6 +1,8 @@
 """Tables of pairs in files: read, scored row by row, journaled and written."""
 
+from clapstack.scoring.tables._edits import EDITS
 from clapstack.scoring.tables._mean import GroupedMean, Mean
+from clapstack.scoring.tables._probe import probe_table
 from clapstack.scoring.tables._read import (
     FrameTable,
     PairTable,
@@ -27,6 +29,7 @@ from clapstack.scoring.tables._scorers import (
 from clapstack.scoring.tables._write import ERRORS, write_lines, write_table
 
 __all__ = [
+    "EDITS",
     "ERRORS",
     "CosineScorer",
     "EventScorer",
@@ -43,6 +46,7 @@ __all__ = [
     "on_usable_files",
     "pairs_of",
     "part_file",
+    "probe_table",
     "result_format",
     "score_to_file",
     "score_to_frame",

@@ -6,6 +6,7 @@ from array import array
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.stats import t as student
 
 from clapstack.pairs import text_identity
@@ -58,7 +59,9 @@ class GroupedMean:
         if not len(scores):
             return Mean(np.nan, np.nan, np.nan, 0, 0)
         mean = float(scores.mean())
-        found, texts = np.unique(np.array(self._texts), return_inverse=True)
+        # In order of appearance: that of the hashes changes between processes, and with
+        # it how sums round.
+        texts, found = pd.factorize(np.array(self._texts))
         n_texts = len(found)
         if n_texts < 2:
             return Mean(mean, np.nan, np.nan, len(scores), n_texts)
