@@ -60,7 +60,8 @@ def test_score_has_three_columns_per_axis(model_file, run, clips, tmp_path):
     assert done.exit_code == 0, done.output
     found = pd.read_csv(scores)
     names = [f"{axis}{end}" for axis in AXES for end in ("", "_low", "_high")]
-    assert list(found.columns) == ["row", "audio", "text", *names, "error"]
+    ends = ["in_domain", "error"]
+    assert list(found.columns) == ["row", "audio", "text", *names, *ends]
     X = found[["audio", "text"]].assign(audio=[str(clips / c) for c in found["audio"]])
     assert_allclose(found[list(AXES)], load_model(out).predict(X), rtol=1e-6)
     one = run("score", out, clips / found["audio"][0], found["text"][0])

@@ -148,6 +148,7 @@ def test_a_damaged_note_is_written_again(checkpoint, pairs, tmp_path, loads, con
     assert place.read_text() == note
 
 
+@pytest.mark.slow
 def test_a_stored_table_loads_no_torch(tmp_path):
     script = (
         "import sys\n"
