@@ -96,7 +96,7 @@ def test_an_unfinished_run_is_not_read(pairs, tmp_path):
     write_features(union, cut(pairs), tmp_path, compute_kwargs=options)
     broken = union.transformer_list[0][1].set_params(encoder=None)
     assert broken.encoder is None
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError, match="sample_rate must be a number of hertz"):
         write_features(union, cut(pairs), tmp_path, compute_kwargs=options)
     with pytest.raises(FileNotFoundError, match="has no complete features"):
         read_features(tmp_path)
