@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.file_download import repo_folder_name
 from transformers import (  # type: ignore[attr-defined]
     AutoTokenizer,
     BertTokenizerFast,
@@ -53,6 +54,7 @@ class _Tokenizer(NamedTuple):
         return f"tokenizer.json, or {' and '.join(self.vocabulary)}"
 
     def is_in(self, folder: Path) -> bool:
+        note_file(folder / "tokenizer.json")
         # Checked here, because some versions of transformers make up an empty one.
         return (folder / "tokenizer.json").exists() or all(
             (folder / name).exists() for name in self.vocabulary
@@ -451,13 +453,11 @@ def _download_tokenizer(tokenizer: _Tokenizer, remedy: str) -> Path:
     """Fetch a tokenizer, or take it from the cache under either of its ids."""
     for known_as in (tokenizer.hub, tokenizer.name):
         try:
-            folder = snapshot_download(
-                known_as, allow_patterns=tokenizer.files, local_files_only=True
-            )
+            folder = _snapshot(known_as, None, tokenizer.files, local_files_only=True)
         except (LocalEntryNotFoundError, OSError, ValueError):
             continue
-        if tokenizer.is_in(Path(folder)):
-            return Path(folder)
+        if tokenizer.is_in(folder):
+            return folder
     return _download(tokenizer.hub, None, tokenizer.files, remedy)
 
 
@@ -471,9 +471,7 @@ def _download(
     repository: str, revision: str | None, files: list[str], remedy: str
 ) -> Path:
     try:
-        folder = Path(
-            snapshot_download(repository, revision=revision, allow_patterns=files)
-        )
+        return _snapshot(repository, revision, files)
     # What the hub client raises has no common base across its supported versions.
     except Exception as error:
         at = f" at revision {revision!r}" if revision else ""
@@ -483,9 +481,19 @@ def _download(
             f"network, {remedy}."
         )
         raise CheckpointError(msg) from error
+
+
+def _snapshot(
+    repository: str, revision: str | None, files: list[str], **settings: Any
+) -> Path:
+    name = repo_folder_name(repo_id=repository, repo_type="model")
     # Which commit a branch is at, as the hub's cache has it.
-    note_file(folder.parents[1] / "refs" / (revision or "main"))
-    return folder
+    note_file(Path(constants.HF_HUB_CACHE, name, "refs", revision or "main"))
+    return Path(
+        snapshot_download(
+            repository, revision=revision, allow_patterns=files, **settings
+        )
+    )
 
 
 def _refuse_missing(what: str, folder: Path, needs: str) -> NoReturn:

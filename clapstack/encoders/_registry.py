@@ -142,7 +142,7 @@ def clear_encoders() -> None:
 def _load(
     kind: str,
     checkpoint: str,
-    stamp: tuple[tuple[str, int, int], ...] | None,
+    stamp: tuple[tuple[str | int, ...], ...] | None,
     revision: str | None,
     device: str,
     dtype: str,
@@ -166,9 +166,12 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+def _stamp(path: Path) -> tuple[tuple[str | int, ...], ...]:
     """Tell one state of local files from another."""
     # No deeper than the folder of a tokenizer: somebody may pass a home folder.
     files = sorted([*path.glob("*"), *path.glob("*/*")]) if path.is_dir() else [path]
     stats = [(file, file.stat()) for file in files if file.is_file()]
-    return tuple((str(f), stat.st_size, stat.st_mtime_ns) for f, stat in stats)
+    # Copies may keep the size and the time of what they replace, but not all of these.
+    return tuple(
+        (str(f), s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for f, s in stats
+    )

@@ -18,6 +18,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants as hub
+
+from clapstack._compat import file_digest
 from clapstack._output import write_text
 from clapstack.audio import file_state
 from clapstack.exceptions import FingerprintMismatchError
@@ -26,20 +29,20 @@ from clapstack.store import open_store
 __all__ = ["load_when_needed"]
 
 _FOLDER = "encoders"
-# What a note says of an encoder; for anything else the encoder is loaded.
-_FACTS = (
-    "blocks",
-    "embedding_dim",
-    "fingerprint",
-    "identity",
-    "projection_dim",
-    "sample_rate",
-    "source",
-    "window",
-)
+# What a note says of an encoder, the numbers with the most that any has; for anything
+# else the encoder is loaded.
+_MOST = {
+    "embedding_dim": 1 << 16,
+    "projection_dim": 1 << 16,
+    "sample_rate": 768_000,
+    "window": 1 << 30,
+}
+_WORDS = ("fingerprint", "identity", "source")
+_FACTS = ("blocks", *_MOST, *_WORDS)
+# Bytes of a note: ten thousand files, which no checkpoint has.
+_LONGEST = 1 << 21
 # Whose versions may change what is read of the same files.
 _READERS = ("transformers", "tokenizers", "sentence-transformers", "timm")
-_HUB_FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
 _MOST_NOTED = 32
 
 
@@ -67,8 +70,10 @@ def load_when_needed(
     store = open_store(cache)
     if store is None or not _rounds_as_usual():
         return load(*request)
-    hub = [os.environ.get(name) for name in _HUB_FOLDERS]
-    key = hashlib.sha256(json.dumps([request, hub, _code()]).encode()).hexdigest()
+    # The folder that the hub's client uses, whatever its variables say since.
+    hub_folder = os.path.abspath(hub.HF_HUB_CACHE)
+    named = json.dumps([request, hub_folder, _code()])
+    key = hashlib.sha256(named.encode()).hexdigest()
     place = store.root / _FOLDER / f"{key}.json"
     note = _read(place)
     if note is not None:
@@ -108,7 +113,8 @@ class NotedEncoder:
     def _loaded(self) -> Any:
         encoder = self._load()
         if _facts_of(encoder) != self._facts:
-            self._place.unlink(missing_ok=True)
+            with suppress(OSError):  # a store that cannot be written
+                self._place.unlink()
             msg = (
                 f"The weights {encoder.fingerprint} were loaded from {encoder.source}, "
                 f"and those of {self.source} are {self.fingerprint}: a newer version "
@@ -133,12 +139,31 @@ def _noted(
 
 def _read(place: Path) -> str | None:
     """Return a note, if it holds: no file of the encoder has changed since."""
-    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+    damage = OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError
+    with suppress(*damage):
+        if not place.is_file() or place.stat().st_size > _LONGEST:
+            return None
         note = place.read_text(encoding="utf-8")
-        states = json.loads(note)["files"].items()
-        if all(_state(path) == state for path, state in states):
+        content = json.loads(note)
+        states = content["files"].items()
+        if _plausible(content["facts"]) and all(_state(p) == s for p, s in states):
             return note
     return None
+
+
+def _plausible(facts: dict[str, Any]) -> bool:
+    """Return whether facts may be those of an encoder, whoever wrote them."""
+    blocks = facts.get("blocks", {})
+    width = "embedding_dim" if blocks else "projection_dim"
+    numbers = [(facts[name], most) for name, most in _MOST.items() if name in facts]
+    numbers += [(size, facts[width]) for size in blocks.values()]
+    return (
+        {width, "sample_rate", "window"} <= facts.keys() <= {*_FACTS}
+        and facts["identity"].startswith(f"{facts['fingerprint']}-")
+        and isinstance(facts["source"], str)
+        and all(type(n) is int and 0 < n <= most for n, most in numbers)
+        and (not blocks or sum(blocks.values()) == facts[width])
+    )
 
 
 def _write(place: Path, encoder: Any) -> None:
@@ -150,6 +175,7 @@ def _write(place: Path, encoder: Any) -> None:
     note = json.dumps({"files": states, "facts": _facts_of(encoder)})
     # A store that cannot be written warns by itself.
     with suppress(OSError):
+        place.unlink(missing_ok=True)  # rather than write to where a link leads
         write_text(place, note)
 
 
@@ -172,8 +198,9 @@ def _rounds_as_usual() -> bool:
 def _code() -> list[Any]:
     """Return what changes with the code that reads checkpoints and encodes."""
     folder = Path(__file__).parents[1] / "encoders"
-    files = [(path, path.stat()) for path in sorted(folder.rglob("*.py"))]
-    ours = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in files]
+    # Their content: some packagers give all files one time, and a raised version of a
+    # front end has as many digits.
+    ours = [file_digest(path) for path in sorted(folder.rglob("*.py"))]
     versions = []
     for package in _READERS:
         with suppress(PackageNotFoundError):

@@ -91,9 +91,11 @@ _PART = 900
 _LANDMARKS = 1000
 # Added to the diagonal of the inducing rows, as a part of its mean.
 _JITTER = 1e-6
-# Weight from which more lessens no noise: below a thousandth of it, errors of float32
-# products show.
-_MOST_WEIGHT = 1e3
+# Weight from which more lessens no noise: of targets without any, errors of float32
+# products show below a thousandth of it. Below the least, more noise changes nothing,
+# and is soon beyond float32.
+_MOST_WEIGHT = 1e2
+_LEAST_WEIGHT = 1e-12
 # Rows of the covariance of the inducing rows that stay in a core's cache.
 _CACHED_ROWS = 256
 # Calls of so few rows come often, one pair at a time.
@@ -251,7 +253,7 @@ class _Prepared:
     @property
     def certainty(self):
         """What divides the variance of the noise of every distinct row."""
-        return np.minimum(self.total, _MOST_WEIGHT)
+        return np.clip(self.total, _LEAST_WEIGHT, _MOST_WEIGHT)
 
     def mean_target(self, y):
         """Return the mean target of every distinct row."""
@@ -429,7 +431,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             Target.
         sample_weight : array-like of shape (n_pairs,), default=None
             Weights, zero or more; a weight counts a pair as often as it says, and
-            lessens the noise of its target to a thousandth at most.
+            lessens the noise of its target to a hundredth at most.
 
         Returns
         -------
@@ -926,9 +928,13 @@ def _check_blocks(blocks, names, n_features):
     if blocks is None:
         return read_blocks(names, n_features)
     blocks = {label: np.asarray(columns) for label, columns in blocks.items()}
-    every = np.concatenate([np.empty(0, int), *blocks.values()])
-    whole = every.dtype.kind in "iu" and every.size
-    if not whole or len(set(every)) < every.size or set(every) - set(range(n_features)):
+    whole = all(
+        isinstance(label, str) and columns.ndim == 1 and columns.dtype.kind in "iu"
+        for label, columns in blocks.items()
+    )
+    every = np.concatenate([np.empty(0, int), *map(np.ravel, blocks.values())])
+    once = every.size and len(set(every)) == every.size
+    if not whole or not once or set(every) - set(range(n_features)):
         msg = (
             "blocks passed to KernelRegressor must hold numbers of columns, from 0 to "
             f"{n_features - 1}, each at most once and one at least. Got {blocks!r}."

@@ -108,6 +108,17 @@ def test_a_checkpoint_that_was_rewritten_is_loaded_anew(laion_folders, copy_of):
     assert load_encoder("laion", str(folder)).fingerprint != before
 
 
+def test_a_checkpoint_of_the_same_size_and_time_is_loaded_anew(laion_folders, copy_of):
+    folder = copy_of(laion_folders[False])
+    path = folder / "model.safetensors"
+    stat = path.stat()
+    before = load_encoder("laion", str(folder)).fingerprint
+    change_one_weight(folder)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+    assert load_encoder("laion", str(folder)).fingerprint != before
+
+
 def test_a_fingerprint_does_not_depend_on_the_place(laion_folders, copy_of):
     here = load_encoder("laion", str(laion_folders[False]))
     there = load_encoder("laion", str(copy_of(laion_folders[False])))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -15,11 +16,12 @@ import torch
 from numpy.testing import assert_array_equal
 
 import clapstack
-from clapstack import LaionClapPairFeatures
+from clapstack import LaionClapPairFeatures, MsClapPairFeatures
 from clapstack.encoders import clear_encoders
 from clapstack.exceptions import FingerprintMismatchError
 
 BUNDLED = Path(clapstack.__file__).parent / "bundled" / "laion-unfused"
+MSCLAP = BUNDLED.parent / "msclap"
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +130,9 @@ def test_a_note_that_proves_wrong_is_an_error_once(checkpoint, pairs, tmp_path, 
     loads()
     (place,) = (store / "encoders").iterdir()
     note = json.loads(place.read_text())
-    note["facts"]["fingerprint"] = "0" * 64
+    facts = note["facts"]
+    other = facts["identity"].replace(facts["fingerprint"], "0" * 64)
+    facts.update(fingerprint="0" * 64, identity=other)
     place.write_text(json.dumps(note))
     features = LaionClapPairFeatures(checkpoint, cache=store).fit(pairs)
     with pytest.raises(FingerprintMismatchError, match="a newer version was published"):
@@ -136,7 +140,20 @@ def test_a_note_that_proves_wrong_is_an_error_once(checkpoint, pairs, tmp_path, 
     assert features.fit(pairs).transform(pairs).shape[0] == len(pairs)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"files": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"files": 3}',
+        '{"files": {}}',
+        '{"files": {}, "facts": {}}',
+        '{"files": {}, "facts": []}',
+        "[" * 200_000,
+    ],
+)
 def test_a_damaged_note_is_written_again(checkpoint, pairs, tmp_path, loads, content):
     features = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
     (place,) = (tmp_path / "store" / "encoders").iterdir()
@@ -146,6 +163,107 @@ def test_a_damaged_note_is_written_again(checkpoint, pairs, tmp_path, loads, con
     features.fit(pairs)
     assert loads() == 1
     assert place.read_text() == note
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("projection_dim", 10**9),
+        ("projection_dim", -3),
+        ("projection_dim", "64"),
+        ("sample_rate", True),
+        ("window", [1]),
+        ("identity", "../../elsewhere"),
+        ("fingerprint", 7),
+        ("source", {}),
+        ("blocks", 3),
+        ("encode_text", 3),
+    ],
+)
+def test_a_note_of_what_no_encoder_has_is_written_again(
+    checkpoint, pairs, tmp_path, loads, name, value
+):
+    features = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
+    (place,) = (tmp_path / "store" / "encoders").iterdir()
+    note = place.read_text()
+    content = json.loads(note)
+    content["facts"][name] = value
+    place.write_text(json.dumps(content))
+    loads()
+    features.fit(pairs)
+    assert loads() == 1
+    assert place.read_text() == note
+
+
+def test_what_is_no_note_is_not_read(checkpoint, pairs, tmp_path, loads):
+    features = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
+    (place,) = (tmp_path / "store" / "encoders").iterdir()
+    os.truncate(place, 1 << 40)
+    loads()
+    features.fit(pairs)
+    assert loads() == 1
+    place.unlink()
+    os.mkfifo(place)  # whose reader waits for a writer
+    features.fit(pairs)
+    assert loads() == 1
+    place.unlink()
+    place.symlink_to(tmp_path / "diary")
+    (tmp_path / "diary").write_text("Dear diary")
+    features.fit(pairs)
+    assert loads() == 1
+    assert (tmp_path / "diary").read_text() == "Dear diary"
+
+
+class TestTokenizerOfTheHub:
+    """A file of weights without a tokenizer beside it takes that of the hub's cache."""
+
+    @pytest.fixture
+    def weights(self, tmp_path, monkeypatch):
+        (tmp_path / "alone" / "tokenizer").mkdir(parents=True)
+        self.publish(tmp_path / "hub", "0")
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub")
+        )
+        return shutil.copy(MSCLAP / "CLAP_weights_2023.pth", tmp_path / "alone")
+
+    def publish(self, hub, commit, **swapped):
+        folder = hub / "models--openai-community--gpt2"
+        (folder / "refs").mkdir(parents=True, exist_ok=True)
+        (folder / "refs" / "main").write_text(commit * 40)
+        self.copy(folder / "snapshots" / (commit * 40), **swapped)
+
+    def copy(self, folder, **swapped):
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(MSCLAP / "tokenizer_config.json", folder)
+        tokenizer = json.loads((MSCLAP / "tokenizer.json").read_text())
+        vocabulary = tokenizer["model"]["vocab"]
+        vocabulary.update({new: vocabulary[old] for old, new in swapped.items()})
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+    def fingerprint(self, weights, pairs, store):
+        clear_encoders()
+        return MsClapPairFeatures(weights, cache=store).fit(pairs).fingerprint_
+
+    def test_that_moved_is_seen(self, weights, pairs, tmp_path):
+        before = self.fingerprint(weights, pairs, tmp_path / "store")
+        self.publish(tmp_path / "hub", "1", a="b", b="a")
+        assert self.fingerprint(weights, pairs, tmp_path / "store") != before
+
+    def test_that_one_beside_the_weights_replaces_is_seen(
+        self, weights, pairs, tmp_path
+    ):
+        before = self.fingerprint(weights, pairs, tmp_path / "store")
+        self.copy(tmp_path / "alone" / "tokenizer", a="b", b="a")
+        assert self.fingerprint(weights, pairs, tmp_path / "store") != before
+
+    def test_of_another_cache_is_another(self, weights, pairs, tmp_path, monkeypatch):
+        before = self.fingerprint(weights, pairs, tmp_path / "store")
+        self.publish(tmp_path / "other", "1", a="b", b="a")
+        # As in a process where HF_HOME was set after its client had read it.
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "other")
+        )
+        assert self.fingerprint(weights, pairs, tmp_path / "store") != before
 
 
 @pytest.mark.slow

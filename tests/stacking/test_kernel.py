@@ -78,6 +78,14 @@ def test_blocks_of_columns_that_are_not_there_are_refused(data, columns):
         KernelRegressor(blocks={"a": columns}).fit(*data)
 
 
+@pytest.mark.parametrize(
+    "blocks", [{"a": [[0, 1]]}, {"a": 0}, {"a": [True, False]}, {3: [0]}]
+)
+def test_blocks_of_anything_but_columns_are_refused(data, blocks):
+    with pytest.raises(ValueError, match="must hold numbers of columns"):
+        KernelRegressor(blocks=blocks).fit(*data)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_gradient_is_that_of_finite_differences(seed):
     rng = np.random.default_rng(seed)
@@ -103,6 +111,21 @@ def test_weights_of_any_size_leave_a_process(weight):
     y = np.sin(6 * X[:, 0])
     kernel = KernelRegressor().fit(X, y, np.where(X[:, 0] < 0.5, weight, 1.0))
     assert_allclose(kernel.predict(X)[:200], y[:200], atol=0.01)
+
+
+@pytest.mark.parametrize("weight", [1e3, 1e12, 1e300])
+def test_targets_without_noise_may_weigh_much(weight):
+    X = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
+    y = np.sin(3.0 * X[:, 0])
+    kernel = KernelRegressor().fit(X, y, np.full(300, weight))
+    assert_allclose(kernel.predict(X), y, atol=0.2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_may_be_as_small_as_numbers_are():
+    X = np.linspace(0, 1, 40)[:, np.newaxis]
+    kernel = KernelRegressor().fit(X, X[:, 0], np.full(40, 1e-300))
+    assert_allclose(kernel.predict(X), 0.5, atol=1e-6)
 
 
 def exact_process(kernel, X, y, weight, new):

@@ -85,6 +85,7 @@ def copy_checked(folder: Path, copy: Path) -> dict[str, str]:
     digests = {}
     for place, module in _modules(folder).items():
         (copy / place).mkdir(parents=True, exist_ok=True)
+        note_file(folder / place / "config.json")
         # An empty folder, of a module without settings, is none on the hub.
         for path in sorted((folder / place).glob("*")):
             note_file(path)
