@@ -147,7 +147,9 @@ class SystemsDisplay(Display):
                     fontsize="small",
                     color="black" if is_worse else GREY,
                 )
-        ax.set_yticks(range(len(self.table)), map(str, self.table.index))
+        # Names of files may have bytes that are no UTF-8.
+        names = [str(n).encode("utf-8", "replace").decode() for n in self.table.index]
+        ax.set_yticks(range(len(names)), names, parse_math=False)
         ax.tick_params(axis="y", length=0)
         ax.set(
             ylim=(len(self.table) - 0.5, -0.5),
