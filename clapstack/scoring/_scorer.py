@@ -429,7 +429,7 @@ def rows_of(
         if prompts is not None or audio_folder is not None:
             msg = (
                 "prompts= and audio_folder= are for files and folders, and the table "
-                f"is a {type(table).__name__}. Put texts and whole paths into its cells."
+                f"is a {type(table).__name__}. Put texts and whole paths in its cells."
             )
             raise ValueError(msg)
         roles = (audio_column or "audio", text_column or "text")
