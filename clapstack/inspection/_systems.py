@@ -44,12 +44,12 @@ class SystemsDisplay(Display):
     >>> from clapstack.inspection import SystemsDisplay
     >>> from clapstack.metrics import compare_systems
     >>> result = compare_systems(
-    ...     [5.0, 7.0, 4.0, 6.0, 8.0, 5.0],
+    ...     [5.0, 7.0, 4.0, 6.0, 8.1, 5.0],
     ...     system=["v1", "v1", "v1", "v2", "v2", "v2"],
     ...     prompt=["dog", "rain", "bell"] * 2,
     ... )
     >>> SystemsDisplay(result=result).describe()
-    'Mean scores: v2 6.33, v1 5.33. v2 is better than v1.'
+    'Mean scores: v2 6.37, v1 5.33. v2 is better than v1.'
     """
 
     def __init__(self, *, result: SystemComparison):
