@@ -549,14 +549,13 @@ def _arrow_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     if not (path / _STATE).is_file():
-        splits = parse_json((path / _SPLITS).read_text("utf-8"), str(path), "it again")
+        splits = parse_json(_text_of(path / _SPLITS), str(path / _SPLITS), "it again")
         msg = (
             f"{path} holds the splits {splits.get('splits')}, a Dataset each. Give the "
             "folder of one of them."
         )
         raise TableError(msg)
-    text = (path / _STATE).read_text("utf-8")
-    state = parse_json(text, str(path / _STATE), "it again")
+    state = parse_json(_text_of(path / _STATE), str(path / _STATE), "it again")
     try:
         names = [str(each["filename"]) for each in state["_data_files"]]
     except (KeyError, TypeError) as error:
@@ -568,6 +567,12 @@ def _arrow_files(path: Path) -> list[Path]:
             msg = f"{path / _STATE} names {file}, which lies elsewhere. Save it again."
             raise TableError(msg)
     return files
+
+
+def _text_of(path: Path) -> str:
+    """Return the content of a file of JSON; a TableError names what is no UTF-8."""
+    with _open_text(path, str(path)) as file:
+        return file.read(_LONGEST)
 
 
 def _arrow_batches(file: Any) -> Iterator[Any]:

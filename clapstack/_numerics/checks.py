@@ -197,6 +197,8 @@ def _label_array(labels: Any) -> NDArray[Any]:
     if isinstance(labels, np.ndarray):
         labels = np.ma.getdata(labels)
         return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if hasattr(labels, "to_pylist"):  # Arrow's, which would be cells of its own type
+        labels = labels.to_pylist()
     if hasattr(labels, "to_numpy"):
         return _label_array(np.asarray(labels.to_numpy()))
     if hasattr(labels, "__array__"):

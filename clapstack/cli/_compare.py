@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -76,7 +77,7 @@ def compare(
     if by is None and len(tables) < 2:
         msg = "give a table per system, two or more, or the column of systems: --by."
         raise typer.BadParameter(msg, param_hint="TABLES")
-    if len(set(tables)) < len(tables):
+    if len({os.path.realpath(table) for table in tables}) < len(tables):
         msg = "each table once."
         raise typer.BadParameter(msg, param_hint="TABLES")
     with errors_as_messages("clapstack compare"):

@@ -266,11 +266,14 @@ def finite_or_empty(cell: Any, role: str, where: str) -> float:
     return number
 
 
-def finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
-    """Return numbers as JSON has them: None for those that are not finite."""
-    return {k: value if math.isfinite(value) else None for k, value in numbers.items()}
-
-
 def print_json(result: Any) -> None:
-    """Print a result for programs."""
-    typer.echo(json.dumps(result))
+    """Print a result for programs; numbers that JSON does not have are null."""
+    typer.echo(json.dumps(_finite_json(result), allow_nan=False))
+
+
+def _finite_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite_json(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,7 +141,7 @@ def probe(
         )
         options.name_bad(bad, "probe")
         if json:
-            lines = [_finite(line) for line in probed.to_dict("records")]
+            lines = probed.to_dict("records")
             options.print_json({"left_out": len(bad), "edits": lines})
         else:
             typer.echo("\n".join(_lines(probed.to_dict("records"))))
@@ -156,12 +155,6 @@ def _draw(probed: Any, picture: Path) -> None:
     drawn = ProbeDisplay(probed=probed).to_svg()
     with replaced(picture) as new:
         new.write_bytes(drawn)
-
-
-def _finite(line: Mapping[Any, Any]) -> dict[Any, Any]:
-    names = {name: value for name, value in line.items() if isinstance(value, str)}
-    numbers = {name: value for name, value in line.items() if name not in names}
-    return names | options.finite(numbers)
 
 
 def _lines(lines: list[dict[Any, Any]]) -> list[str]:

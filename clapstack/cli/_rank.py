@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -149,14 +152,21 @@ def _copy(
 ) -> None:
     """Copy clips; the numbers of prompt and rank keep equal names apart."""
     width = len(str(max((number for number, _, _ in kept), default=0)))
-    folder.mkdir(parents=True, exist_ok=True)
+    copies = []
+    # All are looked at before the first is copied. A device may have no end.
     for number, rank, candidates in kept:
         row = rows[candidates.rows[rank]]
-        if not isinstance(row.path, str) or not row.path.strip():
-            msg = f"row {row.number}: the audio must be the path of a file to copy."
+        is_path = isinstance(row.path, str) and row.path.strip()
+        if not (is_path and stat.S_ISREG(os.stat(row.path).st_mode)):
+            msg = (
+                f"row {row.number}: the audio must be the path of a file to copy; got "
+                f"{row.audio!r}. Correct it or drop the row."
+            )
             raise BadRowsError(msg)
         source = Path(row.path)
-        name = f"{number:0{width}}-{rank + 1}-{source.name}"
+        copies.append((source, f"{number:0{width}}-{rank + 1}-{source.name}"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for source, name in copies:
         with replaced(folder / name) as new:
             shutil.copyfile(source, new)
 
@@ -195,7 +205,9 @@ def _summary(found: Sequence[Any]) -> dict[str, Any]:
         "unscored": sum(c.n_unscored for c in found),
         "without_score": len(found) - len(scored),
         "ties": sum(c.n_tied > 1 for c in scored),
-        **options.finite({"gain": mean, "gain_low": low, "gain_high": high}),
+        "gain": mean,
+        "gain_low": low,
+        "gain_high": high,
     }
 
 
@@ -205,9 +217,9 @@ def _words(summary: dict[str, Any]) -> str:
         parts.append(f"{summary['without_score']:,} prompts without any score")
     if summary["ties"]:
         parts.append(f"{summary['ties']:,} with a tie for the best")
-    if summary["gain"] is not None:
+    if math.isfinite(summary["gain"]):
         gain = f"best of n gains {summary['gain']:.3f} over a random one"
-        if summary["gain_low"] is not None:
+        if math.isfinite(summary["gain_low"]):
             low, high = summary["gain_low"], summary["gain_high"]
             gain += f" (95 % interval {low:.3f} to {high:.3f})"
         parts.append(gain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -120,6 +121,9 @@ def score(
     """Score pairs with a fitted model, or without any ratings."""
     model, table, pair = _arguments(what, unsupervised)
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    if fail_under is not None and math.isnan(fail_under):
+        msg = "no mean is below nan. Give a number."
+        raise typer.BadParameter(msg, param_hint="--fail-under")
     if fail_under is not None and unsupervised:
         msg = "scores without ratings have no scale, and their mean is zero."
         raise typer.BadParameter(msg, param_hint="--fail-under")
@@ -190,7 +194,7 @@ def _means(means: Mapping[str, Any]) -> str:
 
 def _mean_as_json(mean: Any) -> dict[str, Any]:
     ends = {"mean": mean.mean, "mean_low": mean.low, "mean_high": mean.high}
-    return {**options.finite(ends), "texts": mean.n_texts}
+    return {**ends, "texts": mean.n_texts}
 
 
 def _exit(means: Mapping[str, float], fail_under: float | None, n_failed: int) -> None:

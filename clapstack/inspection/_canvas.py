@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -131,7 +132,8 @@ class Display(ABC):
             buffer = io.BytesIO()
             dateless = {"Date": None, "Creator": None}
             figure.savefig(buffer, format="svg", metadata=dateless)
-        return buffer.getvalue()
+        # Matplotlib repeats texts in comments, where XML has no control characters.
+        return re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", b"", buffer.getvalue())
 
 
 @contextmanager

@@ -44,12 +44,12 @@ class SystemsDisplay(Display):
     >>> from clapstack.inspection import SystemsDisplay
     >>> from clapstack.metrics import compare_systems
     >>> result = compare_systems(
-    ...     [5.0, 7.0, 4.0, 6.0, 8.0, 5.0],
+    ...     [5.0, 7.0, 4.0, 6.0, 8.1, 5.0],
     ...     system=["v1", "v1", "v1", "v2", "v2", "v2"],
     ...     prompt=["dog", "rain", "bell"] * 2,
     ... )
     >>> SystemsDisplay(result=result).describe()
-    'Mean scores: v2 6.33, v1 5.33. v2 is better than v1.'
+    'Mean scores: v2 6.37, v1 5.33. v2 is better than v1.'
     """
 
     def __init__(self, *, result: SystemComparison):
@@ -147,7 +147,9 @@ class SystemsDisplay(Display):
                     fontsize="small",
                     color="black" if is_worse else GREY,
                 )
-        ax.set_yticks(range(len(self.table)), map(str, self.table.index))
+        # Names of files may have bytes that are no UTF-8.
+        names = [str(n).encode("utf-8", "replace").decode() for n in self.table.index]
+        ax.set_yticks(range(len(names)), names, parse_math=False)
         ax.tick_params(axis="y", length=0)
         ax.set(
             ylim=(len(self.table) - 0.5, -0.5),

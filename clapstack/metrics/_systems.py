@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -149,9 +150,10 @@ def compare_systems(
     Clips of one prompt are alike, and so are scores of two systems on it. The prompts
     are the sample, with the mean over its clips, or the difference between two such
     means, as the value of each: intervals and p-values are those of Student's t on one
-    degree of freedom fewer than prompts. In simulated studies this covers better than
-    bootstraps over prompts. Intervals are of each figure by itself; ``p_adjusted`` is
-    adjusted for all pairs of systems by Holm's method [1]_.
+    degree of freedom fewer than prompts; where all differences are equal, p is that of
+    the sign test. In simulated studies this covers better than bootstraps over prompts.
+    Intervals are of each figure by itself; ``p_adjusted`` is adjusted for all pairs of
+    systems by Holm's method [1]_.
 
     Intervals of correlations take the systems as the sample and the prompts as given:
     they are for other systems of this kind, compared on these prompts. They are
@@ -208,6 +210,8 @@ def _clips(
 ) -> tuple[pd.DataFrame, list[Any]]:
     """Return a row per clip, system and prompt as numbers, and the systems' names."""
     given = {"system": system, "prompt": prompt, "ratings": ratings}
+    # Labels are looked at more than once, which an iterator does not bear.
+    given = {k: list(v) if isinstance(v, Iterator) else v for k, v in given.items()}
     columns = {what: name for what, name in given.items() if isinstance(name, str)}
     if is_frame(scores):
         columns["scores"] = score
@@ -244,7 +248,8 @@ def _clips(
     listed = given["system"]  # `check_labels` may have numbered them
     if isinstance(listed, np.ndarray):
         listed = listed.ravel()
-    listed = listed.tolist() if hasattr(listed, "tolist") else list(listed)
+    unpack = getattr(listed, "to_pylist", getattr(listed, "tolist", None))
+    listed = unpack() if unpack else list(listed)
     if len(firsts) < 2:
         msg = (
             f"all clips are of one system, {listed[0]!r:.60}. Pass the scores of two "
@@ -276,8 +281,10 @@ def _mean_test(sample: Floats, coverage: float) -> tuple[float, float, float, fl
         return mean, np.nan, np.nan, np.nan
     error = sample.std(ddof=1) / np.sqrt(n)
     half = stats.t.ppf((1 + coverage) / 2, n - 1) * error
-    if error == 0:
-        return mean, mean, mean, float(mean == 0)
+    if error <= 1e-12 * abs(mean):
+        # Values that are all the same leave Student's t nothing to divide by, as whole
+        # ratings of few prompts do: p is that of the sign test.
+        return mean, mean, mean, 2.0 ** (1 - n) if mean else 1.0
     p_value = 2 * stats.t.sf(abs(mean) / error, n - 1)
     return mean, mean - half, mean + half, float(p_value)
 
@@ -362,6 +369,8 @@ def _correlation_interval(
     Ranks of few systems often agree in full, where Fisher's transformation has no end:
     their correlation is drawn in by half of its smallest step for the interval.
     """
+    if n < 2:
+        return np.nan, np.nan
     spared, variance, half_step = {
         "srcc": (3, 1 + value**2 / 2, 6 / (n * (n**2 - 1))),
         "lcc": (3, 1.0, 0.0),

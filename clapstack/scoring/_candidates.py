@@ -177,6 +177,9 @@ def candidates_by_prompt(prompts: list[Any], scores: Any) -> list[Candidates]:
     -------
     found : list of Candidates
     """
+    if not prompts:
+        msg = "the table has no rows; at least one candidate is needed."
+        raise ValueError(msg)
     values = as_numbers(scores, "scores")
     keys = [group_identity(prompt) for prompt in prompts]
     faults: dict[str, Any] = {

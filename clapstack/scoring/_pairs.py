@@ -100,7 +100,7 @@ def _with_rates(
 ) -> list[Any]:
     """Return clips, arrays with the rate that they cannot state themselves."""
     if np.ndim(sampling_rate) == 0:
-        rates = [sampling_rate] * len(clips)
+        rates = [np.asarray(sampling_rate).tolist()] * len(clips)
     else:
         rates = np.asarray(sampling_rate).tolist()
     if len(rates) != len(clips):

@@ -424,14 +424,27 @@ def rows_of(
     model: Any,
 ) -> PairTable | FrameTable:
     """Return the rows of a table in memory or in a file, which `model` is to score."""
+    keep = [keep] if isinstance(keep, str) else keep
     if is_frame(table):
+        if prompts is not None or audio_folder is not None:
+            msg = (
+                "prompts= and audio_folder= are for files and folders, and the table "
+                f"is a {type(table).__name__}. Put texts and whole paths in its cells."
+            )
+            raise ValueError(msg)
         roles = (audio_column or "audio", text_column or "text")
         if keep is None:
             keep = [name for name in columns_of(table) if name not in roles]
         return FrameTable(table, *roles, others=keep)
+    if not isinstance(table, (str, os.PathLike)):
+        msg = (
+            "the table must be a frame, or the path of a file or folder; got "
+            f"{type(table).__name__}. Pass pandas.DataFrame(table)."
+        )
+        raise TypeError(msg)
     folder = None if audio_folder is None else Path(audio_folder)
     rows = PairTable(
-        table,
+        Path(table),
         prompts,
         audio_folder=folder,
         names={"audio": audio_column, "text": text_column},

@@ -1,4 +1,5 @@
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -138,8 +139,29 @@ def test_wrong_commands(run, tables):
     assert "--by" in run("compare", tables[0]).stderr
     assert run("compare", tables[0]).exit_code == 2
     assert run("compare", tables[0], tables[0]).exit_code == 2
+    again = tables[0].parent / "." / ".." / tables[0].parent.name / tables[0].name
+    assert run("compare", tables[0], again).exit_code == 2
     assert run("compare", *tables[:2], "--by", "model").exit_code == 3
     assert run("compare", "no_such.csv", "none.csv").exit_code == 3
     done = run("compare", *tables[:2], "--picture", tables[0])
     assert (done.exit_code, "is what is read" in done.stderr) == (1, True)
     assert "clapstack compare v1.csv v2.csv" in run("compare", "--help").stdout
+
+
+def test_numbers_that_json_does_not_have_are_null(run, tmp_path):
+    rows = {"text": ["a", "b", "c"] * 2, "score": [1e308, -1e308, 1e308, 1, 2, 3]}
+    table = tmp_path / "far.csv"
+    pd.DataFrame(rows | {"system": list("xxxyyy")}).to_csv(table, index=False)
+    done = run("compare", table, "--by", "system", "--json")
+    found = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert found["means"][0]["low"] is None
+
+
+@pytest.mark.parametrize("name", [r"$\bad$", "a$b$c", "red\x1b[31m"])
+def test_names_of_systems_are_drawn_as_they_are(run, tmp_path, name):
+    rows = {"text": ["a", "b", "c"] * 2, "score": [1, 2, 4, 2, 4, 5]}
+    table, picture = tmp_path / "named.csv", tmp_path / "named.svg"
+    pd.DataFrame(rows | {"system": [name] * 3 + ["z"] * 3}).to_csv(table, index=False)
+    assert run("compare", table, "--by", "system", "--picture", picture).exit_code == 0
+    assert name.replace("\x1b", "") in picture.read_text()
+    assert ElementTree.parse(picture).getroot().tag.endswith("svg")

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -95,6 +96,18 @@ def test_a_clip_that_cannot_be_copied_is_named(run, write_csv, pairs, tmp_path):
     done = run("rank", table, "--copy-to", tmp_path / "other")
     assert done.exit_code == 3
     assert "none.wav" in done.stderr
+
+
+def test_nothing_is_copied_where_a_clip_is_no_file(run, write_csv, pairs, tmp_path):
+    # A device may have no end.
+    for number, audio in enumerate(["none.wav", os.devnull, "."]):
+        rows = [pairs[0], {**pairs[6], "audio": audio}]
+        table = write_csv(rows, f"odd{number}.csv")
+        done = run("rank", table, "--copy-to", tmp_path / "chosen")
+        assert done.exit_code == (1 if number else 3)
+        if number:
+            assert f"got {audio!r}" in done.stderr
+        assert not (tmp_path / "chosen").exists()
 
 
 def test_wrong_commands(run, scores):

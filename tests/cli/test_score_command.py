@@ -147,6 +147,8 @@ def test_a_mean_below_the_bound_is_code_4(
     pair = ["score", model_file, clips / "0.wav", "rain", "--fail-under"]
     assert run(*pair, -99).exit_code == 0
     assert run(*pair, 9.9).exit_code == 4
+    done = run(*good, "nan")
+    assert (done.exit_code, "no mean is below nan" in done.stderr) == (2, True)
     done = run("score", "--unsupervised", table, "--fail-under", 1)
     assert done.exit_code == 2
     assert "have no scale" in " ".join(done.stderr.split())

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
@@ -236,3 +237,27 @@ def test_intervals_cover_the_truth_where_clips_of_a_prompt_are_alike():
 def test_what_cannot_be_compared_is_refused(clips, change, message):
     with pytest.raises(ValueError, match=message):
         compare_systems(**change(clips))
+
+
+def test_labels_of_arrow_and_iterators_are_those_of_lists(clips):
+    table = pa.Table.from_pandas(clips.astype({"text": str}))
+    wanted = compare_systems(table)
+    columns = {"system": table["system"], "prompt": table["text"].combine_chunks()}
+    for labels in (columns, {k: iter(v.to_pylist()) for k, v in columns.items()}):
+        found = compare_systems(table["score"], **labels)
+        pd.testing.assert_frame_equal(found.means, wanted.means)
+
+
+def test_ratings_of_one_system_give_no_agreement(clips):
+    ratings = np.where(clips["system"] == "a", 3.0, np.nan)
+    found = compare_systems(clips, ratings=ratings)
+    assert found.agreement[["value", "low", "high"]].isna().all(axis=None)
+    assert (found.agreement["n_systems"] == 1).all()
+
+
+@pytest.mark.parametrize("step", [1, 0.1])
+def test_equal_differences_on_few_prompts_show_little(step):
+    scores = np.array([1, 2, 3, 1 + step, 2 + step, 3 + step])
+    found = compare_systems(scores, system=list("aaabbb"), prompt=[0, 1, 2] * 2)
+    assert found.differences["p_value"].item() == 0.25
+    assert "no difference from a is shown" in found.verdict()

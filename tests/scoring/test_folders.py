@@ -75,6 +75,18 @@ def test_a_text_that_never_ends_is_not_read(folder):
     assert "1.txt is no text file of at most" in reason(second)
 
 
+def test_links_to_folders_elsewhere_are_named(folder, tmp_path):
+    (folder / "all").symlink_to(tmp_path)
+    (folder / "newest").symlink_to(folder / "late")  # its clips are there already
+    linked = rows_of(folder)[0]
+    assert linked.audio == "all"
+    assert reason(linked.text).endswith(
+        "all is a link to a folder. Score that by itself."
+    )
+    assert [row.audio for row in rows_of(folder)].count("late/3.wav") == 1
+    assert len(rows_of(folder)) == 5
+
+
 def test_a_folder_without_clips_is_told(tmp_path):
     with pytest.raises(TableError, match="has no clips"):
         rows_of(tmp_path)
@@ -157,6 +169,12 @@ def test_texts_of_kaldi_may_lie_elsewhere(kaldi, tmp_path):
     assert [row.text for row in rows] == TEXTS
 
 
+def test_texts_of_kaldi_are_no_table(kaldi, tmp_path):
+    (tmp_path / "prompts.json").write_text('{"u0": "a dog barks"}')
+    with pytest.raises(TableError, match=r"prompts.json is a table.*'dog a dog barks'"):
+        rows_of(kaldi, tmp_path / "prompts.json")
+
+
 def test_entries_of_kaldi_run_nothing(kaldi, tmp_path):
     made = tmp_path / "made"
     entries = [f"touch {made} |", "|cat", "/x/raw.ark:123", "a.ark:5[0:9]", ""]
@@ -233,6 +251,14 @@ def test_a_saved_dataset_names_its_own_files_alone(dataset, tmp_path):
     state.write_text('{"_data_files": [{"filename": "../elsewhere.arrow"}]}')
     with pytest.raises(TableError, match="which lies elsewhere"):
         rows_of(state.parent, names={"audio": "sound", "text": "caption"})
+
+
+def test_a_saved_dataset_that_is_no_text_is_named(tmp_path):
+    for name in ("state.json", "dataset_dict.json"):
+        (tmp_path / name[:3]).mkdir()
+        (tmp_path / name[:3] / name).write_bytes(b"\xff{")
+        with pytest.raises(TableError, match=name):
+            rows_of(tmp_path / name[:3])
 
 
 def test_damaged_arrow_is_named(tmp_path, dataset):
@@ -322,11 +348,16 @@ def test_the_columns_keep_their_names(tmp_path, clips, model_file):
 
 
 def test_clips_in_cells_are_worked_on_few_at_a_time(monkeypatch):
-    from clapstack.scoring.tables import in_chunks
+    from clapstack.scoring.tables import Row, in_chunks
+
+    def rows(clips, text="a"):
+        return [Row(i, clip, clip, text, {}, None) for i, clip in enumerate(clips)]
 
     monkeypatch.setattr("clapstack.scoring.tables._read._CHUNK_BYTES", 10)
     clips = [{"bytes": b"123456"}, {"bytes": b"123456"}, "a.wav", "b.wav", "c.wav"]
-    sizes = [len(chunk) for chunk in in_chunks(clips, 2, lambda clip: clip)]
+    sizes = [len(chunk) for chunk in in_chunks(rows(clips), 2, lambda row: row)]
     assert sizes == [2, 2, 1]
-    (alone,) = in_chunks([{"bytes": b"x" * 99}], 2, lambda clip: clip)
+    (alone,) = in_chunks(rows([{"bytes": b"x" * 99}]), 2, lambda row: row)
     assert len(alone) == 1
+    long = in_chunks(rows(["a.wav"] * 3, "a dog barks"), 3, lambda row: row)
+    assert [len(chunk) for chunk in long] == [1, 1, 1]

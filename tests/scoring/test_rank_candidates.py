@@ -66,5 +66,7 @@ def test_a_table_without_the_columns_is_refused(table):
         rank_candidates(table, prompt="text", score="score")
     with pytest.raises(ValueError, match="names rows twice"):
         rank_candidates(table.set_axis(list("aabcde")), prompt="prompt", score="score")
+    with pytest.raises(ValueError, match="the table has no rows"):
+        rank_candidates(table[:0], prompt="prompt", score="score")
     with pytest.raises(TypeError, match="got list"):
         rank_candidates([1], prompt="prompt", score="score")

@@ -333,3 +333,26 @@ def test_a_kernel_model_says_which_pairs_are_like_those_of_its_fit(
     }
     flags = read[suffix](out)["in_domain"]
     assert [None if pd.isna(flag) else bool(flag) for flag in flags] == expected
+
+
+def test_a_table_in_memory_takes_no_folder_and_no_prompts(scorer, clips, tmp_path):
+    table = pd.DataFrame({"audio": ["0.wav"], "text": ["rain"]})
+    for place in ({"audio_folder": clips}, {"prompts": "prompts.json"}):
+        with pytest.raises(ValueError, match=r"table is a DataFrame\. Put texts and"):
+            scorer.score_table(table, **place)
+        with pytest.raises(ValueError, match=r"table is a DataFrame\. Put texts and"):
+            score_table(scorer, table, tmp_path / "out.csv", **place)
+    with pytest.raises(TypeError, match=r"got dict\. Pass pandas.DataFrame\(table\)"):
+        scorer.score_table({"audio": ["0.wav"], "text": ["rain"]})
+
+
+def test_one_kept_column_needs_no_list(scorer, clips):
+    rows = {"audio": [str(clips / "0.wav")], "text": ["rain"], "id": [7], "mos": [3]}
+    found = scorer.score_table(pd.DataFrame(rows), keep="id")
+    assert list(found)[:4] == ["audio", "text", "id", "score"]
+
+
+def test_a_rate_may_be_a_tensor(scorer, noise):
+    (wanted,) = scorer.score([noise[0]], "rain", sampling_rate=16_000)
+    rate = torch.tensor(16_000)
+    assert scorer.score([noise[0]], "rain", sampling_rate=rate) == wanted

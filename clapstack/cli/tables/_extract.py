@@ -62,7 +62,7 @@ def extract(
         with progress(
             total=total, desc="extracting", unit="pair", verbose=verbose
         ) as bar:
-            for rows in in_chunks(table.rows(), chunk_size, lambda row: row.path):
+            for rows in in_chunks(table.rows(), chunk_size, lambda row: row):
                 pairs = pairs_of(rows)
                 if not n_rows:
                     union.fit(pairs)

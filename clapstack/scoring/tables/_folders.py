@@ -12,7 +12,7 @@ from typing import Any
 
 from clapstack.exceptions import TableError
 from clapstack.pairs import Fault
-from clapstack.tables import Choose, TableRow, parse_json, read_lines
+from clapstack.tables import Choose, TableRow, is_table, parse_json, read_lines
 
 __all__ = [
     "KALDI",
@@ -107,6 +107,13 @@ def read_kaldi(
     Nothing is run: an entry that is a command, or a place in an archive, has a Fault in
     place of its clip. So have an id that comes twice, and one without a clip or a text.
     """
+    if is_table(texts):
+        msg = (
+            f"{texts} is a table, and texts of {KALDI} are lines of an id and its "
+            "text, such as 'dog a dog barks'. Write them so, or score the folder of "
+            "clips with these prompts."
+        )
+        raise TableError(msg)
     by_id: dict[str, Any] = {}
     for _, content in read_lines(texts):
         name, text = _split(content)
@@ -164,18 +171,31 @@ def _clip(entry: str, folder: Path) -> str | Fault:
 
 
 def _clips(folder: Path) -> Iterator[str]:
-    """Yield paths of clips within a folder, sorted, with / between names."""
-    for place, folders, files in os.walk(folder):
+    """Yield paths of clips within a folder, sorted, with / between names.
+
+    Links to folders elsewhere are among them, to be named: one from a stranger may lead
+    to the whole disk. What links within the folder lead to is found there.
+    """
+    for place, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inner = Path(place).relative_to(folder)
+        for link in filter(Path.is_symlink, (Path(place, name) for name in folders)):
+            if not link.resolve().is_relative_to(folder.resolve()):
+                yield link.relative_to(folder).as_posix()
         for name in sorted(files):
             is_clip = os.path.splitext(name)[1].lower() in _CLIPS
             if is_clip and not name.startswith("."):
                 yield (inner / name).as_posix()
 
 
+def _refuse(error: OSError) -> None:
+    raise error
+
+
 def _beside(clip: Path, text_keys: Sequence[str] | None) -> dict[str, Any]:
     """Return what the files beside a clip say of it: its text, or a Fault, and more."""
+    if clip.is_symlink() and clip.is_dir():
+        return {"text": Fault(f"{clip} is a link to a folder. Score that by itself.")}
     text_file, json_file = clip.with_suffix(".txt"), clip.with_suffix(".json")
     found: dict[str, Any] = {}
     more: dict[str, Any] = {}

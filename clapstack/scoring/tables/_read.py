@@ -406,14 +406,15 @@ def pairs_of(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def in_chunks(
-    items: Iterable[T], size: int, clip_of: Callable[[T], Any]
+    items: Iterable[T], size: int, row_of: Callable[[T], Row]
 ) -> Iterator[list[T]]:
-    """Yield lists of `size` items, or of fewer if they hold large clips as bytes."""
+    """Yield lists of `size` items, or of fewer if they hold large clips or texts."""
     chunk: list[T] = []
     n_bytes = 0
     for item in items:
-        clip = clip_of(item)
-        n_bytes += len(clip["bytes"]) if _has_bytes(clip) else 0
+        row = row_of(item)
+        n_bytes += len(row.path["bytes"]) if _has_bytes(row.path) else 0
+        n_bytes += len(row.text) if isinstance(row.text, str) else 0
         chunk.append(item)
         if len(chunk) == size or n_bytes > _CHUNK_BYTES:
             yield chunk

@@ -262,7 +262,7 @@ def _columns(table: PairTable | FrameTable, scorer: TableScorer) -> dict[str, ty
 def _chunks(
     keyed: Iterator[tuple[Row, int]], size: int
 ) -> Iterator[list[tuple[Row, int]]]:
-    return in_chunks(keyed, size, lambda item: item[0].path)
+    return in_chunks(keyed, size, lambda item: item[0])
 
 
 def _key(row: Row) -> int:
