@@ -1,8 +1,11 @@
 """What a scorer responds to."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.pipeline import Pipeline
 
@@ -180,3 +183,15 @@ def test_a_model_of_embeddings_by_key_is_refused(table):
     model.fit(pairs, [1.0, 2.0, 3.0, 4.0])
     with pytest.raises(ValueError, match="knows embeddings by key"):
         probe(model, pairs)
+
+
+def test_a_folder_takes_its_texts_from_prompts(table, tmp_path):
+    made = tmp_path / "made"
+    made.mkdir()
+    for number, (samples, rate) in enumerate(table["audio"]):
+        soundfile.write(made / f"{number}.wav", samples, rate, subtype="DOUBLE")
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps({str(i): text for i, text in enumerate(TEXTS)}))
+    found = probe(Measures("words"), made, ["swap", "drop"], prompts=prompts)
+    expected = probe(Measures("words"), table, ["swap", "drop"])
+    pd.testing.assert_frame_equal(found, expected)
