@@ -437,7 +437,9 @@ class Parse:
         """Tie a verb to a noun: "a crowd" and "then cheers", "a bang" and "echoes"."""
         link = piece.link
         one = unit.lows[0] in DETERMINERS | PEOPLE
-        if unit.reading.kind in {"noun", "sound"} and link.kind == "then" and one:
+        if piece.reading.form == "base" and verb in EVENTS:
+            self._new_sound(piece)  # "a bell, then thunder"
+        elif unit.reading.kind in {"noun", "sound"} and link.kind == "then" and one:
             group = self.groups[-1].units
             inner = not (link.comma or link.conjunction or unit.hosts)
             if inner and len(group) > 1:  # "a man speaks, a crowd then cheers"

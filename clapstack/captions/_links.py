@@ -20,6 +20,10 @@ __all__ = ["SIGNS", "Cut", "Link", "Word", "cuts_of", "words_of"]
 # A comma within a number ("1,000") is part of it.
 _TOKEN = re.compile(r"[,;](?!\d)|(?:[^\s,;]|[,;](?=\d))+")
 _CLOSING = ".!?…"
+# Their point closes no sentence: "Dr. Smith", "at 10 p.m.".
+_ABBREVIATED = re.compile(
+    r"\W*(?:(?:[a-z]\.)+[a-z]|dr|mr|mrs|ms|prof|st|vs|ca|approx|feat|ft)\.", re.I
+)
 #: Signs, as words are looked up: "." stands for all that close a sentence.
 SIGNS = frozenset({",", ";", "."})
 
@@ -41,6 +45,8 @@ def words_of(caption: str) -> list[Word]:
             continue
         if bare != "&" and not any(map(str.isalnum, bare)):
             continue  # a dash, a bracket
+        if _ABBREVIATED.fullmatch(token):
+            bare = token
         words.append(Word(bare, bare.strip("\"'()[]").lower().replace("’", "'")))
         if bare != token:
             words.append(Word(token[len(bare) :], "."))

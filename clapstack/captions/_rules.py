@@ -39,8 +39,8 @@ _OBJECTS = frozenset({"them", "him", "her", "it", "us", "other", "others", "that
 
 
 def is_silent(piece: Span) -> bool:
-    """Return whether a piece says that nothing sounds, or is a number of a list."""
-    if all(low.isdigit() for low in piece.lows):
+    """Return whether a piece names no sound: "silence", "etc.", a number in front."""
+    if all(low.isdigit() or low == "etc" for low in piece.lows):
         return True
     return piece.stop - piece.start < 4 and piece.tail[-1] in SILENCE
 

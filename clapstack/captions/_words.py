@@ -82,7 +82,7 @@ ADJECTIVES = _set(
     "first second third additional further subsequent open closed empty full idle "
     "high-pitched low-pitched powerful thin thick squeaky raspy static-y rhythmic "
     "solid vehicular industrial domestic outdoor indoor windy slight noisy tribal "
-    "racing"
+    "racing black white grey gray red green blue yellow brown"
 )
 PEOPLE = _set(
     "man men woman women person people boy boys girl girls child children kid kids "
@@ -219,6 +219,7 @@ def _forms() -> dict[str, str]:
         if doubled:
             forms[verb + verb[-1] + "ed"] = "ed"
     forms.update(dict.fromkeys(_PAST, "ed"))
+    del forms["thunder"]  # a noun: "dogs bark, then thunder"; a storm thunders
     return forms
 
 

@@ -21,6 +21,7 @@ Examples:
   clapstack probe model.clapstack clips.csv
   clapstack probe model.clapstack clips.csv --edit swap --edit drop --json
   clapstack probe --unsupervised --events clips.csv --picture probe.svg
+  clapstack probe model.clapstack clips/ --prompts prompts.json
   clapstack probe --unsupervised --family laion_unfused=bundled:laion-unfused clips.csv
 
 Captions and clips of the table are edited; printed is how their scores respond. A good
@@ -68,6 +69,7 @@ def probe(
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
     audio_folder: options.AudioFolder = None,
+    prompts: options.Prompts = None,
     audio_column: options.AudioColumn = None,
     text_column: options.TextColumn = None,
     input_format: options.InputFormat = None,
@@ -115,13 +117,14 @@ def probe(
             raise typer.BadParameter(msg, param_hint="--edit")
         pairs = PairTable(
             what[-1],
+            prompts,
             fmt=input_format,
             audio_folder=audio_folder,
             names={"audio": audio_column, "text": text_column},
         )
         pairs.check()
         if picture is not None:
-            check_output(picture, *what)
+            check_output(picture, *what, *filter(None, [prompts]))
         if unsupervised:
             scorer = unsupervised_scorer(chosen, families, encoding, events)
         else:

@@ -397,9 +397,12 @@ def _audio_keys(
         for i in new:
             keys[i] = recalled.get(states[i])
         new = [i for i in new if keys[i] is None]
-    read = _spread(partial(_attempt, audio_key), [sources[i] for i in new])
-    for i, key in zip(new, read, strict=True):
-        keys[i] = key
+    # A clip in memory may stand in many rows, and to hash it takes long.
+    once = {id(sources[i]): sources[i] for i in new}
+    read = _spread(partial(_attempt, audio_key), list(once.values()))
+    by_id = dict(zip(once, read, strict=True))
+    for i in new:
+        keys[i] = by_id[id(sources[i])]
     found = {
         state: keys[i] for i in new if (state := states[i]) and isinstance(keys[i], str)
     }

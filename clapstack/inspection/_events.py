@@ -67,7 +67,8 @@ class EventExplanation:
     unexplained : tuple of (float, float)
         When something is to be heard that no clause names: start and end in seconds.
     order_holds : bool or None
-        Whether the claimed order is that of the clip; None where none is claimed.
+        Whether the claimed order is that of the clip; None where none is claimed, or
+        where nothing speaks for either, as in a clip of one window.
     """
 
     text: str
@@ -139,7 +140,8 @@ def explain_events(
     bundled checkpoints alone: check it on clips that you know.
 
     The order holds if, for each claim that one clause sounds before another, the best
-    windows in that order fit better than the best in the reverse order.
+    windows in that order fit better than the best in the reverse order. It is undecided
+    in a clip of one window, or between a clause and the same clause.
 
     Examples
     --------
@@ -161,7 +163,6 @@ def explain_events(
         ],
         axis=0,
     )
-    order = scores.clauses.order
     return EventExplanation(
         text=text,
         duration=float(scores.stops[-1]),
@@ -172,7 +173,7 @@ def explain_events(
         unexplained=_spans(
             scores.is_active & (apart.max(axis=0) < threshold), _edges(scores)
         ),
-        order_holds=all(scores.order_margin(c) > 0 for c in order) if order else None,
+        order_holds=_order_holds(scores),
     )
 
 
@@ -233,6 +234,13 @@ def _encoders_in(model: Any) -> EventFeatures | FeatureUnion | None:
 def _standardised(cosines: np.ndarray, everyday: list[np.ndarray]) -> np.ndarray:
     """Return cosines against those of everyday sounds in the same windows."""
     return (cosines - np.mean(everyday, axis=0)) / np.std(everyday, axis=0)
+
+
+def _order_holds(scores: EventScores) -> bool | None:
+    """Return whether all claims of order hold; None if there are none, or a tie."""
+    margins = [scores.order_margin(claim) for claim in scores.clauses.order]
+    least = min(margins, default=0.0)
+    return None if least == 0 else least > 0
 
 
 def _edges(scores: EventScores) -> np.ndarray:

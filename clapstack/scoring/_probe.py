@@ -22,6 +22,7 @@ def probe(
     audio_column: str | None = None,
     text_column: str | None = None,
     audio_folder: str | os.PathLike[str] | None = None,
+    prompts: str | os.PathLike[str] | None = None,
     random_state: int = 0,
     chunk_size: int = 16,
     verbose: bool = False,
@@ -45,7 +46,7 @@ def probe(
         ``"reword"`` (the clauses joined by "and" and "then"), ``"case"`` (upper case),
         ``"whitespace"`` (doubled). Of the clip: ``"noise"`` (white, 10 dB below the
         clip), ``"level"`` (20 dB quieter), ``"truncation"`` (its first half).
-    audio_column, text_column, audio_folder : object
+    audio_column, text_column, audio_folder, prompts : object
         As for :meth:`Scorer.score_table <clapstack.Scorer.score_table>`.
     random_state : int, default=0
         Seed of what is drawn: clauses, and noise. What is drawn for a row does not
@@ -109,7 +110,7 @@ def probe(
     """
     scorer = model if isinstance(model, Scorer) else Scorer(model, verbose=verbose)
     rows = rows_of(
-        table, audio_column, text_column, (), audio_folder, None, scorer.model
+        table, audio_column, text_column, (), audio_folder, prompts, scorer.model
     )
     probed, _ = probe_table(
         rows,

@@ -46,6 +46,15 @@ def test_without_ratings_and_with_a_picture(run, table, tmp_path):
     assert done.stdout.splitlines()[1].split()[:2] == ["negate", "6"]
 
 
+def test_a_folder_takes_its_texts_from_prompts(run, model_file, clips, tmp_path):
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps({"0": "a bell", "1": "a dog barks"}))
+    wanted = ["--prompts", prompts, "--edit", "negate", "--json", "--quiet"]
+    done = run("probe", model_file, clips, *wanted)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["edits"][0]["n_pairs"] == 2
+
+
 def test_bad_rows_are_named_or_left_out(run, model_file, table, write_csv, read_csv):
     rows = read_csv(table)
     rows[2]["audio"] = "no_such.wav"

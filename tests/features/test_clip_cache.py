@@ -160,3 +160,17 @@ def test_without_memory_every_encoder_reads_anew(toy, pairs, reads, shared):
     union(toy("one"), toy("two")).fit_transform(pairs)
     assert set(reads.values()) == {2}
     assert shared.n_bytes == 0
+
+
+def test_a_clip_in_memory_that_many_rows_share_is_hashed_once(toy, shared, monkeypatch):
+    hashed, key_of = [], _embed.audio_key
+
+    def noted(source):
+        hashed.append(source)
+        return key_of(source)
+
+    monkeypatch.setattr(_embed, "audio_key", noted)
+    clip = (np.random.default_rng(0).normal(0, 0.1, 8_000), 8_000)
+    pairs = [(clip, text) for text in ("rain", "a bell", "wind")]
+    assert len(PairFeatures(toy(), cache=None).fit_transform(pairs)) == 3
+    assert len(hashed) == 1

@@ -98,7 +98,14 @@ def test_clip_shorter_than_a_window(clip):
     short = (samples[rate : 2 * rate], rate)
     found = explain_events(short, "a sheep, then wind", CHECKPOINTS)
     assert found.duration == pytest.approx(1.0)
-    assert found.order_holds is False  # nothing says that it does
+    assert found.order_holds is None
+    assert "order" not in str(found)
+
+
+def test_order_of_a_clause_and_itself_is_undecided(clip):
+    found = explain_events(clip, "a sheep, then a sheep", CHECKPOINTS)
+    assert len(found.clauses) == 2
+    assert found.order_holds is None
 
 
 def test_encoders_are_features_or_those_of_a_model(clip, model):

@@ -1,8 +1,11 @@
 """What a scorer responds to."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.pipeline import Pipeline
 
@@ -167,11 +170,6 @@ def test_unknown_edits_are_refused(table, edits):
         probe(Measures(), table, edits)
 
 
-def test_a_negative_seed_is_refused(table):
-    with pytest.raises(ValueError, match="random_state must be 0 or more; got -1"):
-        probe(Measures(), table, random_state=-1)
-
-
 def test_a_model_of_embeddings_by_key_is_refused(table):
     embeddings = pd.DataFrame(np.eye(4), index=list("abcd"))
     pairs = pd.DataFrame({"audio": list("abcd"), "text": list("dcba")})
@@ -180,3 +178,31 @@ def test_a_model_of_embeddings_by_key_is_refused(table):
     model.fit(pairs, [1.0, 2.0, 3.0, 4.0])
     with pytest.raises(ValueError, match="knows embeddings by key"):
         probe(model, pairs)
+
+
+def test_a_folder_takes_its_texts_from_prompts(table, tmp_path):
+    made = tmp_path / "made"
+    made.mkdir()
+    for number, (samples, rate) in enumerate(table["audio"]):
+        soundfile.write(made / f"{number}.wav", samples, rate, subtype="DOUBLE")
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps({str(i): text for i, text in enumerate(TEXTS)}))
+    found = probe(Measures("words"), made, ["swap", "drop"], prompts=prompts)
+    expected = probe(Measures("words"), table, ["swap", "drop"])
+    pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"random_state": None},
+            "random_state must be an integer, 0 or more; got None",
+        ),
+        ({"random_state": 1.5}, "random_state must be an integer, 0 or more; got 1.5"),
+        ({"chunk_size": 0}, "chunk_size must be an integer, 1 or more; got 0"),
+    ],
+)
+def test_a_wrong_number_is_named(table, settings, message):
+    with pytest.raises(ValueError, match=message):
+        probe(Measures("words"), table, ["swap"], **settings)

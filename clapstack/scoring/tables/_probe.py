@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from statistics import NormalDist
 from typing import Any
 
@@ -52,7 +53,7 @@ def probe_table(
     These are refused but for `skip_bad`. Scores that are standardised over a table are
     so over its pairs as they are.
     """
-    _check(scorer, edits, random_state)
+    _check(scorer, edits, random_state, chunk_size)
     rows = list(table.rows())
     total = 2 * len(rows)
     with progress(total=total, desc="probing", unit="pair", verbose=verbose) as bar:
@@ -203,7 +204,9 @@ def _frame(pairs: Iterable[tuple[Any, str]]) -> pd.DataFrame:
     return pd.DataFrame(dict(named), dtype=object)
 
 
-def _check(scorer: TableScorer, edits: Sequence[str], random_state: int) -> None:
+def _check(
+    scorer: TableScorer, edits: Sequence[str], random_state: int, chunk_size: int
+) -> None:
     if isinstance(scorer, ModelScorer) and takes_keys(scorer.model):
         msg = (
             "the model knows embeddings by key and has none of edited pairs. Probe a "
@@ -214,9 +217,13 @@ def _check(scorer: TableScorer, edits: Sequence[str], random_state: int) -> None
     if wrong or isinstance(edits, str) or not 0 < len(edits) == len(set(edits)):
         msg = f"edits must be distinct names from {EDITS}; got {edits!r}."
         raise ValueError(msg)
-    if random_state < 0:
-        msg = f"random_state must be 0 or more; got {random_state!r}."
-        raise ValueError(msg)
+    for name, number, least in (
+        ("random_state", random_state, 0),
+        ("chunk_size", chunk_size, 1),
+    ):
+        if not isinstance(number, Integral) or number < least:
+            msg = f"{name} must be an integer, {least} or more; got {number!r}."
+            raise ValueError(msg)
 
 
 def _summary(change: np.ndarray, groups: list[str], spread: float) -> dict[str, Any]:
