@@ -67,6 +67,7 @@ _MARKS = (
     (b"\xfe\xff", "utf-16"),
 )
 _PARQUET_ROWS = 1024
+_PARQUET_BYTES = 1 << 28  # of them, if all are as long as the longest may be
 _ARROW_ROWS = 64  # clips may lie in cells, a megabyte each
 # What a Dataset of Hugging Face writes beside its files, and a DatasetDict.
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
@@ -508,9 +509,29 @@ def _parquet(source: str | Path, name: str, choose: Choose) -> Records:
         n_rows = _ARROW_ROWS if has_clips else _PARQUET_ROWS
         for group in range(file.num_row_groups):
             # One by one, since pyarrow keeps in memory what it has read of several.
-            for batch in file.iter_batches(n_rows, [group], columns=columns):
+            at_once = _rows_at_once(file.metadata.row_group(group), columns, n_rows)
+            for batch in file.iter_batches(at_once, [group], columns=columns):
                 for record in batch.to_pylist():
                     yield None, {wanted: record[c] for wanted, c in chosen.items()}
+
+
+def _rows_at_once(group: Any, columns: Sequence[str], most: int) -> int:
+    """Return how many rows of a row group of Parquet to hold at once, `most` at most.
+
+    A dictionary has each distinct cell once, so that a kilobyte of a file may stand for
+    a thousand rows of megabytes.
+    """
+    chunks = (group.column(number) for number in range(group.num_columns))
+    largest = max(
+        (
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if chunk.path_in_schema.partition(".")[0] in columns
+            and any("DICTIONARY" in encoding for encoding in chunk.encodings)
+        ),
+        default=0,
+    )
+    return max(1, min(most, _PARQUET_BYTES // max(1, largest)))
 
 
 def _arrow(source: str | Path, name: str, choose: Choose) -> Records:

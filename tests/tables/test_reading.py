@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import tracemalloc
 
 import pandas as pd
 import pytest
@@ -274,3 +275,18 @@ def test_memory_does_not_grow_with_a_table_of_clips(tmp_path):
     ]
     assert len(held) == 200
     assert max(held) < 8e6  # a few of the 20 groups
+
+
+def test_a_small_parquet_of_long_equal_cells_takes_bounded_memory(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pa.table({"text": pa.array(["x" * (2 << 20)] * 300).dictionary_encode()})
+    parquet.write_table(table, tmp_path / "t.parquet", compression="zstd")
+    assert (tmp_path / "t.parquet").stat().st_size < 10_000
+    tracemalloc.start()
+    rows = read_rows(tmp_path / "t.parquet", None, lambda _: {"text": "text"})
+    assert sum(1 for _ in rows) == 300
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 300 << 20  # of 600 MB that all cells would take
