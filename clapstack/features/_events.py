@@ -128,7 +128,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
     length : float, default=2.0
         Length of a window in seconds, no more than any of the encoders sees at once.
     hop : float, default=1.0
-        Time between the starts of two windows in seconds, at most; no more than
+        Time between the starts of two windows in seconds, at most; from 0.01 to
         `length`.
     windows : {"auto", "dense", "tiled"}, default="auto"
         How a window is embedded. ``"dense"`` pools the states that the audio tower has
@@ -195,7 +195,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
     _parameter_constraints: dict = {
         "encoders": [str, os.PathLike, list, HasMethods(["fit", "transform"])],
         "length": [Interval(Real, 0, None, closed="neither")],
-        "hop": [Interval(Real, 0, None, closed="neither")],
+        "hop": [Interval(Real, 0.01, None, closed="left")],  # or windows are endless
         "windows": [StrOptions({"auto", "dense", "tiled"})],
         "blocks": [tuple, list],
     }

@@ -644,11 +644,16 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         """Fit regressors, of which this is the first, to a target each."""
         _KEPT.pop(self, None)
         prepared = self._prepare(X, weight)
+        whole = [
+            np.cov(y[prepared.used], aweights=prepared.weight, ddof=0) for y in targets
+        ]
         targets = np.column_stack([prepared.mean_target(y) for y in targets])
         intercepts = np.average(targets, axis=0, weights=prepared.total)
         targets = targets - intercepts
         spreads = np.sqrt(np.average(targets**2, axis=0, weights=prepared.total))
         targets = targets / np.where(spreads > 0, spreads, 1.0)
+        # Of pairs that are all the same, the spread of what they were given is left.
+        spreads = np.where(spreads > 0, spreads, np.sqrt(whole))
         self._learn(prepared, targets[:, 0])
         coefs = self._solve(prepared, targets) * spreads
         own = self._own_rows()

@@ -128,6 +128,17 @@ def test_weights_may_be_as_small_as_numbers_are():
     assert_allclose(kernel.predict(X), 0.5, atol=1e-6)
 
 
+def test_pairs_that_are_all_the_same_leave_the_spread_of_their_scores():
+    y = np.arange(20.0)
+    mean, std = (
+        KernelRegressor()
+        .fit(np.ones((20, 3)), y)
+        .predict(np.ones((1, 3)), return_std=True)
+    )
+    assert_allclose(mean, y.mean())
+    assert y.std() / 3 < std[0] < 3 * y.std()
+
+
 def exact_process(kernel, X, y, weight, new):
     """Return the mean and deviation of scores at new pairs, from the definition."""
     X, new = X.to_numpy(np.float64), new.to_numpy(np.float64)
