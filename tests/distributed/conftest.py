@@ -13,27 +13,51 @@ N_PAIRS = 48
 WORDS = ["bark", "rain", "wind", "bell", "door", "horn"]
 
 
+class Workers:
+    """A cluster of two worker processes of one thread each, on this machine."""
+
+    def __init__(self):
+        self._client = None
+
+    def client(self):
+        """Return a client of both; of new ones, where one that a test killed is gone."""
+        if self._client is not None:
+            try:
+                self._client.wait_for_workers(2, timeout=30)
+            except TimeoutError:  # its nanny did not start another
+                self.close()
+        if self._client is None:
+            cluster = distributed.LocalCluster(
+                n_workers=2,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address=None,
+                memory_limit=None,
+                resources={"GPU": 1},
+            )
+            # Not entered: it would stand before clients that come later.
+            self._client = distributed.Client(cluster)
+            self._client.wait_for_workers(2, timeout=60)
+        return self._client
+
+    def close(self):
+        if self._client is not None:
+            self._client.close()
+            self._client.cluster.close()
+            self._client = None
+
+
 @pytest.fixture(scope="session")
-def started_cluster():
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address=None,
-        memory_limit=None,
-        resources={"GPU": 1},
-    ) as cluster:
-        # Not entered: it would stand before clients that come later.
-        client = distributed.Client(cluster)
-        yield client
-        client.close()
+def workers():
+    workers = Workers()
+    yield workers
+    workers.close()
 
 
 @pytest.fixture
-def cluster(started_cluster):
-    """Return a client of two worker processes of one thread each, both alive."""
-    started_cluster.wait_for_workers(2, timeout=60)
-    return started_cluster
+def cluster(workers):
+    """Return a client of two worker processes, both alive."""
+    return workers.client()
 
 
 @pytest.fixture(scope="session")
