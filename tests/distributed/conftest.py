@@ -20,7 +20,7 @@ class Workers:
         self._client = None
 
     def client(self):
-        """Return a client of both; of new ones, where one that a test killed is gone."""
+        """Return a client of both; of new ones, where a killed one stays away."""
         if self._client is not None:
             try:
                 self._client.wait_for_workers(2, timeout=30)
