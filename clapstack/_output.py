@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["check_output", "is_stream", "named", "replaced", "write_text"]
+__all__ = [
+    "check_output",
+    "is_stream",
+    "named",
+    "replaced",
+    "write_bytes",
+    "write_text",
+]
 
 
 @contextmanager
@@ -89,6 +96,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     with replaced(path) as new:
         # Names of files may hold bytes that are no UTF-8.
         new.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace a file by some bytes, whole or not at all."""
+    with replaced(path) as new:
+        new.write_bytes(content)
 
 
 def check_output(

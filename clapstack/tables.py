@@ -67,14 +67,16 @@ _MARKS = (
     (b"\xfe\xff", "utf-16"),
 )
 _PARQUET_ROWS = 1024
-_PARQUET_BYTES = 1 << 28  # of them, if all are as long as the longest may be
 _ARROW_ROWS = 64  # clips may lie in cells, a megabyte each
+# Of rows at once, if the cells of all are as long as the longest may be.
+_HELD_BYTES = 1 << 28
 # What a Dataset of Hugging Face writes beside its files, and a DatasetDict.
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
 _LARGEST = 1 << 28  # characters of a file of JSON, which is read at once
 # A line or a cell beyond 16 million characters is no pair but a stray quote, or a file
 # without line ends: an error there keeps memory flat.
 _LONGEST = 1 << 24
+_SHARED_CELLS = re.compile("dictionary|run_end_encoded")  # in types of Arrow
 _NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*", re.ASCII)
 
 Choose = Callable[[Sequence[str]], Mapping[str, str]]
@@ -522,16 +524,18 @@ def _rows_at_once(group: Any, columns: Sequence[str], most: int) -> int:
     a thousand rows of megabytes.
     """
     chunks = (group.column(number) for number in range(group.num_columns))
-    largest = max(
-        (
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if chunk.path_in_schema.partition(".")[0] in columns
-            and any("DICTIONARY" in encoding for encoding in chunk.encodings)
-        ),
-        default=0,
+    sizes = (
+        chunk.total_uncompressed_size
+        for chunk in chunks
+        if chunk.path_in_schema.partition(".")[0] in columns
+        and any("DICTIONARY" in encoding for encoding in chunk.encodings)
     )
-    return max(1, min(most, _PARQUET_BYTES // max(1, largest)))
+    return _that_fit(sizes, most)
+
+
+def _that_fit(sizes: Iterable[int], most: int) -> int:
+    """Return how many rows to hold whose cells may be as large as some columns."""
+    return max(1, min(most, _HELD_BYTES // max([1, *sizes])))
 
 
 def _arrow(source: str | Path, name: str, choose: Choose) -> Records:
@@ -546,8 +550,17 @@ def _arrow(source: str | Path, name: str, choose: Choose) -> Records:
                     _check_header(batch.schema.names, name)
                     chosen = choose(batch.schema.names)
                 batch = batch.select(list(dict.fromkeys(chosen.values())))
-                for start in range(0, len(batch), _ARROW_ROWS):
-                    for record in batch.slice(start, _ARROW_ROWS).to_pylist():
+                # A dictionary, or a run, has a cell of many rows once.
+                at_once = _that_fit(
+                    (
+                        column.nbytes
+                        for column in batch.columns
+                        if _SHARED_CELLS.search(str(column.type))
+                    ),
+                    _ARROW_ROWS,
+                )
+                for start in range(0, len(batch), at_once):
+                    for record in batch.slice(start, at_once).to_pylist():
                         yield None, {k: record[c] for k, c in chosen.items()}
 
 

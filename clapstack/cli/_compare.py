@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from clapstack._numerics.checks import first_few
-from clapstack._output import check_output, replaced
+from clapstack._output import check_output, write_bytes
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
 from clapstack.cli._terminal import one_line
@@ -65,9 +65,7 @@ def compare(
             "shows how mean scores agree with them."
         ),
     ] = None,
-    picture: Annotated[
-        Path | None, typer.Option(help="Picture to write, an SVG file.")
-    ] = None,
+    picture: options.Picture = None,
     input_format: options.InputFormat = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -85,6 +83,7 @@ def compare(
 
         if picture is not None:
             check_output(picture, *tables)
+            options.check_picture(picture)
         columns = {"text": prompt_column, "score": score_column, "rating": rating}
         clips = _read(tables, {**columns, "system": by}, input_format)
         scored = [clip for clip in clips if not math.isnan(clip["score"])]
@@ -100,13 +99,15 @@ def compare(
             prompt=of["text"],
             ratings=of.get("rating"),
         )
-        if picture is not None:
-            _draw(result, picture)
         n_unscored = len(clips) - len(scored)
         if json:
             options.print_json(_record(result, n_unscored))
         else:
             typer.echo("\n\n".join([*_tables(result), one_line(result.verdict())]))
+        if picture is not None:  # last, so that the numbers are out if it fails
+            from clapstack.inspection import SystemsDisplay
+
+            write_bytes(picture, SystemsDisplay(result=result).to_svg())
         if n_unscored and not quiet:
             words = f"{n_unscored:,} of {len(clips):,} clips have no score: left out"
             typer.echo(f"clapstack compare: {words}", err=True)
@@ -151,14 +152,6 @@ def _system_names(tables: Sequence[str]) -> dict[str, str]:
     """Return names of files without their suffix, or whole where two are the same."""
     stems = {source: Path(source.removesuffix(".gz")).stem for source in tables}
     return stems if len(set(stems.values())) == len(stems) else {t: t for t in tables}
-
-
-def _draw(result: Any, picture: Path) -> None:
-    from clapstack.inspection import SystemsDisplay
-
-    display = SystemsDisplay(result=result)
-    with replaced(picture) as new:
-        new.write_bytes(display.to_svg())
 
 
 def _record(result: Any, n_unscored: int) -> dict[str, Any]:

@@ -91,6 +91,9 @@ AllowOverlap = Annotated[
     bool,
     typer.Option("--allow-overlap", help="Go on if training pairs are held out."),
 ]
+Picture = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="Picture to draw, an SVG file.")
+]
 Unsupervised = Annotated[
     bool,
     typer.Option(
@@ -232,6 +235,13 @@ def chosen_families(family: list[str] | None) -> dict[str, str | None]:
     from clapstack.systems import CLAP_FAMILIES
 
     return by_name(family or CLAP_FAMILIES, "--family")
+
+
+def check_picture(picture: Path | None) -> None:
+    """Refuse a picture of another format than the one that is drawn."""
+    if picture is not None and picture.suffix.lower() != ".svg":
+        msg = f"its name must end in .svg; got {str(picture)!r}."
+        raise typer.BadParameter(msg, param_hint="--picture")
 
 
 def checked_format(fmt: str | None, option: str, *known: str) -> str | None:

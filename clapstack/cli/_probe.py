@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clapstack._output import check_output, replaced
+from clapstack._output import check_output, write_bytes
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
 from clapstack.cli._scorers import check_unsupervised, load, unsupervised_scorer
@@ -76,9 +76,7 @@ def probe(
     random_state: Annotated[
         int, typer.Option(min=0, help="Seed of the clauses and the noise.")
     ] = 0,
-    picture: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="SVG file to draw.")
-    ] = None,
+    picture: options.Picture = None,
     skip_bad: options.SkipBad = False,
     device: options.Device = None,
     batch_size: options.BatchSize = None,
@@ -93,9 +91,7 @@ def probe(
         msg = f"give {given}; got {len(what)} arguments."
         raise typer.BadParameter(msg)
     options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
-    if picture is not None and picture.suffix.lower() != ".svg":
-        msg = f"its name must end in .svg; got {str(picture)!r}."
-        raise typer.BadParameter(msg, param_hint="--picture")
+    options.check_picture(picture)
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     families = options.chosen_families(family)
     check_unsupervised(
@@ -149,15 +145,9 @@ def probe(
         else:
             typer.echo("\n".join(_lines(probed.to_dict("records"))))
         if picture is not None:  # last, so that the numbers are out if it fails
-            _draw(probed, picture)
+            from clapstack.inspection import ProbeDisplay
 
-
-def _draw(probed: Any, picture: Path) -> None:
-    from clapstack.inspection import ProbeDisplay
-
-    drawn = ProbeDisplay(probed=probed).to_svg()
-    with replaced(picture) as new:
-        new.write_bytes(drawn)
+            write_bytes(picture, ProbeDisplay(probed=probed).to_svg())
 
 
 def _lines(lines: list[dict[Any, Any]]) -> list[str]:

@@ -290,3 +290,23 @@ def test_a_small_parquet_of_long_equal_cells_takes_bounded_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 300 << 20  # of 600 MB that all cells would take
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "run"])
+def test_a_small_arrow_file_of_equal_cells_takes_bounded_memory(tmp_path, kind):
+    pa = pytest.importorskip("pyarrow")
+    cells = pa.array(["x" * (24 << 20)])
+    if kind == "dictionary":
+        cells = pa.DictionaryArray.from_arrays(pa.array([0] * 60, pa.int32()), cells)
+    else:
+        cells = pa.RunEndEncodedArray.from_arrays(pa.array([60], pa.int32()), cells)
+    batch = pa.record_batch({"text": cells})
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_file(tmp_path / "t.arrow", batch.schema, options=options) as file:
+        file.write_batch(batch)
+    tracemalloc.start()
+    rows = read_rows(tmp_path / "t.arrow", None, lambda _: {"text": "text"})
+    assert sum(1 for _ in rows) == 60
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400 << 20  # of 1.4 GB that all cells would take

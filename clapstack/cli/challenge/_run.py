@@ -267,8 +267,7 @@ def _differences(out: Path, judged: Mapping[str, Mapping[str, Bunch]]) -> pd.Dat
     `judged` has pairs by the digest of all data, and by split.
     """
     records = {
-        path.parent: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(out.glob(f"*/{RECORD}"))
+        path.parent: read_record(path) for path in sorted(out.glob(f"*/{RECORD}"))
     }
     rows = []
     for digest, held_out in judged.items():

@@ -23,7 +23,7 @@ _MOST = 50  # systems on a page
 def make_scores_report(
     scores: Scores, *, title: str | None = None, n_pairs: int = 3
 ) -> str:
-    """Return a page of a scored table, with the `n_pairs` best and worst to hear.
+    """Return a page of a scored table, with players of the `n_pairs` best and worst.
 
     Like the report of a model, it fetches nothing.
     """
