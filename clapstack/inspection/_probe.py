@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from clapstack.inspection._canvas import BLUE, COLUMN, GREY, VERMILION, Display, percent
+from clapstack.inspection._canvas import BLUE, COLUMN, GREY, VERMILION, Display
 
 _COLUMNS = ("edit", "kind", "n_pairs", "change", "low", "high", "falls")
 # Colour and hatch, so that no two kinds differ by colour alone.
@@ -71,7 +71,7 @@ class ProbeDisplay(Display):
 
     def _describe(self) -> str:
         parts = [
-            f"{row['edit']} {row['change']:+.2f} ({percent(round(row['falls'], 2))} of "
+            f"{row['edit']} {row['change']:+.2f} ({100 * row['falls']:.0f} % of "
             f"{row['n_pairs']} pairs fall)"
             for row in self.probed.to_dict("records")
         ]
@@ -96,7 +96,7 @@ class ProbeDisplay(Display):
             ax.text(
                 1.01,
                 place,
-                percent(round(share, 2)),
+                f"{100 * share:.0f} %",
                 transform=ax.get_yaxis_transform(),
                 va="center",
                 fontsize="small",
