@@ -40,6 +40,7 @@ NOT_RUN = {
     "embeddinggemma": "an extra; tests/encoders/clap/test_sentence_transformer.py",
     "clapstack demo": "takes minutes; tests/integration/test_demo.py runs a small one",
     "python tests/bench/": "benchmarks take minutes",
+    "bin/activate": "enters the environment of the reader",
     " -m venv": "makes an environment; .ci/run does",
     "pip install": "installs; .ci/run does",
     "pip download": "needs a network",
@@ -79,6 +80,8 @@ def blocks_of(page):
 def _markdown(content):
     for found in re.finditer(r"^```(\w*)\n(.*?)^```", content, re.M | re.S):
         yield found.start(), found[1], found[2]
+    for found in re.finditer(r"^\|.*`(clapstack [^`]*)`", content, re.M):  # in a table
+        yield found.start(), "console", f"$ {found[1]}\n"
 
 
 def _restructured(content):
