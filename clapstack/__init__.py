@@ -9,7 +9,7 @@ so that ``import clapstack`` loads neither torch nor transformers.
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "AudioMaeFeatures": "clapstack.features",
