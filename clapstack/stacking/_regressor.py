@@ -792,8 +792,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             yield from self._first_level.predict_by_fold(X)
             return
         first_level, members = nested
+        # Blocks share members: each member predicts once, and blocks take means.
+        by_fold = list(first_level.predict_by_fold(X))
         for folds in members:
-            yield first_level.predict_rows(X, np.arange(X.shape[0]), folds)
+            yield np.mean([by_fold[fold] for fold in folds], axis=0)
 
 
 def _check_targets(targets):
