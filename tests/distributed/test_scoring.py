@@ -156,11 +156,13 @@ def test_what_is_missing_is_named(pipeline, pairs):
     with pytest.raises(TypeError, match="must be a dask DataFrame; got DataFrame"):
         score_partitions(pipeline, pairs)
     table = cut(pairs)
-    with pytest.raises(ValueError, match=r"must have the columns \['text'\]"):
+    with pytest.raises(ValueError, match=r"lacks the columns \['text'\]"):
         score_partitions(pipeline, table[["audio"]])
     with pytest.raises(ValueError, match=r"columns \['split'\]; it has \['audio'"):
         score_partitions(pipeline, table, keep=["split"])
-    with pytest.raises(ValueError, match=r"keep has \['score'\], which would stand"):
+    with pytest.raises(
+        ValueError, match=r"keep has \['score'\], which would be duplicated"
+    ):
         score_partitions(pipeline, table, keep=["score"])
     union = FeatureUnion([("bands", PairFeatures(BandsEncoder(), cache=None))])
     with pytest.raises(NotFittedError):

@@ -53,5 +53,5 @@ def test_workers_that_are_threads_are_refused(tmp_path):
 
 
 def test_a_folder_without_stores_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no worker's store in"):
+    with pytest.raises(FileNotFoundError, match="no worker store in"):
         merge_worker_stores(tmp_path, tmp_path / "merged")

@@ -198,23 +198,23 @@ def test_one_family_is_refused(ridges, pairs):
 
 def test_columns_without_names_are_refused(ridges, pairs):
     X, y = pairs
-    with pytest.raises(ValueError, match="got an ndarray without any"):
+    with pytest.raises(ValueError, match=r"but X \(ndarray\) has none"):
         family_ablation(ridges, X.to_numpy(), y)
 
 
 def test_pairs_need_a_pipeline_that_begins_with_a_union(ridges):
     X = pd.DataFrame({"audio": ["a.wav"] * 4, "text": ["a"] * 4})
-    with pytest.raises(ValueError, match="got a table of pairs"):
+    with pytest.raises(ValueError, match="X is a table of pairs"):
         family_ablation(ridges, X, [1, 2, 3, 4])
 
 
 def test_streamed_features_are_refused(ridges):
     unit = np.ones((4, 1), np.float32)
-    with pytest.raises(TypeError, match="cannot of a StreamedFeatures"):
+    with pytest.raises(TypeError, match="a StreamedFeatures does not support"):
         family_ablation(ridges, StreamedFeatures({"a": (unit, unit)}), [1, 2, 3, 4])
 
 
 def test_several_axes_are_judged_one_by_one():
     X = pd.DataFrame(np.ones((9, 2)), columns=["a__x", "b__x"])
-    with pytest.raises(ValueError, match="family_ablation judges one axis"):
+    with pytest.raises(ValueError, match="family_ablation supports one axis"):
         family_ablation(StandardizedRidge(), X, np.ones((9, 2)))

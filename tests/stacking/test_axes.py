@@ -86,7 +86,7 @@ def test_weights_may_differ_by_axis(ridges, rated, new_pairs):
     assert_array_equal(predicted[:, 1], single.predict(new_pairs[0]))
     with pytest.raises(ValueError, match=r"axes of y are \['relevance', 'inclusion'"):
         ridges.fit(X, Y, sample_weight=weights[AXES[::-1]])
-    with pytest.raises(ValueError, match=r"or \(90, 3\), one a pair and axis"):
+    with pytest.raises(ValueError, match=r"or \(90, 3\), one per pair and axis"):
         ridges.fit(X, Y, sample_weight=weights[AXES[:2]])
     with pytest.raises(ValueError, match="On axis 'order': sample_weight is zero for"):
         ridges.fit(X, Y, sample_weight=weights.assign(order=0))
@@ -140,11 +140,11 @@ def test_a_row_without_any_rating_is_named(ridges, rated):
         (lambda Y: Y.iloc[:50], r"inconsistent numbers of samples: \[90, 50\]"),
         (
             lambda Y: Y.assign(order=Y["order"].where(Y.index < 2)),
-            "On axis 'order', of 1 rated pairs: ",
+            "On axis 'order', with 1 rated pairs: ",
         ),
         (
             lambda Y: Y.assign(order=Y["order"] * 0),
-            "On axis 'order', of 60 rated pairs: y is constant",
+            "On axis 'order', with 60 rated pairs: y is constant",
         ),
     ],
 )
@@ -200,7 +200,7 @@ def test_score_is_the_mean_r2_of_rated_pairs(fitted, rated):
         for axis in AXES
     ]
     assert fitted.score(X, Y) == pytest.approx(np.mean(each), rel=1e-12)
-    with pytest.raises(ValueError, match="y must have a column per axis"):
+    with pytest.raises(ValueError, match="y must have one column per axis"):
         fitted.score(X, Y["order"])
     with pytest.raises(ValueError, match=r"in this order; got \['order', 'incl"):
         fitted.score(X, Y[AXES[::-1]])
@@ -209,7 +209,7 @@ def test_score_is_the_mean_r2_of_rated_pairs(fitted, rated):
 def test_splits_that_do_not_fit_the_table_are_refused(ridges, rated):
     X, Y = rated
     splits = [(np.arange(60), np.arange(60, 90)), (np.arange(60, 90), np.arange(99))]
-    with pytest.raises(ValueError, match="cv split 1 does not fit X of 90 rows"):
+    with pytest.raises(ValueError, match="cv split 1 does not match X with 90 rows"):
         ridges.set_params(cv=splits).fit(X, Y)
 
 

@@ -392,9 +392,7 @@ def test_splits_with_nothing_in_common_are_named(ridges):
     X, y = drawn_pairs(0, 60, signal=1.0)
     parts = np.split(np.arange(60), 6)
     ridges.set_params(cv=[(parts[k - 1], parts[k]) for k in range(6)])
-    with pytest.warns(
-        UserWarning, match="optimistic.*too few rows or groups in common"
-    ):
+    with pytest.warns(UserWarning, match="optimistic.*share too few rows or groups"):
         ridges.fit(X, y)
 
 

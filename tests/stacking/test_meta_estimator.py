@@ -122,7 +122,7 @@ def test_a_search_changes_models_and_their_parameters(ridges, pairs):
     ("models", "message"),
     [
         ({"wavlm": SVR()}, r"do not stand alone: \['wavlm'\].*are \['msclap'"),
-        ({"beats": SVR()}, r"\['beats'\] are auxiliary: they join the others"),
+        ({"beats": SVR()}, r"\['beats'\] are auxiliary and have no models"),
         ({"laion": []}, "empty list for family 'laion'"),
         ({"laion": SVR}, "for family 'laion' must be 'ridge', None, a regressor"),
         ({"laion": "svr"}, "Got 'svr' instead"),
@@ -175,7 +175,7 @@ def test_weights_for_a_pipeline_whose_regressor_takes_none_are_refused(
     ridges, pairs, name, routing
 ):
     ridges.set_params(**{name: make_pipeline(KNeighborsRegressor())})
-    message = r"KNeighborsRegressor\.fit takes none"
+    message = r"KNeighborsRegressor\.fit does not accept it"
     context = config_context(enable_metadata_routing=routing)
     with context, pytest.raises(ValueError, match=message):
         ridges.fit(*pairs, sample_weight=np.ones(90))
@@ -298,13 +298,13 @@ def test_splits_as_masks_are_read_as_masks(ridges, pairs):
 
 def test_folds_that_split_a_group_are_refused(ridges, pairs):
     ridges.set_params(cv=list(KFold(3).split(np.empty(90))))
-    with pytest.raises(ValueError, match=r"split 0 has pairs of 10 groups both.*int"):
+    with pytest.raises(ValueError, match=r"split 0 splits 10 groups between.*int"):
         ridges.fit(*pairs, groups=np.arange(90) % 10)
 
 
 def test_splits_of_another_table_are_refused(ridges, pairs):
     ridges.set_params(cv=list(KFold(3).split(np.empty(120))))
-    with pytest.raises(ValueError, match="cv split 0 does not fit X of 90 rows"):
+    with pytest.raises(ValueError, match="cv split 0 does not match X with 90 rows"):
         ridges.fit(*pairs)
 
 
@@ -318,7 +318,10 @@ def test_splits_without_test_rows_are_refused(ridges, pairs):
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        (np.arange(80), r"groups must have shape \(90,\), one a pair; got \(80,\)"),
+        (
+            np.arange(80),
+            r"groups must have shape \(90,\), one label per pair; got \(80,\)",
+        ),
         (np.where(np.arange(90) == 7, np.nan, 1.0), r"in 1 of 90 rows \(rows 7\)"),
         ([None] + ["a"] * 89, r"in 1 of 90 rows \(rows 0\)"),
     ],
@@ -491,7 +494,7 @@ def test_predictions_of_one_column_are_taken(ridges, pairs):
 def test_scores_constant_in_one_training_part_are_refused(ridges, pairs):
     X, _ = pairs
     y = np.where(np.arange(90) < 30, np.arange(90), 4.0)
-    message = "constant in the training part of cv split 0: all of 60 scores are 4"
+    message = "constant in the training part of cv split 0: all 60 scores are 4"
     with pytest.raises(ValueError, match=message):
         ridges.set_params(cv=KFold(3)).fit(X, y)
 

@@ -223,9 +223,9 @@ def test_streamed_features_are_features(known):
     ("given", "message"),
     [
         ({}, "requires y to be passed"),
-        ({"preferences": [(0, 300)]}, r"name rows that are not there: .* 0 to 299"),
-        ({"preferences": [(0.5, 1)]}, "name rows that are not there"),
-        ({"preferences": [(-1, 1)]}, "name rows that are not there"),
+        ({"preferences": [(0, 300)]}, r"have invalid row numbers; .* 0 to 299"),
+        ({"preferences": [(0.5, 1)]}, "have invalid row numbers"),
+        ({"preferences": [(-1, 1)]}, "have invalid row numbers"),
         ({"preferences": [(3, 3)]}, "compare a row with itself"),
         ({"preferences": [(3, 4, 1.2)]}, r"share of votes outside \[0, 1\]"),
         ({"preferences": [(3, 4, np.nan)]}, r"share of votes outside \[0, 1\]"),
@@ -233,7 +233,10 @@ def test_streamed_features_are_features(known):
         ({"preferences": []}, r"must have shape \(n_preferences, 2\)"),
         ({"preferences": [(3, 4, 0.5)]}, "all preferences are ties"),
         ({"y": np.ones(300)}, "y is constant"),
-        ({"y": np.arange(300), "groups": np.arange(300)}, "a group of its own"),
+        (
+            {"y": np.arange(300), "groups": np.arange(300)},
+            "every row has its own group",
+        ),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(known, given, message):
@@ -252,8 +255,8 @@ def test_constant_features_are_refused(n_columns):
     [
         (lambda y: y[:5], r"y must have shape \(300,\)"),
         (lambda y: np.full(300, np.nan), "two different ratings; y has 0"),
-        (lambda y: np.where(np.isnan(y), np.inf, y), "infinity among its ratings"),
-        (lambda y: -y, "the preferences contradict them"),
+        (lambda y: np.where(np.isnan(y), np.inf, y), "y has infinite ratings"),
+        (lambda y: -y, "they contradict the preferences"),
     ],
 )
 def test_ratings_that_set_no_scale_are_refused(known, y, message):

@@ -72,7 +72,7 @@ def test_weight_of_zero_leaves_a_value_out_of_ranks():
     ("y", "weight", "message"),
     [
         ([], None, "finite and not empty"),
-        ([1.0, np.nan], None, "1 values of NaN or infinity"),
+        ([1.0, np.nan], None, "1 NaN or infinite values"),
         ([[1.0, 2.0]], None, r"one-dimensional.*got shape \(1, 2\)"),
         ([1.0, 2.0], [1.0, -1.0], r"not negative.*rows 1"),
         ([1.0, 2.0], [0.0, 0.0], "zero for all pairs"),
