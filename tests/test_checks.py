@@ -1,4 +1,4 @@
-"""Numbers, weights and labels in the containers that people hold them in."""
+"""Checks of numbers, weights and labels in all supported containers."""
 
 from decimal import Decimal
 

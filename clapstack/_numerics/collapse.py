@@ -57,10 +57,10 @@ def warn_if_collapsed(
         if not _all_but_the_same(units):
             return False
     msg = (
-        f"The {tower} tower of {source} has collapsed: {len(units)} distinct inputs "
-        f"have nearly the same embedding, with a mean pairwise cosine of "
-        f"{_mean_cosine(units):.4f} instead of the usual 0.2 to 0.3. Unless the inputs "
-        f"are very similar (such as silence), its features are useless. Download the "
+        f"The {tower} tower of {source} gives {len(units)} distinct inputs nearly the "
+        f"same embedding: their mean pairwise cosine is {_mean_cosine(units):.4f} "
+        f"instead of the usual 0.2 to 0.3. Unless the inputs are very similar (such as "
+        f"silence), the tower has collapsed and its features are useless. Download the "
         f"weights again, or use another checkpoint."
     )
     warnings.warn(msg, CollapsedTowerWarning, stacklevel=4)

@@ -45,8 +45,8 @@ def try_rows(
 ) -> tuple[np.ndarray, Any, np.ndarray]:
     """Call a function with the usable rows.
 
-    A model stops at the first step that finds bad rows and is called again without
-    them; embeddings computed before are in the store.
+    A model stops at the first step that detects bad rows, and is called again without
+    them. Embeddings computed before are in the store.
 
     Returns
     -------

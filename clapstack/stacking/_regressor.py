@@ -70,7 +70,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     targets : sequence of {"score", "rank"}, default=("score", "rank")
-        What the first level learns: the scores, their ranks, or both.
+        Targets of the first level: the scores, their ranks, or both.
     alphas : float or sequence of float, default=1.5
         Penalty of the family ridges per standardised column: the noise-to-signal ratio
         of `y` (see :class:`~clapstack.stacking.StandardizedRidge`). If several are
@@ -86,7 +86,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         or None disables it. With a kernel model, the final ridge shrinks towards its
         prediction instead of towards zero.
     n_components : int, default=128
-        Width of the compression; capped by the numerical rank.
+        Width of the compression, a truncated SVD; capped by the numerical rank.
     cv : int, splitter or iterable, default=3
         Splits for the out-of-fold predictions. An int means shuffled k-fold, or group
         k-fold if `groups` are given. Each row must be in exactly one test part.

@@ -274,7 +274,7 @@ def test_calibration_does_not_cost_error_on_average():
     assert np.mean(change) < 0.01 * 4  # one percent of the noise
 
 
-def test_what_is_no_number_is_not_mapped():
+def test_predictions_that_are_not_numbers_are_refused():
     one = IncreasingMap().fit(np.arange(20.0), np.arange(20.0))
     with pytest.raises(ValueError, match="x must be numbers; its dtype is <U3"):
         one.predict(["7_5"])

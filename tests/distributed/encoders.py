@@ -1,4 +1,4 @@
-"""Encoders that workers can import, small and the same in every process."""
+"""Small deterministic encoders that workers can import."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Published formats run on workers: weights once a process, one machine's bits."""
+"""Encoders on workers load weights once per process, with identical results."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""Features in files are one table, which a stack is fitted on as on one in memory."""
+"""A fit from feature files equals a fit in memory."""
 
 import pickle
 
@@ -61,7 +61,7 @@ def test_a_worker_killed_in_mid_run_changes_no_bit(cluster, pairs, tmp_path):
     assert_array_equal(killed.X.rows(slice(None)), quiet.X.rows(slice(None)))
 
 
-def test_bad_rows_stand_apart(bad_pairs, pairs, tmp_path):
+def test_bad_rows_are_returned_separately(bad_pairs, pairs, tmp_path):
     table = cut(bad_pairs)
     table = table[(table["id"] < 8) | (table["id"] > 15)]  # one partition is empty
     options = {"scheduler": "synchronous"}
@@ -103,7 +103,7 @@ def test_an_unfinished_run_is_not_read(pairs, tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_features_of_no_use_are_refused(pairs, tmp_path):
+def test_unusable_features_are_refused(pairs, tmp_path):
     alone = PairFeatures(BandsEncoder(), cache=None).fit(pairs)
     with pytest.raises(ValueError, match=r"such as 'audio0'\. Wrap it: FeatureUnion"):
         write_features(alone, cut(pairs), tmp_path)
@@ -151,7 +151,9 @@ def test_a_file_that_changed_is_refused(mapped, tmp_path):
         rows[5:6]
 
 
-def test_a_relative_folder_is_the_callers(cluster, pairs, tmp_path, monkeypatch):
+def test_a_relative_folder_is_resolved_by_the_caller(
+    cluster, pairs, tmp_path, monkeypatch
+):
     """The workers were started in another one."""
     union = make_union(pairs)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""A store for each worker, and one store of all."""
+"""One store per worker, and merging them."""
 
 import os
 from types import SimpleNamespace

@@ -95,7 +95,7 @@ def test_scores_are_those_of_a_refit_without_the_family(ridges, pairs):
     assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
-def test_a_family_that_tells_adds_and_noise_does_not():
+def test_an_informative_family_gains_and_noise_does_not():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(150, 2)), columns=["tells__x", "noise__x"])
     y = X["tells__x"].to_numpy() + 0.3 * rng.normal(size=150)
@@ -138,13 +138,13 @@ def test_dropped_entries_are_no_families(flat):
     assert table["family"].unique().tolist() == ["msclap", "laion", "cross"]
 
 
-def test_an_agreement_that_stands_for_its_input_stays(flat):
+def test_an_agreement_without_passthrough_is_kept(flat):
     model = whole_pipeline(StandardizedRidge()).set_params(agreement__passthrough=False)
     table = family_ablation(model, *flat, cv=2, n_resamples=1)
     assert table["family"].unique().tolist() == ["msclap", "laion"]
 
 
-def test_a_stack_that_names_families_forgets_them(pairs):
+def test_removed_families_disappear_from_stack_parameters(pairs):
     stack = ClapStackingRegressor(
         boosting=False,
         auxiliary=["beats"],

@@ -148,7 +148,7 @@ def test_a_row_without_any_rating_is_named(ridges, rated):
         ),
     ],
 )
-def test_what_is_wrong_with_ratings_is_said(ridges, rated, change, message):
+def test_invalid_ratings_are_refused_with_the_reason(ridges, rated, change, message):
     X, Y = rated
     with pytest.raises(ValueError, match=message):
         ridges.fit(X, change(Y))
@@ -163,7 +163,7 @@ def test_one_column_of_a_frame_is_one_axis(ridges, rated, new_pairs):
     assert_array_equal(predicted, single.predict(new_pairs[0]))
 
 
-def test_another_fit_leaves_nothing_of_the_one_before(ridges, rated):
+def test_a_refit_removes_all_earlier_attributes(ridges, rated):
     X, Y = rated
     ridges.set_output(transform="pandas")
     ridges.fit(X, Y["relevance"]).fit(X, Y)
@@ -178,7 +178,7 @@ def test_another_fit_leaves_nothing_of_the_one_before(ridges, rated):
     assert ridges.predict(X).shape == (90,)
 
 
-def test_explanations_stand_side_by_side(fitted, rated):
+def test_explanations_of_all_axes_are_concatenated(fitted, rated):
     X, _ = rated
     parts = fitted.explain(X)
     predicted = parts.xs("prediction", axis=1, level="part")
@@ -287,7 +287,7 @@ def test_other_columns_than_those_of_the_fit_are_refused(fitted, rated):
 @pytest.mark.parametrize(
     "estimator", [KernelRegressor(), StandardizedRidge(), RankEnsembleRegressor()]
 )
-def test_regressors_of_one_axis_say_what_takes_several(estimator, rated):
+def test_single_axis_regressors_name_the_one_for_several(estimator, rated):
     X, Y = rated
     message = r"several columns.*ClapStackingRegressor"
     with pytest.raises(ValueError, match=message):

@@ -59,7 +59,7 @@ def test_parts_sum_to_the_prediction(stack, pairs, new_pairs, parameters):
     scale=st.sampled_from([1e-3, 1.0, 1e3]),
     seed=st.integers(0, 1000),
 )
-def test_parts_sum_whatever_the_families(
+def test_parts_sum_to_the_prediction_for_any_families(
     n_families, n_joined, n_columns, targets, scale, seed
 ):
     rng = np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def test_parts_sum_whatever_the_families(
     assert_allclose(parts_of(stack.explain(X)), stack.predict(X), rtol=0, atol=1e-9)
 
 
-def test_columns_are_the_families_and_what_follows_them(stack, pairs):
+def test_columns_are_the_families_and_later_stages(stack, pairs):
     explained = stack.fit(*pairs).explain(pairs[0])
     assert list(explained) == [
         "baseline",

@@ -1,4 +1,4 @@
-"""Conformal intervals against their definition."""
+"""Conformal intervals compared with their definition."""
 
 import numpy as np
 import pandas as pd
@@ -58,7 +58,7 @@ def test_disagreement_widens():
     assert scale(np.array([0.9])) > 2 * scale(np.array([0.1]))
 
 
-def test_disagreement_that_says_nothing_does_not_narrow():
+def test_negative_correlation_with_disagreement_does_not_narrow():
     rng = np.random.default_rng(0)
     disagreement = rng.uniform(0, 1, 500)
     residuals = np.abs(rng.normal(0, 1.5 - disagreement))
@@ -258,7 +258,7 @@ def test_weighting_is_repeating(ridges, cv, scaled):
         for split in splits
     ]
     weighted = clone(ridges).set_params(cv=splits).fit(X, y, sample_weight=weight)
-    # Copies are no further evidence: they are one group.
+    # Copies add no evidence: they are one group.
     listed = clone(ridges).set_params(cv=copies)
     listed.fit(X.iloc[repeated], y[repeated], groups=repeated)
     for coverage in (0.5, 0.9):

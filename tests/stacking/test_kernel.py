@@ -167,7 +167,7 @@ def exact_process(kernel, X, y, weight, new):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_it_is_the_process_that_it_says(data, weighted):
+def test_predictions_are_those_of_the_documented_process(data, weighted):
     X, y = data
     new, _ = make_pairs(30, seed=1)
     weight = np.random.default_rng(0).uniform(0.5, 2, len(y)) if weighted else None
@@ -177,7 +177,7 @@ def test_it_is_the_process_that_it_says(data, weighted):
     for found, exact in zip(
         kernel.predict(new, return_std=True), expected, strict=True
     ):
-        # Coordinates and the pairs of fit are kept in half precision.
+        # Coordinates and training pairs are kept in half precision.
         assert_allclose(found, exact, rtol=3e-3)
 
 
@@ -208,7 +208,7 @@ def test_it_learns_which_audio_goes_with_which_text():
     assert kernel.bilinear_weights_["clap"] > kernel.amplitude_
 
 
-def test_what_repeats_other_columns_is_not_used(data, fitted):
+def test_redundant_columns_are_not_used(data, fitted):
     X, y = data
     repeated = X.filter(like="sqdiff").columns
     repeats = X.assign(cross__cosine=X["laion__cosine"])
@@ -274,7 +274,7 @@ def test_inducing_pairs_are_exact_if_they_are_all_and_near_if_fewer():
 
 
 @pytest.mark.parametrize("n_inducing", [5000, 50])
-def test_weight_counts_a_pair_as_often_as_it_says(data, n_inducing):
+def test_weights_are_equivalent_to_repetition(data, n_inducing):
     X, y = data
     times = np.random.default_rng(1).integers(0, 4, len(y))
     kernel = KernelRegressor(n_inducing=n_inducing)

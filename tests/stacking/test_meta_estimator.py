@@ -366,7 +366,7 @@ class Recorder(LinearRegression):
         return super().fit(X, y, sample_weight)
 
 
-# Regressors that work in place, or predict what cannot be used
+# Regressors that work in place, or make invalid predictions
 
 
 class InPlace(RegressorMixin, BaseEstimator):
@@ -565,6 +565,6 @@ def test_members_hold_no_rows_of_the_table(ridges):
         X.columns = [f"laion__{i}" for i in X]
         fitted = clone(ridges).fit(X, X.sum(axis=1))
         sizes.append(len(pickle.dumps(fitted)) - fitted.oof_predictions_.nbytes)
-    # Of each pair its score, what was predicted and two errors are kept; a row of the
-    # table has 200 numbers.
+    # Kept for each pair: its score, predictions and two errors. A row of the table has
+    # 200 numbers.
     assert abs(sizes[1] - sizes[0]) < 900 * 4 * 8 + 2_000

@@ -1,4 +1,4 @@
-"""Scores learned from preferences between two."""
+"""Scores learned from pairwise preferences."""
 
 import pickle
 
@@ -131,7 +131,7 @@ def test_a_cosine_counts_as_much_as_all_products():
     assert first > second
 
 
-def test_out_of_fold_scores_know_nothing_of_own_preferences(known):
+def test_out_of_fold_scores_ignore_own_preferences(known):
     X, _, preferences, groups = known
     model = PreferenceRegressor(1.0, cv=GroupKFold(5))
     before = clone(model).fit(X, preferences=preferences, groups=groups)
@@ -239,7 +239,7 @@ def test_streamed_features_are_features(known):
         ),
     ],
 )
-def test_what_cannot_be_learned_from_is_refused(known, given, message):
+def test_unusable_input_is_refused(known, given, message):
     with pytest.raises(ValueError, match=message):
         PreferenceRegressor().fit(known[0], **given)
 

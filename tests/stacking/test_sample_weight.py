@@ -1,4 +1,4 @@
-"""Weights are repetitions; their scale matters to no more than a penalty."""
+"""Weights are equivalent to repetition; their scale only affects penalties."""
 
 import numpy as np
 import pandas as pd
@@ -78,7 +78,7 @@ def test_weight_of_zero_leaves_a_value_out_of_ranks():
         ([1.0, 2.0], [0.0, 0.0], "zero for all pairs"),
     ],
 )
-def test_what_has_no_ranks_is_refused(y, weight, message):
+def test_values_without_ranks_are_refused(y, weight, message):
     with pytest.raises(ValueError, match=message):
         rank_target(y, weight)
 

@@ -201,7 +201,7 @@ def test_ranks_are_computed_inside_each_training_fold(pairs):
         cv=splits,
         final_target="score",
     ).fit(by_family(X, "laion"), y)
-    # Then come the fits that leave out two folds, for intervals.
+    # The fits without two folds, for intervals, follow.
     for (train, _), seen in zip(splits, Recorder.seen[:3], strict=True):
         assert_array_equal(seen, rank_target(y[train]))
     for (_, test), seen in zip(splits[::-1], Recorder.seen[3:], strict=True):
@@ -218,7 +218,7 @@ def test_first_level_prediction_is_the_mean_of_the_fold_members(ridges, pairs):
     assert_allclose(stack.transform(X)[:, column], expected)
 
 
-# A ridge there sees another compression in every fold, unlike that of a family.
+# Unlike a family's ridge, this one has a different compression in each fold.
 @pytest.mark.slow
 @pytest.mark.parametrize("booster", [BoostedTrees(), StandardizedRidge()])
 def test_boosting_prediction_is_the_mean_of_the_fold_members(stack, pairs, booster):
@@ -438,7 +438,7 @@ def test_map_to_scores_is_fitted_out_of_fold(pairs):
         final_estimator=KNeighborsRegressor(n_neighbors=1),
     ).fit(X, y + 3 * noise)
     spread = np.std(stack.predict(X))
-    # By heart, the predictions would spread as y does.
+    # In-sample predictions would spread as much as y.
     assert spread < 0.75 * np.std(y + 3 * noise)
 
 
@@ -653,7 +653,7 @@ def test_transform_returns_named_first_level_predictions(ridges, pairs):
     assert_array_equal(first_level.index, pairs[0].index)
 
 
-def test_prediction_is_an_array_whatever_the_output_of_transform(ridges, pairs):
+def test_prediction_is_an_array_for_any_transform_output(ridges, pairs):
     stack = ridges.set_output(transform="pandas").fit(*pairs)
     assert type(stack.predict(pairs[0])) is np.ndarray
 

@@ -1,4 +1,4 @@
-"""Tables that are never held whole give what the same tables give in memory."""
+"""Streamed tables give the same results as tables in memory."""
 
 import pickle
 
@@ -99,7 +99,7 @@ def test_streamed_stack_is_the_stack_in_memory(table, weighted):
     streamed.set_output(transform="default").fit(X, y, **arguments)
     assert_allclose(streamed.predict(new), expected, atol=1e-9)
     assert_allclose(streamed[-1].oof_predictions_, held[-1].oof_predictions_, atol=1e-9)
-    # Either takes the tables of the other.
+    # Each model accepts the other's table.
     streamed.set_output(transform="pandas")
     assert_allclose(streamed.predict(in_memory(new)), expected, atol=1e-9)
 
@@ -237,7 +237,7 @@ def test_other_regressors_take_their_family_as_an_array(table):
     stack = ClapStackingRegressor(boosting=False, base_estimators=Ridge())
     streamed = stack.fit(X, y).predict(X)
     expected = stack.fit(in_memory(X), y).predict(in_memory(X))
-    # They work in float32, in an order that follows the layout of the array.
+    # They work in float32, and the order of sums depends on the memory layout.
     assert_allclose(streamed, expected, atol=1e-5)
 
 
@@ -308,12 +308,12 @@ ONES = np.ones((3, 2), np.float32)
         (({"a": (ONES, ONES)}, {"a": ONES}), r"must be unique.*got \['a'\]"),
     ],
 )
-def test_families_that_make_no_table_are_refused(arguments, match):
+def test_invalid_families_are_refused(arguments, match):
     with pytest.raises(ValueError, match=match):
         StreamedFeatures(*arguments)
 
 
-def test_names_must_fit_the_numbers():
+def test_names_must_match_the_columns():
     with pytest.raises(ValueError, match="1 names for family 'b', which has 2 col"):
         StreamedFeatures({}, {"b": ONES}, names={"b": ["mean0"]})
     with pytest.raises(ValueError, match=r"names has \['c'\]"):
