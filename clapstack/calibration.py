@@ -151,8 +151,7 @@ class IncreasingMap(BaseEstimator):
         Returns
         -------
         y_score : ndarray of shape (n_pairs,), float64
-            Scores with the order of `x`; they can lie slightly outside the rating
-            scale.
+            Scores with the order of `x`; they can lie outside the rating scale.
 
         Raises
         ------

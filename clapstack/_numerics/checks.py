@@ -330,16 +330,16 @@ def check_preferences(
     share = table[:, 2] if table.shape[1] == 3 else np.ones(len(table))
     missing = ~np.isin(rows, np.arange(n_rows)).all(axis=1)
     faults = {
-        f"have invalid row numbers; valid are integers from 0 to {n_rows - 1}. If X is "
-        "a subset of rows, renumber the preferences": missing,
+        f"have invalid row numbers; valid are integers from 0 to {n_rows - 1}. If X "
+        "was subset, renumber the preferences": missing,
         "compare a row with itself": rows[:, 0] == rows[:, 1],
         "have a share of votes outside [0, 1]": ~((share >= 0) & (share <= 1)),
     }
     for what, wrong in faults.items():
         if wrong.any():
             msg = (
-                f"{np.count_nonzero(wrong):,} of {len(table):,} preferences {what} "
-                f"({first_rows(np.flatnonzero(wrong))} of preferences)."
+                f"{np.count_nonzero(wrong):,} of {len(table):,} preferences "
+                f"({first_rows(np.flatnonzero(wrong))}) {what}."
             )
             raise ValueError(msg)
     first, second = rows.astype(np.intp).T

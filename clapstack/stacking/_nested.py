@@ -205,7 +205,7 @@ def _make_folds(train, pieces, y, weight, targets):
     able = [k for k, rows in learned.items() if len(rows) > 1 and np.ptp(y[rows]) > 0]
     for listed in pieces:
         if not any(key in able for key, _ in listed):
-            msg = "the scores of the remaining pairs are constant, or fewer than two."
+            msg = "the remaining pairs are fewer than two or have constant scores."
             raise ValueError(msg)
     folds = [
         make_fold(number, (learned[key], predicted[key]), y, weight, targets)

@@ -194,9 +194,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
     counts. For all other weights only the ratios matter: they are scaled to a mean of 1
     over the pairs of positive weight. Weights are passed to every regressor, including
     the steps of a pipeline; a regressor that does not accept them raises an error. With
-    scikit-learn's metadata routing enabled, custom regressors must request weights
-    (``set_fit_request(sample_weight=True)``), and the stack requests `groups` by
-    default, so that the groups of a search's outer folds also apply to the inner folds.
+    scikit-learn's metadata routing enabled, custom regressors must declare whether they
+    use weights (``set_fit_request(sample_weight=True)``), and the stack requests
+    `groups` by default, so that the groups of a search's outer folds also apply to the
+    inner folds.
 
     With several axes, each axis has its own stack, bitwise identical to one fitted only
     on the pairs rated on that axis; see the :ref:`User Guide <axes>`. Splits in `cv`
@@ -505,7 +506,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         )
 
     def in_domain(self, X, level=0.01):
-        """Return whether each pair resembles the training pairs, by the kernel model.
+        """Return whether each pair is similar to the training pairs.
+
+        Similarity is measured by the kernel model, so the stack needs one.
 
         Read more in the :ref:`User Guide <in_domain>`.
 
@@ -617,7 +620,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         )
 
     def score(self, X, y, sample_weight=None):
-        """Return R², the share of the variance of the scores that is explained.
+        """Return R², the explained share of the variance of the scores.
 
         Parameters
         ----------
