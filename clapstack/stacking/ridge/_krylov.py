@@ -102,7 +102,7 @@ class KrylovSolver:
         penalties = self.systems.penalties(alphas)
         weight = np.array([fold.weight for fold in self.systems.columns])
         size = self.systems.weights.spread * np.sqrt(weight)[:, np.newaxis]
-        # All eigenvalues exceed the penalty, so this bounds the error of predictions.
+        # No eigenvalue is below the penalty, so this bounds the error of predictions.
         unit = np.sqrt(penalties) * size
         solution = np.zeros_like(self._right)
         residual = self._right
