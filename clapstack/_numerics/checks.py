@@ -271,7 +271,7 @@ def check_scores(
     true, score = as_numbers(y_true, "y_true"), as_numbers(y_score, name)
     if true.ndim != 1 or score.ndim != 1 or len(true) != len(score) or len(true) == 0:
         msg = (
-            f"y_true and {name} must be one-dimensional, non-empty and of the same "
+            f"y_true and {name} must be one-dimensional, not empty and of the same "
             f"length; got shapes {true.shape} and {score.shape}. Pass one number per "
             "pair, in the same order."
         )

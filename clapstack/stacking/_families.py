@@ -187,8 +187,8 @@ def name_models(base_estimators, families, auxiliary):
         joined = [name for name in unknown if name in auxiliary]
         why = f" {joined!r} are auxiliary and have no models." if joined else ""
         msg = (
-            f"base_estimators has keys that are not families with models: {unknown!r}; "
-            f"the families are {families!r}.{why} Rename or remove the keys."
+            f"base_estimators has invalid keys {unknown!r}; the families with models "
+            f"are {families!r}.{why} Rename or remove the keys."
         )
         raise ValueError(msg)
     models = {}

@@ -241,7 +241,9 @@ def test_a_final_level_that_is_not_linear_is_refused(ridges, pairs, final):
     X, y = pairs
     ridges.set_params(final_estimator=final, final_target="score")
     ridges.fit(X, y - y.min() + 1.0)
-    with pytest.raises(ValueError, match=f"{type(final).__name__} is not, so what it"):
+    with pytest.raises(
+        ValueError, match=f"{type(final).__name__} is not linear, so its"
+    ):
         ridges.explain(X.iloc[[0]])
 
 

@@ -121,7 +121,7 @@ def test_a_search_changes_models_and_their_parameters(ridges, pairs):
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        ({"wavlm": SVR()}, r"do not stand alone: \['wavlm'\].*are \['msclap'"),
+        ({"wavlm": SVR()}, r"invalid keys \['wavlm'\];.*are \['msclap'"),
         ({"beats": SVR()}, r"\['beats'\] are auxiliary and have no models"),
         ({"laion": []}, "empty list for family 'laion'"),
         ({"laion": SVR}, "for family 'laion' must be 'ridge', None, a regressor"),
@@ -502,7 +502,7 @@ def test_scores_constant_in_one_training_part_are_refused(ridges, pairs):
 def test_training_part_of_one_row_is_refused(ridges, pairs):
     X, y = pairs
     weight = np.r_[np.ones(31), np.zeros(59)]
-    message = "split 0 has 1 rows of positive sample_weight; two are needed"
+    message = "split 0 has 1 rows of positive sample_weight; at least two"
     with pytest.raises(ValueError, match=message):
         ridges.set_params(cv=KFold(3)).fit(X, y, sample_weight=weight)
 

@@ -316,7 +316,7 @@ def test_invalid_families_are_refused(arguments, match):
 def test_names_must_match_the_columns():
     with pytest.raises(ValueError, match="1 names for family 'b', which has 2 col"):
         StreamedFeatures({}, {"b": ONES}, names={"b": ["mean0"]})
-    with pytest.raises(ValueError, match=r"names has \['c'\]"):
+    with pytest.raises(ValueError, match=r"names has unknown families \['c'\]"):
         StreamedFeatures({}, {"b": ONES}, names={"c": ["mean0", "mean1"]})
     X = StreamedFeatures({}, {"b": ONES}, names={"b": ["mean0", "mean1"]})
     assert X.columns.tolist() == ["b__mean0", "b__mean1"]
