@@ -18,7 +18,7 @@ EMBEDDINGS = ("audio", "text")
 
 
 def make_union(pairs, encoder=None, *, cache=None):
-    """Embeddings of two spaces, of which one stands as plain numbers."""
+    """Embeddings of two spaces, one of them as a numeric family."""
     bands = PairFeatures(encoder or BandsEncoder(), blocks=EMBEDDINGS, cache=cache)
     products = PairFeatures(BandsEncoder(), blocks=("product",), cache=cache)
     return FeatureUnion([("bands", bands), ("products", products)]).fit(pairs)
@@ -119,7 +119,7 @@ def test_unusable_features_are_refused(pairs, tmp_path):
 
 @pytest.fixture
 def mapped(tmp_path):
-    """Return rows in files of several lengths, none among them, and the same whole."""
+    """Return rows in files of several lengths, including zero, and the whole array."""
     whole = np.arange(24, dtype=np.float32).reshape(8, 3)
     n_rows = [3, 0, 1, 4, 0]
     paths = [tmp_path / f"{i}.npy" for i in range(5)]
@@ -154,7 +154,7 @@ def test_a_file_that_changed_is_refused(mapped, tmp_path):
 def test_a_relative_folder_is_resolved_by_the_caller(
     cluster, pairs, tmp_path, monkeypatch
 ):
-    """The workers were started in another one."""
+    """The workers were started in another folder."""
     union = make_union(pairs)
     monkeypatch.chdir(tmp_path)
     write_features(union, cut(pairs), "features")

@@ -19,7 +19,7 @@ from tests.distributed.encoders import BandsEncoder
 
 @pytest.fixture
 def worker_stores(cluster, tmp_path):
-    """Return the folder of the workers' stores, which they use in this test alone."""
+    """Return the folder of the workers' stores, used only in this test."""
     before = os.environ.get("CLAPSTACK_CACHE", "")
     use_worker_stores(cluster, tmp_path / "workers")
     yield tmp_path / "workers"

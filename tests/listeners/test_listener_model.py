@@ -149,7 +149,7 @@ def test_constant_ratings_give_that_score_and_equal_weights():
 
 
 def test_ratings_that_agree_within_every_pair_are_kept():
-    """No noise at all is no reason to divide by zero."""
+    """Without noise, nothing is divided by zero."""
     ratings = pd.DataFrame(
         {
             "pair": np.repeat(np.arange(20), 3),

@@ -67,7 +67,7 @@ def whole_pipeline(last, families=("msclap", "laion")):
 
 @pytest.fixture
 def flat(pairs):
-    """Pairs whose columns say nothing of families."""
+    """Pairs, whose columns do not name families."""
     X, y = pairs
     return X.rename(columns=lambda name: name.replace("__", "_")), y
 

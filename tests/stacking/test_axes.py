@@ -44,7 +44,7 @@ def fitted(ridges, rated):
 
 
 def alone(stack, X, Y, axis, **arguments):
-    """Return a stack that is fitted on the rated pairs of one axis."""
+    """Return a stack fitted on the rated pairs of one axis."""
     rows = np.flatnonzero(Y[axis].notna())
     taken = {name: np.asarray(values)[rows] for name, values in arguments.items()}
     return clone(stack).fit(X.iloc[rows], Y[axis].iloc[rows], **taken)

@@ -78,7 +78,7 @@ def assert_like_sklearn(X, columns, folds, members):
 
 @pytest.fixture(params=["krylov", "plain"])
 def fit(request):
-    """Return `fit_family_ridges`, made to take one of its ways."""
+    """Return `fit_family_ridges` with one of its methods."""
     return partial(fit_family_ridges, solver=request.param)
 
 
@@ -111,7 +111,7 @@ def test_small_penalties_are_those_of_sklearn(alpha):
     cv=st.integers(2, 6),
 )
 def test_any_table_is_solved_as_sklearn_does(n_pairs, n_columns, log_penalty, seed, cv):
-    """With constant and repeated columns, whichever way is taken."""
+    """With constant and repeated columns, by either method."""
     X, y = make_table(n_pairs, n_columns, seed)
     X = np.column_stack([X, X[:, :1], np.full(n_pairs, 0.1, np.float32)])
     folds = make_folds(y, cv=cv)

@@ -22,7 +22,7 @@ def test_sklearn_check(estimator, check):
 
 
 def make_pairs(n_pairs, seed=0, dim=8, noise=0.5):
-    """Return (X, y): two families; the cosine of one and a product make the score."""
+    """Return (X, y): two families, and a score from one cosine and one product."""
     rng = np.random.default_rng(seed)
     shared = rng.normal(size=(n_pairs, 1)) * np.ones(dim)
     tables = []

@@ -357,7 +357,7 @@ def test_groups_of_one_and_of_text_one_are_two_groups(ridges, pairs):
 
 
 class Recorder(LinearRegression):
-    """Record the scores that each fit was given."""
+    """Record the scores passed to each fit."""
 
     seen: list = []
 
@@ -370,7 +370,7 @@ class Recorder(LinearRegression):
 
 
 class InPlace(RegressorMixin, BaseEstimator):
-    """Change everything that it is given."""
+    """Modify all input in place."""
 
     def fit(self, X, y, sample_weight=None):
         self.mean_ = y.mean()
@@ -430,7 +430,7 @@ def test_regressors_that_work_in_place_change_no_other(pairs, weighted):
 
 
 class InPlaceScaler(StandardScaler):
-    """Scale, then change the weights that later steps take too."""
+    """Scale, then modify the weights, which later steps also use."""
 
     def fit(self, X, y=None, sample_weight=None):
         super().fit(X, y, sample_weight)
@@ -440,7 +440,7 @@ class InPlaceScaler(StandardScaler):
 
 
 class Predicting(LinearRegression):
-    """Predict what a function makes of the predictions."""
+    """Apply a function to the predictions."""
 
     def __init__(self, change=None):
         super().__init__()
@@ -531,7 +531,7 @@ def test_jobs_of_a_context_do_not_change_the_bits(ridges, pairs, backend):
 
 @pytest.fixture
 def wide(monkeypatch):
-    """A float32 frame of 24 MB, and small chunks of float64."""
+    """A float32 DataFrame of 24 MB, and small float64 chunks."""
     monkeypatch.setattr(_linalg, "_CHUNK_ELEMENTS", 1 << 16)
     values = np.random.default_rng(0).standard_normal((6000, 1000), dtype=np.float32)
     names = [f"{f}__{i}" for f in ("laion", "beats") for i in range(499)]

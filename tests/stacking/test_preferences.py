@@ -89,7 +89,7 @@ def test_it_is_logistic_regression_on_differences(n_rows, n_columns):
 
 
 def make_pairs(n_rows, rng, dim=8):
-    """Return features of a family, and a utility of which its cosine is a part."""
+    """Return features of a family, and a utility that depends on its cosine."""
     a, b = rng.normal(size=(2, n_rows, dim)).astype(np.float32)
     b += rng.normal(size=(n_rows, 1)) * a
     a /= np.linalg.norm(a, axis=1, keepdims=True)

@@ -276,7 +276,7 @@ def test_without_auxiliary_every_family_stands_alone(pairs):
 
 
 def with_events(X):
-    """Return features with a family of events beside an auxiliary one."""
+    """Return features with an event family and an auxiliary family."""
     rng = np.random.default_rng(3)
     columns = ["events__all_weakest", "events__n_clauses", "events__claims_order"]
     return X.assign(**{name: rng.normal(size=len(X)) for name in columns})
@@ -429,7 +429,7 @@ def test_map_to_scores_keeps_the_order_of_the_final_level(ridges, pairs, new_pai
 
 
 def test_map_to_scores_is_fitted_out_of_fold(pairs):
-    """A final level that learns its rows by heart must not be mapped by them."""
+    """The map must not use in-sample predictions of a memorising final level."""
     X, y = pairs
     noise = np.random.default_rng(3).normal(size=len(y))
     stack = ClapStackingRegressor(
@@ -477,7 +477,7 @@ def test_auto_takes_ranks_where_scores_have_outliers(ridges, pairs):
 
 @pytest.mark.parametrize(("seed", "target"), [(3, "rank"), (5, "rank"), (26, "both")])
 def test_auto_takes_no_target_that_has_no_map_to_scores(ridges, seed, target):
-    """On noise alone, where that target would be nearest fold by fold."""
+    """On noise, where that target would be closest in each fold."""
     rng = np.random.default_rng(seed)
     columns = ["a__x", "a__cosine", "b__x", "b__cosine"]
     X = pd.DataFrame(rng.normal(size=(40, 4)), columns=columns)
