@@ -1,8 +1,8 @@
-"""What other libraries hide, name by version, or do each in their own way.
+"""Compatibility with Python, scikit-learn and table libraries.
 
-The private scikit-learn names that we rely on, ``itertools.batched`` for Python before
-3.12, and tables of pandas, polars, Arrow and datasets. pandas alone is imported for
-tables.
+Private scikit-learn names, backports such as ``itertools.batched`` (Python 3.12), and
+access to tables of pandas, polars, Arrow and datasets, of which only pandas is
+imported.
 """
 
 from __future__ import annotations
@@ -51,28 +51,28 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-# Who holds one of these has imported its module.
+# Whoever has one of these objects has already imported its module.
 _FRAMES = (
     ("polars", "DataFrame"),
     ("pyarrow", "Table"),
     ("pyarrow", "RecordBatch"),
     ("datasets", "Dataset"),
 )
-_CELLS = 64  # of a Dataset that are read at once; clips may be in them
+_CELLS = 64  # cells of a Dataset read at once; they may contain clips
 
 
 def _fit_context(*, prefer_skip_nested_validation):
-    """Return a decorator of fits: check parameters first, undo a fit that fails.
+    """Return a decorator that checks parameters before a fit and undoes a failed fit.
 
-    A fit sets attributes as it proceeds, the width of `X` first. Left as they are, a
-    fit that fails halfway would pass `check_is_fitted` and mix the attributes of two
-    fits. One function does both, and not scikit-learn's decorator within another,
-    because warnings count the calls between them and the caller.
+    A fit sets attributes as it proceeds, starting with the width of `X`. Without the
+    reset, a fit that fails halfway would pass `check_is_fitted` and mix attributes of
+    two fits. This replaces scikit-learn's decorator instead of wrapping it, because the
+    `stacklevel` of warnings counts the calls in between.
 
     Parameters
     ----------
     prefer_skip_nested_validation : bool
-        Whether estimators that the fit uses leave their parameters unchecked.
+        Whether to skip the parameter checks of estimators fitted within this fit.
     """
 
     def decorator(fit_method):
@@ -103,16 +103,16 @@ def routing_is_on():
 
 
 def asking_for_weights(estimator):
-    """Return a regressor of our own making, asking for weights where that is needed."""
+    """Return one of our own regressors, requesting weights if routing is enabled."""
     if routing_is_on():
         estimator.set_fit_request(sample_weight=True)
     return estimator
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of `size` items, the last one maybe shorter.
+    """Yield lists of `size` items; the last one may be shorter.
 
-    ``itertools.batched`` does this from Python 3.12 on.
+    Same as ``itertools.batched`` in Python 3.12.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def file_digest(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file, in hexadecimal.
 
-    ``hashlib.file_digest`` does this from Python 3.11 on.
+    Same as ``hashlib.file_digest`` in Python 3.11.
     """
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -145,7 +145,7 @@ def is_frame(X: Any) -> bool:
 
 
 def is_dataset(X: Any) -> bool:
-    """Return whether `X` is a Dataset of Hugging Face."""
+    """Return whether `X` is a Hugging Face Dataset."""
     return _is_of(X, "datasets", "Dataset")
 
 
@@ -155,7 +155,7 @@ def is_polars(X: Any) -> bool:
 
 
 def columns_of(X: Any) -> list[Any]:
-    """Return the names of the columns of such a table, in order."""
+    """Return the column names of such a table, in order."""
     if isinstance(X, pd.DataFrame) or is_polars(X):
         return list(X.columns)
     if is_dataset(X):
@@ -164,9 +164,9 @@ def columns_of(X: Any) -> list[Any]:
 
 
 def axis_names(y: Any, what: str) -> list[str]:
-    """Return the names of the columns of ratings, or ``axis0`` and so on of an array.
+    """Return the column names of ratings, or ``axis0`` and so on for an array.
 
-    `what` they are stands in the error about a name that comes twice.
+    `what` describes the ratings in the error about duplicate names.
     """
     if not is_frame(y):
         return [f"axis{number}" for number in range(np.shape(y)[1])]
@@ -174,8 +174,8 @@ def axis_names(y: Any, what: str) -> list[str]:
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         msg = (
-            f"{what} has more than one column named {sorted(twice)}. An axis has one "
-            "column; rename the others."
+            f"{what} has more than one column named {sorted(twice)}. Each axis needs a "
+            "unique name; rename the columns."
         )
         raise ValueError(msg)
     return names
@@ -184,9 +184,9 @@ def axis_names(y: Any, what: str) -> list[str]:
 def to_pandas(X: Any, columns: Sequence[str]) -> pd.DataFrame:
     """Return some columns of such a table as a pandas DataFrame.
 
-    Cells of other tables than pandas' become Python objects: lists, dicts and None.
-    Audio columns of a Dataset are not decoded, so that a clip is read here as its file
-    would be, and by one decoder.
+    Cells of tables other than pandas become Python objects: lists, dicts and None.
+    Audio columns of a Dataset are not decoded, so that clips are read by the same
+    decoder as files.
     """
     if isinstance(X, pd.DataFrame):
         return X[list(columns)]
@@ -202,9 +202,9 @@ def to_pandas(X: Any, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def cells_of(X: Any, column: Any) -> Iterator[Any]:
-    """Yield the cells of a column of such a table, as `to_pandas` has them.
+    """Yield the cells of a column of such a table, as from `to_pandas`.
 
-    Those of a Dataset are read a few at a time: clips in them may not fit into memory.
+    Cells of a Dataset are read a few at a time, since clips may not fit into memory.
     """
     if not is_dataset(X):
         yield from to_pandas(X, [column])[column].tolist()

@@ -31,24 +31,24 @@ _ROWS = 2048
 
 
 class CrossAgreement(TransformerMixin, BaseEstimator):
-    r"""Measure how far contrastive families agree on each pair.
+    r"""Measure how well contrastive families agree on each pair.
 
-    Adds the family ``cross`` to a table of pair features: the cosine of every
-    contrastive family, a low-dimensional projection of its pair features, and for every
-    two families how far their cosines and their projections differ. A family is what
-    stands before the first ``__`` of a column name; it is contrastive if it has a
-    ``<family>__cosine`` column. Read more in the :ref:`User Guide <cross_agreement>`.
+    Adds the family ``cross`` to a table of pair features: the cosine of each
+    contrastive family, a low-dimensional projection of its pair features, and the
+    differences of cosines and projections between every two families. The family of a
+    column is the part of its name before the first ``__``; a family is contrastive if
+    it has a ``<family>__cosine`` column. Read more in the
+    :ref:`User Guide <cross_agreement>`.
 
     Parameters
     ----------
     n_components : int, default=32
-        Width of each projection. Capped by the smallest numerical rank among the
-        families, so that small training folds fit; see `n_components_`.
+        Width of each projection, capped by the smallest numerical rank among the
+        families, so that small training folds work; see `n_components_`.
     passthrough : bool, default=True
-        Whether the input columns come first in the output.
+        Whether to include the input columns, before the new ones.
     random_state : int, RandomState instance or None, default=0
-        Where the iteration of the SVD starts; it converges to rounding, whatever this
-        is.
+        Starting point of the SVD iteration, which converges to rounding from any start.
 
     Attributes
     ----------
@@ -57,22 +57,22 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
     n_components_ : int
         Width of each projection.
     components_ : dict of str to ndarray of shape (n_columns, `n_components_`)
-        Right singular vectors of each contrastive family's columns, float64. The sign
-        of each is such that its entry of largest magnitude is positive.
+        Right singular vectors of each contrastive family's columns, float64. Signs are
+        chosen so that the entry of largest magnitude is positive.
     n_features_in_ : int
         Number of features seen during :term:`fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, where `X` has names.
+        Names of the features, if `X` has column names.
 
     See Also
     --------
-    ClapStackingRegressor : Learns when to trust each family and when their agreement.
+    ClapStackingRegressor : Learns when to trust each family and their agreement.
 
     Notes
     -----
     With the cosine :math:`c_m`, the columns :math:`\Phi_m` and their leading right
-    singular vectors :math:`V_m` (uncentred), the family ``cross`` holds, for families
-    f < g in alphabetical order ([1]_, section 3.1):
+    singular vectors :math:`V_m` (uncentred), the family ``cross`` consists of, for
+    families f < g in alphabetical order ([1]_, section 3.1):
 
     - ``cross__<f>_cosine``: :math:`c_f`
     - ``cross__<f>_<g>_cosine_gap``: :math:`|c_f - c_g|`
@@ -82,19 +82,19 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
 
     Its names and values do not depend on the order of the families in `X`.
 
-    The SVD is fitted on all rows given to :meth:`fit` and reads no `y`. Ahead of a
-    cross-fitted regressor it has therefore seen the inputs, but never the targets, of
-    the rows that are held out there.
+    The SVD is fitted on all rows passed to :meth:`fit` and does not use `y`. Before a
+    cross-fitted regressor, it has therefore seen the inputs of held-out rows, but never
+    their targets.
 
-    The SVD of n pairs, p columns in all and k components takes about ``20 n p k``
-    multiplications in float64: a block Lanczos iteration of about 15 passes over
-    blocks of rows, until it has converged to rounding. Its memory does not grow with n.
-    Families of fewer than 1,024 pairs or columns, or with a spectrum too flat for the
-    iteration, take the smaller Gram matrix: ``n p min(n, p)`` multiplications and
-    ``8 min(n, p)²`` bytes.
+    For n pairs, p columns in total and k components, the SVD needs about ``20 n p k``
+    float64 multiplications: a block Lanczos iteration, which converges to rounding in
+    about 15 passes over the rows. Its memory does not grow with n. Families with fewer
+    than 1,024 pairs or columns, or with too flat a spectrum for the iteration, use the
+    smaller Gram matrix instead: ``n p min(n, p)`` multiplications and ``8 min(n, p)²``
+    bytes.
 
-    Refitted with the same number of BLAS threads, it gives the same bits; another
-    number of threads changes sums by rounding.
+    Refitting with the same number of BLAS threads is bitwise reproducible; another
+    number of threads changes results by rounding.
 
     References
     ----------
@@ -142,8 +142,9 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `X` has NaN or infinity, a family ``cross`` already, a contrastive family
-            of zeros alone, or, without `passthrough`, no contrastive family.
+            If `X` has NaN or infinity, already has a family ``cross``, has a
+            contrastive family of only zeros, or has no contrastive family and
+            `passthrough` is False.
         """
         X = check_features(self, X, reset=True)
         self._read_families()
@@ -155,7 +156,7 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
             if vectors[family].shape[1] == 0:
                 msg = (
                     f"All columns of family {family!r} are zero over {X.shape[0]} "
-                    "pairs. Drop the family, or check what made its features."
+                    "pairs. Drop the family, or check how its features were computed."
                 )
                 raise ValueError(msg)
         widths = [vector.shape[1] for vector in vectors.values()]
@@ -178,9 +179,9 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         Returns
         -------
         X_out : ndarray or StreamedFeatures of shape (n_pairs, n_features_out)
-            The input columns if `passthrough`, then those of the family ``cross``.
-            float32 if `X` is, else float64. Of streamed features a lazy table too:
-            its columns are computed when they are read.
+            The input columns if `passthrough`, then the family ``cross``; float32 if
+            `X` is float32, otherwise float64. For streamed features, a lazy table whose
+            columns are computed when they are read.
         """
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
@@ -197,18 +198,18 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         return out
 
     def _transform_lazily(self, X):
-        """Return the lazy table with the columns of `cross`, of which none is read."""
+        """Return a lazy table with the columns of `cross`, without computing them."""
         if not self.families_:
             return X
         if _get_output_config("transform", self)["dense"] != "default":
             msg = (
-                "X passed to CrossAgreement is computed row by row, and no frame can "
-                "hold it; it has names of its own. Use "
+                "X passed to CrossAgreement is streamed and cannot be converted to a "
+                "DataFrame. Its columns already have names, so use "
                 '.set_output(transform="default").'
             )
             raise ValueError(msg)
         names = [name.partition("__")[2] for name in self._cross_names()]
-        # A copy, which does not change when this is fitted again.
+        # A copy, so that refitting does not change the table.
         read = partial(copy.copy(self)._cross_rows, X)
         return X.with_family(CROSS, names, read, keep=self.passthrough)
 
@@ -233,7 +234,7 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         input_features : array-like of str, default=None
-            Names of the input columns; None takes those of `fit`.
+            Names of the input columns; None uses the names seen during `fit`.
 
         Returns
         -------
@@ -260,7 +261,7 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         if names is None and self.n_features_in_ > 1:
             warnings.warn(
                 f"CrossAgreement got {self.n_features_in_} columns without names, so "
-                "it cannot see families and adds nothing. Keep names through the "
+                "it cannot identify families and adds nothing. Keep names in the "
                 'pipeline with .set_output(transform="pandas"), or pass a DataFrame.',
                 UserWarning,
                 stacklevel=4,
@@ -273,7 +274,7 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         }
         if CROSS in self._columns:
             msg = (
-                f"X passed to CrossAgreement has a family {CROSS!r} already. Rename "
+                f"X passed to CrossAgreement already has a family {CROSS!r}. Rename "
                 "its columns, or drop the first of two CrossAgreement steps."
             )
             raise ValueError(msg)
@@ -291,8 +292,9 @@ class CrossAgreement(TransformerMixin, BaseEstimator):
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             msg = (
-                f"CrossAgreement would make columns of one name: {twice!r}. Rename a "
-                f"family so that no two run together; X has {self.families_!r}."
+                f"CrossAgreement would create duplicate column names: {twice!r}. "
+                "Rename a family so that joined names are unique; X has the families "
+                f"{self.families_!r}."
             )
             raise ValueError(msg)
 
@@ -326,7 +328,7 @@ def cross_names(families, n_components):
     Returns
     -------
     names : list of str
-        In the order of the columns, which that of `families` does not change.
+        In column order, which does not depend on the order of `families`.
     """
     families, pairs = _in_order(families)
     each = range(n_components)

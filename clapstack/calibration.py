@@ -1,4 +1,4 @@
-"""Calibration that keeps the ranking: strictly increasing maps to the rating scale."""
+"""Order-preserving calibration: strictly increasing maps to the rating scale."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from clapstack._numerics.ranks import weight_up_to
 __all__ = ["IncreasingMap"]
 
 _N_BINS = 10
-# Relative differences below this are rounding: which of two sums is larger must not
-# depend on the scale of the weights or on the order of the rows.
+# Smaller relative differences are rounding, so comparisons of sums do not depend on the
+# scale of the weights or on the order of the rows.
 _ROUNDING = 1e-9
 
 
 class IncreasingMap(BaseEstimator):
     r"""A strictly increasing map from predictions to scores, by least squares.
 
-    Predictions keep their order and no two become a tie, so SRCC and KTAU stay as they
-    are, while the MSE falls if the predictions were on another scale.
+    The map preserves the order of predictions without creating ties, so SRCC and KTAU
+    do not change, while the MSE falls if the predictions were on another scale.
 
     Parameters
     ----------
     on_scale : bool, default=True
-        Whether predictions are on the scale of `y` already, so that they are best left
-        alone where pairs are too few to say otherwise. False for ranks, cosines and
+        Whether predictions are already on the scale of `y`. If so, the map shrinks
+        towards the identity when there are few pairs. Use False for ranks, cosines and
         margins.
 
     Attributes
     ----------
     exists_ : bool
-        False if `y` does not rise with the predictions: no increasing map fits better
-        than a constant then, and `predict` refuses.
+        Whether `y` rises with the predictions. If not, no increasing map fits better
+        than a constant, and `predict` raises an error.
     x_knots_, y_knots_ : ndarray of shape (n_knots,)
-        Where the pieces of the map meet; outside them the end pieces continue.
+        Points at which the pieces of the map meet; the end pieces extend beyond them.
 
     Notes
     -----
@@ -56,15 +56,15 @@ class IncreasingMap(BaseEstimator):
               {\operatorname{mean} (\ell(x) - x)^2}\Bigr)_+, \qquad
        s_2 = \Bigl(1 - \frac{(B - 2) v}{\sum_b w_b r_b^2}\Bigr)_+,
 
-    and :math:`s_1 = 1` unless `on_scale`. Neighbouring bins whose :math:`m_b` fall are
-    pooled until they rise from bin to bin.
+    and :math:`s_1 = 1` unless `on_scale`. Neighbouring bins with decreasing :math:`m_b`
+    are pooled until :math:`m_b` increases from bin to bin.
 
-    This is the positive-part rule of James and Stein [1]_ [2]_, with all k numbers of a
-    departure, 2 or :math:`B - 2`, in place of k - 2, so that a line shrinks too: what
-    is kept is the share of its mean square that noise does not explain. Here :math:`v`
-    is the squared standard error of a mean of all pairs, by the departures of `y` from
-    :math:`\ell` and :math:`r_b`. Pairs of equal predictions count as one in it, so a
-    weight is the same as repeating.
+    The factors are positive-part James-Stein shrinkage [1]_ [2]_ with k, which is 2 or
+    :math:`B - 2`, in place of k - 2, so that a line shrinks too: each factor is the
+    share of a mean square that noise does not explain. Here :math:`v` is the squared
+    standard error of the mean over all pairs, from the residuals of `y` around
+    :math:`\ell` and :math:`r_b`. Pairs with equal predictions count as one in
+    :math:`v`, so a weight is equivalent to repetition.
 
     References
     ----------
@@ -90,7 +90,7 @@ class IncreasingMap(BaseEstimator):
         self.on_scale = on_scale
 
     def __setstate__(self, state):
-        # Maps of 0.1 had shapes: two knots make the identity, which had none.
+        # Version 0.1 had a `shape`, and no knots for the identity: two represent it.
         state = dict(state)
         shape, taken = state.pop("shape", None), state.pop("shape_", None)
         if shape is not None:
@@ -106,12 +106,12 @@ class IncreasingMap(BaseEstimator):
         Parameters
         ----------
         x : array-like of shape (n_pairs,)
-            Predictions, on any scale. For a fair map they were made out of fold.
+            Predictions, on any scale. Use out-of-fold predictions to avoid overfitting.
         y : array-like of shape (n_pairs,)
             True scores.
         sample_weight : array-like of shape (n_pairs,), default=None
-            Weights, zero or more, on any scale: they say how often a pair counts
-            compared with the others. Pairs of weight zero are left out.
+            Non-negative weights; only their ratios matter. Pairs of weight zero are
+            ignored.
 
         Returns
         -------
@@ -122,13 +122,13 @@ class IncreasingMap(BaseEstimator):
         ------
         ValueError
             If `x` and `y` are empty, differ in length or have NaN or infinity, or if
-            weights are negative, not finite or all zero; the rows are named.
+            weights are negative, not finite or all zero. The message names the rows.
         """
         x, y = _check_column("x", x), _check_column("y", y)
         if len(x) != len(y):
             msg = (
-                f"x and y must be of one length; got {len(x)} predictions and {len(y)} "
-                "scores. Pass one of each per pair, in the same order."
+                f"x and y must have the same length; got {len(x)} predictions and "
+                f"{len(y)} scores. Pass one of each per pair, in the same order."
             )
             raise ValueError(msg)
         weight = check_weight(sample_weight, len(x))
@@ -146,23 +146,23 @@ class IncreasingMap(BaseEstimator):
         Parameters
         ----------
         x : array-like of shape (n_pairs,)
-            Predictions on the scale of those given to `fit`.
+            Predictions on the same scale as in `fit`.
 
         Returns
         -------
         y_score : ndarray of shape (n_pairs,), float64
-            In the same order as `x`; they may leave the rating scale at the ends.
+            Scores with the order of `x`; they can lie outside the rating scale.
 
         Raises
         ------
         ValueError
-            If `y` did not rise with the predictions of `fit`, or if `x` is not numbers.
+            If `y` does not rise with the predictions in `fit`, or `x` is not numeric.
         """
         check_is_fitted(self)
         if not self.exists_:
             msg = (
-                "No increasing map exists: y does not rise with the predictions that "
-                "were given to fit. Check that higher predictions mean better pairs."
+                "No increasing map exists: y does not rise with the predictions passed "
+                "to fit. Check that higher predictions mean better pairs."
             )
             raise ValueError(msg)
         x = as_numbers(x, "x")
@@ -172,10 +172,10 @@ class IncreasingMap(BaseEstimator):
 
 
 def _knots(x, y, weight, on_scale):
-    """Return the knots of the best map; fewer than two if none rises."""
+    """Return the knots of the best map; fewer than two if no map increases."""
     weight = weight / weight.sum()
     x_mean, y_mean = weight @ x, weight @ y
-    # Values of float32 are compared: what differs by rounding alone is one value.
+    # Compared in float32, so that values which differ by rounding are equal.
     distinct, shares, same = weight_up_to(x.astype(np.float32), weight)
     step = np.sqrt(weight @ (x - x_mean) ** 2)
     rise = 0.0
@@ -185,7 +185,7 @@ def _knots(x, y, weight, on_scale):
         return np.array([x_mean]), np.array([y_mean])
     line = y_mean + rise * (x - x_mean) / step
 
-    # The middle of a value's shares: two values, however frequent, are two bins.
+    # Binned by the middle of a value's shares: two frequent values are two bins.
     middle = (shares[:-1] + shares[1:]) / 2
     _, bins = np.unique(
         np.ceil(middle * _N_BINS - _ROUNDING).astype(int), return_inverse=True
@@ -218,8 +218,8 @@ def _check_column(name, values):
     if rows.size or not len(values):
         found = f"NaN or infinity in {first_rows(rows)}" if rows.size else "no values"
         msg = (
-            f"{name} passed to IncreasingMap has {found}. Pass a finite number for "
-            "each of one pair or more."
+            f"{name} passed to IncreasingMap has {found}. Pass at least one pair, and "
+            "a finite number for each."
         )
         raise ValueError(msg)
     return values

@@ -1,4 +1,4 @@
-"""From ratings of many listeners to one score and one weight a pair."""
+"""A listener model: from individual ratings to a score and a weight per pair."""
 
 from __future__ import annotations
 
@@ -24,100 +24,101 @@ __all__ = ["ListenerModel"]
 
 _COLUMNS = ("pair", "score", "listener_id")
 _SHOWN = 5
-_MOST_PAIRS = 2**53  # up to here float64 counts in ones
+_MOST_PAIRS = 2**53  # float64 represents all integers up to here
 _MOST_LINKED = 5_000  # listeners
-# Shares of the ratings' variance. Without noise the likelihood has no maximum; this
-# little is beyond what ratings show, and the ratios to it stay far below the bound.
+# Share of the ratings' variance. Without noise, the likelihood has no maximum; real
+# ratings have more noise than this, and ratios to it stay far below the bound.
 _LEAST_NOISE, _LARGEST_RATIO = 1e-6, 1e9
-_LONGEST_SCALE = 1e100  # its square is a float, too
+_LONGEST_SCALE = 1e100  # its square does not overflow
 
 
 class ListenerModel(BaseEstimator):
-    r"""Estimate what a pair is worth from who rated it.
+    r"""Estimate scores of pairs from individual ratings, corrected for the listeners.
 
-    Listeners differ in leniency and in care, and few rate any one pair. A mixed model
-    with crossed effects separates pairs from listeners, on training ratings alone. It
-    gives each pair a score that is corrected for its listeners, and a weight that says
-    how sure it is; and it predicts what a listener says of a pair. Read more in the
+    Listeners differ in leniency and in care, and each pair has few ratings. A mixed
+    model with crossed effects, fitted on training ratings only, separates the effects
+    of pairs and listeners. It provides a corrected score and a reliability weight for
+    each pair, and predicts how a given listener would rate a pair. Read more in the
     :ref:`User Guide <listeners>`.
 
     Parameters
     ----------
     prior_ratings : float, default=6
-        How many ratings the belief that a listener is as careful as the others counts
-        for. Larger trusts the listeners more alike.
+        Strength of the prior that a listener is as careful as the average, in ratings.
+        Larger values bring the listeners' weights closer to 1.
     screen : float or None, default=None
-        Leave out the ratings of listeners whose weight is below this; those who are as
-        careful as the average have weight 1. None leaves nobody out, which did better.
+        Ignore the ratings of listeners whose weight is below this; average care has
+        weight 1. None keeps all listeners, which predicted ratings better (see the
+        User Guide).
     scale : tuple of (float, float), default=(0, 10)
-        The rating scale, lower end first; ratings outside it are refused.
+        Rating scale, lower end first; ratings outside it raise an error.
     max_iter : int, default=1000
-        Most iterations.
+        Maximum number of iterations.
     tol : float, default=1e-6
-        Stop when the log-likelihood over the number of ratings rises by less than this
-        per unit of the logarithms of 1 + variance / noise.
+        Convergence tolerance: largest slope of the log-likelihood per rating, with
+        respect to the logarithms of 1 + variance / noise.
 
     Attributes
     ----------
     scores_ : ndarray of shape (n_pairs,), float64
-        Weighted means of ratings less their listeners' biases,
-        :math:`\sum_j w_j (r_{ij} - b_j) / \sum_j w_j`: the target `y` for a regressor.
-        They may leave the scale by the size of a bias.
+        Weighted means of the ratings minus the listeners' biases,
+        :math:`\sum_j w_j (r_{ij} - b_j) / \sum_j w_j`. Use them as the target `y` of a
+        regressor. They can exceed the scale by the size of a bias.
     shrunk_scores_ : ndarray of shape (n_pairs,), float64
-        :math:`\mu + u_i`, the same drawn towards the mean of all pairs, the more the
-        fewer ratings a pair has: the best guess at a new listener's rating.
+        :math:`\mu + u_i`: scores shrunk towards the mean of all pairs, more strongly
+        for pairs with few ratings. The best prediction of a new listener's rating.
     sample_weight_ : ndarray of shape (n_pairs,), float64
         Reliability of each score, :math:`\sigma_u^2 / (\sigma_u^2 + \sigma^2 /
-        \sum_j w_j)`, over the mean reliability, as a weight for `fit`.
+        \sum_j w_j)`, divided by the mean reliability. Use it as `sample_weight`.
     listeners_ : DataFrame of shape (n_listeners, 3)
-        ``bias`` (:math:`b_j`, how much higher than others a listener rates), ``weight``
-        (:math:`w_j`, 1 for average care) and ``n_ratings`` (those that were used); the
-        index contains the listeners' ids.
+        ``bias`` (:math:`b_j`, how much higher a listener rates than others), ``weight``
+        (:math:`w_j`, 1 for average care) and ``n_ratings`` (used ratings), indexed by
+        listener id.
     variances_ : dict of str to float
         ``pair``, ``bias`` and ``noise``: :math:`\sigma_u^2`, :math:`\sigma_b^2` and
-        :math:`\sigma^2`, on the squared scale. The noise is never below a millionth
-        of the variance of all ratings, unless they are equal.
+        :math:`\sigma^2`, on the squared scale. The noise is at least a millionth of the
+        variance of all ratings.
     log_likelihood_ : float
-        Restricted log-likelihood of `variances_` where every weight is 1; infinite if
-        all ratings are equal.
+        Restricted log-likelihood at `variances_`, with all weights equal to 1; infinite
+        if all ratings are equal.
     n_iter_ : int
-        Iterations that were run.
+        Number of iterations.
 
     See Also
     --------
-    clapstack.metrics.noise_ceiling : What the listeners leave to any predictor.
+    clapstack.metrics.noise_ceiling : Best metrics that the listeners' noise permits.
 
     Notes
     -----
-    With rating :math:`r_{ij}` of pair i by listener j (one who rates a pair twice
-    counts twice),
+    With rating :math:`r_{ij}` of pair i by listener j (repeated ratings of a pair count
+    separately),
 
     .. math:: r_{ij} = \mu + u_i + b_j + e_{ij}, \qquad
         u_i \sim N(0, \sigma_u^2),\ b_j \sim N(0, \sigma_b^2),\
         e_{ij} \sim N(0, \sigma^2 / w_j).
 
-    The variances maximise the restricted likelihood (REML [1]_) of equally careful
-    listeners; one that the design cannot separate from the others is 0. With
+    The variances maximise the restricted likelihood (REML [1]_) for equally careful
+    listeners; a variance that the design cannot identify is set to 0. With
     :math:`\hat e` the residuals, :math:`n_j` the number of ratings of listener j and a
     the parameter `prior_ratings`, the weights are
 
     .. math:: w_j = (a + n_j) \Big/ \Bigl(a + \sum_i \hat e_{ij}^2 /
         \overline{\hat e^2}\Bigr),
 
-    and with them the effects are the best linear unbiased predictions, the solution of
-    Henderson's equations [2]_ [3]_.
+    and, given the weights, the effects are the best linear unbiased predictions, which
+    solve Henderson's equations [2]_ [3]_.
 
-    Eliminating the pairs leaves one equation a listener. Let N be the pairs × listeners
-    table of summed weights, c and C its row and column sums, s and t the weighted sums
-    of :math:`r - \mu` by pair and by listener, and
+    Eliminating the pairs leaves one equation per listener. Let N be the pairs ×
+    listeners table of summed weights, c and C its row and column sums, s and t the
+    weighted sums of :math:`r - \mu` by pair and by listener, and
     :math:`D = \operatorname{diag}(1 / (\sigma^2 / \sigma_u^2 + c_i))`; then
 
     .. math:: \Bigl(\frac{\sigma^2}{\sigma_b^2} I + \operatorname{diag}(C) - N^\top D N
         \Bigr) b = t - N^\top D s, \qquad u = D (s - N b).
 
-    Groups of listeners who share no pair, not even through others, are solved apart.
-    Time grows with the cube and memory with the square of a group's size: more than
-    5,000 linked listeners are refused. Nothing is drawn at random.
+    Groups of listeners that share no pair, directly or through others, are solved
+    separately. Time grows with the cube and memory with the square of a group's size,
+    so groups of more than 5,000 listeners raise an error. The fit is deterministic.
 
     References
     ----------
@@ -167,14 +168,14 @@ class ListenerModel(BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, ratings: pd.DataFrame, y: None = None) -> ListenerModel:
-        """Estimate scores, biases and care.
+        """Estimate scores, biases and weights.
 
         Parameters
         ----------
         ratings : DataFrame (pandas or polars) of shape (n_ratings, 3)
-            One row per rating: ``pair`` (row of the table of pairs, from 0), ``score``
-            and ``listener_id``; as in ``load_xacle(...).ratings``. Every pair up to the
-            last one needs a rating. Other columns are ignored.
+            One row per rating: ``pair`` (row number of the pair, from 0), ``score`` and
+            ``listener_id``, as in ``load_xacle(...).ratings``. Pair numbers must have
+            no gaps. Other columns are ignored.
         y : None
             Ignored.
 
@@ -186,15 +187,16 @@ class ListenerModel(BaseEstimator):
         Raises
         ------
         ValueError
-            If `scale` is not two numbers in order, columns are missing, a score is not
-            a number on the scale, a listener is missing (rows are named), a pair has no
-            rating (pairs are named), no pair has two ratings, so that noise cannot be
-            separated from the pairs' differences, or too many listeners are linked.
+            If `scale` is not two numbers in ascending order, columns are missing, a
+            score is not a number on the scale, a listener id is missing, a pair has no
+            rating, no pair has two ratings (noise cannot be separated from differences
+            between pairs), or more than 5,000 listeners are linked. The message names
+            the rows or pairs.
 
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` iterations were not enough.
+            If the fit did not converge in `max_iter` iterations.
         """
         low, high = _check_scale(self.scale)
         table = _check_ratings(ratings, _COLUMNS)
@@ -223,7 +225,7 @@ class ListenerModel(BaseEstimator):
         self.listeners_ = pd.DataFrame(
             {
                 "bias": found.bias,
-                # Those left out keep the weight for which they were.
+                # Screened listeners keep the weight by which they were screened.
                 "weight": np.where(n_rated > 0, weight, judged),
                 "n_ratings": n_rated,
             },
@@ -234,30 +236,30 @@ class ListenerModel(BaseEstimator):
         return self
 
     def predict(self, ratings: pd.DataFrame) -> np.ndarray:
-        """Predict how listeners rate pairs that were fitted.
+        """Predict how listeners rate the pairs seen during fit.
 
         Parameters
         ----------
         ratings : DataFrame (pandas or polars) of shape (n_ratings, 2)
-            ``pair``, numbered as in `fit`, and ``listener_id``. A listener whom `fit`
-            did not see has bias 0. Other columns are ignored.
+            ``pair``, numbered as in `fit`, and ``listener_id``. Unknown listeners have
+            bias 0. Other columns are ignored.
 
         Returns
         -------
         predicted : ndarray of shape (n_ratings,), float64
-            ``shrunk_scores_`` of the pairs plus ``bias`` of the listeners; it may leave
-            the scale by the size of a bias.
+            ``shrunk_scores_`` of the pairs plus ``bias`` of the listeners. Values can
+            exceed the scale by the size of a bias.
 
         Raises
         ------
         ValueError
-            If columns are missing, a pair was not fitted or a listener is missing (rows
-            are named).
+            If columns are missing, a pair is unknown or a listener id is missing. The
+            message names the rows.
 
         Warns
         -----
         UserWarning
-            If `fit` saw none of the listeners: their ids may be of another type.
+            If all listeners are unknown, for example because ids have another type.
         """
         check_is_fitted(self)
         table = _check_ratings(ratings, ("pair", "listener_id"))
@@ -267,21 +269,21 @@ class ListenerModel(BaseEstimator):
         ids = list(table["listener_id"])
         if ids and known.keys().isdisjoint(ids):
             msg = (
-                "fit saw none of the listeners, so every bias is 0. It saw ids like "
-                f"{next(iter(known))!r}; got ids like {ids[0]!r}. If they are the same "
-                "people, convert the ids to one type."
+                "None of the listeners was seen during fit, so every bias is 0. fit "
+                f"had ids like {next(iter(known))!r}; got ids like {ids[0]!r}. If they "
+                "are the same listeners, convert the ids to one type."
             )
             warnings.warn(msg, UserWarning, stacklevel=2)
         bias = np.array([known.get(name, 0.0) for name in ids])
         return self.shrunk_scores_[pair] + bias
 
     def _estimate(self, pair, listener, score, care):
-        """Return effects at equal care, those at the care that they show, and it.
+        """Return effects at equal care, at estimated care, that care, and n_iter.
 
-        One step suffices: on human ratings, weights that were iterated to the most
-        likely ones predicted no better (MSE 6.884 and 6.884, SRCC .602 and .603).
+        One step is enough: on human ratings, weights iterated to the maximum likelihood
+        did not predict better (MSE 6.884 and 6.884, SRCC .602 and .603).
         """
-        if np.ptp(score) == 0:  # nobody differs, nor does any pair
+        if np.ptp(score) == 0:  # neither listeners nor pairs differ
             none = _Effects(
                 np.inf, np.zeros(3), score[0], np.zeros(pair.max() + 1), 0.0 * care
             )
@@ -297,7 +299,7 @@ class ListenerModel(BaseEstimator):
         return reml, found, care, n_iter
 
     def _find_ratios(self, equations: _CrossedEffects) -> tuple[np.ndarray, int]:
-        """Return the most likely ratios of variances to the noise, and iterations."""
+        """Return the most likely ratios of variances to the noise, and n_iter."""
         ratios = np.zeros(2)
         free = equations.separable
         if not free.any():
@@ -307,7 +309,7 @@ class ListenerModel(BaseEstimator):
             ratios[free] = np.expm1(logs)
             return -equations.solve(ratios).log_likelihood / equations.n_ratings
 
-        # Numerical slopes, because exact ones need the inverse of the equations.
+        # Numerical derivatives: exact ones need the inverse of the equations.
         found = minimize(
             loss,
             np.log1p([1.0, 0.2])[free],
@@ -316,12 +318,12 @@ class ListenerModel(BaseEstimator):
             bounds=[(0, np.log1p(_LARGEST_RATIO))] * np.count_nonzero(free),
             options={"maxiter": self.max_iter, "gtol": self.tol, "ftol": 1e-12},
         )
-        # Status 2, that no step lowers the loss, is the limit of float64: almost
-        # without noise, at slopes of up to 1e-5.
+        # Status 2, no step lowers the loss, is the limit of float64: it occurs almost
+        # without noise, with slopes of up to 1e-5.
         if found.status == 1:
             msg = (
-                f"max_iter={self.max_iter} iterations did not bring the slope of the "
-                f"log-likelihood below tol={self.tol:g}. Raise max_iter or tol."
+                f"The listener model did not converge to tol={self.tol:g} in "
+                f"max_iter={self.max_iter} iterations. Raise max_iter or tol."
             )
             warnings.warn(msg, ConvergenceWarning, stacklevel=5)
         ratios[free] = np.expm1(found.x)
@@ -339,13 +341,13 @@ class _Effects(NamedTuple):
 class _CrossedEffects:
     """Henderson's equations of ratings, with the pairs eliminated.
 
-    Names are those in the Notes of `ListenerModel`. Multiplied by the ratio of the
-    biases' variance to the noise, its matrix is K = I + ratio (diag(C) - N' D N), which
-    a variance of 0 does not upset. K has one block for each group of listeners.
+    Names as in the Notes of `ListenerModel`. Multiplied by the ratio of the biases'
+    variance to the noise, the matrix is K = I + ratio (diag(C) - N' D N), which also
+    works for a variance of 0. K has one block per group of linked listeners.
     """
 
     def __init__(self, pair, listener, score, care):
-        self._center = score.mean()  # so that squares keep their digits
+        self._center = score.mean()  # avoids cancellation in squares
         values = np.column_stack([np.ones(len(score)), score - self._center])
         weighted = care[listener, None] * values
         self._sums = values.T @ weighted
@@ -358,8 +360,8 @@ class _CrossedEffects:
         if sizes.max() > _MOST_LINKED:
             msg = (
                 f"{sizes.max()} listeners are linked by shared pairs, directly or "
-                f"through others; at most {_MOST_LINKED} can be. Leave out those with "
-                "the fewest ratings, or fit parts of the table."
+                f"through others; at most {_MOST_LINKED} are supported. Leave out "
+                "those with the fewest ratings, or fit parts of the table."
             )
             raise ValueError(msg)
         self._order = np.argsort(group, kind="stable")
@@ -367,7 +369,7 @@ class _CrossedEffects:
         self._pair_sums = np.column_stack([self._N.sum(axis=1), R.sum(axis=1)])
         self._listener_sums = np.column_stack([self._N.sum(axis=0), R.sum(axis=0)])
         # One flat array contains the blocks of K. `_row` is the cell at which a row of
-        # K would begin, had it the columns before its block.
+        # K would start if it included the columns before its block.
         starts, cells = np.cumsum(sizes) - sizes, np.cumsum(sizes**2) - sizes**2
         self._blocks = list(zip(sizes, starts, cells, strict=True))
         size, start, cell = np.transpose(self._blocks)[:, group[self._order]]
@@ -375,13 +377,13 @@ class _CrossedEffects:
         n_listeners = len(np.unique(listener))
         one_to_one = shape[0] == n_listeners == N.nnz
         apart = 1 < n_listeners < len(score) and not one_to_one
-        # Which variances, of pairs and of biases, the ratings separate from the others.
+        # Whether the ratings identify the variance of pairs, and that of biases.
         self.separable = np.array([shape[0] > 1, apart])
         self.n_ratings = len(score)
         self._least_noise = _LEAST_NOISE * np.var(score)
 
     def solve(self, ratios: np.ndarray) -> _Effects:
-        """Return the effects at such variances of pairs and biases, over the noise."""
+        """Return the effects, given variances of pairs and biases over the noise."""
         N = self._N
         c, C = self._pair_sums[:, 0], self._listener_sums[:, 0]
         D = (ratios[0] / (1 + ratios[0] * c))[:, None]
@@ -402,7 +404,7 @@ class _CrossedEffects:
         gram = self._sums - self._pair_sums.T @ (D * self._pair_sums) - sides.T @ solved
         mean = gram[0, 1] / gram[0, 0]
         square = gram[1, 1] - mean * gram[0, 1]
-        # Never less than the scale can show: without any noise nothing is most likely.
+        # Bounded from below: without noise, the likelihood has no maximum.
         noise = max(square / (self.n_ratings - 1), self._least_noise)
         fit = square / noise + (self.n_ratings - 1) * np.log(2 * np.pi * noise)
         effects = solved @ [-mean, 1.0]
@@ -424,7 +426,7 @@ def _check_scale(scale: Any) -> tuple[float, float]:
         low = high = np.nan
     if not -_LONGEST_SCALE <= low < high <= _LONGEST_SCALE:
         msg = (
-            f"scale must be two finite numbers, the lower first; got {scale!r}. Pass "
+            f"scale must be two finite numbers, lower end first; got {scale!r}. Pass "
             "the ends of the rating scale, such as (0, 10)."
         )
         raise ValueError(msg)
@@ -432,7 +434,7 @@ def _check_scale(scale: Any) -> tuple[float, float]:
 
 
 def _check_ratings(ratings: Any, names: tuple[str, ...]) -> pd.DataFrame:
-    """Return these columns, checked but for the range of the scores."""
+    """Return these columns; everything is checked except the range of the scores."""
     columns = columns_of(ratings) if is_frame(ratings) else []
     for what, number in (("missing", 0), ("repeated", 2)):
         wrong = [name for name in names if min(columns.count(name), 2) == number]
@@ -472,13 +474,13 @@ def _check_pairs_rated(
     rated, count = np.unique(pair, return_counts=True)
     if n_pairs is None:
         n_pairs = int(rated[-1]) + 1 if rated.size else 0
-    # Not by an array of all pairs, which one mistaken number could make very long.
+    # An array of all pairs could be huge because of a single wrong number.
     n_bare = n_pairs - rated.size
     if n_bare:
         few = np.arange(min(n_pairs, rated.size + _SHOWN))
         bare = np.setdiff1d(few, rated)[:_SHOWN]
         cause = (
-            "Number the pairs from 0 without gaps, or leave those without ratings out."
+            "Number the pairs from 0 without gaps, or leave out those without ratings."
             if screen is None
             else f"Lower screen={screen!r}, or set it to None."
         )
@@ -490,17 +492,17 @@ def _check_pairs_rated(
     if count.max(initial=0) < 2:
         msg = (
             f"no pair has two ratings ({len(pair)} ratings of {n_pairs} pairs), so "
-            "noise cannot be separated from the pairs' differences. Use the ratings as "
-            "scores."
+            "noise cannot be separated from differences between pairs. Use the ratings "
+            "as scores."
         )
         raise ValueError(msg)
     return n_pairs
 
 
 def _as_floats(column: pd.Series) -> np.ndarray:
-    """Return numbers as float64, and NaN for what is missing or no number."""
+    """Return numbers as float64, with NaN for missing and non-numeric values."""
     if getattr(column.dtype, "kind", "O") in "mMc":
-        # pandas would count a date in nanoseconds, and NumPy drop an imaginary part.
+        # pandas would convert dates to nanoseconds, and NumPy drop imaginary parts.
         return np.full(len(column), np.nan)
     numeric = pd.to_numeric(column, errors="coerce")
     return numeric.to_numpy(np.float64, na_value=np.nan)

@@ -1,4 +1,4 @@
-"""Tables of features that are computed row by row, from embeddings on disk."""
+"""Feature tables computed row by row from embeddings in memory or on disk."""
 
 from __future__ import annotations
 
@@ -23,31 +23,30 @@ from clapstack.features import pair_feature_names, pair_features
 __all__ = ["StreamedFeatures"]
 
 _ROWS = 4096
-# Float32 embeddings that were normalised in float32 are this near to unit norm.
+# Embeddings normalised in float32 are this close to unit norm.
 _NORM_TOLERANCE = 1e-3
 
 
 class StreamedFeatures(LazyTable):
-    """A table of pair features that is never held whole.
+    """A table of pair features that is never fully in memory.
 
-    It stands for the features of all families side by side. Rows are computed from the
-    embeddings when they are read, so a table costs the memory of the rows at hand; with
-    memory-mapped embeddings there is no bound on the number of pairs but the disk.
+    The table contains the features of all families side by side. Rows are computed from
+    the embeddings when they are read, so only the rows in use need memory; with
+    memory-mapped embeddings, the number of pairs is limited only by the disk.
     :class:`~clapstack.CrossAgreement` and :class:`~clapstack.ClapStackingRegressor`
-    take it in place of an array, and so do scikit-learn's searches and cross-validation
-    of them. Read more in the :ref:`User Guide <streaming>`.
+    accept it instead of an array, also within scikit-learn's searches and
+    cross-validation. Read more in the :ref:`User Guide <streaming>`.
 
     Parameters
     ----------
     pair_families : mapping of str to tuple of (audio, text)
-        Embeddings of contrastive families: two arrays of shape (n_pairs,
-        projection_dim) each, float32, of unit norm. They are not copied, and may be
+        Embeddings of contrastive families: two float32 arrays of shape (n_pairs,
+        projection_dim) each, of unit norm. They are not copied, and can be
         memory-mapped (``np.load(path, mmap_mode="r")``).
     numeric_families : mapping of str to ndarray, default=None
-        Families that are taken as they are: arrays of shape (n_pairs, n_columns),
-        float32.
+        Families used without conversion: float32 arrays of shape (n_pairs, n_columns).
     names : mapping of str to sequence of str, default=None
-        Feature names of numeric families, without ``<family>__``. Those not given are
+        Feature names of numeric families, without ``<family>__``. The default names are
         ``feature0``, ``feature1``, …
 
     Attributes
@@ -57,8 +56,8 @@ class StreamedFeatures(LazyTable):
     dtype : dtype
         float32.
     columns : ndarray of str objects of shape (n_features,)
-        Names of the columns: ``<family>__audio0`` and so on, as
-        :func:`clapstack.features.pair_feature_names` has them.
+        Column names: ``<family>__audio0`` and so on, as from
+        :func:`clapstack.features.pair_feature_names`.
 
     See Also
     --------
@@ -100,8 +99,8 @@ class StreamedFeatures(LazyTable):
         lengths = {source.family: source.n_rows for source in sources}
         if len(set(lengths.values())) > 1:
             msg = (
-                f"Families must have one row per pair; got {lengths} rows. Use "
-                "embeddings of the same pairs, in the same order."
+                "All families must have the same number of rows, one per pair; got "
+                f"{lengths}. Use embeddings of the same pairs, in the same order."
             )
             raise ValueError(msg)
         self._sources = sources
@@ -116,23 +115,23 @@ class StreamedFeatures(LazyTable):
         return self.shape[0]
 
     def __getitem__(self, rows: Rows | tuple[Rows, EllipsisType]) -> StreamedFeatures:
-        """Return the table of some rows, of which none is computed.
+        """Return a table of some rows, without computing them.
 
         Parameters
         ----------
         rows : slice or array-like of int or bool
-            Which rows; an ellipsis may stand for the columns, as scikit-learn has it.
+            Rows to select, optionally followed by an ellipsis for the columns.
 
         Returns
         -------
         table : StreamedFeatures
-            It reads from the same embeddings.
+            A table that reads from the same embeddings.
         """
         if isinstance(rows, tuple):
             rows, columns = rows
             if columns is not Ellipsis:
                 msg = (
-                    "StreamedFeatures is cut by rows alone. For columns, use "
+                    "StreamedFeatures can be indexed by rows only. For columns, use "
                     ".rows(rows, columns)."
                 )
                 raise IndexError(msg)
@@ -149,9 +148,9 @@ class StreamedFeatures(LazyTable):
         Parameters
         ----------
         rows : slice or array-like of int or bool
-            Which rows.
+            Rows to compute.
         columns : sequence of int, default=None
-            Numbers of columns; None takes all.
+            Column numbers; None selects all.
 
         Returns
         -------
@@ -164,18 +163,18 @@ class StreamedFeatures(LazyTable):
         return read_table(self, rows, wanted)
 
     def reader(self, columns: np.ndarray) -> Callable[[Rows], Iterator[Part]]:
-        """Return a function that yields some rows of some columns, family by family.
+        """Return a function that yields selected rows and columns, family by family.
 
         Parameters
         ----------
         columns : ndarray of int of shape (n_taken,)
-            Numbers of columns.
+            Column numbers.
 
         Returns
         -------
         parts : callable
-            Takes a slice or an array of row numbers; yields, family by family, places
-            in `columns` and values of shape (n_rows, n_places), dtype float32.
+            Accepts a slice or an array of row numbers. For each family, yields
+            positions in `columns` and values of shape (n_rows, n_positions), float32.
         """
         plan = []
         for source, start in zip(self._sources, self._starts, strict=True):
@@ -192,18 +191,18 @@ class StreamedFeatures(LazyTable):
         return parts
 
     def check(self, owner: str) -> None:
-        """Refuse embeddings and numbers that no model can learn from.
+        """Check that values are finite and embeddings have unit norm.
 
         Parameters
         ----------
         owner : str
-            Name of the estimator that got the table, for the error.
+            Name of the estimator that uses the table, for the error message.
 
         Raises
         ------
         ValueError
-            If values are NaN or infinite, or if embeddings are not of unit norm; the
-            family and the first row are named.
+            If values are NaN or infinite, or embeddings do not have unit norm; the
+            message names the family and the first row.
         """
         for source in self._sources:
             source.check(owner)
@@ -216,19 +215,19 @@ class StreamedFeatures(LazyTable):
         *,
         keep: bool = True,
     ) -> StreamedFeatures:
-        """Return a table with one more family, computed when it is read.
+        """Return a table with an additional family, computed when it is read.
 
         Parameters
         ----------
         family : str
-            Its name.
+            Name of the new family.
         names : sequence of str
-            Its feature names, without ``<family>__``.
+            Feature names of the new family, without ``<family>__``.
         read : callable
-            Takes a slice or an array of row numbers; returns an array of shape (n_rows,
-            n_names), dtype float32.
+            Function of a slice or an array of row numbers that returns a float32 array
+            of shape (n_rows, n_names).
         keep : bool, default=True
-            Whether the columns of this table come first; otherwise they are left out.
+            Whether to keep the columns of this table, before the new ones.
 
         Returns
         -------
@@ -250,15 +249,15 @@ class _Source(ABC):
 
     @abstractmethod
     def read(self, rows: Rows) -> np.ndarray:
-        """Return rows of all its columns, float32."""
+        """Return rows of all columns, float32."""
 
     @abstractmethod
     def check(self, owner: str) -> None:
-        """Refuse what is not finite."""
+        """Refuse values that are not finite."""
 
     @abstractmethod
     def take(self, numbers: np.ndarray) -> _Source:
-        """Return the columns of some rows."""
+        """Return a source of some rows."""
 
 
 class _Pairs(_Source):
@@ -271,8 +270,9 @@ class _Pairs(_Source):
         self.audio, self.text = self._sides.values()
         if self.audio.shape != self.text.shape:
             msg = (
-                f"Audio and text embeddings of family {family!r} must have one shape; "
-                f"got {self.audio.shape} and {self.text.shape}."
+                f"Audio and text embeddings of family {family!r} must have the same "
+                f"shape; got {self.audio.shape} and {self.text.shape}. Pass one row "
+                "per pair in both."
             )
             raise ValueError(msg)
         self.n_rows, dim = self.audio.shape
@@ -294,9 +294,9 @@ class _Pairs(_Source):
                 if wrong.size:
                     msg = (
                         f"X passed to {owner} has {side} embeddings of family "
-                        f"{self.family!r} that are not of unit norm: row "
+                        f"{self.family!r} that do not have unit norm: row "
                         f"{cut.start + wrong[0]} has norm {norms[wrong[0]]:g}. "
-                        "Normalise the rows, and encode again those of NaN or zeros."
+                        "Normalise the rows, and encode rows of NaN or zeros again."
                     )
                     raise ValueError(msg)
 
@@ -311,8 +311,8 @@ class _Numbers(_Source):
             self.names = list(names)
             if len(self.names) != width:
                 msg = (
-                    f"names has {len(self.names)} names for family {family!r} of "
-                    f"{width} columns. Pass one name per column."
+                    f"names has {len(self.names)} names for family {family!r}, which "
+                    f"has {width} columns. Pass one name per column."
                 )
                 raise ValueError(msg)
 
@@ -335,7 +335,7 @@ class _Numbers(_Source):
 
 
 class _Computed(_Source):
-    """Columns that follow from those of another table, which is checked itself."""
+    """Columns computed from another table, which is checked by itself."""
 
     def __init__(self, family, names, n_rows, read):
         self.family = family
@@ -351,11 +351,11 @@ class _Computed(_Source):
         return _Computed(self.family, self.names, len(numbers), read)
 
     def check(self, owner):
-        """Refuse nothing: the other table did."""
+        """Check nothing: the other table is checked."""
 
 
 class _TakenRows:
-    """Some rows of an array, which are copied when they are read."""
+    """Some rows of an array, copied when they are read."""
 
     dtype = np.dtype(np.float32)
     ndim = 2
@@ -379,8 +379,8 @@ def _float_table(values, what):
     if getattr(values, "dtype", None) != np.float32 or values.ndim != 2:
         kind = getattr(values, "dtype", type(values).__name__)
         msg = (
-            f"The {what} must be a 2-D float32 array, one row a pair; got {kind} of "
-            f"shape {np.shape(values)}. Save it with .astype(np.float32)."
+            f"The {what} must be a 2-D float32 array with one row per pair; got {kind} "
+            f"of shape {np.shape(values)}. Convert it with .astype(np.float32)."
         )
         raise ValueError(msg)
     return values
@@ -389,17 +389,20 @@ def _float_table(values, what):
 def _check_names(pair_families, numeric, names):
     families = [*pair_families, *numeric]
     if not families:
-        msg = "StreamedFeatures got no family. Pass embeddings of one at least."
+        msg = "StreamedFeatures got no family. Pass embeddings of at least one."
         raise ValueError(msg)
     wrong = [name for name in families if not name or "__" in name]
     wrong += sorted(set(pair_families) & set(numeric))
     if wrong:
         msg = (
-            "Families must have distinct names without '__', which parts a family from "
-            f"a feature; got {wrong!r}."
+            "Family names must be unique and must not be empty or contain '__', which "
+            f"separates family and feature; got {wrong!r}. Rename them."
         )
         raise ValueError(msg)
     unknown = sorted(set(names) - set(numeric))
     if unknown:
-        msg = f"names has {unknown!r}; the numeric families are {list(numeric)!r}."
+        msg = (
+            f"names has unknown families {unknown!r}; the numeric families are "
+            f"{list(numeric)!r}. Rename or remove the keys."
+        )
         raise ValueError(msg)

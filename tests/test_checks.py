@@ -1,4 +1,4 @@
-"""Numbers, weights and labels in the containers that people hold them in."""
+"""Checks of numbers, weights and labels in all supported containers."""
 
 from decimal import Decimal
 
@@ -61,7 +61,7 @@ def test_missing_numbers_become_nan(values):
         (np.array(["2026-01-01"], dtype="datetime64[D]"), "its dtype is datetime64"),
         (pd.Series(pd.date_range("2026", periods=2, tz="UTC")), "row 0 has Timestamp"),
         (np.array([3], dtype="timedelta64[s]"), "its dtype is timedelta64"),
-        ([[1.0], [1.0, 2.0]], "y must be one number a row"),
+        ([[1.0], [1.0, 2.0]], "y must be one number per row"),
     ],
 )
 def test_what_is_no_number_is_named(values, message):

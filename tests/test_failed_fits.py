@@ -1,4 +1,4 @@
-"""A fit that fails leaves the estimator as it was."""
+"""A failed fit leaves the estimator unchanged."""
 
 import numpy as np
 import pandas as pd
@@ -48,7 +48,7 @@ def with_nan(y):
     return np.where(np.arange(len(y)) == 3, np.nan, y)
 
 
-# Estimator, and what makes it fail, as late as an input can.
+# Estimators, with input that makes them fail as late as possible.
 SUPERVISED = {
     "stack": (
         ClapStackingRegressor(boosting=False, final_estimator=Failing()),

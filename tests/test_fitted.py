@@ -1,4 +1,4 @@
-"""Questions to fitted models, whatever class they are of."""
+"""Queries of fitted models of any class."""
 
 import numpy as np
 import pandas as pd

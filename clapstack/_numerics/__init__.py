@@ -1,1 +1,1 @@
-"""Numbers: checks of values, tables that are read in parts, ranks, products, SVD."""
+"""Numerical routines: input checks, tables read in parts, ranks, products, SVD."""

@@ -1,4 +1,4 @@
-"""Checks of numbers, scores, weights and labels, whatever container they come in."""
+"""Checks of numbers, scores, weights and labels in any container."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sklearn.utils.validation import column_or_1d
 Floats = NDArray[np.float64]
 
 _SHOWN = 5
-_LONGEST_SHOWN = 200  # characters of a name, which may come from a stranger's file
+_LONGEST_SHOWN = 200  # characters of a name, which may come from an untrusted file
 
 
 def first_few(items: Sequence[Any] | NDArray[Any]) -> str:
-    """Name the first of some things and count the others, for an error.
+    """Name the first few items and count the others, for error messages.
 
     Examples
     --------
@@ -33,20 +33,20 @@ def first_few(items: Sequence[Any] | NDArray[Any]) -> str:
 
 
 def first_rows(rows: NDArray[np.intp]) -> str:
-    """Name the first of some rows, for an error."""
+    """Name the first few rows, for error messages."""
     return f"rows {first_few(rows)}"
 
 
 def as_numbers(values: Any, name: str) -> NDArray[np.float64]:
-    """Return values as float64, with NaN where one is missing.
+    """Return values as float64, with NaN for missing values.
 
     Parameters
     ----------
     values : array-like
-        Numbers or booleans: an array, masked or not, a list, a Series of any dtype
-        (nullable and Arrow dtypes too) or a frame.
+        Numbers or booleans: an array or masked array, a list, a Series of any dtype
+        (including nullable and Arrow dtypes) or a DataFrame.
     name : str
-        What they are, for the error.
+        Description of the values, for the error message.
 
     Returns
     -------
@@ -57,10 +57,10 @@ def as_numbers(values: Any, name: str) -> NDArray[np.float64]:
     ------
     ValueError
         If a value is text, a date, complex or another object: NumPy would read the text
-        "7_5" as 75, count a date in nanoseconds, and drop an imaginary part.
+        "7_5" as 75, convert dates to nanoseconds, and drop imaginary parts.
     """
     if isinstance(values, np.ma.MaskedArray):
-        # NumPy would take the hidden values for the data.
+        # NumPy would use the hidden values.
         out = as_numbers(np.ma.getdata(values), name)
         out[np.ma.getmaskarray(values)] = np.nan
         return out
@@ -73,14 +73,14 @@ def as_numbers(values: Any, name: str) -> NDArray[np.float64]:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        msg = f"{name} must be one number a row, or a table of numbers: {error}"
+        msg = f"{name} must be one number per row, or a table of numbers: {error}"
         raise ValueError(msg) from error
     if array.dtype.kind in "biuf":
         return array.astype(np.float64)
     if array.dtype.kind != "O":
         msg = (
-            f"{name} must be numbers; its dtype is {array.dtype}. Convert it first, "
-            "text with pd.to_numeric."
+            f"{name} must be numbers; its dtype is {array.dtype}. Convert text with "
+            "pd.to_numeric."
         )
         raise ValueError(msg)
     out = np.empty(array.shape)
@@ -88,14 +88,14 @@ def as_numbers(values: Any, name: str) -> NDArray[np.float64]:
         if isinstance(value, numbers.Real | Decimal | np.bool_):
             try:
                 out[place] = value
-            except OverflowError:  # Whole numbers and fractions alone raise.
+            except OverflowError:  # only integers and fractions raise it
                 out[place] = -np.inf if value < 0 else np.inf
         elif value is None or value is pd.NA:
             out[place] = np.nan
         else:
             msg = (
                 f"{name} must be numbers; row {place[0] if place else 0} has "
-                f"{value!r:.60}. Convert it first, text with pd.to_numeric."
+                f"{value!r:.60}. Convert text with pd.to_numeric."
             )
             raise ValueError(msg)
     return out
@@ -108,7 +108,7 @@ def check_weight(sample_weight: Any, n_rows: int) -> NDArray[np.float64] | None:
     weight = as_numbers(sample_weight, "sample_weight")
     if weight.shape != (n_rows,):
         msg = (
-            f"sample_weight must have shape ({n_rows},), one weight a pair; got "
+            f"sample_weight must have shape ({n_rows},), one weight per pair; got "
             f"{weight.shape}."
         )
         raise ValueError(msg)
@@ -116,39 +116,40 @@ def check_weight(sample_weight: Any, n_rows: int) -> NDArray[np.float64] | None:
     if rows.size:
         msg = (
             f"sample_weight must be finite and not negative; {rows.size} of "
-            f"{len(weight)} rows are not ({first_rows(rows)})."
+            f"{len(weight)} rows are not ({first_rows(rows)}). Use 0 to ignore a pair."
         )
         raise ValueError(msg)
     if not weight.any():
-        msg = "sample_weight is zero for all pairs. Give some pairs a positive weight."
+        msg = "sample_weight is zero for all pairs. Pass at least one positive weight."
         raise ValueError(msg)
     return weight
 
 
 def check_labels(labels: Any, name: str, remedy: str) -> NDArray[Any]:
-    """Return labels as a sortable array: as they came, or numbered in sorted order.
+    """Return labels as a sortable array: unchanged, or numbered in sorted order.
 
-    Labels are numbered where they are of several types, which NumPy would make text (so
-    that 1 and "1" became one label), or tuples, which it would make rows.
+    Labels are numbered if they have several types, which NumPy would convert to text
+    (so that 1 and "1" would be equal), or if they are tuples, which it would convert to
+    rows.
 
     Parameters
     ----------
     labels : array-like of shape (n_rows,)
         Hashable values, none missing.
     name : str
-        What they are, for the errors.
+        Description of the labels, for error messages.
     remedy : str
-        What to do about a missing label.
+        Advice for missing labels, for the error message.
 
     Returns
     -------
     labels : ndarray of shape (n_rows,)
-        Equal where the labels are.
+        Equal for equal labels.
 
     Raises
     ------
     ValueError
-        If the labels are not one column, or one is missing or not hashable.
+        If the labels are not one column, or a label is missing or not hashable.
     """
     array = _label_array(labels)
     if array.ndim != 1:
@@ -181,7 +182,7 @@ def check_labels(labels: Any, name: str, remedy: str) -> NDArray[Any]:
     except TypeError as error:
         msg = f"{name} must be hashable labels, such as text or numbers: {error}."
         raise ValueError(msg) from error
-    # By value, or else by type: folds must not depend on the order of the rows.
+    # Sorted by value, or by type, so that folds do not depend on the order of the rows.
     try:
         order = sorted(range(len(found)), key=found.__getitem__)
     except TypeError:
@@ -193,11 +194,11 @@ def check_labels(labels: Any, name: str, remedy: str) -> NDArray[Any]:
 
 
 def _label_array(labels: Any) -> NDArray[Any]:
-    """Return labels as an array in which each is what it was."""
+    """Return labels as an array without changing their types."""
     if isinstance(labels, np.ndarray):
         labels = np.ma.getdata(labels)
         return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if hasattr(labels, "to_pylist"):  # Arrow's, which would be cells of its own type
+    if hasattr(labels, "to_pylist"):  # Arrow, whose cells have their own type
         labels = labels.to_pylist()
     if hasattr(labels, "to_numpy"):
         return _label_array(np.asarray(labels.to_numpy()))
@@ -212,7 +213,7 @@ def _label_array(labels: Any) -> NDArray[Any]:
 
 
 def check_y(estimator, X, y):
-    """Return `y` as float64 of shape (n_pairs,), or say what is wrong with it."""
+    """Return checked `y` as float64 of shape (n_pairs,)."""
     if y is None:
         msg = (
             f"{type(estimator).__name__} requires y to be passed, but the target y is "
@@ -241,23 +242,23 @@ def check_y(estimator, X, y):
 
 
 def refuse_columns(estimator, y):
-    """Refuse a `y` of several columns, for an estimator that predicts one."""
+    """Raise an error if `y` has several columns, for estimators of one output."""
     shape = np.shape(y)
     if len(shape) == 2 and shape[1] > 1:
         msg = (
-            f"y passed to {type(estimator).__name__} has several columns, of shape "
-            f"{shape}. Fit it on one column at a time; a ClapStackingRegressor takes "
-            "several axes at once."
+            f"y passed to {type(estimator).__name__} has several columns; got shape "
+            f"{shape}. Fit one column at a time, or use a ClapStackingRegressor, which "
+            "supports several axes."
         )
         raise ValueError(msg)
 
 
 def check_varies(y, weight):
-    """Refuse a `y` without variance among the pairs that count."""
+    """Raise an error if `y` is constant over pairs of positive weight."""
     used = y if weight is None else y[weight > 0]
     if np.ptp(used) == 0:
         msg = (
-            f"y is constant: all of {len(used)} scores are {used[0]:g}, so there is "
+            f"y is constant: all {len(used)} scores are {used[0]:g}, so there is "
             "nothing to learn. Pass scores that differ."
         )
         raise ValueError(msg)
@@ -266,13 +267,13 @@ def check_varies(y, weight):
 def check_scores(
     y_true: ArrayLike, y_score: ArrayLike, name: str = "y_score"
 ) -> tuple[Floats, Floats]:
-    """Return true and predicted scores as float64 of shape (n_pairs,), or refuse."""
+    """Return checked true and predicted scores as float64 of shape (n_pairs,)."""
     true, score = as_numbers(y_true, "y_true"), as_numbers(y_score, name)
     if true.ndim != 1 or score.ndim != 1 or len(true) != len(score) or len(true) == 0:
         msg = (
-            f"y_true and {name} must be one-dimensional, of one length and not empty; "
-            f"got shapes {true.shape} and {score.shape}. Pass one number per pair, in "
-            "the same order."
+            f"y_true and {name} must be one-dimensional, not empty and of the same "
+            f"length; got shapes {true.shape} and {score.shape}. Pass one number per "
+            "pair, in the same order."
         )
         raise ValueError(msg)
     check_finite("y_true", true)
@@ -281,13 +282,13 @@ def check_scores(
 
 
 def check_finite(name: str, values: Floats) -> None:
-    """Refuse NaN and infinity in values of shape (n_pairs,), naming their rows."""
+    """Raise an error that names the rows of NaN and infinity in 1-D values."""
     rows = np.flatnonzero(~np.isfinite(values))
     if rows.size:
         msg = (
             f"{name} has NaN or infinity in {rows.size} of {values.size} rows "
-            f"({first_rows(rows)}). Give these rows a number, or leave them out on "
-            "purpose."
+            f"({first_rows(rows)}). Fill in these values, or remove the rows "
+            "deliberately."
         )
         raise ValueError(msg)
 
@@ -300,45 +301,45 @@ def check_preferences(
     Parameters
     ----------
     preferences : array-like of shape (n_preferences, 2) or (n_preferences, 3)
-        The better row, the worse row; or two rows, and the share of votes in [0, 1]
-        that found the first better. A tie is 0.5.
+        Row numbers of the better and the worse item; or two row numbers and the share
+        of votes for the first, in [0, 1], 0.5 for a tie.
     n_rows : int
-        Rows that there are.
+        Number of rows.
 
     Returns
     -------
     first, second : ndarray of shape (n_preferences,), intp
-        Numbers of rows.
+        Row numbers.
     share : ndarray of shape (n_preferences,), float64
 
     Raises
     ------
     ValueError
-        If the shape is another, a row does not exist or is compared with itself, or a
+        If the shape is wrong, a row does not exist or is compared with itself, or a
         share is outside [0, 1].
     """
     table = as_numbers(preferences, "preferences")
     if table.ndim != 2 or table.shape[1] not in (2, 3) or len(table) == 0:
         msg = (
-            "preferences must have shape (n_preferences, 2), the better and the worse "
-            "row, or (n_preferences, 3), two rows and the share of votes for the "
-            f"first; got {table.shape}."
+            "preferences must have shape (n_preferences, 2), with the better and the "
+            "worse row, or (n_preferences, 3), with two rows and the share of votes "
+            f"for the first; got {table.shape}."
         )
         raise ValueError(msg)
     rows = table[:, :2]
     share = table[:, 2] if table.shape[1] == 3 else np.ones(len(table))
     missing = ~np.isin(rows, np.arange(n_rows)).all(axis=1)
     faults = {
-        f"name rows that are not there: whole numbers from 0 to {n_rows - 1} are. If "
-        "rows of X were taken, number them anew": missing,
+        f"have invalid row numbers; valid are integers from 0 to {n_rows - 1}. If X "
+        "was subset, renumber the preferences": missing,
         "compare a row with itself": rows[:, 0] == rows[:, 1],
         "have a share of votes outside [0, 1]": ~((share >= 0) & (share <= 1)),
     }
     for what, wrong in faults.items():
         if wrong.any():
             msg = (
-                f"{np.count_nonzero(wrong):,} of {len(table):,} preferences {what} "
-                f"({first_rows(np.flatnonzero(wrong))} of preferences)."
+                f"{np.count_nonzero(wrong):,} of {len(table):,} preferences "
+                f"({first_rows(np.flatnonzero(wrong))}) {what}."
             )
             raise ValueError(msg)
     first, second = rows.astype(np.intp).T

@@ -1,4 +1,4 @@
-"""Collapsed towers, found in the embeddings of distinct inputs."""
+"""Detection of collapsed towers from the embeddings of distinct inputs."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from numpy.typing import NDArray
 
 from clapstack.exceptions import CollapsedTowerWarning
 
-# A tower that is known to have collapsed gives unrelated texts a mean pairwise cosine
-# of 0.9993; its sound sisters give 0.2 to 0.3.
+# For unrelated texts, a known collapsed tower has a mean pairwise cosine of 0.9993, and
+# working towers of the same kind 0.2 to 0.3.
 _COLLAPSED_COSINE = 0.99
 _FEWEST_INPUTS = 8
-# A few features made by hand, of one sign, are nearly parallel without any fault.
+# A few hand-made features of the same sign can be nearly parallel without a fault.
 _LEAST_WIDTH = 16
 
 
 def warn_if_collapsed(
     tower: str, source: str, units: NDArray[np.floating], inputs: Sequence[Any] | None
 ) -> bool:
-    """Warn if distinct inputs have all but the same embedding.
+    """Warn if distinct inputs have nearly the same embedding.
 
     Parameters
     ----------
     tower : {"audio", "text"}
-        Whose embeddings they are.
+        Tower of the embeddings.
     source : str
-        Where they come from, for the message.
+        Name of the model, for the message.
     units : ndarray of shape (n_inputs, projection_dim)
         Embeddings of unit norm.
     inputs : sequence of length n_inputs, or None
-        What was embedded: strings or arrays; None if all are known to be distinct.
+        Embedded strings or arrays; None if all are known to be distinct.
 
     Returns
     -------
     collapsed : bool
-        Whether it warned. Fewer than eight distinct inputs, or 16 values in each
-        embedding, are too few to say.
+        Whether a warning was issued. At least eight distinct inputs and 16 dimensions
+        are needed.
 
     Warns
     -----
     CollapsedTowerWarning
-        If they have.
+        If the embeddings are nearly the same.
     """
     if not _all_but_the_same(units):
         return False
     if inputs is not None:
-        # Only now is it worth finding inputs that came more than once.
+        # Repeated inputs are searched only if the embeddings look collapsed.
         contents = [
             x if isinstance(x, str) else np.asarray(x).tobytes() for x in inputs
         ]
@@ -57,11 +57,11 @@ def warn_if_collapsed(
         if not _all_but_the_same(units):
             return False
     msg = (
-        f"The {tower} tower of {source} gives {len(units)} distinct inputs "
-        f"all but the same embedding: their mean pairwise cosine is "
-        f"{_mean_cosine(units):.4f}, where 0.2 to 0.3 is usual. Unless the inputs "
-        f"are alike (silence, say), the tower has collapsed and its features tell "
-        f"nothing: fetch the weights again, or use another checkpoint."
+        f"The {tower} tower of {source} gives {len(units)} distinct inputs nearly the "
+        f"same embedding: their mean pairwise cosine is {_mean_cosine(units):.4f} "
+        f"instead of the usual 0.2 to 0.3. Unless the inputs are very similar (such as "
+        f"silence), the tower has collapsed and its features are useless. Download the "
+        f"weights again, or use another checkpoint."
     )
     warnings.warn(msg, CollapsedTowerWarning, stacklevel=4)
     return True
@@ -75,7 +75,7 @@ def _mean_cosine(units: NDArray[np.floating]) -> float:
 
 
 def _all_but_the_same(units: NDArray[np.floating]) -> bool:
-    """Return whether unit rows, (n_inputs, projection_dim), all but coincide."""
+    """Return whether unit rows, (n_inputs, projection_dim), are nearly equal."""
     return (
         len(units) >= _FEWEST_INPUTS
         and units.shape[1] >= _LEAST_WIDTH

@@ -1,28 +1,28 @@
-"""Growing orthonormal bases, and what a symmetric matrix is within them."""
+"""Growing orthonormal bases, and projections of symmetric matrices onto them."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import cholesky, qr, solve_triangular
 
-# A block that kept this part of its length is orthogonal to the basis to rounding.
+# A block that retains this share of its length is orthogonal to the basis to rounding.
 _KEPT = 0.7
-# So near to the identity, the Gram matrix of a block costs no digits.
+# This close to the identity, the Gram matrix of a block loses no accuracy.
 _NEARLY_ORTHONORMAL = 0.1
 
 
 class GalerkinBasis:
     """Orthonormal directions Q that grow by blocks, and ``H = Q.T @ A @ Q``.
 
-    A is a symmetric matrix that is known by its products alone. What is sought within
-    the space of Q is found with H, which is small and kept in float64.
+    A is a symmetric matrix given only by its products with blocks. Solutions in the
+    span of Q are computed from H, which is small and kept in float64.
 
     Parameters
     ----------
     n_columns : int
         Order of A.
     most : int
-        How many directions there may be.
+        Maximum number of directions.
     dtype : dtype
         Precision of directions and products.
     keep_products : bool, default=False
@@ -30,8 +30,8 @@ class GalerkinBasis:
     """
 
     def __init__(self, n_columns, most, dtype, *, keep_products=False):
-        # Directions are rows, for then those in use are one piece of memory. Rows that
-        # are not in use yet take no memory: the system gives pages when written to.
+        # Directions are stored as rows, so that used ones are contiguous. Unused rows
+        # need no memory: the system allocates pages when they are written.
         self._directions = np.empty((most, n_columns), dtype)
         self._products = np.empty((most if keep_products else 0, n_columns), dtype)
         self.projected = np.zeros((0, 0))
@@ -60,23 +60,23 @@ class GalerkinBasis:
         projected[:size, :size] = self.projected
         projected[:, size:] = inside
         projected[size:, :size] = inside[:size].T
-        # Rounding leaves the new corner not quite symmetric; a Cholesky factor and
-        # eigenvectors would see one triangle of it only.
+        # Symmetrised, because rounding makes the new corner slightly asymmetric, and
+        # Cholesky factors and eigenvectors use only one triangle.
         projected[size:, size:] = (inside[size:] + inside[size:].T) / 2.0
         self.projected = projected
         return inside
 
 
 def next_block(block, basis):
-    """Make a block orthonormal, and orthogonal to a basis, to rounding.
+    """Orthonormalise a block and make it orthogonal to a basis, to rounding.
 
-    Takes a block of shape (n_columns, width), about orthogonal to the basis, and a
-    basis of shape (n_columns, n_directions). Returns the new block, of the same shape,
-    and a factor of shape (width, width): the block was ``new @ factor``.
+    The block has shape (n_columns, width) and is roughly orthogonal to the basis of
+    shape (n_columns, n_directions). Returns the new block of the same shape, and a
+    factor of shape (width, width) such that the block was ``new @ factor``.
     """
     new, product = thin_qr(block)
-    # Gram-Schmidt twice, for what is left of a block may be small, and then far from
-    # orthogonal; a turn that takes off little was the last one needed.
+    # Gram-Schmidt twice: if the first round removes most of a block, the remainder is
+    # not orthogonal to rounding. A round that removes little is the last one needed.
     for _ in range(2):
         new, factor = _cholesky_qr(new - basis @ (basis.T @ new))
         product = factor @ product
@@ -87,12 +87,12 @@ def next_block(block, basis):
 
 def thin_qr(block):
     """Return Q of shape (n_rows, width) and R of a block, which is overwritten."""
-    # NumPy's is several times slower in single precision.
+    # NumPy's QR is several times slower in single precision.
     return qr(block, mode="economic", overwrite_a=True, check_finite=False)
 
 
 def _cholesky_qr(block):
-    """Return the factors of ``block = Q @ R``, given columns of about unit length."""
+    """Return the factors of ``block = Q @ R`` for columns of roughly unit length."""
     gram = block.T @ block
     if np.abs(gram - np.eye(len(gram))).max() * len(gram) > _NEARLY_ORTHONORMAL:
         return thin_qr(block)

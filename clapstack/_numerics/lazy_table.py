@@ -1,4 +1,4 @@
-"""Reading rows and columns of a table, whether it is an array or computes its rows."""
+"""Reading rows and columns of arrays, and of tables that compute their rows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class LazyTable(ABC):
     Attributes
     ----------
     shape : tuple of (n_rows, n_columns)
-        How much there is.
+        Size of the table.
     dtype : dtype
-        Of what is read.
+        Type of the values.
     columns : ndarray of str objects of shape (n_columns,)
         Names of the columns.
     """
@@ -33,30 +33,30 @@ class LazyTable(ABC):
 
     @abstractmethod
     def reader(self, columns: np.ndarray) -> Callable[[Rows], Iterator[Part]]:
-        """Return a function that yields some rows of some columns, in parts.
+        """Return a function that yields selected rows and columns, in parts.
 
         Parameters
         ----------
         columns : ndarray of int of shape (n_taken,)
-            Numbers of columns.
+            Column numbers.
 
         Returns
         -------
         parts : callable
-            Takes a slice or an array of row numbers; yields, for parts that make up
-            `columns`, places in `columns` and values of shape (n_rows, n_places).
+            Accepts a slice or an array of row numbers. For each part of `columns`,
+            yields positions in `columns` and values of shape (n_rows, n_positions).
         """
 
     @abstractmethod
     def check(self, owner: str) -> None:
-        """Refuse NaN and infinity, naming the estimator `owner` that got the table."""
+        """Raise an error for NaN and infinity, naming the estimator `owner`."""
 
 
 def column_reader(X, columns: np.ndarray) -> Callable[[Rows], Iterator[Part]]:
-    """Return what :meth:`LazyTable.reader` returns, for arrays too.
+    """Return the output of :meth:`LazyTable.reader`, also for arrays.
 
-    Parts of an array are views where the rows are a slice and the columns are few runs
-    of neighbours, and copies otherwise.
+    Parts of an array are views if the rows are a slice and the columns are a few
+    contiguous runs; otherwise, they are copies.
     """
     if isinstance(X, LazyTable):
         return X.reader(columns)
@@ -73,7 +73,7 @@ def column_reader(X, columns: np.ndarray) -> Callable[[Rows], Iterator[Part]]:
 
 
 def read_table(X, rows: Rows, columns: np.ndarray | None = None) -> np.ndarray:
-    """Return rows and columns of a table as an array of its dtype, maybe a view."""
+    """Return rows and columns of a table as an array of its dtype, possibly a view."""
     if columns is None:
         columns = np.arange(X.shape[1])
     n_rows = len(range(*rows.indices(X.shape[0])) if isinstance(rows, slice) else rows)
@@ -86,19 +86,19 @@ def read_table(X, rows: Rows, columns: np.ndarray | None = None) -> np.ndarray:
 
 
 def row_slices(n_rows: int, step: int) -> list[slice]:
-    """Cut rows into slices of `step` rows, the last one shorter."""
+    """Cut rows into slices of `step` rows; the last one may be shorter."""
     return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
 def as_slice(numbers: np.ndarray) -> Rows:
-    """Return rising neighbours as a slice, and other numbers as they are."""
+    """Return consecutive numbers as a slice, and other numbers unchanged."""
     if len(numbers) and np.all(np.diff(numbers) == 1):
         return slice(int(numbers[0]), int(numbers[-1]) + 1)
     return numbers
 
 
 def column_runs(columns: np.ndarray) -> list[tuple[slice, Rows]]:
-    """Cut columns into runs of neighbours: pairs of places in `columns` and columns."""
+    """Cut columns into contiguous runs, as positions in `columns` and columns."""
     if not len(columns):
         return []
     breaks = np.flatnonzero(np.diff(columns) != 1) + 1

@@ -1,4 +1,4 @@
-"""Ranks with weights, and the SRCC that chooses by them."""
+"""Weighted ranks and the weighted SRCC."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from clapstack._numerics.checks import as_numbers, check_weight
 
 
 def weight_up_to(values, weight=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return distinct values and the share of the weight below and up to each.
+    """Return distinct values and cumulative shares of the weight.
 
     Parameters
     ----------
     values : ndarray of shape (n_pairs,)
-        In any order.
+        Values in any order.
     weight : ndarray of shape (n_pairs,), default=None
-        Positive weights; None counts every value once.
+        Positive weights; None weights all values equally.
 
     Returns
     -------
     distinct : ndarray of shape (n_distinct,)
-        Ascending.
+        Distinct values, ascending.
     shares : ndarray of shape (n_distinct + 1,)
-        Rising from 0 to 1: ``shares[i]`` is what lies below ``distinct[i]``.
+        Increases from 0 to 1: ``shares[i]`` is the share of weight below
+        ``distinct[i]``.
     inverse : ndarray of int of shape (n_pairs,)
-        Which distinct value each value is.
+        Index of each value in `distinct`.
     """
     distinct, inverse = np.unique(values, return_inverse=True)
     reached = np.cumsum(np.bincount(inverse, weights=weight))
@@ -34,28 +35,27 @@ def weight_up_to(values, weight=None) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def rank_target(y, sample_weight=None) -> np.ndarray:
     """Return the ranks of `y`, scaled to (0, 1).
 
-    The rank of a value is the share of the pairs below it, plus half the share of those
-    that equal it. Weighting is the same as repeating, and the scale of the weights does
-    not matter.
+    The rank of a value is the share of pairs below it, plus half the share of pairs
+    equal to it. Weights are equivalent to repetition; only their ratios matter.
 
     Parameters
     ----------
     y : array-like of shape (n_pairs,)
         Scores.
     sample_weight : array-like of shape (n_pairs,), default=None
-        Weights, zero or more; None counts every value once.
+        Non-negative weights; None weights all values equally.
 
     Returns
     -------
     ranks : ndarray of shape (n_pairs,), dtype float64
-        ``(rank - 1/2) / n_pairs``, with ranks from 1. Tied values share the mean of
-        their ranks.
+        Without weights, ``(rank - 1/2) / n_pairs`` with ranks from 1. Ties have the
+        mean of their ranks.
 
     Raises
     ------
     ValueError
-        If `y` is empty, not one-dimensional, or has NaN or infinity, or if weights are
-        negative or not finite.
+        If `y` is empty, is not one-dimensional, or has NaN or infinity, or if weights
+        are negative or not finite.
 
     Examples
     --------
@@ -67,8 +67,8 @@ def rank_target(y, sample_weight=None) -> np.ndarray:
     if y.ndim != 1 or not y.size or not np.all(np.isfinite(y)):
         msg = (
             "y passed to rank_target must be one-dimensional, finite and not empty; "
-            f"got shape {y.shape} with {np.sum(~np.isfinite(y))} values of NaN or "
-            "infinity. Pass one score per pair."
+            f"got shape {y.shape} with {np.sum(~np.isfinite(y))} NaN or infinite "
+            "values. Pass one score per pair."
         )
         raise ValueError(msg)
     weight = check_weight(sample_weight, len(y))
@@ -77,9 +77,9 @@ def rank_target(y, sample_weight=None) -> np.ndarray:
 
 
 def rank_among(y_new, y, sample_weight=None) -> np.ndarray:
-    """Return the ranks that new values would have among `y`, as `rank_target` counts.
+    """Return the ranks of new values among `y`, consistent with `rank_target`.
 
-    A value of `y` gets its own rank, another the share of `y` below it.
+    A value in `y` gets its rank there; any other value the share of `y` below it.
     """
     values, shares, _ = weight_up_to(y, sample_weight)
     below = shares[np.searchsorted(values, y_new, side="left")]
@@ -87,8 +87,8 @@ def rank_among(y_new, y, sample_weight=None) -> np.ndarray:
 
 
 def weighted_srcc(y_true, y_score, sample_weight=None) -> float:
-    """Return the SRCC, with weights that count repetitions; 0.0 if undefined."""
-    # Ranks of float32 values: what differs by rounding alone is a tie.
+    """Return the SRCC, with weights as repetition counts; 0.0 if undefined."""
+    # Ranks of float32 values, so that values which differ by rounding are ties.
     true = rank_target(np.asarray(y_true, dtype=np.float32), sample_weight)
     score = rank_target(np.asarray(y_score, dtype=np.float32), sample_weight)
     if np.ptp(true) == 0 or np.ptp(score) == 0:

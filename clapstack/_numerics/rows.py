@@ -1,4 +1,4 @@
-"""Reading and multiplying standardised rows of wide float32 tables, in float64."""
+"""Reading and multiplying standardised rows of wide tables, in float64."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from clapstack._numerics.lazy_table import column_reader, read_table, row_slices
 
 Block: TypeAlias = "tuple[slice, np.ndarray]"
 
-# One chunk in float64 holds about 32 MB: large enough for BLAS, small beside any table.
+# Chunks of 32 MB in float64: large enough for BLAS, small compared with any table.
 _CHUNK_ELEMENTS = 1 << 22
-# A block that is gone over several times stays in a core's own cache at 1 MB.
+# Blocks of 1 MB stay in a core's cache while they are read several times.
 _BLOCK_ELEMENTS = 1 << 17
-# Products of blocks of as many rows; a lone row costs as much as a block.
+# Rows per product; a single row costs as much as a block.
 _BLOCK_ROWS = 32
 _TILE_COLUMNS = 32
-# Up to so many multiplications OpenBLAS takes one thread.
+# Up to this many multiplications, OpenBLAS uses one thread.
 _UNTHREADED = 1 << 18
-# Rows from which a typical value and the spread of each column are taken.
+# Rows from which the typical value and the spread of each column are estimated.
 _SAMPLE_ROWS = 512
 
 
@@ -34,11 +34,11 @@ def _chunks(length: int, width: int) -> list[slice]:
 def matmul(X, coefficients, rows=None, columns=None, *, dtype=np.float64) -> np.ndarray:
     """Return ``X[rows, columns] @ coefficients`` in float64, chunk by chunk.
 
-    `X` is an array or a lazy table; no float64 copy of it is made. BLAS gets tiles of
-    one shape, so that the bits of a row do not depend on other rows. The tiles are so
-    small that OpenBLAS starts no threads, whose number would move the bits, too. With a
-    `dtype` of float32 products within a tile are of that precision, at twice the speed;
-    tiles are added up in float64. `coefficients` may be `Tiles` already.
+    `X` is an array or a lazy table and is not copied to float64. BLAS multiplies tiles
+    of one shape, so that rows are bitwise independent of each other. Tiles are too
+    small for OpenBLAS to start threads, whose number would also change the result. With
+    a `dtype` of float32, products within a tile use single precision, at twice the
+    speed; tiles are summed in float64. `coefficients` may be `Tiles`.
     """
     n_rows = X.shape[0] if rows is None else len(rows)
     tiles, shape = coefficients, coefficients.shape[1:]
@@ -54,24 +54,24 @@ def matmul(X, coefficients, rows=None, columns=None, *, dtype=np.float64) -> np.
 
 
 class Tiles:
-    """A matrix in tiles of one shape, by which rows are multiplied block by block.
+    """A matrix in tiles of one shape, as right-hand factor of blocks of rows.
 
     Parameters
     ----------
     matrix : ndarray of shape (height, width)
         The matrix.
     dtype : dtype
-        Of the products.
+        Type of the products.
 
     Attributes
     ----------
     shape : tuple of int
-        That of the matrix.
+        Shape of the matrix.
     """
 
     def __init__(self, matrix, dtype):
         self.shape = height, width = matrix.shape
-        # A matrix by a vector takes another kernel, and threads at any size.
+        # Matrix-vector products use another BLAS kernel, with threads at any size.
         n_across, across = _evenly(max(2, width), _TILE_COLUMNS)
         n_down, down = _evenly(height, _UNTHREADED // (_BLOCK_ROWS * across))
         whole = np.zeros((n_down * down, n_across * across), dtype)
@@ -80,10 +80,10 @@ class Tiles:
         self._tiles = np.ascontiguousarray(tiles)
 
     def times(self, block: np.ndarray) -> np.ndarray:
-        """Return ``block @ matrix``, of at most as many rows as are multiplied at once.
+        """Return ``block @ matrix`` for a block of at most `_BLOCK_ROWS` rows.
 
-        One call of numpy runs over all tiles: on a Xeon 2.3 times as fast in float32 as
-        a loop of Python over tiles, and at half the speed of one large product.
+        A single NumPy call multiplies all tiles: in float32 on a Xeon, 2.3 times as
+        fast as a Python loop over tiles, and half as fast as one large product.
         """
         n_down, n_across, down, across = self._tiles.shape
         room = np.zeros((_BLOCK_ROWS, n_down * down), self._tiles.dtype)
@@ -95,25 +95,25 @@ class Tiles:
 
 
 def _evenly(length: int, most: int) -> tuple[int, int]:
-    """Return into how many parts to cut a length, and the length of the longest."""
+    """Return the number of nearly equal parts of a length, and the longest part."""
     n_parts = max(1, -(-length // max(1, most)))
     return n_parts, -(-length // n_parts)
 
 
 class StandardizedTable:
-    """Rows and columns of a table, centred, scaled and weighted, never held whole.
+    """Rows and columns of a table, centred, scaled and weighted when they are read.
 
-    This stands for the matrix ``A = sqrt(weight) * (X[rows, columns] - mean) / scale``
-    in float64. A weight counts a row as often as it says.
+    Represents the matrix ``A = sqrt(weight) * (X[rows, columns] - mean) / scale`` in
+    float64, which is never fully in memory. Weights are equivalent to repetition.
 
     Parameters
     ----------
     X : ndarray or LazyTable of shape (n_pairs, n_features)
         The whole table, float32 or float64; it is not copied.
     rows, columns : ndarray of int, default=None
-        What to take of it; None takes all.
+        Rows and columns to use; None uses all.
     weight : ndarray of shape (n_rows,), default=None
-        Weights of the rows taken, all positive.
+        Positive weights of these rows.
     standardize : bool, default=True
         Whether to centre and scale the columns. A constant column gets scale 1.
 
@@ -123,7 +123,7 @@ class StandardizedTable:
         Weighted mean and standard deviation of each column; 0 and 1 if not
         `standardize`.
     varying : ndarray of bool of shape (n_columns,)
-        Which columns are not constant.
+        Whether a column is not constant.
     """
 
     def __init__(self, X, *, rows=None, columns=None, weight=None, standardize=True):
@@ -139,7 +139,7 @@ class StandardizedTable:
             self._standardize()
 
     def _standardize(self):
-        """Find the mean, scale and variation of each column, in two readings."""
+        """Compute the mean, scale and variation of each column, in two passes."""
         total = self.weight.sum()
         every = slice(None)
         first = self._raw(slice(0, 1), every)
@@ -148,7 +148,7 @@ class StandardizedTable:
             chunk = self._raw(rows, every)
             if not self.varying.all():
                 self.varying |= (chunk != first).any(axis=0)
-            # Sums around the first row do not cancel.
+            # Sums relative to the first row avoid cancellation.
             self.mean += self.weight[rows] @ np.subtract(chunk, first, out=chunk)
         self.mean = self.mean / total + first[0]
         variance = np.zeros(self.shape[1])
@@ -168,7 +168,7 @@ class StandardizedTable:
         chunk = self._raw(rows, columns)
         chunk -= self.mean[columns]
         chunk /= self.scale[columns]
-        # Each of these is another pass over memory; skipped, the bits are the same.
+        # Each of these is another pass over memory, skipped if it changes nothing.
         if not self.varying.all():
             chunk[:, ~self.varying[columns]] = 0.0
         if np.any(self.weight != 1.0):
@@ -178,13 +178,13 @@ class StandardizedTable:
     def gram(self, right=None):
         """Return ``A.T @ A`` in the lower triangle, of shape (n_columns, n_columns).
 
-        With `right` of shape (n_rows, k), return ``A.T @ right`` too, from one reading.
+        With `right` of shape (n_rows, k), also return ``A.T @ right``, in one pass.
         """
         out = np.zeros((self.shape[1], self.shape[1]), order="F")
         cross = None if right is None else np.zeros((self.shape[1], right.shape[1]))
         for rows in _chunks(*self.shape):
             chunk = self._chunk(rows, slice(None))
-            # In place: a product of its own for each chunk takes 1.7 times as long.
+            # In place: a separate product for each chunk takes 1.7 times as long.
             blas.dsyrk(1.0, chunk.T, beta=1.0, c=out, lower=1, overwrite_c=1)
             if right is not None:
                 cross += chunk.T @ right[rows]
@@ -207,23 +207,23 @@ class StandardizedTable:
 
 
 class ShiftedRows:
-    """Rows of a family's columns in float64, around a typical value of each column.
+    """Rows of a family's columns in float64, minus a typical value of each column.
 
-    Sums over shifted rows do not cancel, however far a column is from zero.
+    The shift avoids cancellation in sums, even for columns far from zero.
 
     Parameters
     ----------
     X : ndarray or LazyTable of shape (n_pairs, n_features)
         The whole table, float32 or float64; it is not copied.
     columns : ndarray of int of shape (n_columns,)
-        What to take of it.
+        Columns to use.
 
     Attributes
     ----------
     shape : tuple of (n_pairs, n_columns)
-        How much there is.
+        Size of the table.
     shift, unit : ndarray of shape (n_columns,)
-        Mean and standard deviation over some rows; `unit` is 1 where they do not vary.
+        Mean and standard deviation over some rows; `unit` is 1 if they are constant.
     """
 
     def __init__(self, X, columns):
@@ -233,22 +233,22 @@ class ShiftedRows:
         self._parts = column_reader(X, columns)
         self.shift = np.zeros(self.shape[1])
         sample = self.read(slice(0, None, max(1, self.shape[0] // _SAMPLE_ROWS)))
-        # Representable, so that single precision rounds a difference once.
+        # Representable in the table's dtype, so that differences are rounded once.
         self.shift = sample.mean(axis=0).astype(X.dtype).astype(np.float64)
         spread = sample.std(axis=0)
         self.unit = np.where(spread > 0, spread, 1.0)
 
     def read(self, rows: slice) -> np.ndarray:
-        """Return rows less the shift, of shape (n_rows, n_columns), float64."""
+        """Return rows minus the shift, of shape (n_rows, n_columns), float64."""
         n_rows = len(range(*rows.indices(self.shape[0])))
         return self._read(rows, np.empty((n_rows, self.shape[1])))
 
     def _read(self, rows, out):
-        """Read rows less the shift into `out`, (n_rows, n_columns); return it."""
+        """Read rows minus the shift into `out`, (n_rows, n_columns); return it."""
         shift = self.shift.astype(out.dtype)
         for where, values in self._parts(rows):
             if values.dtype == out.dtype or values.dtype == np.float32:
-                # Converted first: a difference of mixed precision takes longer.
+                # Converted first: differences in mixed precision take longer.
                 out[:, where] = values
                 out[:, where] -= shift[where]
             else:
@@ -256,26 +256,26 @@ class ShiftedRows:
         return out
 
     def blocks(self, within: slice | None = None, dtype=np.float64) -> Iterator[Block]:
-        """Yield slices of rows and what `read` returns for them, in order.
+        """Yield slices of rows and the output of `read` for them, in order.
 
         Parameters
         ----------
         within : slice, default=None
-            Which rows, without a step; None takes all.
+            Rows to read, without a step; None reads all.
         dtype : dtype, default=float64
-            float32 serves where single precision does.
+            Type of the blocks.
 
         Yields
         ------
         rows : slice
-            Which rows, so few that they stay in a core's cache.
+            Rows of a block, few enough for a core's cache.
         block : ndarray of shape (n_rows, n_columns)
-            The rows less the shift. It is overwritten by the next.
+            The rows minus the shift, overwritten by the next block.
         """
         step = max(1, _BLOCK_ELEMENTS // max(1, self.shape[1]))
         first, stop, _ = (within or slice(None)).indices(self.shape[0])
-        # One piece of memory for all blocks: the system zeroes the pages that it hands
-        # out, which takes longer than filling them does.
+        # All blocks share one buffer: the system zeroes new pages, which takes longer
+        # than filling them.
         room = np.empty((min(step, stop - first), self.shape[1]), dtype)
         for start in range(first, stop, step):
             rows = slice(start, min(start + step, stop))

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from clapstack._numerics.galerkin import GalerkinBasis, next_block, thin_qr
 from clapstack._numerics.rows import ShiftedRows, StandardizedTable
 
-# From this size on, singular vectors are iterated for, without a Gram matrix.
+# From this size, singular vectors come from an iteration instead of a Gram matrix.
 _LARGE = 1024
 
 
@@ -20,19 +20,18 @@ def right_singular_vectors(table, n_components, random_state=0):
     Parameters
     ----------
     table : StandardizedTable
-        Rows and columns; of both Gram matrices the smaller one is made.
+        Rows and columns; the smaller one of its two Gram matrices is computed.
     n_components : int
-        How many to return at most.
+        Maximum number of vectors.
     random_state : int, RandomState instance or None, default=0
-        Draws the vector at which the Lanczos iteration starts; it matters to rounding
-        only.
+        Draws the start of the Lanczos iteration; it only affects rounding.
 
     Returns
     -------
     vectors : ndarray of shape (n_columns, k)
-        ``k <= n_components``: no more than the numerical rank, for beyond it directions
-        are arbitrary. The entry of largest magnitude of each is positive, so the same
-        input gives the same bits.
+        ``k <= n_components``, and at most the numerical rank, because further
+        directions are arbitrary. The entry of largest magnitude of each vector is
+        positive, so results are reproducible.
     """
     wide = table.shape[1] > table.shape[0]
     gram = table.kernel() if wide else table.gram()
@@ -47,11 +46,11 @@ def right_singular_vectors(table, n_components, random_state=0):
 
 
 def _leading_eigenvectors(gram, n_components, random_state):
-    """Return the largest eigenvalues, falling, and their vectors (size, k)."""
+    """Return the largest eigenvalues, descending, and their vectors (size, k)."""
     size = gram.shape[0]
     k = min(n_components, size)
     if 8 * k < size and np.any(gram):
-        # Lanczos to machine precision; it outruns the dense solver for few vectors.
+        # Lanczos to machine precision, faster than a dense solver for few vectors.
         start = check_random_state(random_state).uniform(-1.0, 1.0, size)
         values, vectors = eigsh(gram, k=k, v0=start, tol=0)
         order = np.argsort(values)
@@ -64,29 +63,29 @@ def _leading_eigenvectors(gram, n_components, random_state):
 def leading_right_singular_vectors(
     X, columns, n_components, random_state=0, *, solver=None
 ):
-    """Return the leading right singular vectors of some columns as they are.
+    """Return the leading right singular vectors of some columns.
 
-    They are neither centred nor scaled. Large tables take a block Lanczos iteration in
-    float64 until the vectors are exact to rounding, which needs about 15 passes over
-    the rows; small ones a Gram matrix.
+    Columns are neither centred nor scaled. Large tables use a block Lanczos iteration
+    in float64, which is exact to rounding after about 15 passes over the rows; small
+    ones use a Gram matrix.
 
     Parameters
     ----------
     X : ndarray or LazyTable of shape (n_pairs, n_features)
         The whole table, float32 or float64.
     columns : ndarray of int of shape (n_columns,)
-        What to take of it.
+        Columns to use.
     n_components : int
-        How many vectors to return at most.
+        Maximum number of vectors.
     random_state : int, RandomState instance or None, default=0
-        Draws where the iteration starts; it matters to rounding only.
+        Draws the start of the iteration; it only affects rounding.
     solver : {"lanczos", "gram"}, default=None
-        The way to take; None goes by the size. Without convergence it is the latter.
+        Method; None selects it by size. If "lanczos" does not converge, "gram" is used.
 
     Returns
     -------
     vectors : ndarray of shape (n_columns, k)
-        As :func:`right_singular_vectors` returns them.
+        As from :func:`right_singular_vectors`.
     """
     if solver is None:
         smaller = min(X.shape[0], len(columns))
@@ -100,7 +99,7 @@ def leading_right_singular_vectors(
 
 
 def _iterate(X, columns, n_components, random_state):
-    """Return those vectors from passes over the rows, or None without convergence."""
+    """Return the vectors by block Lanczos, or None without convergence."""
     rows = ShiftedRows(X, columns)
     rows.shift = np.zeros(len(columns))
 
@@ -132,39 +131,39 @@ def block_lanczos(
     dtype=np.float64,
     random_state=0,
 ):
-    """Find the leading eigenvectors of ``A.T @ A`` for several tables at once.
+    """Compute the leading eigenvectors of ``A.T @ A`` for several tables at once.
 
-    Every table keeps its whole basis, orthogonal to rounding, so nothing restarts.
+    The whole basis of each table is kept orthogonal to rounding, without restarts.
 
     Parameters
     ----------
     product : callable
-        Takes a list of one block of shape (n_columns, width) per table, and returns the
-        list of ``A.T @ A @ block``.
+        Function of a list of blocks of shape (n_columns, width), one per table, that
+        returns the list of ``A.T @ A @ block``.
     n_columns : int
-        Columns of the tables.
+        Number of columns of the tables.
     n_components : int
-        How many vectors to find.
+        Number of vectors.
     n_tables : int, default=1
-        How many tables there are.
+        Number of tables.
     width : int
-        Width of a block: wider ones make better use of a pass, but take more work.
+        Width of a block: wider blocks need fewer passes, but more work.
     tolerance : float
-        Length of ``A.T @ A @ v - value * v`` at which a vector is done, over the
+        Convergence tolerance: length of ``A.T @ A @ v - value * v`` relative to the
         largest value.
     dtype : dtype, default=float64
-        Precision of the work.
+        Precision of the computation.
     random_state : int, RandomState instance or None, default=0
         Draws the first block.
 
     Returns
     -------
     found : list of (vectors, coordinates), or None
-        One per table. `vectors`, of shape (n_columns, k), have signs such that the
-        largest entry of each is positive, without those of values below `tolerance`.
-        `coordinates`, of shape (n_directions, k), make them of the blocks that
-        `product` took, joined. None if a basis of half the columns, or of 12 vectors
-        per component, is not enough.
+        One per table. `vectors`, of shape (n_columns, k), have a positive entry of
+        largest magnitude; those of values below `tolerance` are left out.
+        `coordinates`, of shape (n_directions, k), express them in the blocks passed to
+        `product`, joined. None if a basis of half the columns, or of 12 vectors per
+        component, is not enough.
     """
     start = check_random_state(random_state).uniform(-1.0, 1.0, (n_columns, width))
     blocks = [thin_qr(start)[0].astype(dtype, order="F")] * n_tables
@@ -187,16 +186,17 @@ def block_lanczos(
 
 
 def _ritz_pairs(basis, n_components):
-    """Return the largest eigenvalues within a basis, and their coordinates."""
+    """Return the largest Ritz values of a basis, and coordinates of their vectors."""
     values, vectors = np.linalg.eigh(basis.projected)
     return values[::-1][:n_components], vectors[:, ::-1][:, :n_components]
 
 
 def _are_exact(basis, beyond, n_components, tolerance):
-    """Return whether the leading vectors are, given what lies beyond the basis.
+    """Return whether the leading vectors have converged.
 
-    A Lanczos matrix leaves its basis by the last block alone, so a residual is as long
-    as `beyond`, of shape (width, width), times the last coordinates.
+    In a Lanczos iteration, only the product of the last block is outside the basis, so
+    the residual length is that of `beyond`, of shape (width, width), times the last
+    coordinates.
     """
     values, vectors = _ritz_pairs(basis, n_components)
     residual = np.linalg.norm(beyond @ vectors[-len(beyond) :], axis=0)
@@ -204,7 +204,7 @@ def _are_exact(basis, beyond, n_components, tolerance):
 
 
 def _ritz_vectors(basis, n_components, tolerance):
-    """Return vectors (n_columns, k) and their coordinates (n_directions, k)."""
+    """Return Ritz vectors (n_columns, k) and their coordinates (n_directions, k)."""
     values, vectors = _ritz_pairs(basis, n_components)
     directions = basis.directions
     coordinates = vectors[:, values > tolerance * values[0]].astype(directions.dtype)

@@ -1,4 +1,4 @@
-"""Keeping what runs in a thread from starting others."""
+"""Limiting OpenMP to one thread."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from threadpoolctl import ThreadpoolController
 
 
 def one_thread() -> AbstractContextManager[Any]:
-    """Limit OpenMP, and with it scikit-learn's trees, to the thread that calls.
+    """Limit OpenMP, and therefore scikit-learn's trees, to the calling thread.
 
-    Others keep their number, since OpenMP counts for each thread. The limit of a BLAS
-    holds for a whole process, so that it would change the sums of other threads: it is
-    left alone.
+    The OpenMP limit applies to the calling thread only. A BLAS limit would apply to the
+    whole process and change the sums of other threads, so it is not set.
     """
-    # A library that came with another module has a pool of its own.
+    # Detected again after new imports: a library may bring its own OpenMP.
     return _controller(len(sys.modules)).limit(limits=1, user_api="openmp")
 
 
 @lru_cache(maxsize=1)
 def _controller(_: int) -> ThreadpoolController:
-    """Return what sets the limits; looking for the libraries takes milliseconds."""
+    """Return the cached controller; detecting the libraries takes milliseconds."""
     return ThreadpoolController()

@@ -1,4 +1,4 @@
-"""Extraction, scoring and features of partitioned tables, on Dask."""
+"""Feature extraction and scoring of partitioned tables with Dask."""
 
 from clapstack.distributed._files import read_features, write_features
 from clapstack.distributed._partitions import extract_partitions, score_partitions

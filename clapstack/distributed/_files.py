@@ -1,4 +1,4 @@
-"""Features of a partitioned table as files, and as one table that is read from them."""
+"""Features of a partitioned table: written to files, and read as one table."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ def write_features(
     keep: Sequence[str] = (),
     compute_kwargs: Mapping[str, Any] | None = None,
 ) -> None:
-    """Compute the features of a partitioned table, and write them to a folder.
+    """Compute the features of a partitioned table and write them to a folder.
 
-    Each partition is written by the worker that computed it; no table passes through
-    this process. Read more in the :ref:`User Guide <partitioned>`.
+    Each worker writes the partitions that it computes; no table passes through this
+    process. Read more in the :ref:`User Guide <partitioned>`.
 
     Parameters
     ----------
     transformer : transformer
-        A fitted FeatureUnion of encoders' features, one per family. Give pair features
-        ``blocks=("audio", "text")``: their embeddings are then written, a fifth of the
-        features, and :func:`read_features` computes the features when they are read.
+        A fitted FeatureUnion of encoders' features, one per family. For pair features,
+        use ``blocks=("audio", "text")``: only the embeddings are then written, a fifth
+        of the size, and :func:`read_features` computes the features on reading.
     table : dask DataFrame
         As for :func:`score_partitions`.
     folder : path-like
-        On a disk that all workers and this process reach by the same path. What
-        `write_features` wrote there before is replaced.
+        Output folder, with the same path for all workers and this process. Earlier
+        output of `write_features` is replaced.
     keep : sequence of str, default=()
-        Columns of `table` that are written too, such as ids and ratings.
+        Columns of `table` to copy to the output, such as ids and ratings.
     compute_kwargs : mapping, default=None
-        Options for ``dask.compute``; with distributed ``{"retries": 2}``, for example,
-        tries a partition that failed twice more.
+        Options for ``dask.compute``; with distributed, for example ``{"retries": 2}``
+        retries a failed partition twice.
 
     Raises
     ------
@@ -74,8 +74,8 @@ def write_features(
 
     Notes
     -----
-    A file is complete when it has its name, and the list of files is written last: of a
-    run that did not come to its end, `read_features` says so.
+    Files get their names once they are complete, and the list of files is written last,
+    so `read_features` detects an interrupted run.
     """
     check_is_fitted(transformer)
     names = [str(name) for name in transformer.get_feature_names_out()]
@@ -99,42 +99,41 @@ def write_features(
 
 
 def read_features(folder: str | os.PathLike[str]) -> Bunch:
-    """Return what :func:`~clapstack.distributed.write_features` wrote, as one table.
+    """Read the output of :func:`~clapstack.distributed.write_features` as one table.
 
     Parameters
     ----------
     folder : path-like
-        Where they are.
+        Folder passed to `write_features`.
 
     Returns
     -------
     features : Bunch
-        ``X``, a :class:`~clapstack.streaming.StreamedFeatures` of the pairs that could
-        be used, in the order of the partitioned table: it reads the files when its rows
-        are, in whichever process. ``rows``, a DataFrame of the same pairs: index and
-        kept columns. ``bad``, a DataFrame of all others: index, kept columns and
-        ``error``.
+        ``X``, a :class:`~clapstack.streaming.StreamedFeatures` of the usable pairs, in
+        the order of the partitioned table; the files are read when its rows are, in any
+        process. ``rows``, a DataFrame with index and kept columns of the same pairs.
+        ``bad``, a DataFrame with index, kept columns and ``error`` of all other pairs.
 
     Raises
     ------
     FileNotFoundError
-        If there is none, or they are not complete.
+        If the folder has no features, or they are incomplete.
     ValueError
-        If they were written by another version, or no pair could be used.
+        If the features have another format version, or no pair is usable.
     """
     folder = Path(folder).absolute()
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
     except FileNotFoundError as error:
         msg = (
-            f"{folder} has no complete features: {_MANIFEST} is not there. Run "
-            "write_features to its end; what was encoded is in the store."
+            f"{folder} has no complete features: {_MANIFEST} is missing. Run "
+            "write_features again; stored embeddings are reused."
         )
         raise FileNotFoundError(msg) from error
     if manifest["format"] != _FORMAT:
         msg = (
-            f"{folder} has features of format {manifest['format']}, and this version "
-            f"reads format {_FORMAT}. Write them again."
+            f"{folder} has features of format {manifest['format']}, but this version "
+            f"reads format {_FORMAT}. Run write_features again."
         )
         raise ValueError(msg)
     families, n_rows = manifest["families"], manifest["n_rows"]
@@ -144,7 +143,10 @@ def read_features(folder: str | os.PathLike[str]) -> Bunch:
     good = rows[ERROR].isna()
     bad = rows[~good]
     if not any(n_rows):
-        msg = f"none of {len(rows)} pairs could be used, such as {bad[ERROR].iloc[0]}"
+        msg = (
+            f"none of the {len(rows)} pairs in {folder} are usable; first error: "
+            f"{bad[ERROR].iloc[0]}"
+        )
         raise ValueError(msg)
     parts: dict[str, Any] = {}
     for part, width in _widths(families).items():
@@ -161,7 +163,7 @@ def read_features(folder: str | os.PathLike[str]) -> Bunch:
 
 
 def _families(names: list[str]) -> dict[str, list[str]]:
-    """Return the features of each family, without its name."""
+    """Return the feature names of each family, without the family name."""
     homeless = [name for name in names if "__" not in name]
     if homeless:
         msg = (
@@ -176,13 +178,13 @@ def _families(names: list[str]) -> dict[str, list[str]]:
 
 
 def _is_pair(features: list[str]) -> bool:
-    """Tell the embeddings of pairs, from which pair features follow."""
+    """Return whether features are embeddings, from which pair features are computed."""
     dim = len(features) // 2
     return features == pair_feature_names(dim, _EMBEDDINGS)
 
 
 def _widths(families: Mapping[str, list[str]]) -> dict[str, int]:
-    """Return the parts that are files of their own, and their columns."""
+    """Return the parts written to separate files, and their numbers of columns."""
     widths = {}
     for family, features in families.items():
         if _is_pair(features):
@@ -194,7 +196,7 @@ def _widths(families: Mapping[str, list[str]]) -> dict[str, int]:
 
 
 def _write_partition(pairs, number, transformer, folder, families, keep):
-    """Write one partition; return how many of its pairs could be used."""
+    """Write one partition; return its number of usable pairs."""
     good, features, errors = try_rows(
         pairs, lambda rows: np.asarray(transformer.transform(rows), np.float32)
     )
@@ -222,7 +224,7 @@ def _file(folder: str | os.PathLike[str], part: str, number: int) -> Path:
 
 
 def _write_whole(path: Path, write: Callable[[Any], Any]) -> None:
-    """Write a file that has its name only when it is complete."""
+    """Write a file that gets its name only once it is complete."""
     with replaced(path) as new, new.open("wb") as file:
         write(file)
 

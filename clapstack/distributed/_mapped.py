@@ -1,4 +1,4 @@
-"""Files of rows as one array, of which the rows at hand are read."""
+"""Files of rows as one array, read on demand."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-_MOST_OPEN = 16  # an open map takes a file handle, of which a process has some 1,000
+_MOST_OPEN = 16  # each open map uses one of a process's roughly 1,000 file handles
 
 
 class MappedRows:
-    """Arrays in ``.npy`` files, one below the other, never held whole.
+    """Vertically stacked arrays in ``.npy`` files, never fully in memory.
 
-    It has as much of an array as `StreamedFeatures` asks for. A pickle holds the paths.
+    It implements the part of the array interface that `StreamedFeatures` needs. A
+    pickle contains only the paths.
 
     Parameters
     ----------
     paths : sequence of path-like
         Files of float32 arrays of shape (n_rows, width).
     n_rows : sequence of int
-        Rows of each.
+        Number of rows of each file.
     width : int
-        Columns of each.
+        Number of columns of each file.
 
     Attributes
     ----------
     shape : tuple of (n_rows, width)
-        Of the whole.
+        Shape of the whole.
     """
 
     dtype = np.dtype(np.float32)
@@ -41,7 +42,7 @@ class MappedRows:
         n_rows: Sequence[int],
         width: int,
     ):
-        held = [i for i, count in enumerate(n_rows) if count]  # nothing maps no bytes
+        held = [i for i, count in enumerate(n_rows) if count]  # empty files cannot map
         self._paths = [os.fspath(paths[i]) for i in held]
         self._n_rows = [n_rows[i] for i in held]
         self._stops = np.cumsum(self._n_rows, dtype=np.intp)
@@ -69,7 +70,7 @@ class MappedRows:
         return out
 
     def _run(self, start, stop):
-        """Return neighbours, mapped where they stand in one file."""
+        """Return consecutive rows, as a memory map if they are in one file."""
         parts = []
         number = int(np.searchsorted(self._stops, start, side="right"))
         while start < stop:
@@ -88,9 +89,9 @@ class MappedRows:
         expected = (self._n_rows[number], self.shape[1])
         if mapped.shape != expected or mapped.dtype != self.dtype:
             msg = (
-                f"{self._paths[number]} must hold a float32 array of shape {expected}; "
-                f"it holds {mapped.dtype} of shape {mapped.shape}. Write the features "
-                "again."
+                f"{self._paths[number]} must contain a float32 array of shape "
+                f"{expected}; it contains {mapped.dtype} of shape {mapped.shape}. Run "
+                "write_features again."
             )
             raise ValueError(msg)
         return mapped

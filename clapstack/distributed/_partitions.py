@@ -1,4 +1,4 @@
-"""Scores and features of partitioned tables."""
+"""Scoring and feature extraction of partitioned tables."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ def score_partitions(
 ) -> Any:
     """Score every pair of a partitioned table.
 
-    Nothing is computed before the result is: by ``compute``, ``to_parquet`` or a
-    client. Read more in the :ref:`User Guide <partitioned>`.
+    The result is lazy: it is computed by ``compute``, ``to_parquet`` or a client. Read
+    more in the :ref:`User Guide <partitioned>`.
 
     Parameters
     ----------
     model : estimator
-        A fitted model that takes frames of ``audio`` and ``text``, such as a pipeline
-        of :func:`clapstack.make_clap_stack`. Each worker gets it once.
+        A fitted model of DataFrames with ``audio`` and ``text``, such as a pipeline
+        from :func:`clapstack.make_clap_stack`. It is sent to each worker once.
     table : dask DataFrame
-        Columns ``audio`` and ``text``, such as ``dask.dataframe.read_parquet`` gives.
-        Paths must lead to the same files on every worker.
+        Table with the columns ``audio`` and ``text``, for example from
+        ``dask.dataframe.read_parquet``. Paths must refer to the same files on every
+        worker.
     coverage : float, default=None
-        If given, add an interval that holds the true score with this probability, as
-        by :meth:`clapstack.ClapStackingRegressor.predict_interval`.
+        If given, add an interval that contains the true score with this probability,
+        from :meth:`clapstack.ClapStackingRegressor.predict_interval`.
     keep : sequence of str, default=()
-        Columns of `table` that come first in the result.
+        Columns of `table` to copy to the result.
 
     Returns
     -------
     scores : dask DataFrame
-        One row per row of `table`, in its order and partitions, with its index:
-        the columns `keep`; ``score``, float64; with `coverage` also ``low`` and
-        ``high``, or of several axes ``<axis>``, ``<axis>_low`` and ``<axis>_high`` for
-        each; and ``error``, which says why a row has no score and is missing where
-        it has one.
+        Table with the rows, partitions and index of `table`. Columns: those of `keep`;
+        ``score``, float64; with `coverage`, also ``low`` and ``high``; and ``error``,
+        the reason why a row has no score, missing for scored rows. With several axes,
+        the scores are ``<axis>``, ``<axis>_low`` and ``<axis>_high`` for each.
 
     Raises
     ------
@@ -61,20 +61,20 @@ def score_partitions(
     TypeError
         If `table` is not a dask DataFrame.
     ValueError
-        If `table` lacks a column, a kept column would stand twice, or an interval is
-        asked of a model that has none.
+        If `table` lacks a column, `keep` would duplicate a column of the result, or
+        `coverage` is given for a model without intervals.
 
     See Also
     --------
-    extract_partitions : Features in place of scores.
+    extract_partitions : Features instead of scores.
 
     Notes
     -----
-    A partition is computed by one call of the model, as one table. So the result is
-    that of one machine which takes the same partitions one after another, bit for bit,
-    whichever worker takes which, and when. An embedding depends on its neighbours in a
-    batch by rounding, some 1e-7; other partitions may change scores by as much as that
-    does. Embeddings that are in the store do not change.
+    Each partition is computed by one call of the model. The result is therefore bitwise
+    identical to processing the same partitions in sequence on one machine, regardless
+    of the workers. An embedding depends on the other clips of its batch by rounding,
+    about 1e-7, so another partitioning can change scores accordingly. Stored embeddings
+    do not change.
     """
     check_is_fitted(model)
     if coverage is not None:
@@ -92,27 +92,26 @@ def extract_partitions(
 ) -> Any:
     """Compute the features of every pair of a partitioned table.
 
-    Nothing is computed before the result is. Read more in the
-    :ref:`User Guide <partitioned>`.
+    The result is lazy. Read more in the :ref:`User Guide <partitioned>`.
 
     Parameters
     ----------
     transformer : transformer
-        Fitted, such as on ``table.head()``, for encoders are frozen and learn nothing
-        from it. Takes frames of ``audio`` and ``text``: features of one encoder, or a
-        FeatureUnion of several. With ``blocks=("audio", "text")`` its features are the
-        embeddings, from which :func:`read_features` computes all others.
+        Fitted features of one encoder, or a FeatureUnion of several. Encoders are
+        frozen, so fitting on ``table.head()`` is enough. With
+        ``blocks=("audio", "text")``, the features are the embeddings, from which
+        :func:`read_features` computes all others.
     table : dask DataFrame
         As for :func:`score_partitions`.
     keep : sequence of str, default=()
-        Columns of `table` that come first in the result, such as ids and ratings.
+        Columns of `table` to copy to the result, such as ids and ratings.
 
     Returns
     -------
     features : dask DataFrame
-        One row per row of `table`, in its order and partitions, with its index: the
-        columns `keep`; the features, float32, NaN where a row failed; and ``error``,
-        which says why and is missing elsewhere.
+        Table with the rows, partitions and index of `table`. Columns: those of `keep`;
+        the features, float32, NaN for failed rows; and ``error``, the reason for the
+        failure, missing for other rows.
 
     Raises
     ------
@@ -123,11 +122,11 @@ def extract_partitions(
     TypeError
         If `table` is not a dask DataFrame.
     ValueError
-        If `table` lacks a column, or a kept column would stand twice.
+        If `table` lacks a column, or `keep` would duplicate a column of the result.
 
     See Also
     --------
-    write_features : Writes them to a folder.
+    write_features : Write features to a folder.
     """
     check_is_fitted(transformer)
     names = list(transformer.get_feature_names_out())
@@ -136,7 +135,7 @@ def extract_partitions(
 
 
 def _scores(pairs, *, model, coverage):
-    """Return scores, and the ends of intervals: 1 or 3 columns an axis."""
+    """Return scores, and the ends of intervals: 1 or 3 columns per axis."""
     scores = predict_with_interval(model, pairs, coverage)
     scores = scores[..., :1] if coverage is None else scores
     return scores.reshape(len(scores), -1)
@@ -151,7 +150,7 @@ def _map_rows(caller, function, model, table, names, dtype, keep):
     dask = import_optional("dask", extra="dask", caller=caller)
     keep = list(keep)
     table = check_table(caller, table, keep, [*names, ERROR])
-    # Of no rows: nothing is called.
+    # For zero rows, the model is not called.
     meta = rows_frame(table._meta, partial(function, model=model), names, dtype, keep)
     dd = import_optional("dask.dataframe", extra="dask", caller=caller)
     shared = dask.delayed(model, pure=False, traverse=False)  # once to each worker
@@ -172,10 +171,9 @@ def _partition(pairs, model, function, names, dtype, keep):
 def check_table(
     caller: str, table: Any, keep: Sequence[str], names: Sequence[str]
 ) -> Any:
-    """Return the columns of a dask DataFrame that are needed, or say what is wrong.
+    """Return the columns ``audio``, ``text`` and `keep` of a checked dask DataFrame.
 
-    They are ``audio``, ``text`` and those of `keep`; `names` are columns of the result
-    that are computed.
+    `names` are the computed columns of the result.
     """
     dd = import_optional("dask.dataframe", extra="dask", caller=caller)
     if not isinstance(table, dd.DataFrame):
@@ -190,15 +188,15 @@ def check_table(
     missing = [name for name in needed if name not in columns]
     if missing:
         msg = (
-            f"table passed to {caller} must have the columns {missing!r}; it has "
+            f"table passed to {caller} lacks the columns {missing!r}; it has "
             f"{columns!r}. Rename yours with table.rename(columns=...)."
         )
         raise ValueError(msg)
     twice = sorted({name for name in keep if name in names or keep.count(name) > 1})
     if twice:
         msg = (
-            f"keep has {twice!r}, which would stand in the result twice. Rename the "
-            "column with table.rename(columns=...)."
+            f"keep has {twice!r}, which would be duplicated in the result. Remove "
+            "repeated names, or rename the column with table.rename(columns=...)."
         )
         raise ValueError(msg)
     return table[list(dict.fromkeys(needed))]
@@ -208,7 +206,7 @@ def _check_has_intervals(model):
     last = last_step(model)
     if not hasattr(last, "predict_interval"):
         msg = (
-            f"coverage needs a model with predict_interval; {type(last).__name__} has "
-            "none. Leave coverage at None."
+            f"coverage needs a model with predict_interval, but {type(last).__name__} "
+            "has none. Use coverage=None."
         )
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Plugin that gives each worker its store; needs distributed."""
+"""Plugin that sets up a store for each worker; needs distributed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class WorkerStore(WorkerPlugin):
     Parameters
     ----------
     folder : str
-        Of all stores on the worker's machine.
+        Folder of all stores on the worker's machine.
     """
 
     name = "clapstack-worker-store"
@@ -30,7 +30,7 @@ class WorkerStore(WorkerPlugin):
         if (socket.gethostname(), os.getpid()) == self._client:
             msg = (
                 "workers are threads of this process and share its embedding store. "
-                "Start the cluster with processes=True, or leave out use_worker_stores."
+                "Start the cluster with processes=True, or omit use_worker_stores."
             )
             raise RuntimeError(msg)
         name = re.sub(r"[^\w.-]+", "_", str(worker.name))

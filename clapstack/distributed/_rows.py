@@ -1,4 +1,4 @@
-"""Computing on the usable rows of one partition, and naming the others."""
+"""Computations on the usable rows of one partition, with errors for the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from clapstack.pairs import on_usable_rows
 
-ERROR = "error"  # the column that says why a row failed
+ERROR = "error"  # column with the reason why a row failed
 
 
 def rows_frame(
@@ -20,11 +20,11 @@ def rows_frame(
     dtype: Any,
     keep: Sequence[str],
 ) -> pd.DataFrame:
-    """Compute columns for the rows that can be used, and say why the others cannot.
+    """Compute columns for the usable rows, and report errors for the others.
 
-    `function` takes some rows of a partition and returns an array of shape (n_rows,
-    n_names), or raises BadPairsError. The frame has the index and the columns `keep` of
-    `pairs`; `names`, NaN where a row failed; and ``error``, missing where it did not.
+    `function` accepts some rows of a partition and returns an array of shape (n_rows,
+    n_names), or raises BadPairsError. The result has the index and the columns `keep`
+    of `pairs`; `names`, NaN for failed rows; and ``error``, missing for other rows.
     """
     values = np.full((len(pairs), len(names)), np.nan, dtype)
     good, computed, errors = try_rows(pairs, function)
@@ -43,19 +43,19 @@ def rows_frame(
 def try_rows(
     pairs: pd.DataFrame, function: Callable[[pd.DataFrame], np.ndarray]
 ) -> tuple[np.ndarray, Any, np.ndarray]:
-    """Call a function with the rows that can be used.
+    """Call a function with the usable rows.
 
-    A model stops at its first step that meets bad rows, so it is called again without
-    them; what was encoded before is in the store.
+    A model stops at the first step that detects bad rows, and is called again without
+    them. Embeddings computed before are in the store.
 
     Returns
     -------
     good : ndarray of int of shape (n_good,)
-        Positions of the rows that can be used.
+        Positions of the usable rows.
     computed : ndarray of shape (n_good, n_names) or None
-        What the function returned of them; None if there are none.
+        Output of the function for them; None if there are none.
     errors : ndarray of object of shape (n_pairs,)
-        Why a row cannot be used; None for the others.
+        Reason why a row is unusable; None for the others.
     """
     usable = on_usable_rows(function, pairs)
     errors = np.full(len(pairs), None, dtype=object)

@@ -1,4 +1,4 @@
-"""An embedding store for each worker, and one store of all of them."""
+"""One embedding store per worker, and merging them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ __all__ = ["merge_worker_stores", "use_worker_stores"]
 
 
 def use_worker_stores(client: Any, folder: str | os.PathLike[str]) -> None:
-    """Give every worker of a cluster an embedding store of its own.
+    """Set up a separate embedding store for each worker of a cluster.
 
-    For workers on several machines, which cannot share one store: SQLite does not work
-    across machines. Estimators with ``cache="auto"`` use it. Workers that come later,
-    and those that come in place of dead ones, have one too.
+    Use it for workers on several machines, which cannot share one store because SQLite
+    does not work across machines. Estimators with ``cache="auto"`` use these stores.
+    Workers that join later or replace others also get one.
 
     Parameters
     ----------
     client : distributed.Client
-        The client of the cluster.
+        Client of the cluster.
     folder : path-like
-        Where the stores lie: ``folder/<name of the worker>``. It should be on a disk of
-        the worker's machine; a worker whose name is used again finds its store again.
+        Parent folder of the stores, ``folder/<name of the worker>``. It should be on a
+        local disk of each worker. A worker with the name of an earlier one reuses its
+        store.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def use_worker_stores(client: Any, folder: str | os.PathLike[str]) -> None:
 
     See Also
     --------
-    merge_worker_stores : Adds them to one store when the work is done.
+    merge_worker_stores : Merge the stores when the work is done.
     """
     import_optional("distributed", extra="dask", caller="use_worker_stores")
     from clapstack.distributed._plugin import WorkerStore
@@ -48,21 +49,21 @@ def use_worker_stores(client: Any, folder: str | os.PathLike[str]) -> None:
 def merge_worker_stores(
     folder: str | os.PathLike[str], into: str | os.PathLike[str]
 ) -> dict[str, MergeReport]:
-    """Add the stores of all workers to one store; doing it again changes nothing.
+    """Merge the stores of all workers into one; repeating it changes nothing.
 
     Parameters
     ----------
     folder : path-like
-        As for :func:`use_worker_stores`, when no worker uses it any more. Bring the
-        folders of several machines to one place first; worker names differ.
+        Folder passed to :func:`use_worker_stores`, no longer in use by any worker. Copy
+        the folders of several machines to one place first; worker names are unique.
     into : path-like
-        Folder of the store that they are added to.
+        Folder of the target store.
 
     Returns
     -------
     reports : dict of str to MergeReport
-        What :meth:`clapstack.store.EmbeddingStore.merge` did for each worker, in the
-        order of their names, in which they are merged.
+        Output of :meth:`clapstack.store.EmbeddingStore.merge` by worker name, in the
+        sorted order in which the stores are merged.
 
     Raises
     ------
@@ -74,8 +75,8 @@ def merge_worker_stores(
     found = sorted(path for path in Path(folder).glob("*") if path.is_dir())
     if not found:
         msg = (
-            f"there is no worker's store in {os.fspath(folder)}. Pass the folder that "
-            "use_worker_stores was given, and brought from the workers' machines."
+            f"there is no worker store in {os.fspath(folder)}. Pass the folder that "
+            "was passed to use_worker_stores, copied from the workers' machines."
         )
         raise FileNotFoundError(msg)
     with closing(EmbeddingStore(into)) as store:

@@ -1,4 +1,4 @@
-"""Out-of-fold stacking of feature families."""
+"""Stacking of feature families, and the regressors that it uses."""
 
 from clapstack._numerics.ranks import rank_target
 from clapstack.stacking._ablation import family_ablation

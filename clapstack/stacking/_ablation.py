@@ -1,4 +1,4 @@
-"""What each family adds to a model: out-of-fold scores with and without it."""
+"""Ablation of families: out-of-fold metrics with and without each family."""
 
 from __future__ import annotations
 
@@ -42,70 +42,72 @@ def family_ablation(
     n_jobs=None,
     verbose=False,
 ):
-    """Measure what each family adds to a model.
+    """Measure how much each family improves a model.
 
-    The model is fitted with all families and without each, on the same folds, and both
-    are judged on the pairs that were held out. Read more in the
-    :ref:`User Guide <ablation>`.
+    The model is fitted with all families and without each one, on the same folds, and
+    evaluated on the held-out pairs. Read more in the :ref:`User Guide <ablation>`.
 
     Parameters
     ----------
     estimator : regressor
-        It is cloned. Of a pipeline that begins with a FeatureUnion, families are the
-        entries of that; else they are read from the column names of `X`.
+        Model to evaluate; it is cloned. If it is a pipeline that begins with a
+        FeatureUnion, its entries are the families; otherwise, families are read from
+        the column names of `X`.
     X : DataFrame of shape (n_pairs, n_columns)
-        What `estimator` takes: pairs or features.
+        Input of `estimator`: pairs or features.
     y : array-like of shape (n_pairs,)
         Scores.
     groups : array-like of shape (n_pairs,), default=None
-        Pairs of one group are never split, nor within the fits of an estimator that
-        takes groups.
+        Group labels; a group is never split. They are passed to estimators whose `fit`
+        accepts them.
     cv : int, splitter or iterable, default=5
         Splits that hold out each pair once. An int means shuffled k-fold, or group
-        k-fold where `groups` are given.
+        k-fold if `groups` are given.
     n_resamples : int, default=1000
-        Bootstrap resamples of the held-out pairs.
+        Number of bootstrap resamples of the held-out pairs.
     coverage : float, default=0.95
         Coverage of the intervals, between 0 and 1.
     random_state : int, default=0
         Shuffles the k-fold, and draws the resamples.
     n_jobs : int, default=None
-        Fits at once. Threads, unless :class:`joblib.parallel_config` says otherwise.
+        Number of parallel fits. They run in threads unless
+        :class:`joblib.parallel_config` sets another backend.
     verbose : bool, default=False
         Whether to show progress.
 
     Returns
     -------
     table : DataFrame of shape (2 * n_families, 7)
-        A row per family and metric: ``family``; ``metric``, which is srcc or mse;
-        ``with_all`` and ``without``, the metric with all families and without this;
+        One row per family and metric: ``family``; ``metric``, srcc or mse; ``with_all``
+        and ``without``, the metric with all families and without this one;
         ``difference``, the first minus the second; ``low`` and ``high``, its interval.
 
     Raises
     ------
     ValueError
-        If there are fewer than two families, or `y`, `groups` or `cv` do not fit `X`.
+        If there are fewer than two families, or `y`, `groups` or `cv` do not match `X`.
     TypeError
         If `X` is streamed, or a list.
 
     See Also
     --------
-    clapstack.ClapStackingRegressor.explain : What families add to one prediction.
+    clapstack.ClapStackingRegressor.explain : Contributions to one prediction.
     clapstack.metrics.paired_bootstrap : The intervals.
 
     Notes
     -----
-    What is made of a family goes with it: columns of the agreement that involve it, and
-    mentions in the `auxiliary` and `base_estimators` of a stack. Agreement counts as a
-    family of its own, ``cross``, where a :class:`~clapstack.CrossAgreement` adds it in
-    the pipeline or its columns are in `X`.
+    Removing a family also removes the agreement columns that involve it, and its
+    entries in the `auxiliary` and `base_estimators` of a stack. Agreement is a family
+    too, ``cross``, if a :class:`~clapstack.CrossAgreement` step adds it or its columns
+    are in `X`.
 
-    With m families it takes ``(m + 1) * n_splits`` fits. From pairs, each of them reads
-    the embeddings from the store again: where the first steps learn nothing, it is
-    faster to pass the features, ``pipe[:1].fit_transform(X)`` to ``pipe[1:]``.
+    With m families, ``(m + 1) * n_splits`` fits are needed. If `X` is a table of pairs,
+    each fit reads the embeddings from the store again. If the first steps learn
+    nothing, it is faster to pass the features, ``pipe[:1].fit_transform(X)``, to
+    ``pipe[1:]``.
 
-    Pairs are resampled independently, so intervals are too narrow where several share a
-    clip or a text.
+    Pairs are resampled independently, so intervals are too narrow if several pairs
+    share a clip or a text.
 
     Examples
     --------
@@ -124,8 +126,8 @@ def family_ablation(
     _check_table(X)
     if read_axes(y, "family_ablation") is not None:
         msg = (
-            "family_ablation judges one axis. Call it for each column of y, with the "
-            "rows of X that are rated on it."
+            "family_ablation supports one axis only. Call it for each column of y, "
+            "with the rows of X that are rated on it."
         )
         raise ValueError(msg)
     variants = _without_each(estimator, X)
@@ -168,9 +170,9 @@ def family_ablation(
 
 
 def _without_each(estimator, X):
-    """Return models and their columns of X: under None with all families, then without.
+    """Return models and their columns of X; the key None is for all families.
 
-    Columns are None where a model takes all.
+    Columns are None if a model uses all of them.
     """
     union = _first_union(estimator)
     if union is None:
@@ -193,9 +195,9 @@ def _without_each(estimator, X):
         }
     if len(families) < 2:
         msg = (
-            f"An ablation needs two families or more; found {families!r}. A family is "
-            "an entry of the FeatureUnion that a pipeline begins with, or what stands "
-            "before the first '__' of the names of the columns of X."
+            f"An ablation needs at least two families; found {families!r}. A family is "
+            "an entry of the FeatureUnion at the start of a pipeline, or the part of a "
+            "column name of X before the first '__'."
         )
         raise ValueError(msg)
     agreement = _agreement_step(estimator)
@@ -206,7 +208,7 @@ def _without_each(estimator, X):
 
 
 def _first_union(estimator):
-    """Return name and active entries of the union that a pipeline begins with."""
+    """Return name and active entries of the union at the start of a pipeline."""
     if not isinstance(estimator, Pipeline):
         return None
     step, union = estimator.steps[0]
@@ -216,7 +218,7 @@ def _first_union(estimator):
 
 
 def _agreement_step(estimator):
-    """Return the name of the step that adds the agreement to what it takes."""
+    """Return the name of the step that adds the agreement to its input."""
     for name, step in getattr(estimator, "steps", []):
         if isinstance(step, CrossAgreement) and step.passthrough:
             return name
@@ -226,11 +228,11 @@ def _agreement_step(estimator):
 def _column_names(estimator, X):
     names = [str(name) for name in getattr(X, "columns", [])]
     if not names or set(PAIR_COLUMNS) <= set(names):
-        got = f"an {type(X).__name__} without any" if not names else "a table of pairs"
+        got = "is a table of pairs" if names else f"({type(X).__name__}) has none"
         msg = (
-            "family_ablation reads families from the names of the columns of X, but "
-            f"got {got}. Pass a DataFrame of features, or a Pipeline that begins with "
-            f"a FeatureUnion; the estimator is a {type(estimator).__name__}."
+            f"family_ablation reads families from the column names of X, but X {got}. "
+            "Pass a DataFrame of features, or a Pipeline that begins with a "
+            f"FeatureUnion; the estimator is a {type(estimator).__name__}."
         )
         raise ValueError(msg)
     return names
@@ -239,14 +241,14 @@ def _column_names(estimator, X):
 def _check_table(X):
     if isinstance(X, LazyTable) or not hasattr(X, "shape"):
         msg = (
-            "family_ablation takes rows and columns out of X, and cannot of a "
-            f"{type(X).__name__}. Pass a DataFrame."
+            "family_ablation selects rows and columns of X, which a "
+            f"{type(X).__name__} does not support. Pass a DataFrame."
         )
         raise TypeError(msg)
 
 
 def _without_columns(estimator, family, names):
-    """Return the model without a family, and the numbers of the columns it takes."""
+    """Return the model without a family, and its columns."""
     contrastive = contrastive_families(names)
     # No family has more components than the agreement has columns.
     most = sum(name.startswith(f"{CROSS}__") for name in names)
@@ -260,7 +262,7 @@ def _without_columns(estimator, family, names):
 
 
 def _forgetting(estimator, families):
-    """Return a clone in which no stack mentions some families."""
+    """Return a clone whose stack parameters do not mention some families."""
     model = clone(estimator)
     stack = model
     while isinstance(stack, Pipeline):
@@ -287,7 +289,7 @@ def _held_out(model, X, columns, y, groups, split):
 
 
 def _group_arguments(model, groups):
-    """Return groups under the name by which a model's last step takes them, if any."""
+    """Return groups under the name that a model's last step accepts, if any."""
     if get_config()["enable_metadata_routing"]:
         asks = get_routing_for_object(model).consumes("fit", ["groups"])
         return {"groups": groups} if asks else {}

@@ -1,4 +1,4 @@
-"""Several axes of rating: one stack an axis, on the pairs that are rated on it."""
+"""Several rating axes: one stack per axis, fitted on the pairs rated on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clapstack.families import check_features
 from clapstack.stacking._checks import check_groups
 from clapstack.stacking._folds import make_splits
 
-# What a fit on one axis sets besides the attributes that end in an underscore.
+# Set by a fit on one axis, besides the attributes that end in an underscore.
 _PRIVATE = (
     "_auxiliary_columns",
     "_errors",
@@ -49,10 +49,10 @@ def read_axes(y, owner):
     Parameters
     ----------
     y : array-like of shape (n_pairs,) or (n_pairs, n_axes)
-        Ratings. The columns of a frame name the axes; those of an array are called
-        ``axis0`` and so on.
+        Ratings. DataFrame columns name the axes; those of an array are called ``axis0``
+        and so on.
     owner : str
-        Who asks, for the errors.
+        Name of the caller, for the errors.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def read_axes(y, owner):
     """
     try:
         shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
-    except ValueError:  # rows of unequal length, which the check of one column names
+    except ValueError:  # rows of unequal length; the check of one column reports them
         return None
     if len(shape) != 2 or shape[1] < 2:
         return None
@@ -70,7 +70,7 @@ def read_axes(y, owner):
     if rows.size:
         msg = (
             f"y passed to {owner} has infinity in {rows.size} of {len(ratings)} rows "
-            f"({first_rows(rows)}). Leave NaN where a pair is not rated on an axis."
+            f"({first_rows(rows)}). Use NaN where a pair is not rated on an axis."
         )
         raise ValueError(msg)
     rated = ~np.isnan(ratings)
@@ -85,15 +85,15 @@ def read_axes(y, owner):
     empty = [names[column] for column in np.flatnonzero(~rated.any(axis=0))]
     if empty:
         msg = (
-            f"y passed to {owner} has no rating at all on {first_few(empty)}. Leave "
-            "those columns out."
+            f"y passed to {owner} has no rating at all on {first_few(empty)}. Remove "
+            "those columns."
         )
         raise ValueError(msg)
     return Axes(names, ratings)
 
 
 def forget_fit(stack):
-    """Remove what another fit left: one axis and several set other attributes."""
+    """Remove attributes of an earlier fit: one and several axes set different ones."""
     for name in list(vars(stack)):
         if name in _PRIVATE or (name.endswith("_") and not name.startswith("_")):
             delattr(stack, name)
@@ -105,13 +105,13 @@ def fit_axes(stack, X, axes, sample_weight, groups):
     Parameters
     ----------
     stack : ClapStackingRegressor
-        Gets the attributes of a fit on several axes.
+        Receives the attributes of a fit on several axes.
     X : array-like or StreamedFeatures of shape (n_pairs, n_features)
         Features.
     axes : Axes
         Ratings.
     sample_weight : array-like of shape (n_pairs,) or (n_pairs, n_axes), or None
-        Weights; a column an axis where there are several.
+        Weights; either one per pair, or one column per axis.
     groups : array-like of shape (n_pairs,) or None
         Group of each pair.
 
@@ -155,7 +155,7 @@ def fit_axes(stack, X, axes, sample_weight, groups):
                 groups=None if groups is None else groups[rows],
             )
         except ValueError as error:
-            msg = f"On axis {name!r}, of {len(rows)} rated pairs: {error}"
+            msg = f"On axis {name!r}, with {len(rows)} rated pairs: {error}"
             raise ValueError(msg) from error
         stack.estimators_by_axis_[name] = member
         stack.oof_scores_[rows, number] = member.oof_scores_
@@ -164,7 +164,7 @@ def fit_axes(stack, X, axes, sample_weight, groups):
 
 
 def model_of_axis(model, axis):
-    """Return the model of one axis, of a model that was fitted on several.
+    """Return the model of one axis from a model fitted on several.
 
     Parameters
     ----------
@@ -177,8 +177,8 @@ def model_of_axis(model, axis):
     Returns
     -------
     model : estimator
-        The stack of that axis, after the steps before it. It shares all that is fitted
-        with `model`, and is a model of one axis for everything that takes one.
+        The stack of that axis, preceded by the other steps of a pipeline. It shares its
+        fitted attributes with `model`, and works wherever a model of one axis does.
 
     Raises
     ------
@@ -207,25 +207,25 @@ def model_of_axis(model, axis):
 
 
 def on_axes(stack, method, X, **settings):
-    """Return what a method of each axis' stack returns, in the order of `axes_`."""
+    """Return the output of a method of each axis' stack, in the order of `axes_`."""
     check_features(stack, X, reset=False)
     members = stack.estimators_by_axis_.values()
     return [getattr(member, method)(X, **settings) for member in members]
 
 
 def explain_axes(stack, X):
-    """Return the parts of the predictions on all axes side by side."""
+    """Return the contributions to the predictions on all axes side by side."""
     parts = on_axes(stack, "explain", X)
     return pd.concat(parts, axis=1, keys=stack.axes_, names=["axis", "part"])
 
 
 def score_axes(stack, X, y, sample_weight):
-    """Return the mean over axes of R², on the pairs that are rated on each."""
+    """Return the mean over axes of R², on the pairs rated on each axis."""
     axes = read_axes(y, type(stack).__name__)
     same = axes is not None and axes.y.shape[1] == len(stack.axes_)
     if not same or (is_frame(y) and axes.names != stack.axes_):
         msg = (
-            f"y must have a column per axis, {stack.axes_}, in this order; got "
+            f"y must have one column per axis, {stack.axes_}, in this order; got "
             f"{axes.names if axes else 'one column'}."
         )
         raise ValueError(msg)
@@ -240,16 +240,16 @@ def score_axes(stack, X, y, sample_weight):
 
 
 def _take_rows(X, rows):
-    """Return some rows of a table in its own type; the table itself if they are all."""
+    """Return some rows of a table in its own type; the table itself for all rows."""
     if len(rows) == (X.shape[0] if hasattr(X, "shape") else len(X)):
         return X
     return _safe_indexing(X, rows)
 
 
 def _weights(sample_weight, axes, rated):
-    """Return the weights of each axis: of all, or a column each; None without any.
+    """Return the weights of each axis: the same for all, one column each, or None.
 
-    A weight where there is no rating is not looked at.
+    Weights without a rating are not checked.
     """
     if sample_weight is None:
         return [None] * len(axes.names)
@@ -259,8 +259,8 @@ def _weights(sample_weight, axes, rated):
         return [check_weight(weights, n_pairs)] * len(axes.names)
     if weights.shape != rated.shape:
         msg = (
-            f"sample_weight must have shape ({n_pairs},), one weight a pair, or "
-            f"{rated.shape}, one a pair and axis; got {weights.shape}."
+            f"sample_weight must have shape ({n_pairs},), one weight per pair, or "
+            f"{rated.shape}, one per pair and axis; got {weights.shape}."
         )
         raise ValueError(msg)
     if is_frame(sample_weight):
@@ -268,7 +268,7 @@ def _weights(sample_weight, axes, rated):
         if given != axes.names:
             msg = (
                 f"sample_weight has the columns {given}, but the axes of y are "
-                f"{axes.names}. Give one column per axis, in this order."
+                f"{axes.names}. Pass one column per axis, in this order."
             )
             raise ValueError(msg)
     checked = []
@@ -282,13 +282,13 @@ def _weights(sample_weight, axes, rated):
 
 
 def _lists_rows(cv):
-    """Return whether `cv` names rows of the whole table, rather than making splits."""
+    """Return whether `cv` lists rows of the whole table instead of making splits."""
     is_number = cv is None or isinstance(cv, int | np.integer)
     return isinstance(cv, PredefinedSplit) or not (is_number or hasattr(cv, "split"))
 
 
 def _restricted(splits, rows, n_pairs):
-    """Return splits of the whole table as those of some of its rows."""
+    """Return splits of the whole table restricted and renumbered to some rows."""
     place = np.full(n_pairs, -1)
     place[rows] = np.arange(len(rows))
     taken = [[place[part] for part in split] for split in splits]

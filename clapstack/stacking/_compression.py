@@ -18,12 +18,12 @@ from clapstack.stacking.ridge import (
     hold_out_once,
 )
 
-# From this size on, the compression is iterated for, without a Gram matrix.
+# From this size, the compression uses an iteration instead of a Gram matrix.
 _LARGE = 1024
-# What float32 work can reach is 3e-7. Here the vectors hold 99.96 % or more of the sum
-# of squares that the exact ones hold, and rounding moves them no more than those.
+# float32 can reach 3e-7. At this tolerance, the vectors explain at least 99.96 % of the
+# sum of squares that the exact ones explain, and are as stable against rounding.
 _TOLERANCE = 1e-3
-# Of 11,064 columns they take 45 MB.
+# 45 MB for 11,064 columns.
 _TRANSFORMED_ROWS = 1024
 
 
@@ -34,7 +34,7 @@ class Compressor:
     Attributes
     ----------
     projection : ndarray of shape (n_features, n_components), dtype float32
-        Right singular vectors over the columns' standard deviations.
+        Right singular vectors divided by the columns' standard deviations.
     offset : ndarray of shape (n_components,)
         Projection of the columns' means.
     """
@@ -45,7 +45,7 @@ class Compressor:
     def transform(self, X, rows: np.ndarray | None = None) -> np.ndarray:
         """Project pairs, or some rows of them; float32 of shape (n_rows, n_components).
 
-        Trees compare values, and float32 makes ties of what differs by rounding alone.
+        In float32, values that differ only by rounding are ties for the trees.
         """
         projection = self.projection.astype(np.float64)
         n_rows = X.shape[0] if rows is None else len(rows)
@@ -57,14 +57,14 @@ class Compressor:
 
 
 class Compression(NamedTuple):
-    """What one fold's trees are fitted on.
+    """Input of one fold's trees.
 
     Attributes
     ----------
     compressor : Compressor
         Fitted on the training rows.
     train : ndarray of shape (n_train, n_components), dtype float32, or None
-        Compressed training rows, where fitting has computed them.
+        Compressed training rows, if fitting has computed them.
     """
 
     compressor: Compressor
@@ -83,25 +83,26 @@ def fit_compressors(
 ):
     """Fit a compressor on the training rows of every fold.
 
-    Large tables take one block Lanczos iteration in float32 for all folds at once, from
-    one standardised float32 copy of the table; small ones a float64 Gram matrix each.
+    Large tables use one block Lanczos iteration in float32 for all folds at once, on
+    one standardised float32 copy of the table; small ones a float64 Gram matrix per
+    fold.
 
     Parameters
     ----------
     X : ndarray or LazyTable of shape (n_pairs, n_features)
         Features of all families.
     columns : ndarray of int of shape (n_features,)
-        All columns, in an order that does not depend on the order of families.
+        All columns, in an order that is independent of the order of families.
     folds : list of Fold
         Rows and weights to fit on.
     n_components : int
         Width; capped by the numerical rank.
     solver : {"lanczos", "gram"}, default=None
-        The way to take; None goes by the size. Without convergence it is the latter.
+        Method; None selects it by size. If "lanczos" does not converge, "gram" is used.
     tolerance : float, default=1e-3
-        Residual of the iteration, over the largest value.
+        Residual of the iteration, relative to the largest value.
     held_bytes : int, default=1 GiB
-        The size up to which the copy is kept, and not read anew for each pass.
+        Largest copy to keep in memory; a larger one is read again for each pass.
 
     Returns
     -------
@@ -161,5 +162,5 @@ def _compressor(columns, vectors, mean, scale):
     """Return the compressor of (n_columns, k) vectors of standardised columns."""
     projection = np.empty((len(columns), vectors.shape[1]), np.float32)
     projection[columns] = vectors / scale[:, np.newaxis]
-    # The offset is that of the rounded projection, so that the mean goes to zero.
+    # Computed from the rounded projection, so that the mean is mapped to zero.
     return Compressor(projection, mean @ projection[columns].astype(np.float64))

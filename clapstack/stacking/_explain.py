@@ -1,4 +1,4 @@
-"""What each family adds to a prediction: the exact parts of a linear final level."""
+"""Contributions of families to predictions, exact for a linear final level."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from clapstack.stacking.ridge import StandardizedRidge
 
 _OWN_COLUMNS = ("baseline", "calibration", "prediction")
 _MEAN_ROWS = 4096
-# Beyond rounding, and within what the parts are promised to add up to.
+# Above rounding errors, and within the documented accuracy of the sum.
 _TOLERANCE = 1e-9
 
 
 def column_means(X, columns, weight):
-    """Return weighted means of some columns of a table, read block by block.
+    """Return weighted means of some columns of a table, read in blocks.
 
     Parameters
     ----------
     X : ndarray or LazyTable of shape (n_pairs, n_features)
         Features.
     columns : ndarray of int of shape (n_columns,)
-        Numbers of columns.
+        Column numbers.
     weight : ndarray of shape (n_pairs,) or None
         Weights, zero allowed.
 
@@ -40,7 +40,7 @@ def column_means(X, columns, weight):
 
 
 def explain_predictions(X, first_level, final_level, families, auxiliary, index):
-    """Split predictions into what each family, the trees and the map add.
+    """Split predictions into contributions of the families, the trees and the map.
 
     Parameters
     ----------
@@ -51,10 +51,9 @@ def explain_predictions(X, first_level, final_level, families, auxiliary, index)
     final_level : FinalLevel
         The fitted final level.
     families : list of str
-        Families that stand alone.
+        Families with models of their own.
     auxiliary : dict of str to (columns, means)
-        Families joined to others: their columns in `X`, and the columns' means over
-        the training pairs.
+        Columns of auxiliary families in `X`, and their means over the training pairs.
     index : Index
         Labels of the pairs.
 
@@ -99,17 +98,17 @@ def explain_predictions(X, first_level, final_level, families, auxiliary, index)
 
 
 def affine_parts(estimator, inputs):
-    """Return the coefficients and the intercept of a regressor that is linear.
+    """Return the coefficients and the intercept of a linear regressor.
 
-    It is asked, not looked into, so that pipelines and searches of linear regressors
-    serve as well.
+    They are derived from its predictions, so that pipelines and searches of linear
+    regressors work, too.
 
     Parameters
     ----------
     estimator : regressor
         Fitted on standardised inputs.
     inputs : ndarray of shape (n_pairs, n_inputs)
-        Standardised inputs, on which it has to be linear.
+        Standardised inputs, on which linearity is checked.
 
     Returns
     -------
@@ -121,7 +120,7 @@ def affine_parts(estimator, inputs):
     Raises
     ------
     ValueError
-        If it is not linear, there or on inputs like those that it was fitted on.
+        If it is not linear on `inputs` and on random standardised inputs.
     """
     n_inputs = inputs.shape[1]
     intercept = float(estimator.predict(np.zeros((1, n_inputs)))[0])
@@ -133,28 +132,28 @@ def affine_parts(estimator, inputs):
         if error > _TOLERANCE * max(1.0, np.abs(predicted).max()):
             who = type(estimator).__name__
             msg = (
-                f"explain needs a final level that is linear; {who} is not, so what it "
-                "predicts is no sum over families. Leave final_estimator at None, or "
-                "use 'mean' or a linear regressor."
+                f"explain needs a linear final level, but {who} is not linear, so its "
+                "predictions are not a sum over families. Set final_estimator to None, "
+                "'mean' or a linear regressor."
             )
             raise ValueError(msg)
     return coef, intercept
 
 
 def _empty_parts(names, n_pairs):
-    """Return zeros of shape (n_pairs,) by name, or refuse names of our own columns."""
+    """Return zeros of shape (n_pairs,) by name, or refuse reserved names."""
     taken = [name for name in names if name in _OWN_COLUMNS]
     if taken:
         msg = (
-            f"explain has columns of its own named {taken!r}, and X has families of "
-            "that name. Rename their columns and fit again."
+            f"X has families named {taken!r}, but explain uses these names for other "
+            "columns of its output. Rename the families and fit again."
         )
         raise ValueError(msg)
     return {name: np.zeros(n_pairs) for name in names}
 
 
 def _columns_by_model(first_level):
-    """Return the places of each model's predictions among the final level's inputs."""
+    """Return the positions of each model's predictions in the final level's inputs."""
     places, start = {}, 0
     for model, by_target in first_level.estimators.items():
         places[model] = slice(start, start + len(by_target))
@@ -163,7 +162,7 @@ def _columns_by_model(first_level):
 
 
 def _joined(model, first_level, auxiliary):
-    """Return the auxiliary families that a model takes beside its own."""
+    """Return the auxiliary families among the inputs of a model."""
     if model in (BOOSTING, KERNEL):
         return []
     taken = first_level.columns[model]
@@ -176,13 +175,13 @@ def _are_ridges(by_target):
 
 
 def _mean_coef(by_target):
-    """Return coefficients over the fold members, of shape (n_columns, n_targets)."""
+    """Return coefficients averaged over folds, of shape (n_columns, n_targets)."""
     means = [np.mean([m.coef_ for m in ms], axis=0) for ms in by_target.values()]
     return np.transpose(means)
 
 
 def _line(increasing_map):
-    """Return slope and offset of the straight part of a map."""
+    """Return slope and offset of the least-squares line through the knots of a map."""
     if increasing_map is None:
         return 1.0, 0.0
     slope, offset = np.polyfit(increasing_map.x_knots_, increasing_map.y_knots_, 1)

@@ -1,4 +1,4 @@
-"""The final level: from first-level predictions to one score."""
+"""The final level: regressors from first-level predictions to one score."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from clapstack.stacking._sample_weight import (
     fit_estimator,
 )
 
-# Noise over signal at R² = 0.4, times the number of inputs: see StandardizedRidge.
+# Noise-to-signal ratio at R² = 0.4 (see StandardizedRidge), times the number of inputs.
 _PENALTY_PER_COLUMN = 1.5
-# Of a ridge that starts from the kernel's own prediction. On human scores of sentence
-# pairs 30 to 300 do equally well from 100 pairs to 7,000.
+# For a ridge that shrinks towards the kernel's prediction. On human scores of sentence
+# pairs, 30 to 300 work equally well from 100 to 7,000 pairs.
 _PENALTY_AROUND_KERNEL = 100.0
 # Equal losses differ by rounding.
 _TIE = 1e-9
-# Standard errors that a target has to gain in place of the scores.
+# Gain over the scores, in standard errors, required of other targets.
 _LEAST_GAIN = 0.5
 
 
@@ -84,26 +84,26 @@ class EqualWeights(RegressorMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        # It cannot tell a useful column from a useless one.
+        # It cannot distinguish useful from useless columns.
         tags.regressor_tags.poor_score = True
         return tags
 
 
 class NoOrderError(ValueError):
-    """y does not rise with the predicted ranks, so no map brings them to its scale."""
+    """Raised if y does not rise with predicted ranks, so no map to its scale exists."""
 
 
 class HeldOutLevel:
-    """A fitted final level that did not learn from some pairs, to predict those.
+    """A final level fitted without some pairs, to predict those pairs.
 
     Parameters
     ----------
     scaler : StandardScaler
-        Brings inputs to unit variance.
+        Standardises the inputs.
     estimator : regressor
         Fitted on standardised inputs.
     increasing_map : IncreasingMap or None
-        To the scale of y.
+        Map to the scale of y.
     """
 
     def __init__(self, scaler, estimator, increasing_map):
@@ -119,7 +119,7 @@ class HeldOutLevel:
         return self.increasing_map.predict(score)
 
     def disagreement(self, inputs):
-        """Return how far the standardised first-level predictions of a pair spread."""
+        """Return the standard deviation of each pair's standardised inputs."""
         return self.scaler.transform(inputs).std(axis=1)
 
 
@@ -131,27 +131,27 @@ class FinalLevel:
     estimator : regressor, "mean" or None
         None is a ridge.
     target : {"auto", "score", "both", "rank"}
-        What the regressor learns.
+        Target of the regressor.
     calibration : bool, default=False
-        Whether a regressor that learned scores is calibrated, too.
+        Whether to calibrate a regressor that learned scores, too.
     kernel : dict of str to int, default=None
-        The input that is the kernel's prediction of each target. The ridge of
-        ``estimator=None`` then adds to that prediction, rather than to nothing.
+        Position of the kernel's prediction of each target among the inputs. With
+        ``estimator=None``, the ridge shrinks towards that prediction instead of zero.
 
     Attributes
     ----------
     target_ : {"score", "both", "rank"}
-        What it learned.
+        Selected target.
     held_out_ : ndarray of shape (n_pairs,)
-        What the regressors that did not learn from a pair predict for it.
+        Out-of-fold predictions.
     members_ : list of HeldOutLevel
-        Those regressors, one per split.
+        Regressors of the out-of-fold predictions, one per split.
     scaler_ : StandardScaler
-        Brings inputs of whatever scale to unit variance.
+        Standardises the inputs.
     estimator_ : regressor
         Fitted on all pairs.
     map_ : IncreasingMap or None
-        To the scale of y.
+        Map to the scale of y.
     """
 
     def __init__(self, estimator, target, calibration=False, kernel=None):
@@ -172,7 +172,7 @@ class FinalLevel:
         weight : ndarray of shape (n_pairs,) or None
             Weights, zero allowed.
         splits : list of (train, test)
-            The splits that made the predictions.
+            Splits of the out-of-fold predictions.
         """
         used = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
         counts = None if weight is None else weight[used]
@@ -197,7 +197,7 @@ class FinalLevel:
         return self
 
     def __setstate__(self, state):
-        # Files of before have pairs of scaler and regressor, which share the map.
+        # Older files have pairs of scaler and regressor, which share the map.
         members = state.get("members_", [])
         if any(isinstance(member, tuple) for member in members):
             back = state["map_"]
@@ -206,7 +206,7 @@ class FinalLevel:
         self.__dict__.update(state, kernel=state.get("kernel"))
 
     def _fit_map(self, score, y, weight):
-        """Return the map to the scale of y that the target needs, or None."""
+        """Return the map to the scale of y if the target needs one, or None."""
         on_scale = self.target_ == "score"
         if on_scale and not self.calibration:
             return None
@@ -216,9 +216,8 @@ class FinalLevel:
                 return None
             msg = (
                 f"final_target={self.target_!r} cannot be mapped back to the scale of "
-                "y: out of fold, y does not rise with the predicted ranks. The "
-                "features say nothing about the order of y; check X and y, or set "
-                "final_target='score'."
+                "y: y does not rise with the out-of-fold predictions, so the features "
+                "do not predict its order. Check X and y, or set final_target='score'."
             )
             raise NoOrderError(msg)
         return back
@@ -228,19 +227,19 @@ class FinalLevel:
         return self._mapped(_predict_one(self.scaler_, self.estimator_, inputs))
 
     def fit_apart(self, inputs, y, weight, splits):
-        """Fit another one of the same kind, on pairs that leave some others out.
+        """Fit another level with the same parameters, on a subset of the pairs.
 
         Parameters
         ----------
         inputs, y, weight, splits
-            As :meth:`fit` takes them.
+            As in :meth:`fit`.
 
         Returns
         -------
         level : HeldOutLevel
-            Learns scores where ranks cannot be mapped back to the scale of y.
+            Its target is the score if ranks cannot be mapped back to the scale of y.
         held_out : ndarray of shape (n_pairs,)
-            What it predicts for these pairs, out of fold.
+            Out-of-fold predictions for these pairs.
         """
         other = FinalLevel(self.estimator, self.target, self.calibration, self.kernel)
         try:
@@ -268,7 +267,7 @@ class FinalLevel:
         return scaler, fit_estimator(estimator, taken, target, used)
 
     def _known_slopes(self, units, scaler):
-        """Return what each standardised input is worth before any pairs, or None."""
+        """Return the prior coefficients of the standardised inputs, or None."""
         if self.kernel is None or not units.keys() <= self.kernel.keys():
             return None
         slopes = np.zeros(len(scaler.scale_))
@@ -278,7 +277,7 @@ class FinalLevel:
         return slopes
 
     def _cross_predict(self, name, inputs, y, weight, splits):
-        """Return out-of-fold predictions, and the regressors that made them."""
+        """Return out-of-fold predictions and their regressors."""
         out = np.empty(len(y))
         members = []
         for train, test in splits:
@@ -290,9 +289,9 @@ class FinalLevel:
 
 
 def _target_of(name, y, weight):
-    """Return what is learned, and what a unit of scores and of ranks is in it.
+    """Return the target, and the size of a unit of scores and of ranks in it.
 
-    It is the scores, their ranks, or the mean of both in standard units.
+    The target is the scores, their ranks, or the mean of both, standardised.
     """
     if name == "score":
         return y, {"score": 1.0}
@@ -306,7 +305,7 @@ def _target_of(name, y, weight):
 
 
 def _fit_ridge(inputs, target, weight, known):
-    """Return a ridge whose coefficients are drawn to those known, or to zero."""
+    """Return a ridge whose coefficients shrink towards `known`, or towards zero."""
     if known is None:
         ridge = Ridge(alpha=_PENALTY_PER_COLUMN * inputs.shape[1])
         return fit_estimator(asking_for_weights(ridge), inputs, target, weight)
@@ -317,18 +316,18 @@ def _fit_ridge(inputs, target, weight, known):
 
 
 def _array_scaler():
-    """Return a scaler that gives arrays, whatever scikit-learn is set to give."""
+    """Return a scaler with array output, regardless of scikit-learn's configuration."""
     return StandardScaler().set_output(transform="default")
 
 
 def _choose_target(held_out, y, weight, splits):
-    """Return the target whose predictions are nearest to y in order and in value.
+    """Return the target whose predictions are closest to y in order and in value.
 
-    Both are squared errors of standardised numbers, so that they can be added: that of
-    scores is MSE / Var(y), and that of ranks is 2 (1 - SRCC). On human scores of
-    sentence pairs, the order alone paid 5 % of MSE for noise in SRCC. Another target
-    than the scores has to gain half a standard error of its gain: with 50 to 200 pairs,
-    gains below that were noise, and cost up to 3 % of MSE.
+    Both criteria are squared errors of standardised numbers, so they can be added:
+    MSE / Var(y) for scores and 2 (1 - SRCC) for ranks. On human scores of sentence
+    pairs, selection by order alone cost 5 % of MSE for SRCC gains within noise. A
+    target other than the scores must gain half a standard error of its gain: with 50 to
+    200 pairs, smaller gains were noise and cost up to 3 % of MSE.
 
     Parameters
     ----------
@@ -337,8 +336,8 @@ def _choose_target(held_out, y, weight, splits):
     y, weight : ndarray of shape (n_pairs,)
         Scores and weights; weights may be None.
     splits : list of (train, test)
-        The map to the scale of y is fitted on the one and judged on the other: by
-        itself, it would flatter what needs it, where there are few pairs.
+        The map to the scale of y is fitted on training and evaluated on test parts. In
+        sample and with few pairs, it would favour targets that need a map.
 
     Returns
     -------
@@ -349,7 +348,7 @@ def _choose_target(held_out, y, weight, splits):
     best, most = "score", _TIE
     for name, predicted in held_out.items():
         if not IncreasingMap(on_scale=False).fit(predicted, y, weight).exists_:
-            continue  # it could not be brought back to the scale of y
+            continue  # no map to the scale of y exists
         score = predicted
         if name != "score":
             score = _map_held_out(predicted, y, weight, splits)
@@ -363,9 +362,9 @@ def _choose_target(held_out, y, weight, splits):
 
 
 def _pair_losses(y, score, weight):
-    """Return what each pair adds to ``MSE / Var(y) + 2 (1 - SRCC)``, the mean."""
+    """Return pair losses whose mean is ``MSE / Var(y) + 2 (1 - SRCC)``."""
     spread = _array_scaler().fit(y[:, np.newaxis], sample_weight=weight).scale_
-    # Ranks of float32 values: what differs by rounding alone is a tie.
+    # Ranks of float32 values, so that values which differ by rounding are ties.
     both = np.column_stack([y, score]).astype(np.float32)
     ranks = np.column_stack([rank_target(column, weight) for column in both.T])
     ranks = _array_scaler().fit(ranks, sample_weight=weight).transform(ranks)
@@ -373,7 +372,7 @@ def _pair_losses(y, score, weight):
 
 
 def _map_held_out(predicted, y, weight, splits):
-    """Bring predictions to the scale of y by maps that did not see their own pairs."""
+    """Map predictions to the scale of y by maps fitted without their own pairs."""
     score = np.empty(len(y))
     for train, test in splits:
         back = IncreasingMap(on_scale=False)
@@ -386,7 +385,7 @@ def _map_held_out(predicted, y, weight, splits):
 
 
 def _predict_one(scaler, estimator, inputs):
-    """Predict; by the default ridge so that no row depends on the others."""
+    """Predict; for the default ridge, rows are bitwise independent of each other."""
     inputs = scaler.transform(inputs)
     if type(estimator) is Ridge:
         return matmul(inputs, estimator.coef_) + estimator.intercept_

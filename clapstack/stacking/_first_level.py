@@ -1,4 +1,4 @@
-"""The first level: members fitted on the training part of every fold."""
+"""The first level: regressors fitted on the training part of every fold."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from clapstack.stacking._compression import fit_compressors
 from clapstack.stacking._sample_weight import checked_predictions, fit_per_target
 from clapstack.stacking.ridge import StandardizedRidge, fit_family_ridges
 
-# Rows that are predicted at once: 90 MB at the paper's width.
+# Rows predicted at once: 90 MB at the paper's width.
 _PREDICTED_ROWS = 2048
-# Up to so many rows, threads take longer to start than they save.
+# Up to this many rows, starting threads takes longer than they save.
 _FEW_ROWS = 256
 
 
@@ -31,7 +31,7 @@ class FirstLevel:
     Attributes
     ----------
     columns : dict of str to ndarray of int
-        The columns of X that the members of each model take; none for boosting.
+        Input columns of each model's members; none for boosting.
     estimators : dict of str to dict of str to list
         ``estimators[model][target][fold]``.
     compressors : list of Compressor
@@ -47,7 +47,7 @@ class FirstLevel:
 
     @property
     def names(self):
-        """``<model>__<target>`` of every column of predictions."""
+        """Names of the prediction columns, ``<model>__<target>``."""
         return [
             f"{model}__{target}"
             for model, by_target in self.estimators.items()
@@ -55,26 +55,26 @@ class FirstLevel:
         ]
 
     def predict(self, X):
-        """Return the mean predictions of the fold members, a column per name."""
+        """Return predictions averaged over all folds, one column per name."""
         return self.predict_rows(X, np.arange(X.shape[0]), range(self.n_folds))
 
     def predict_by_fold(self, X):
-        """Yield the predictions of each fold's members, a column per name."""
+        """Yield the predictions of each fold's members, one column per name."""
         for number in range(self.n_folds):
             yield self.predict_rows(X, np.arange(X.shape[0]), [number])
 
     def predict_held_out(self, X, splits):
-        """Return predictions of each row by the members that did not train on it."""
+        """Return out-of-fold predictions of all rows."""
         out = np.empty((X.shape[0], len(self.names)))
         for number, (_, test) in enumerate(splits):
             out[test] = self.predict_rows(X, test, [number])
         return out
 
     def predict_rows(self, X, rows, folds):
-        """Return the mean predictions of some rows by the members of some folds."""
+        """Return predictions of some rows, averaged over some folds."""
         out = np.empty((len(rows), len(self.names)))
         for cut in row_slices(len(rows), _PREDICTED_ROWS):
-            # Read once for all models.
+            # Rows are read once for all models.
             taken = read_table(X, as_slice(rows[cut]))
             with one_thread() if len(taken) <= _FEW_ROWS else nullcontext():
                 parts = [
@@ -85,7 +85,7 @@ class FirstLevel:
         return out
 
     def _predict_one(self, model, taken, folds, rows):
-        """Return the mean predictions of one model, a column per target."""
+        """Return the mean predictions of one model, one column per target."""
         named = self.estimators[model]
         by_target = named.values()
         if model == BOOSTING:
@@ -106,15 +106,15 @@ class FirstLevel:
                 where = (
                     f"the member of {model!r} for the target {target!r} and fold {k}"
                 )
-                # A copy, since a regressor may work in place, and the next one and the
-                # caller want the same rows.
+                # A copy, because a regressor may modify its input, which the next one
+                # and the caller use.
                 own = inputs[k].copy()
                 out[:, column] += checked_predictions(members[k], own, where, rows)
         return out / len(folds)
 
 
 def _predict_ridges(by_target, inputs, folds):
-    """Return the mean predictions of ridges, which are those of the mean ridge."""
+    """Return the mean predictions of ridges: the prediction of the mean ridge."""
     chosen = [[members[k] for k in folds] for members in by_target]
     coef = [np.mean([ridge.coef_ for ridge in ridges], axis=0) for ridges in chosen]
     intercept = [np.mean([ridge.intercept_ for ridge in ridges]) for ridges in chosen]
@@ -144,30 +144,30 @@ def fit_first_level(
     models : dict of str to (str, regressor or None)
         Family and regressor of each model; None is the ridge.
     columns : dict of str to ndarray of int
-        The columns that the models of each family take; under ``"boosting"`` all.
+        Input columns of each family's models; all columns under ``"boosting"``.
     targets : list of str
         Names of the targets, in the order of ``Fold.targets``.
     folds : list of Fold
         Training rows, weights and targets.
     alphas : ndarray of float
-        Penalties of the ridges per varying column, to choose from.
+        Candidate penalties of the ridges, per varying column.
     booster : regressor or None
-        Takes the compression of all columns.
+        Fitted on the compression of all columns.
     n_components : int
         Width of the compression.
     n_jobs : int or None
-        Jobs over models and folds; None as joblib's context says, else one.
+        Jobs over models and folds; None means the joblib context's setting, or one.
     verbose : bool
         Whether to show progress.
     like : FirstLevel, default=None
-        One whose choice among `alphas` is taken, so that predictions are on one scale.
+        First level whose selected `alphas` are used, for comparable predictions.
 
     Returns
     -------
     first_level : FirstLevel
         The fitted members.
     """
-    # One job fits the ridges of all folds, which share work; else a job is one fold.
+    # One job fits a family's ridges of all folds, which share work; others one fold.
     jobs = {
         model: [
             delayed(fit_family_ridges)(X, columns[family], folds, alphas)
@@ -182,7 +182,7 @@ def fit_first_level(
     }
     compressions = []
     if booster is not None:
-        # All folds at once, which share passes over the table.
+        # All folds share the passes over the table.
         compressions = fit_compressors(X, columns[BOOSTING], folds, n_components)
         jobs[BOOSTING] = [
             delayed(_fit_boosting)(X, fold, compression, booster)
@@ -212,7 +212,7 @@ def fit_first_level(
 
 
 def _fit_ridges_like(by_target, X, columns, folds):
-    """Return ridges with the penalties per column of others, by target and fold."""
+    """Return ridges with the given members' penalties per column."""
     alphas = [members[0].alpha for members in by_target]
     fitted = {alpha: fit_family_ridges(X, columns, folds, alpha) for alpha in alphas}
     return [fitted[alpha][target] for target, alpha in enumerate(alphas)]
@@ -229,6 +229,6 @@ def _fit_boosting(X, fold, compression, booster):
     compressed = compression.train
     if compressed is None:
         compressed = compression.compressor.transform(X, fold.train)
-    # A sum over threads is added up in an order that varies: one thread keeps the bits.
+    # Sums over threads vary in order; one thread makes them bitwise reproducible.
     with one_thread():
         return fit_per_target(booster, compressed, fold.targets, fold.weight)

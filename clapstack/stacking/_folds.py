@@ -1,4 +1,4 @@
-"""Splits of the training pairs, made once for every family."""
+"""Cross-validation splits of the training pairs, shared by all families."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clapstack._numerics.ranks import rank_among, rank_target
 
 
 class Fold(NamedTuple):
-    """One training part, ready to fit on.
+    """Training and test part of one split, with weights and targets.
 
     Attributes
     ----------
@@ -22,13 +22,13 @@ class Fold(NamedTuple):
     weight : ndarray of shape (n_train,) or None
         Weights of the training rows, all positive.
     targets : ndarray of shape (n_train, n_targets)
-        Targets, computed from the training rows alone.
+        Targets, computed from the training rows only.
     test : ndarray of int
         Rows to predict; rows of weight zero are left out.
     test_weight : ndarray of shape (n_test,) or None
         Weights of the test rows, all positive.
     test_targets : ndarray of shape (n_test, n_targets)
-        Targets of the test rows; ranks are those among the training rows.
+        Targets of the test rows; ranks are relative to the training rows.
     """
 
     train: np.ndarray
@@ -40,12 +40,12 @@ class Fold(NamedTuple):
 
 
 def make_splits(cv, X, y, groups, random_state):
-    """Return one list of (train, test) rows that predicts every row once.
+    """Return a list of (train, test) rows in which every row is tested once.
 
     Parameters
     ----------
     cv : int, splitter or iterable of (train, test)
-        An int means shuffled k-fold, or group k-fold where `groups` are given.
+        An int means shuffled k-fold, or group k-fold if `groups` are given.
     X : ndarray of shape (n_pairs, n_features)
         Features.
     y : ndarray of shape (n_pairs,)
@@ -63,7 +63,7 @@ def make_splits(cv, X, y, groups, random_state):
     Raises
     ------
     ValueError
-        If there are too few rows or groups, or if the splits do not predict each row
+        If there are too few rows or groups, or the splits do not predict each row
         exactly once from other rows.
     """
     n_pairs = X.shape[0]
@@ -78,7 +78,7 @@ def make_splits(cv, X, y, groups, random_state):
         if n_counted < cv:
             msg = (
                 f"cv={cv} folds need at least {cv} pairs or groups; X has {counted}. "
-                "Lower cv or bring more pairs."
+                "Lower cv or pass more pairs."
             )
             raise ValueError(msg)
     else:
@@ -95,12 +95,12 @@ def make_splits(cv, X, y, groups, random_state):
 
 
 def make_fold(number, split, y, weight, targets):
-    """Return a split, ready to fit on its training part.
+    """Return a split with its weights and targets.
 
     Parameters
     ----------
     number : int
-        Number of the split, for the errors.
+        Number of the split, for error messages.
     split : tuple of (ndarray of int, ndarray of int)
         Training and test rows.
     y : ndarray of shape (n_pairs,)
@@ -108,7 +108,7 @@ def make_fold(number, split, y, weight, targets):
     weight : ndarray of shape (n_pairs,) or None
         Weights, zero allowed.
     targets : list of {"score", "rank"}
-        What to learn.
+        Targets to learn.
 
     Returns
     -------
@@ -118,7 +118,8 @@ def make_fold(number, split, y, weight, targets):
     Raises
     ------
     ValueError
-        If there are fewer than two rows of positive weight, or if they share one score.
+        If there are fewer than two training rows of positive weight, or their scores
+        are all equal.
     """
     train, test = split
     used = test_weight = None
@@ -129,14 +130,14 @@ def make_fold(number, split, y, weight, targets):
         counted = "" if weight is None else " of positive sample_weight"
         msg = (
             f"The training part of cv split {number} has {train.size} rows{counted}; "
-            "two are needed at least. Bring more pairs or use other splits."
+            "at least two are needed. Pass more pairs or use other splits."
         )
         raise ValueError(msg)
     if np.ptp(y[train]) == 0:
         msg = (
-            f"y is constant in the training part of cv split {number}: all of "
+            f"y is constant in the training part of cv split {number}: all "
             f"{train.size} scores are {y[train[0]]:g}, so there is nothing to learn. "
-            "Bring more pairs, or use splits or groups that mix the scores."
+            "Pass more pairs, or use splits or groups that mix the scores."
         )
         raise ValueError(msg)
     made = {"score": y[train], "rank": rank_target(y[train], used)}
@@ -152,14 +153,13 @@ def make_fold(number, split, y, weight, targets):
 
 
 def _take(rows, part, number):
-    """Return a part of a split as row numbers, whether it came as such or as a mask."""
+    """Return a part of a split, row numbers or a mask, as row numbers."""
     try:
         return rows[np.asarray(part)]
     except IndexError as error:
         msg = (
-            f"cv split {number} does not fit X of {len(rows)} rows: {error}. Make the "
-            "splits for the pairs that are passed to fit, or pass a splitter, which "
-            "makes them itself."
+            f"cv split {number} does not match X with {len(rows)} rows: {error}. Make "
+            "the splits from the pairs passed to fit, or pass a splitter."
         )
         raise ValueError(msg) from error
 
@@ -169,21 +169,21 @@ def _check_partition(splits, n_pairs):
     for number, (train, test) in enumerate(splits):
         np.add.at(counts, test, 1)
         if test.size == 0:
-            msg = f"cv split {number} has no test rows. Leave that split out."
+            msg = f"cv split {number} has no test rows. Remove that split."
             raise ValueError(msg)
         shared = np.intersect1d(train, test)
         if shared.size:
             msg = (
-                f"cv split {number} has {shared.size} rows both in training and in "
-                f"test (the first is row {shared[0]}): their predictions would not be "
-                "out of fold. Remove them from one side."
+                f"cv split {number} has {shared.size} rows in both the training and "
+                f"the test part (the first is row {shared[0]}), so their predictions "
+                "would not be out of fold. Remove them from one part."
             )
             raise ValueError(msg)
     wrong = np.flatnonzero(counts != 1)
     if wrong.size:
         msg = (
-            "cv must predict every row exactly once; "
-            f"{wrong.size} of {n_pairs} rows are in no or in several test parts "
+            "cv must predict every row exactly once, but "
+            f"{wrong.size} of {n_pairs} rows are in no test part or in several "
             f"({first_rows(wrong)}). Use a splitter that partitions the rows, such as "
             "KFold or GroupKFold."
         )
@@ -196,9 +196,9 @@ def _check_groups_stay_together(splits, groups):
         if shared.size:
             torn = [rows[groups[rows] == shared[0]][0] for rows in (train, test)]
             msg = (
-                f"cv split {number} has pairs of {shared.size} groups both in training "
-                f"and in test (the first is that of rows {torn[0]} and {torn[1]}). Use "
-                "a splitter that keeps groups together, such as GroupKFold or an int, "
-                "or leave groups out."
+                f"cv split {number} splits {shared.size} groups between the training "
+                f"and the test part (the first is that of rows {torn[0]} and "
+                f"{torn[1]}). Use a splitter that keeps groups together, such as "
+                "GroupKFold or an int, or omit groups."
             )
             raise ValueError(msg)

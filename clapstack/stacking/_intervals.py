@@ -5,24 +5,24 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import nnls
 
-# Bisection halves the bracket: from any rating scale to below 1e-9 of it.
+# Each bisection halves the bracket: 40 reduce any rating scale to below 1e-9 of it.
 _N_HALVINGS = 40
 _LEAST_SCALE = 0.1
-# Relative error of a sum of weights, which must not decide about a rank.
+# Relative rounding error of a sum of weights, which must not change a rank.
 _ROUNDING = 1e-12
 _RATINGS = (0.0, 10.0)  # the scale of human listeners
 
 
 class DisagreementScale:
-    """Expected size of an error, rising with the disagreement of the first level.
+    """Expected absolute error, given the disagreement of the first level.
 
     ``a + b * disagreement`` with a, b ≥ 0, fitted to absolute residuals by least
-    squares; never below a tenth of its mean, so that no interval closes.
+    squares; at least a tenth of their mean, so that intervals keep a positive width.
 
     Parameters
     ----------
     absolute_residuals, disagreement : ndarray of shape (n_pairs,)
-        Out of fold.
+        Out-of-fold values.
     weight : ndarray of shape (n_pairs,), default=None
         Positive weights.
     """
@@ -35,29 +35,29 @@ class DisagreementScale:
         self.floor = _LEAST_SCALE * max(mean, np.finfo(float).tiny)
 
     def __call__(self, disagreement):
-        """Return the scale of each pair, of the shape of `disagreement`."""
+        """Return the scale of each pair, with the shape of `disagreement`."""
         return np.maximum(self.coef[0] + self.coef[1] * disagreement, self.floor)
 
 
 def weight_of_a_new_unit(weight, units):
-    """Return the weight that a new pair takes among those of the fit.
+    """Return the weight of a new pair relative to the training pairs.
 
-    It is the mean weight of units that occur as often as their weights say,
-    ``sum(m²) / sum(m)``. So the finite-sample correction of a quantile goes by the
-    effective number of units, ``sum(m)² / sum(m²)``, whatever the scale of the weights
-    and however often a unit is repeated.
+    It is the expected weight of units that occur in proportion to their weights m,
+    ``sum(m²) / sum(m)``. The finite-sample correction of a quantile then depends on the
+    effective number of units, ``sum(m)² / sum(m²)``, regardless of the scale of the
+    weights and of repetitions.
 
     Parameters
     ----------
     weight : ndarray of shape (n_pairs,) or None
-        Weights, zero allowed; None counts every pair once.
+        Weights, zero allowed; None weights all pairs equally.
     units : ndarray of int of shape (n_pairs,)
         Number of the exchangeable unit of each pair: itself, or its group.
 
     Returns
     -------
     weight : float
-        Positive.
+        A positive weight.
     """
     mass = np.bincount(units, weights=weight)
     return float(np.sum(mass**2) / np.sum(mass))
@@ -68,8 +68,8 @@ def cross_conformal_interval(
 ):
     """Return CV+ intervals.
 
-    With prediction f₋ₖ(x) of what did not see fold k, and scaled residual Rᵢ of a pair
-    in fold k(i), the ends of the interval of x are quantiles of
+    With the prediction f₋ₖ(x) of a model fitted without fold k, and the scaled residual
+    Rᵢ of a training pair in fold k(i), the ends of the interval of x are quantiles of
     ``f₋ₖ₍ᵢ₎(x) - s₋ₖ₍ᵢ₎(x) Rᵢ`` and ``f₋ₖ₍ᵢ₎(x) + s₋ₖ₍ᵢ₎(x) Rᵢ`` over all training
     pairs (Barber, Candès, Ramdas and Tibshirani, "Predictive inference with the
     jackknife+", 2021).
@@ -77,22 +77,22 @@ def cross_conformal_interval(
     Parameters
     ----------
     predictions : ndarray of shape (n_folds, n_pairs)
-        Of the pairs to cover, by what did not see each fold.
+        Predictions of new pairs by the models without each fold.
     residuals : list of ndarray
-        Absolute out-of-fold residuals of each fold's training pairs, over their scale.
+        Absolute residuals of the pairs in each fold, divided by their scale.
     scale : ndarray of shape (n_folds, n_pairs) or (n_pairs,)
-        Positive; ones for intervals of like width.
+        Positive scale of the new pairs; ones for intervals of similar width.
     coverage : float
-        In (0, 1).
+        Nominal coverage, in (0, 1).
     weights : list of ndarray, default=None
-        Positive weights of the residuals; None counts each once.
+        Positive weights of the residuals; None weights them equally.
     new_weight : float, default=1.0
         Weight of a new pair.
 
     Returns
     -------
     interval : ndarray of shape (n_pairs, 2)
-        Low and high ends; infinite where there are too few residuals for `coverage`.
+        Lower and upper ends; infinite if there are too few residuals for `coverage`.
     """
     if weights is None:
         weights = [np.ones(len(part)) for part in residuals]
@@ -104,12 +104,12 @@ def cross_conformal_interval(
         return np.tile([-np.inf, np.inf], (predictions.shape[1], 1))
     high = _quantile(predictions, folds, scale, wanted)
     low = -_quantile(-predictions, folds, scale, wanted)
-    # Below a coverage of one half the low end may come out above the high one.
+    # If coverage is below one half, the ends can be in the wrong order.
     return np.sort(np.column_stack([low, high]), axis=1)
 
 
 class _SortedResiduals:
-    """Residuals of a fold in increasing order, with the sums of weights up to each."""
+    """Sorted residuals of a fold, with cumulative weights."""
 
     def __init__(self, residuals, weights):
         order = np.argsort(residuals, kind="stable")
@@ -117,15 +117,15 @@ class _SortedResiduals:
         self.weight_below = np.concatenate([[0.0], np.cumsum(weights[order])])
 
     def weight_up_to(self, bound):
-        """Return the weight of residuals up to each of some bounds."""
+        """Return the total weight of residuals up to each bound."""
         return self.weight_below[np.searchsorted(self.values, bound, side="right")]
 
 
 def _quantile(predictions, folds, scale, wanted):
-    """Return where the weight of ``predictions[k] + scale[k] * residuals[k]`` is met.
+    """Return weighted quantiles of ``predictions[k] + scale[k] * residuals[k]``.
 
-    Summing the weight below a value is a binary search per fold, so the value is found
-    by bisection without forming the values.
+    The weight below a value needs one binary search per fold, so bisection computes the
+    quantile without forming the sums.
     """
     largest = max(fold.values[-1] for fold in folds if len(fold.values))
     low = predictions.min(axis=0)
@@ -143,7 +143,7 @@ def _quantile(predictions, folds, scale, wanted):
 
 
 class HeldOutErrors:
-    """Out-of-fold errors of the training pairs, and the intervals that follow.
+    """Out-of-fold errors of the training pairs, and prediction intervals from them.
 
     Parameters
     ----------
@@ -154,9 +154,9 @@ class HeldOutErrors:
     units : ndarray of int of shape (n_pairs,)
         Number of the exchangeable unit of each pair: itself, or its group.
     test_rows : list of ndarray of int
-        Rows that each fold held out.
+        Test rows of each fold.
     scales : list of DisagreementScale
-        One per fold, from errors of other folds.
+        One per fold, fitted to errors on other folds.
     """
 
     def __init__(self, y, scores, disagreement, weight, units, test_rows, scales):
@@ -175,7 +175,7 @@ class HeldOutErrors:
         self.bounded = bool(y[counted].min() >= low and y[counted].max() <= high)
 
     def __setstate__(self, state):
-        # Files of before have one scale and no weights.
+        # Older files have one scale and no weights.
         one = state.pop("scale", None)
         if one is not None:
             state.update(scales=[one] * len(state["errors"]), weights=None)
@@ -188,11 +188,11 @@ class HeldOutErrors:
         Parameters
         ----------
         predictions, disagreement : ndarray of shape (n_folds, n_pairs)
-            By what did not see each fold.
+            Values of new pairs, from the models without each fold.
         coverage : float
-            In (0, 1).
+            Nominal coverage, in (0, 1).
         scaled : bool
-            Whether widths follow the disagreement.
+            Whether widths depend on the disagreement.
         """
         scale = np.ones_like(predictions)
         if scaled:

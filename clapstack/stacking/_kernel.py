@@ -1,39 +1,38 @@
-r"""One Gaussian process over the blocks of all feature families.
+r"""A Gaussian process over the blocks of all feature families.
 
-Model. Column j of block b, standardised, is divided by the square root of how many
-columns of the block vary: x_b, of mean square 1. Family f has the blocks a_f of audio
-and t_f of text. With w_b, v_b, u_f, s, σ² > 0,
+Model. The columns of block b are standardised and divided by the square root of the
+number of varying columns in the block: x_b, of mean square 1. Family f has an audio
+block a_f and a text block t_f. With w_b, v_b, u_f, s, σ² > 0,
 
     y_i = g(x_i) + e_i,   e_i ~ N(0, σ² / weight_i),   g ~ GP(0, k),
     k(x, x') = s / (1 + Σ_b w_b |x_b - x'_b|²) + Σ_b v_b x_b·x'_b
                + Σ_f u_f (a_f·a'_f) (t_f·t'_f).                            (1)
 
-The first part is a rational quadratic [1, ch. 4], which is a mixture of Gaussians of
-all widths; the last says that y may hold any a_fᵀ W t_f, where products of columns say
-Σ_j W_jj a_fj t_fj only.
+The first part is a rational quadratic [1, ch. 4], a mixture of Gaussians of all widths.
+The last part allows any a_fᵀ W t_f in y, whereas products of columns only allow
+Σ_j W_jj a_fj t_fj.
 
 Weights of the blocks. The logarithms of w_b, v_b, u_f, s and of the noise have a normal
 prior, p ~ N(0, I) in the coordinates of `_kernel_weights.Prior`, in which cosines
-outweigh other blocks and blocks of one kind or family share a factor. Over some rows,
+outweigh other blocks and blocks of one kind or family share a factor. For some rows,
 with K the kernel, P = (K + Σ)^-1, Σ = diag(σ² / weight) and α = P y, p minimises
 
     (y·α - log det P + |p|²) / 2                                           (2)
 
-(marginal likelihood, [1, ch. 5]; of several parts of rows, taken for independent, the
-first two terms are summed). With G = (P - α αᵀ) / 2, its derivative by log v_b is
+(marginal likelihood, [1, ch. 5]; the first two terms are summed over parts of the rows,
+assumed independent). With G = (P - α αᵀ) / 2, its derivative by log v_b is
 v_b <G, X_b X_bᵀ>, likewise by log u_f, and that by log w_b is -w_b <G ∘ R ∘ R / s, D_b>
-for the radial part R and the squared distances D_b, which X_b X_bᵀ holds too: these
-products are computed once.
+for the radial part R and the squared distances D_b. These also follow from X_b X_bᵀ, so
+the products are computed once.
 
 Fewer columns. Let the orthonormal Q nearly span the leading singular vectors of some
-rows √w x. Then z = Qᵀ(√w x) are a row's coordinates, and what they leave out is nearly
-orthogonal to what they leave out of another row. So, and likewise for √v x, a_f and
-t_f,
+rows √w x. Then z = Qᵀ(√w x) are the coordinates of a row, and the remainders of two
+different rows are nearly orthogonal. So, and likewise for √v x, a_f and t_f,
 
     (√w x)·(√w x') ≈ z·z'   for x ≠ x'.                                    (3)
 
-All rows. If there are few, the posterior of (1) is exact [1, ch. 2]. Otherwise there
-are inducing rows m; with L Lᵀ = K_mm, A = L^-1 K_mn, B = I + A Λ^-1 Aᵀ and
+All rows. With few rows, the posterior of (1) is exact [1, ch. 2]. Otherwise there are
+inducing rows m; with L Lᵀ = K_mm, A = L^-1 K_mn, B = I + A Λ^-1 Aᵀ and
 Λ_i = σ² / weight_i + k(x_i, x_i) - |A_i|² (FITC [2, 3]),
 
     E f(x) = k_m(x)·L^-T B^-1 A Λ^-1 y,
@@ -41,10 +40,10 @@ are inducing rows m; with L Lᵀ = K_mm, A = L^-1 K_mn, B = I + A Λ^-1 Aᵀ and
 
 in n m² time and m² memory.
 
-Why not scikit-learn's GaussianProcessRegressor: the derivative of K by each of θ
-hyperparameters is one array of n × n × θ float64, 340 MB for 900 rows of 25 blocks
-against 40 MB here, and it has neither weighted blocks nor inducing rows. GPyTorch has
-both, but needs torch, which the second stage does without.
+Why not scikit-learn's GaussianProcessRegressor: it stores the derivatives of K by θ
+hyperparameters in one n × n × θ float64 array, 340 MB for 900 rows of 25 blocks against
+40 MB here, and supports neither weighted blocks nor inducing rows. GPyTorch supports
+both, but needs torch, which models on features avoid.
 
 [1] C. E. Rasmussen and C. K. I. Williams, Gaussian Processes for Machine Learning,
     MIT Press, 2006.
@@ -76,36 +75,34 @@ from clapstack._numerics.rows import StandardizedTable, Tiles, matmul
 from clapstack.families import CROSS, check_features, family_of, pair_blocks
 from clapstack.stacking._kernel_weights import Prior, learn_weights, lower_triangle
 
-# Rows of the table in float64, and of the kernel, that are held at once: 32 MB.
+# Elements of the float64 table, or of the kernel, in memory at once: 32 MB.
 _ELEMENTS = 1 << 22
-# Rows whose leading directions the coordinates keep: those of 900 rows keep too much of
-# what is peculiar to them.
+# Rows that determine the leading directions; with 900, they overfit these rows.
 _SPANNING = 2700
-# A linear part of more coordinates predicted no better on two sets of human scores; a
-# radial part of 512 did worse than one of 1,024, which did as well as all columns.
+# More linear coordinates did not improve predictions on two sets of human scores. 512
+# radial coordinates were worse than 1,024, which were as good as all columns.
 _LINEAR_COMPONENTS = 256
 _BILINEAR_COMPONENTS = 128
-# Pairs whose likelihood is one factor: twice as many take eight times as long.
+# Pairs per part of the likelihood: twice as many take eight times as long.
 _PART = 900
-# Pairs that tell what is like those of fit: more of them change the answer little.
+# Training pairs that determine the novelty; more change it little.
 _LANDMARKS = 1000
-# Added to the diagonal of the inducing rows, as a part of its mean.
+# Added to the diagonal of the inducing rows, relative to its mean.
 _JITTER = 1e-6
-# Weight from which more lessens no noise: of targets without any, errors of float32
-# products show below a thousandth of it. Below the least, more noise changes nothing,
-# and is soon beyond float32.
+# Larger weights do not reduce the noise further: for noise-free targets, errors of
+# float32 products appear below a thousandth of it. Smaller weights change nothing, and
+# their noise would soon overflow float32.
 _MOST_WEIGHT = 1e2
 _LEAST_WEIGHT = 1e-12
-# Rows of the covariance of the inducing rows that stay in a core's cache.
+# Rows of the inducing rows' covariance that fit into a core's cache.
 _CACHED_ROWS = 256
-# Calls of so few rows come often, one pair at a time.
+# Calls with few rows are frequent, one pair at a time, so factors are kept for them.
 _FEW_ROWS = 256
-# What they need of a regressor, by regressor; 80 MB for each of 5,000 pairs of 11,064
-# columns.
+# These factors, by regressor; 80 MB each for 5,000 pairs of 11,064 columns.
 _KEPT: WeakKeyDictionary = WeakKeyDictionary()
 
 
-# What the regressors of several targets share.
+# Attributes shared by the regressors of several targets.
 _SHARED = (
     "blocks_",
     "mean_",
@@ -129,13 +126,13 @@ class _Rows(NamedTuple):
     Attributes
     ----------
     radial, linear : ndarray of shape (n_rows, n_components), float32
-        Leading coordinates of the rows with their columns weighted.
+        Leading coordinates of the rows with weighted columns.
     radial_length, linear_length : ndarray of shape (n_rows,)
-        Squared lengths of these rows, with what the coordinates leave out.
+        Squared lengths of these rows, including the remainders.
     audio, text : ndarray of shape (n_rows, n_families, n_components), float32
         Leading coordinates of the bilinear part.
     bilinear_length : ndarray of shape (n_rows,)
-        Its prior variance, with what the coordinates leave out.
+        Prior variance of the bilinear part, including the remainders.
     """
 
     radial: np.ndarray
@@ -151,7 +148,7 @@ class _Rows(NamedTuple):
         return _Rows(*(part[rows] for part in self))
 
     def factors(self, matrix):
-        """Return what rows are multiplied by for their covariance with these."""
+        """Return right-hand factors for the covariance of other rows with these."""
         turned = (
             [matrix(family.T) for family in side.swapaxes(0, 1)]
             for side in (self.audio, self.text)
@@ -160,7 +157,7 @@ class _Rows(NamedTuple):
         return _Factors(radial, self.radial_length, linear, *turned)
 
     def held(self):
-        """Return what the coordinates hold of the three lengths."""
+        """Return the part of the three lengths within the coordinates."""
         audio, text = (np.sum(side**2.0, axis=2) for side in (self.audio, self.text))
         return (
             np.sum(self.radial**2.0, axis=1),
@@ -169,10 +166,10 @@ class _Rows(NamedTuple):
         )
 
     def in_half(self):
-        """Return the rows in half precision, as a plain tuple of tables.
+        """Return the rows in half precision, as a plain tuple that files can store.
 
-        A model file can hold that. The lengths go with the rounded coordinates, so that
-        they still have a covariance: the process is fitted to what is kept.
+        Lengths are adapted to the rounded coordinates, so that the covariance stays
+        positive definite; the process is fitted to the rounded rows.
         """
         names = "radial", "linear", "audio", "text"
         halves = {name: getattr(self, name).astype(np.float16) for name in names}
@@ -192,9 +189,9 @@ class _Factors(NamedTuple):
     radial, linear : ndarray or Tiles
         Coordinates.
     radial_length : ndarray of shape (n_rows,)
-        As `_Rows` has it.
+        As in `_Rows`.
     audio, text : list of ndarray or Tiles
-        Coordinates of each family. These three are None where means alone are wanted.
+        Coordinates of each family. `linear`, `audio` and `text` are None for means.
     """
 
     radial: np.ndarray | Tiles
@@ -206,7 +203,7 @@ class _Factors(NamedTuple):
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What the fits to all targets of some pairs share.
+    """Data shared by the fits to all targets.
 
     Attributes
     ----------
@@ -215,24 +212,24 @@ class _Prepared:
     used, weight : ndarray of shape (n_used,)
         Rows of positive weight, and their weights.
     first, same : ndarray of int
-        Places among these where each distinct row is first, and which distinct row each
-        of them is.
+        Position in `used` of the first copy of each distinct row, and the number of the
+        distinct row of each used row.
     total : ndarray of shape (n_rows,)
         Weights of the distinct rows.
     drawn : ndarray of int of shape (n_rows,)
-        These in the order in which they are drawn.
+        Random permutation of the distinct rows.
     seed : int
-        Where searches for leading directions start.
+        Seed of the searches for leading directions.
     blocks : dict of str to ndarray of int
         Columns of each block.
     pairs : dict of str to (str, str)
-        Labels of the audio and text blocks of every family that has both.
+        Labels of the audio and text blocks of each family with both.
     mean, scale : ndarray of shape (n_features,)
-        What is taken from the columns, and then multiplies them; 0 where not used.
+        Subtracted from the columns, and then multiplied; 0 for unused columns.
     taken : ndarray of shape (n_taken, n_features), float32
-        The rows that are drawn first, standardised.
+        The first of the drawn rows, standardised.
     grams : list of ndarray
-        Products of the first of these, as `learn_weights` takes them.
+        Products of the first of these, for `learn_weights`.
     """
 
     X: Any
@@ -252,34 +249,34 @@ class _Prepared:
 
     @property
     def certainty(self):
-        """What divides the variance of the noise of every distinct row."""
+        """Divisor of the noise variance of each distinct row."""
         return np.clip(self.total, _LEAST_WEIGHT, _MOST_WEIGHT)
 
     def mean_target(self, y):
-        """Return the mean target of every distinct row."""
+        """Return the mean target of each distinct row."""
         start = y[self.used[self.first]]
-        # Around the first of the equal rows, so that equal targets keep their bits.
+        # Relative to the first equal row, so that the mean of equal targets is exact.
         apart = (y[self.used] - start[self.same]) * self.weight
         return start + np.bincount(self.same, weights=apart) / self.total
 
     def axes(self, weights, size, columns=None):
-        """Return what brings columns to coordinates: which, a basis, and their weights.
+        """Return the columns, basis and weights that map rows to coordinates.
 
         Parameters
         ----------
         weights : dict of str to float
             Weights of blocks.
         size : int
-            Coordinates at most.
+            Maximum number of coordinates.
         columns : ndarray of int of shape (n_columns,), default=None
-            Columns that hold all these blocks; None takes all.
+            Columns of these blocks; None selects all.
 
         Returns
         -------
         axes : tuple of (columns, basis, weight)
-            The basis, of shape (n_columns, n_components), is orthonormal, and takes
-            centred rows whose columns ``weight`` multiplies. A plain tuple, which a
-            model file can hold.
+            An orthonormal basis of shape (n_columns, n_components) for centred rows
+            whose columns are multiplied by ``weight``. A plain tuple, which files can
+            store.
         """
         root = np.zeros(len(self.scale))
         for label, weight in weights.items():
@@ -293,33 +290,32 @@ class _Prepared:
             power_iteration_normalizer="none",
             random_state=self.seed,
         )
-        # Half precision makes half the model; all coordinates are along what is kept.
+        # Half precision halves the model file; coordinates use the rounded basis.
         return columns, basis.astype(np.float16), (root * self.scale)[own]
 
 
 class KernelRegressor(RegressorMixin, BaseEstimator):
     r"""Gaussian process over the blocks of all feature families.
 
-    One model for all columns: it learns which family, and which block of its pair
-    features, says how much, and bends where a ridge cannot. Before any pairs it trusts
-    the cosines most, so that few pairs suffice. Predictions have a standard deviation,
-    which grows away from the training pairs. Read more in the
-    :ref:`User Guide <kernel>`.
+    A single nonlinear model of all columns. It learns a weight for each family and for
+    each block of its pair feature. Its prior favours the cosines, so a few pairs are
+    enough. Predictions have a standard deviation, which grows with the distance from
+    the training pairs. Read more in the :ref:`User Guide <kernel>`.
 
     Parameters
     ----------
     n_tuning : int, default=2700
-        Pairs, drawn at random, that the weights of the blocks are learned from.
+        Number of pairs, drawn at random, from which the block weights are learned.
     n_inducing : int, default=5000
-        Pairs, drawn at random, that predictions refer to. With no more pairs than this
-        the process is exact.
+        Number of inducing pairs, drawn at random. With at most this many training
+        pairs, the process is exact.
     n_components : int, default=1024
-        Coordinates of a pair in the radial part of the kernel; the linear part has 256
-        at most.
+        Number of coordinates of a pair in the radial part of the kernel; the linear
+        part has at most 256.
     blocks : dict of str to array-like of int, default=None
-        Columns of each block, by ``<family>__<block>``; columns in none are not used.
-        None reads the blocks from the column names; an array without names is one
-        block.
+        Columns of each block, by ``<family>__<block>``; other columns are not used.
+        None reads the blocks from the column names; an array without column names is
+        one block.
     random_state : int, RandomState instance or None, default=0
         Draws the pairs.
 
@@ -328,17 +324,17 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     blocks_ : dict of str to ndarray of int
         Columns of each block.
     radial_weights_, linear_weights_ : dict of str to float
-        Weights of each block in the radial and in the linear part.
+        Weight of each block in the radial and in the linear part.
     bilinear_weights_ : dict of str to float
         Weight of each family that has audio and text blocks.
     amplitude_ : float
-        Variance of the radial part, over that of the target.
+        Variance of the radial part, relative to that of the target.
     noise_ : float
-        Variance of the noise, over that of the target.
+        Variance of the noise, relative to that of the target.
     mean_ : ndarray of shape (n_features,)
-        Of the columns.
+        Mean of each column.
     dual_coef_ : ndarray of shape (n_inducing,)
-        Coefficients of the pairs that predictions refer to, on the scale of `y`.
+        Coefficients of the inducing pairs, on the scale of `y`.
     coef_ : ndarray of shape (n_features,)
         Coefficients of the columns in the linear part, in the units of `X`.
     intercept_ : float
@@ -346,7 +342,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     n_features_in_ : int
         Number of features seen during :term:`fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, where `X` has names.
+        Names of the features, if `X` has column names.
 
     See Also
     --------
@@ -355,29 +351,29 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
 
     Notes
     -----
-    Column j of block b, standardised, is divided by the square root of how many columns
-    of the block vary. With the rows :math:`x_b` of block b,
+    The columns of block b are standardised and divided by the square root of the number
+    of varying columns in the block. With the rows :math:`x_b` of block b,
 
     .. math::
         k(x, x') = \frac{s}{1 + \sum_b w_b \lVert x_b - x'_b \rVert^2}
                    + \sum_b v_b\, x_b^\top x'_b
                    + \sum_f u_f\, (a_f^\top a'_f) (t_f^\top t'_f) ,
 
-    where :math:`a_f` and :math:`t_f` are the blocks of audio and text of family f. The
-    weights w, v and u, s and the variance of the noise have a log-normal prior in which
-    the cosines outweigh the other blocks, and blocks of one kind or of one family share
-    a factor. A weight divides the noise of its pair. Pairs of equal features are
-    one pair, with the weighted mean of their targets.
+    where :math:`a_f` and :math:`t_f` are the audio and text blocks of family f. The
+    weights w, v, u and s and the noise variance have a log-normal prior in which the
+    cosines outweigh the other blocks, and blocks of one kind or of one family share a
+    factor. The noise variance of a pair is divided by its sample weight. Pairs with
+    equal features are merged into one, with the weighted mean of their targets.
 
-    A block of the pair feature is ``audio``, ``text``, ``product``, ``absdiff`` or
-    ``cosine``, numbered or not, after ``<family>__``; the other columns of a family are
-    one block. The squared differences of a family that has absolute ones, and the
-    family ``cross``, are not used: they repeat the others.
+    Blocks are read from column names: ``audio``, ``text``, ``product``, ``absdiff`` or
+    ``cosine``, numbered or not, after ``<family>__``; the other columns of a family
+    form one block. Squared differences are not used if a family has absolute ones, and
+    neither is the family ``cross``, because they repeat the others.
 
     The weights maximise the marginal likelihood [1]_ of `n_tuning` pairs, in parts of
-    900 at most, times that prior. With m inducing pairs, of n in all, a fit takes
-    ``n m²`` multiplications and ``16 m²`` bytes beside the table: the fully independent
-    training conditional [2]_.
+    at most 900, times the prior. With m inducing pairs out of n, predictions use the
+    fully independent training conditional [2]_: a fit needs ``n m²`` multiplications,
+    and ``16 m²`` bytes in addition to the table.
 
     References
     ----------
@@ -430,8 +426,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         y : array-like of shape (n_pairs,)
             Target.
         sample_weight : array-like of shape (n_pairs,), default=None
-            Weights, zero or more; a weight counts a pair as often as it says, and
-            lessens the noise of its target to a hundredth at most.
+            Non-negative weights, equivalent to repeating a pair. A weight reduces the
+            noise variance of its target to a hundredth at most.
 
         Returns
         -------
@@ -441,8 +437,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `X` or `y` has NaN or infinity, or a block has columns that `X` has not
-            or that another block has.
+            If `X` or `y` has NaN or infinity, or a block has columns that are missing
+            from `X` or part of another block.
         """
         X = check_features(self, X, reset=True)
         y = check_y(self, X, y)
@@ -451,21 +447,21 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return self
 
     def fit_targets(self, X, targets, sample_weight=None):
-        """Fit one regressor per target; they share all but the coefficients.
+        """Fit one regressor per target; they share everything but the coefficients.
 
         Parameters
         ----------
         X : array-like or StreamedFeatures of shape (n_pairs, n_features)
             Features.
         targets : ndarray of shape (n_pairs, n_targets)
-            One target a column. The weights of the blocks are learned from the first.
+            One target per column. The block weights are learned from the first.
         sample_weight : array-like of shape (n_pairs,), default=None
             Weights.
 
         Returns
         -------
         fitted : list of KernelRegressor
-            Clones; the first is as :meth:`fit` leaves it.
+            Fitted clones; the first equals the result of :meth:`fit`.
         """
         self._validate_params()
         fitted = [clone(self) for _ in np.transpose(targets)]
@@ -491,8 +487,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         y_score : ndarray of shape (n_pairs,), dtype float64
             Predicted target.
         y_std : ndarray of shape (n_pairs,), dtype float64
-            Standard deviation of a target of weight 1 around its prediction, noise
-            included. Only if `return_std`.
+            Standard deviation of a target of weight 1 around its prediction, including
+            noise. Only returned if `return_std` is True.
         """
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
@@ -500,7 +496,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return (mean, self._deviation(X)) if return_std else mean
 
     def novelty(self, X):
-        """Return how little the pairs of fit say about each pair.
+        """Return how unlike the training pairs each pair is.
 
         Parameters
         ----------
@@ -510,8 +506,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         Returns
         -------
         novelty : ndarray of shape (n_pairs,), dtype float64
-            Variance, over that of the target, which 1,000 pairs of fit leave to the
-            process, or all of them if there are fewer. Noise is not in it.
+            Posterior variance without noise, relative to the variance of the target,
+            given 1,000 training pairs, or all of them if there are fewer.
         """
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
@@ -526,25 +522,25 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return np.maximum(variance, 0.0)
 
     def predict_targets(self, fitted, X):
-        """Predict several targets at once, at little more than the cost of one.
+        """Predict several targets at little more than the cost of one.
 
         Parameters
         ----------
         fitted : list of KernelRegressor
-            What one call of :meth:`fit_targets` returned.
+            Output of one call of :meth:`fit_targets`.
         X : array-like or StreamedFeatures of shape (n_pairs, n_features)
             Features.
 
         Returns
         -------
         predictions : ndarray of shape (n_pairs, n_targets), dtype float64
-            A column per regressor.
+            One column per regressor.
         """
         check_is_fitted(self)
         return self._means(fitted, check_features(self, X, reset=False))
 
     def _means(self, fitted, X):
-        """Return predictions of regressors that share all but the coefficients."""
+        """Return predictions of regressors that only differ in their coefficients."""
         radial_axes, factors, bilinear_axes = self._kept(
             "means", self._factors_of_means, X.shape[0]
         )
@@ -577,14 +573,14 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return self._axes(_exact), own.factors(_exact), Tiles(inverse.T, np.float64)
 
     def _kept(self, name, make, n_rows):
-        """Return what a method makes, kept after calls of few rows: they come often."""
+        """Return the output of a method; keep it after calls with few rows."""
         made = _KEPT.get(self, {}).get(name) or make()
         if n_rows <= _FEW_ROWS:
             _KEPT.setdefault(self, {})[name] = made
         return made
 
     def _deviation(self, X):
-        """Return the standard deviation of a score of weight 1 at every row."""
+        """Return the standard deviation of a score of weight 1 for each row."""
         less, more = self._variance_factors()
         axes, factors = self._axes(_exact), self._own_rows().factors(np.asarray)
         variance = np.empty(X.shape[0])
@@ -599,7 +595,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return np.sqrt(np.maximum(variance, 0.0) + self.noise_) * self._spread
 
     def _prepare(self, X, weight):
-        """Return what the fits to all targets of some pairs share."""
+        """Return the data shared by the fits to all targets."""
         names = getattr(self, "feature_names_in_", None)
         blocks = _check_blocks(self.blocks, names, X.shape[1])
         used = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
@@ -636,12 +632,12 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         )
 
     def _parts(self, n_rows):
-        """Return which of the rows drawn are taken together for the likelihood."""
+        """Return slices of the drawn rows, one per part of the likelihood."""
         n_rows = min(n_rows, self.n_tuning)
         return row_slices(n_rows, -(-n_rows // -(-n_rows // _PART)))
 
     def _fit(self, fitted, X, targets, weight):
-        """Fit regressors, of which this is the first, to a target each."""
+        """Fit regressors, of which this is the first, to one target each."""
         _KEPT.pop(self, None)
         prepared = self._prepare(X, weight)
         whole = [
@@ -652,7 +648,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         targets = targets - intercepts
         spreads = np.sqrt(np.average(targets**2, axis=0, weights=prepared.total))
         targets = targets / np.where(spreads > 0, spreads, 1.0)
-        # Of pairs that are all the same, the spread of what they were given is left.
+        # If all features are equal, only the spread within the pairs remains.
         spreads = np.where(spreads > 0, spreads, np.sqrt(whole))
         self._learn(prepared, targets[:, 0])
         coefs = self._solve(prepared, targets) * spreads
@@ -661,7 +657,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         each = zip(fitted, coefs.T, intercepts, spreads, strict=True)
         for regressor, coef, intercept, spread in each:
             vars(regressor).update(shared)
-            # Contiguous, so that no bit depends on the other targets.
+            # Contiguous, so that results are bitwise independent of other targets.
             regressor.dual_coef_ = np.ascontiguousarray(coef)
             _, basis, weight_of_column = self._linear
             regressor.coef_ = weight_of_column * (basis @ (own.linear.T @ coef))
@@ -671,7 +667,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             regressor._spread = float(spread)
 
     def _learn(self, prepared, target):
-        """Learn the weights of the blocks, and the coordinates that they make."""
+        """Learn the block weights and compute the bases of the coordinates."""
         self.blocks_, self.mean_ = prepared.blocks, prepared.mean
         parts = [prepared.drawn[part] for part in self._parts(len(target))]
         weights = learn_weights(
@@ -694,7 +690,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         self._bilinear = {
             family: tuple(
                 prepared.axes({label: own}, most, self.blocks_[label])
-                # The weight of a product goes to one of its sides.
+                # Only one side of a product carries its weight.
                 for label, own in zip(
                     prepared.pairs[family], (weight, 1.0), strict=True
                 )
@@ -703,10 +699,10 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         }
 
     def _solve(self, prepared, targets):
-        """Return the coefficients of the inducing rows, a column per target."""
+        """Return the coefficients of the inducing rows, one column per target."""
         rows, weight = prepared.used[prepared.first], prepared.certainty
         inducing = np.sort(prepared.drawn[: self.n_inducing])
-        # Twice as fast: training rows may round.
+        # Training rows need no exact products, which takes half the time.
         axes = self._axes(np.asarray)
         parts = [
             self._coordinates(prepared.X, rows[cut], axes)
@@ -719,7 +715,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return self._solve_inducing(every, targets, weight)
 
     def _solve_exactly(self, targets, weight):
-        """Return the coefficients of all rows, a column per target."""
+        """Return the coefficients of all rows, one column per target."""
         left_out = self._left_out(self._own_rows())
         self._noise = self.noise_ / weight + left_out
         self._posterior = None
@@ -727,7 +723,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return cho_solve((factor, True), targets)
 
     def _solve_inducing(self, every, targets, weight):
-        """Return the coefficients of the inducing rows, a column per target."""
+        """Return the coefficients of the inducing rows, one column per target."""
         own = self._own_rows()
         size = len(own.radial)
         covariance = self._lower_covariance(own)
@@ -752,7 +748,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return solve_triangular(prior, coef, trans=1, lower=True)
 
     def _variance_factors(self):
-        """Return the triangular factors whose solutions lessen and raise variances."""
+        """Return the triangular factors that reduce and increase variances."""
         own = self._own_rows()
         covariance = self._lower_covariance(own)
         covariance[np.diag_indices_from(covariance)] += self._noise
@@ -762,11 +758,11 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return less, self._posterior.astype(np.float64)
 
     def _step(self, width=0):
-        """Return how many rows of the columns, or of a width, are held at once."""
+        """Return the number of rows in memory at once, of all columns or a width."""
         return max(1, _ELEMENTS // max(self.n_features_in_, width))
 
     def _own_rows(self, rows=slice(None)):
-        """Return some of the pairs that predictions refer to."""
+        """Return some of the inducing pairs."""
         parts = (
             part[rows].astype(np.float32) if part.dtype == np.float16 else part[rows]
             for part in self._inducing
@@ -780,12 +776,12 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         )
 
     def _axes(self, matrix):
-        """Return what brings centred rows to radial, linear and bilinear coordinates.
+        """Return the axes of the radial, linear and bilinear coordinates.
 
         Parameters
         ----------
         matrix : callable
-            Makes the bases right-hand factors: `_exact`, or numpy.asarray.
+            Converts bases to right-hand factors: `_exact`, or numpy.asarray.
         """
         ends = _ready(self._radial, matrix), _ready(self._linear, matrix)
         return *ends, self._bilinear_axes(matrix)
@@ -807,18 +803,18 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         )
 
     def _radial_covariance(self, leading, length, factors):
-        """Return the radial part of the covariance of rows and others."""
+        """Return the radial part of the covariance of rows and other rows."""
         distance = _product(leading, factors.radial)
         distance *= -2
         distance += length[:, np.newaxis].astype(np.float32)
         distance += factors.radial_length.astype(np.float32)
-        # Rounding leaves the smallest squared distances on either side of zero.
+        # The smallest squared distances can be negative by rounding.
         np.maximum(distance, 0.0, out=distance)
         distance += 1.0
         return np.divide(np.float32(self.amplitude_), distance, out=distance)
 
     def _covariance(self, rows, factors):
-        """Return the covariance of rows and others, none of which is the same."""
+        """Return the covariance of rows and other, distinct rows."""
         covariance = self._radial_covariance(rows.radial, rows.radial_length, factors)
         covariance += _product(rows.linear, factors.linear)
         for family, sides in enumerate(zip(factors.audio, factors.text, strict=True)):
@@ -840,7 +836,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return self.amplitude_ + rows.linear_length + rows.bilinear_length
 
     def _left_out(self, rows):
-        """Return how much of the variance of rows their coordinates leave out."""
+        """Return the variance of the remainders of rows outside their coordinates."""
         lengths = rows.radial_length, rows.linear_length, rows.bilinear_length
         radial, linear, bilinear = (
             np.maximum(length - held, 0.0)
@@ -856,7 +852,7 @@ def _ready(axes, matrix):
 
 
 def _exact(matrix):
-    """Return a right-hand factor that multiplies each row by itself."""
+    """Return a right-hand factor whose products are bitwise independent by row."""
     return Tiles(matrix, np.float32)
 
 
@@ -868,17 +864,17 @@ def _product(rows, factor):
 
 
 def _along(shifted, axes):
-    """Return the coordinates of centred rows, and their whole squared length."""
+    """Return the coordinates of centred rows, and their total squared length."""
     columns, factor, weight = axes
     own = shifted if columns is None else shifted[:, columns]
-    # Row by row in memory, so that sums are added up in one order.
+    # C order, so that the order of summation is fixed.
     own = (own * weight).astype(np.float32, order="C")
     length = np.einsum("ij,ij->i", own, own, dtype=np.float64)
     return _product(own, factor), length
 
 
 def _bilinear_coordinates(shifted, axes):
-    """Return those of audio and of text, by family, and their prior variance."""
+    """Return audio and text coordinates by family, and the prior variance."""
     widths = [factor.shape[1] for pair in axes for _, factor, _ in pair]
     sides = np.zeros((2, len(shifted), len(axes), max(widths, default=0)), np.float32)
     variance = np.zeros(len(shifted))
@@ -893,7 +889,7 @@ def _bilinear_coordinates(shifted, axes):
 
 
 def _products(taken, blocks, pairs):
-    """Return the lower triangles of the products of rows that learning needs."""
+    """Return the lower triangles of the row products of blocks and pairs of blocks."""
     own = {label: _lower_gram(taken[:, columns]) for label, columns in blocks.items()}
     bilinear = [own[audio] * own[text] for audio, text in pairs.values()]
     return np.stack([*own.values(), *bilinear])
@@ -904,11 +900,11 @@ def _lower_gram(rows):
 
 
 def read_blocks(names, n_features):
-    """Return the columns of every block of the kernel, as the names have them.
+    """Return the columns of every block of the kernel, from the column names.
 
-    What repeats others only spreads the weights thin. Out of fold on human scores of
-    translations, the squared error was .2 % lower without squared differences beside
-    absolute ones, and .9 % without the agreement of families beside themselves.
+    Redundant blocks dilute the weights and are left out. On human scores of
+    translations, the out-of-fold squared error was .2 % lower without squared
+    differences next to absolute ones, and .9 % lower without the agreement.
     """
     blocks = pair_blocks(names, n_features)
     repeated = {
@@ -922,14 +918,14 @@ def read_blocks(names, n_features):
 
 
 def _bilinear_blocks(blocks):
-    """Return the labels of audio and of text, of every family that has both blocks."""
+    """Return the labels of the audio and text blocks of each family with both."""
     families = dict.fromkeys(family_of(label) for label in blocks)
     pairs = {name: (f"{name}__audio", f"{name}__text") for name in families}
     return {name: pair for name, pair in pairs.items() if blocks.keys() >= {*pair}}
 
 
 def _check_blocks(blocks, names, n_features):
-    """Return the columns of every block, read from the names if there are none."""
+    """Return the columns of every block; if there are none, read from the names."""
     if blocks is None:
         return read_blocks(names, n_features)
     blocks = {label: np.asarray(columns) for label, columns in blocks.items()}
@@ -941,18 +937,19 @@ def _check_blocks(blocks, names, n_features):
     once = every.size and len(set(every)) == every.size
     if not whole or not once or set(every) - set(range(n_features)):
         msg = (
-            "blocks passed to KernelRegressor must hold numbers of columns, from 0 to "
-            f"{n_features - 1}, each at most once and one at least. Got {blocks!r}."
+            "blocks passed to KernelRegressor must be a dict of column numbers from 0 "
+            f"to {n_features - 1}, with at least one column and none repeated. Got "
+            f"{blocks!r}."
         )
         raise ValueError(msg)
     return blocks
 
 
 def _distinct_rows(X, used):
-    """Return where each distinct row is first, and which of these every row is.
+    """Return the first position of each distinct row, and the row numbers' inverse.
 
-    Pairs of equal features are one row with the mean target, so that weighting is the
-    same as repeating, and no row is predicted from its copy when it is left out.
+    Pairs with equal features become one row with the mean target, so that weights are
+    equivalent to repetition, and no held-out row is predicted from its copy.
     """
     step = max(1, _ELEMENTS // X.shape[1])
     digests = [

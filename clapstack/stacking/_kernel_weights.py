@@ -1,4 +1,4 @@
-"""Weights of the blocks in the kernel, learned by marginal likelihood."""
+"""Block weights of the kernel, learned by marginal likelihood."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from scipy.optimize import minimize
 
 from clapstack.families import family_of
 
-# Of the prior variance of a row: with less noise, errors of float32 products show.
+# Relative to the prior variance of a row: below, errors of float32 products appear.
 _LEAST_NOISE = 0.01
-# Standard deviations of the logarithms: shared by blocks of one kind, shared by those
-# of one family, of each block alone, and of amplitude and noise.
+# Standard deviations of the logarithms: shared by blocks of one kind, shared by blocks
+# of one family, of each block, and of amplitude and noise.
 _SHARED_BY_KIND, _SHARED_BY_FAMILY, _OWN, _SCALES = 1.0, 0.5, 0.7, 1.5
-# Medians before any data: all radial and all linear weights of the cosines and of the
-# other blocks, all bilinear weights, amplitude and noise. Rows of a block have a mean
-# square of 1.
+# Prior medians: total radial and linear weights of the cosines (True) and of the other
+# blocks, total bilinear weight, amplitude and noise. Rows of a block have a mean square
+# of 1.
 _RADIAL, _LINEAR = {True: 0.6, False: 0.3}, {True: 0.4, False: 0.1}
 _BILINEAR, _AMPLITUDE, _NOISE = 0.2, 0.1, 0.5
-# L-BFGS stops where a step gains less than this part of the criterion, which is
-# about half of the number of rows.
+# L-BFGS stops if a step improves the criterion, about half the number of rows, by less
+# than this share.
 _MOST_STEPS, _TOLERANCE = 60, 1e-4
-# Prior standard deviations that a hyperparameter may move: its exponential is finite.
+# Bounds in prior standard deviations, which keep exponentials finite.
 _REACH = 5.0
 
 
@@ -35,9 +35,9 @@ class KernelWeights:
     Attributes
     ----------
     radial, linear : ndarray of shape (n_blocks,)
-        What multiplies squared distances and products of the rows of each block.
+        Factors of the squared distances, and of the products, of each block's rows.
     bilinear : ndarray of shape (n_families,)
-        What multiplies the product, over audio and text, of the products of rows.
+        Factors of the audio products times the text products.
     amplitude : float
         Variance of the radial part.
     noise : float
@@ -52,9 +52,9 @@ class KernelWeights:
 
 
 class Prior:
-    """Log-normal prior of the weights, in coordinates that are standard normal.
+    """Log-normal prior of the weights, in standard normal coordinates.
 
-    Blocks of one kind, such as all products, share a factor, and so do those of one
+    Blocks of one kind, such as all products, share a factor, and so do blocks of one
     family: a hundred pairs can show which kind matters, but not which of 25 blocks.
 
     Parameters
@@ -62,7 +62,7 @@ class Prior:
     labels : list of str
         Blocks, ``<family>__<kind>``.
     families : list of str
-        Families that have a bilinear part.
+        Families with a bilinear part.
     """
 
     def __init__(self, labels, families):
@@ -89,7 +89,7 @@ class Prior:
         self._ends = [len(labels), 2 * len(labels), 2 * len(labels) + len(families)]
 
     def weights(self, place) -> KernelWeights:
-        """Return the weights at a place of shape (size,)."""
+        """Return the weights at prior coordinates of shape (size,)."""
         values = np.exp(self.median + self.mixing @ place)
         radial, linear, bilinear, scales = np.split(values, self._ends)
         least = _LEAST_NOISE * (scales[0] + linear.sum() + bilinear.sum())
@@ -102,25 +102,24 @@ def _indicators(labels):
 
 
 def learn_weights(grams, targets, weights, prior) -> KernelWeights:
-    """Return the weights of the blocks that suit some rows best.
+    """Return the block weights of maximum posterior density.
 
     Parameters
     ----------
     grams : list of ndarray of shape (n_products, n_rows * (n_rows + 1) / 2)
-        For each part of the rows: products of the rows of every block, and those of
-        audio times those of text of every family that has a bilinear part, as
-        `lower_triangle` returns them.
+        For each part of the rows: row products of each block, and audio products times
+        text products of each family with a bilinear part, from `lower_triangle`.
     targets : list of ndarray of shape (n_rows,)
-        Standardised.
+        Standardised targets.
     weights : list of ndarray of shape (n_rows,)
         Positive weights of the rows.
     prior : Prior
-        Of the weights.
+        Prior of the weights.
 
     Returns
     -------
     weights : KernelWeights
-        At the maximum of the posterior density.
+        The learned weights.
     """
     parts = list(zip(grams, targets, weights, strict=True))
 
@@ -143,16 +142,16 @@ def learn_weights(grams, targets, weights, prior) -> KernelWeights:
 def lower_triangle(matrix):
     """Return the lower triangle of a matrix, row by row.
 
-    The work on these is bound by memory, and half of a symmetric matrix is enough.
+    Half of a symmetric matrix is enough, and the computations are bound by memory.
     """
     return matrix[np.tril_indices(len(matrix))]
 
 
 @lru_cache(maxsize=4)
 def _triangle(n_rows):
-    """Return rows, columns and flat places of a lower triangle, and its diagonal.
+    """Return rows, columns and flat positions of a lower triangle, and its diagonal.
 
-    Places are those in a matrix that is held by column, as LAPACK takes it.
+    Positions refer to a column-major matrix, as used by LAPACK.
     """
     row, column = np.tril_indices(n_rows)
     diagonal = np.cumsum(np.arange(1, n_rows + 1)) - 1
@@ -160,16 +159,16 @@ def _triangle(n_rows):
 
 
 def unlikelihood(place, grams, target, weight, prior):
-    """Return the negative log likelihood of a part, less a constant, and its gradient.
+    """Return the negative log likelihood of a part, up to a constant, and its gradient.
 
     Parameters
     ----------
     place : ndarray of shape (prior.size,)
-        Where.
+        Prior coordinates.
     grams, target, weight : ndarray
-        Of the part, as :func:`learn_weights` takes them.
+        Data of the part, as in :func:`learn_weights`.
     prior : Prior
-        Of the weights.
+        Prior of the weights.
 
     Returns
     -------
@@ -192,14 +191,14 @@ def unlikelihood(place, grams, target, weight, prior):
     covariance[diagonal] += weights.noise / weight
     kernel = np.zeros((n_rows, n_rows), dtype, order="F")
     kernel.ravel(order="K")[flat] = covariance
-    # In the precision of the products: the noise keeps the factor far from singular.
+    # Single precision is enough: the noise keeps the matrix far from singular.
     factor = cholesky(kernel, lower=True, overwrite_a=True, check_finite=False)
     solve, invert = get_lapack_funcs(("potrs", "potri"), (factor,))
     half_log_det = np.log(np.diag(factor), dtype=np.float64).sum()
     coef, _ = solve(factor, target, lower=1)
     inverse, _ = invert(factor, lower=1, overwrite_c=1)
 
-    # Both halves of the symmetric derivative by the kernel count.
+    # Both halves of the symmetric derivative by the kernel contribute.
     by_kernel = inverse.ravel(order="F")[flat] - coef[row] * coef[column]
     by_noise = by_kernel[diagonal] @ (1 / weight) / 2
     by_kernel[diagonal] /= 2

@@ -1,9 +1,9 @@
-"""Stacks that learned nothing from a block of folds, for errors that are not too small.
+"""Nested cross-validation of the stack, for unbiased errors with few pairs.
 
 The final level of fold k, fitted on the out-of-fold predictions of other folds, learns
-from members that saw fold k. For few pairs that makes its errors on fold k too small.
-So the first level is fitted again without each two folds; the members without folds k
-and j predict j for the final level of k, and k for that of j.
+from members that saw fold k. With few pairs, its errors on fold k are then too small.
+The first level is therefore refitted without each pair of folds: the members without
+folds k and j predict j for the final level of k, and k for that of j.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from clapstack._numerics.ranks import rank_target
 from clapstack.stacking._folds import make_fold
 from clapstack.stacking._intervals import DisagreementScale
 
-# Folds are taken together into so many blocks at most, which bounds the work at ten
-# further fits of the first level, whatever `cv` says.
+# Folds are merged into at most this many blocks, which limits the work to ten further
+# fits of the first level for any `cv`.
 _MOST_BLOCKS = 5
-# The final level of fold k gains from members that saw fold k about as much as from
-# two pairs more for each prediction that it weighs, so above this many pairs for each
-# the errors are too small by 1 % at most.
+# For the final level of fold k, members that saw fold k are worth about two additional
+# pairs per first-level prediction. Above this many pairs per prediction, errors are
+# too small by at most 1 %.
 _PAIRS_PER_PREDICTION = 100
 
 
 class HeldOutStack(NamedTuple):
-    """A stack that learned nothing from a block of folds.
+    """A stack fitted without a block of folds.
 
     Attributes
     ----------
     rows : ndarray of int of shape (n_rows,)
-        The block.
+        Rows of the block.
     members : list of int
-        Folds of the nested first level whose mean predictions it takes.
+        Folds of the nested first level whose mean predictions are its inputs.
     level : HeldOutLevel
         The final level.
     scale : DisagreementScale
-        From its errors on the other blocks.
+        Fitted to its errors on the other blocks.
     """
 
     rows: np.ndarray
@@ -49,14 +49,14 @@ class HeldOutStack(NamedTuple):
 
 
 def nesting_pays(n_units, n_first_level):
-    """Return whether the leak through the members of other folds matters.
+    """Return whether the leakage through members of other folds matters.
 
     Parameters
     ----------
     n_units : int
         Number of exchangeable units: pairs, or groups.
     n_first_level : int
-        Number of first-level predictions of a pair.
+        Number of first-level predictions per pair.
     """
     return n_units < _PAIRS_PER_PREDICTION * n_first_level
 
@@ -75,14 +75,15 @@ def fit_nested(
 ):
     """Fit a stack without each block of folds.
 
-    Where there are two blocks, the other one is cut in halves that predict one another.
+    With only two blocks, the other block is divided into halves that predict each
+    other.
 
     Parameters
     ----------
     final_level : FinalLevel
-        Fits others of its kind.
+        Provides the parameters of the other final levels.
     fit_members : callable
-        Takes a list of Fold and returns the FirstLevel fitted on them.
+        Function of a list of Fold that returns the fitted FirstLevel.
     X : ndarray or LazyTable of shape (n_pairs, n_features)
         Features.
     y : ndarray of shape (n_pairs,)
@@ -92,23 +93,23 @@ def fit_nested(
     units : ndarray of int of shape (n_pairs,)
         Number of the exchangeable unit of each pair: itself, or its group.
     targets : list of {"score", "rank"}
-        What the first level learns.
+        Targets of the first level.
     splits : list of (ndarray of int, ndarray of int)
         Training and test rows of the folds.
     n_first_level : int
-        Number of first-level predictions of a pair.
+        Number of first-level predictions per pair.
 
     Returns
     -------
     first_level : FirstLevel
-        One fold for every two blocks.
+        One fold for every pair of blocks.
     stacks : list of HeldOutStack
-        One per block. Or None instead of both if they cannot be fitted.
+        One per block. None is returned instead of both if the fit fails.
 
     Warns
     -----
     UserWarning
-        If splits or regressors need more pairs than two blocks leave.
+        If splits or regressors need more pairs than remain without two blocks.
     """
     try:
         blocks, train = _make_blocks(splits, weight, len(y))
@@ -137,13 +138,13 @@ def fit_nested(
             )
             members = [number_of[key] for key, _ in listed if key in number_of]
             stacks.append(HeldOutStack(block, members, level, scale))
-    # Any regressor may be passed in, and some need more rows than are left here.
+    # Custom regressors may fail here because they need more rows than remain.
     except Exception as error:
         msg = (
-            "oof_scores_ and prediction intervals of this fit are optimistic: what "
-            f"they need was not fitted on the pairs that two of {len(splits)} folds "
-            f"leave, for {type(error).__name__}: {error} Bring more pairs, raise cv, "
-            "or use regressors that need fewer pairs."
+            "oof_scores_ and prediction intervals of this fit are optimistic, because "
+            f"the stack could not be refitted without two of {len(splits)} folds: "
+            f"{type(error).__name__}: {error} Pass more pairs, raise cv, or use "
+            "regressors that need fewer pairs."
         )
         warnings.warn(msg, stacklevel=5)
         return None
@@ -151,11 +152,11 @@ def fit_nested(
 
 
 def _make_blocks(splits, weight, n_pairs):
-    """Return the rows of each block, and those to learn from without it."""
+    """Return the rows of each block, and the training rows without it."""
     used = np.arange(n_pairs) if weight is None else np.flatnonzero(weight)
     counted = [bool(np.isin(test, used).any()) for _, test in splits]
     n_blocks = min(sum(counted), _MOST_BLOCKS)
-    # A fold of weight zero joins a block, as it is nothing to learn from alone.
+    # A fold of weight zero is merged into a block, because it cannot be fitted alone.
     block_of_fold = np.where(counted, np.cumsum(counted) - 1, 0) % n_blocks
     blocks, train = [], []
     for block in range(n_blocks):
@@ -166,9 +167,9 @@ def _make_blocks(splits, weight, n_pairs):
 
 
 def _pieces(own, train, blocks, units):
-    """Return what a block's final level learns from, in pieces of (key, rows).
+    """Return the training rows of a block's final level, in pieces of (key, rows).
 
-    Pieces of one key are predicted by the same members.
+    Pieces with the same key are predicted by the same members.
     """
     pieces: list[tuple[tuple, np.ndarray]] = []
     for other, block in enumerate(blocks):
@@ -183,16 +184,16 @@ def _pieces(own, train, blocks, units):
         halves = enumerate([rows[first], rows[~first]])
         pieces += [((own, other, number), half) for number, half in halves if len(half)]
     if len(pieces) < 2:
-        msg = "the training parts of the splits have too few rows or groups in common."
+        msg = "the training parts of the splits share too few rows or groups."
         raise ValueError(msg)
     return pieces
 
 
 def _make_folds(train, pieces, y, weight, targets):
-    """Return folds to fit members on, and the number of the fold of each key.
+    """Return the folds of the nested members, and the fold number of each key.
 
-    Members of two whole blocks learn from what both blocks may learn from. Rows that
-    share one score are nothing to learn from.
+    Members without two blocks learn from the training rows common to both. Keys whose
+    training rows have a constant score are skipped.
     """
     learned: dict[tuple, np.ndarray] = {}
     predicted: dict[tuple, np.ndarray] = {}
@@ -204,7 +205,7 @@ def _make_folds(train, pieces, y, weight, targets):
     able = [k for k, rows in learned.items() if len(rows) > 1 and np.ptp(y[rows]) > 0]
     for listed in pieces:
         if not any(key in able for key, _ in listed):
-            msg = "their scores are all the same, or there are fewer than two."
+            msg = "the remaining pairs are fewer than two or have constant scores."
             raise ValueError(msg)
     folds = [
         make_fold(number, (learned[key], predicted[key]), y, weight, targets)
@@ -214,7 +215,7 @@ def _make_folds(train, pieces, y, weight, targets):
 
 
 def _means(y, weight, rows, targets, n_first_level):
-    """Return what members predict that have nothing to learn from but some scores."""
+    """Return mean targets, for members that cannot be fitted."""
     used = None if weight is None else weight[rows]
     made = {"score": y[rows], "rank": rank_target(y[rows], used)}
     means = [np.average(made[target], weights=used) for target in targets]

@@ -1,4 +1,4 @@
-"""Which pairs are unlike those of the fit: conformal p-values of a kernel's novelty."""
+"""Novelty of pairs: conformal p-values from kernel models."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import numpy as np
 from clapstack._numerics.lazy_table import read_table
 from clapstack.stacking._intervals import weight_of_a_new_unit
 
-# Pairs of fit that new ones are compared with: more would cost seconds, and move
-# p-values by less than .01.
+# Training pairs to compare with; more would take seconds and change p-values by less
+# than .01.
 _COMPARED = 1000
 
 
 class HeldOutNovelty:
-    """How novel pairs of fit are to the kernel members that did not learn from them.
+    """Out-of-fold novelty of the training pairs.
 
     Parameters
     ----------
     members : list of KernelRegressor
         One per fold.
     columns : ndarray of int of shape (n_columns,)
-        The columns of X that they take.
+        Input columns of the members.
     X : ndarray or LazyTable of shape (n_pairs, n_features)
         Features.
     splits : list of (ndarray of int, ndarray of int)
@@ -45,7 +45,7 @@ class HeldOutNovelty:
         self.new_weight = weight_of_a_new_unit(weight[every], units[every])
 
     def p_values(self, members, columns, X):
-        """Return how much of the weight is on pairs as novel as each of some rows."""
+        """Return the weight share of training pairs at least as novel as each row."""
         least = self.new_weight
         total = least + sum(own.sum() for own in self.weights)
         for member, novelty, weight in zip(

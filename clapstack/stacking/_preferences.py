@@ -1,4 +1,4 @@
-"""A score learned from preferences between two: Bradley-Terry on features."""
+"""Scores learned from pairwise preferences: a Bradley-Terry model on features."""
 
 from __future__ import annotations
 
@@ -32,30 +32,29 @@ from clapstack.stacking._folds import make_splits
 from clapstack.stacking.ridge import check_alphas
 
 _MOST_ITERATIONS = 2000
-# Rows that each row is compared with, on either side, where ratings stand for
-# preferences: all pairs of 7,500 rows would be 28 million.
+# Number of rows with which each row is compared, on either side, if preferences are
+# derived from ratings: all pairs of 7,500 rows would be 28 million.
 _MOST_COMPARED = 15
 
 
 class PreferenceRegressor(RegressorMixin, BaseEstimator):
     r"""Learn a score from preferences, by a penalised Bradley-Terry model.
 
-    Each row has a score that is linear in its features; the difference of two scores
-    says how likely the one is preferred to the other. Read more in the
+    The score of a row is linear in its features, and the difference of two scores
+    determines the probability that one row is preferred to the other. Read more in the
     :ref:`User Guide <preferences>`.
 
     Parameters
     ----------
     alphas : float or sequence of float, default=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
-        Penalty: one over the variance, on the scale of log-odds, that scores are
-        expected to have. Of several, the one is taken with which preferences are most
-        likely out of fold.
+        Penalty: the inverse of the expected variance of scores, in log-odds. If several
+        are given, the one with the lowest out-of-fold log loss is used.
     cv : int, splitter or iterable, default=5
-        Splits of the rows. A preference is learned from where both its rows are in the
-        training part, and judged where both are in the test part. An int keeps `groups`
-        together; without them, rows that are linked by preferences.
+        Splits of the rows. A preference is used for training if both rows are in the
+        training part, and for evaluation if both are in the test part. An int keeps
+        `groups` together or, without groups, rows linked by preferences.
     random_state : int, RandomState instance or None, default=0
-        Shuffles the folds, and draws comparisons where there are only ratings.
+        Shuffles the folds, and draws comparisons if there are only ratings.
 
     Attributes
     ----------
@@ -64,30 +63,30 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
     intercept_ : float
         Intercept.
     alpha_ : float
-        The penalty that was taken.
+        The selected penalty.
     log_losses_ : ndarray of shape (n_alphas,)
-        Mean out-of-fold log loss of a preference, by penalty in decreasing order; log 2
-        (0.693) is chance. NaN if no preference has both rows in one test part.
+        Mean out-of-fold log loss of a preference, for each penalty in decreasing order;
+        log 2 (0.693) is chance. NaN if no preference has both rows in one test part.
     oof_scores_ : ndarray of shape (n_rows,)
-        Scores of the rows of `fit` by models that learned from no preference of theirs,
-        on the scale of :meth:`predict`.
+        Out-of-fold scores of the training rows, on the scale of :meth:`predict`: from
+        models that did not use any preference involving the row.
     slope_ : float
         Units of the prediction per unit of log-odds; 1 without ratings.
     n_features_in_ : int
         Number of features seen during :term:`fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, where `X` has names.
+        Names of the features, if `X` has column names.
 
     See Also
     --------
-    clapstack.pairs.read_preferences : Makes `X` and preferences of a table.
-    clapstack.metrics.pair_accuracy : Judges scores by preferences.
+    clapstack.pairs.read_preferences : Reads `X` and preferences from a table.
+    clapstack.metrics.pair_accuracy : Evaluates scores with preferences.
     clapstack.ClapStackingRegressor : Learns from ratings.
 
     Notes
     -----
-    With u the score of a row, in log-odds, and s the share of votes for i over j (1, or
-    0.5 for a tie) [1]_,
+    With u the score of a row in log-odds and s the share of votes for i over j (0.5 for
+    a tie) [1]_,
 
     .. math:: P(i \succ j) = 1 / (1 + e^{-(u_i - u_j)}), \qquad u = w^\top z,
 
@@ -97,10 +96,10 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
     The columns z are standardised, and those of each of B blocks (``audio``, ``text``,
     ``product``, ``absdiff``, ``sqdiff`` and ``cosine`` of each family) are divided by
     the square root of their number, so that a cosine counts as much as 512 products.
-    Differences need no intercept. With n rows of p columns the rows are turned to their
-    min(n, p) coordinates first, which changes no distance: time grows with the cube of
-    that number, and n times it is held. No table of differences is, which logistic
-    regression on them would need.
+    Differences need no intercept. The n rows of p columns are first rotated to
+    k = min(n, p) coordinates, which preserves distances. Time grows with k³ and memory
+    with n k. Unlike logistic regression on differences, no table of differences is
+    needed.
 
     References
     ----------
@@ -125,7 +124,7 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
         "cv": ["cv_object"],
         "random_state": ["random_state"],
     }
-    # Under metadata routing: dropping either without a word would learn something else.
+    # Under metadata routing, silently dropping either would change what is learned.
     __metadata_request__fit = {"groups": True, "preferences": True}
 
     def __init__(
@@ -142,16 +141,16 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or StreamedFeatures of shape (n_rows, n_features)
-            Features of what is compared, each once.
+            Features of the compared items, one row each.
         y : array-like of shape (n_rows,), default=None
-            Ratings. With `preferences` they only set the scale, and are NaN where there
-            are none; two that differ are enough. Without, their order is what is
-            learned, within `groups`.
+            Ratings. With `preferences` they only set the scale: unrated rows are NaN,
+            and two different ratings are enough. Without `preferences`, the order of
+            the ratings within `groups` is learned.
         preferences : array-like of shape (n_preferences, 2 or 3), default=None
-            The better row, the worse row; or two rows, and the share of votes in [0, 1]
-            that found the first better, 0.5 for a tie.
+            Row numbers of the better and the worse item; or two row numbers and the
+            share of votes for the first, in [0, 1], 0.5 for a tie.
         groups : array-like of shape (n_rows,), default=None
-            Rows of one group, such as a prompt, are never split between training and
+            Group labels, such as prompts; a group is never split between training and
             test parts.
 
         Returns
@@ -162,15 +161,15 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there are neither ratings nor preferences, `preferences` name a row that
-            is not there, no preference is decided, ratings fall where scores rise, or
-            no penalty can be chosen with `cv`.
+            If there are neither ratings nor preferences, `preferences` contains an
+            invalid row number, all preferences are ties, ratings decrease with the
+            scores, or no penalty can be selected with `cv`.
 
         Warns
         -----
         UserWarning
-            If ratings do not rise with out-of-fold scores, so that the scale is that of
-            scores within the fit.
+            If ratings do not rise with the out-of-fold scores, so that the scale comes
+            from scores on the training rows.
         """
         X = check_features(self, X, reset=True)
         groups = check_groups(X, groups)
@@ -186,7 +185,7 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
         if np.all(taken[2] == 0.5):
             msg = (
                 "all preferences are ties, so there is nothing to learn. Pass some "
-                "that are decided."
+                "preferences with a winner."
             )
             raise ValueError(msg)
         rows, to_coef, n_blocks = self._coordinates(X)
@@ -214,7 +213,8 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
         if n_judged == 0 and len(alphas) > 1:
             msg = (
                 "no preference has both rows in one test part, so no penalty can be "
-                "chosen. Pass one alpha, or a cv that keeps compared rows together."
+                "selected. Pass a single alpha, or a cv that keeps compared rows "
+                "together."
             )
             raise ValueError(msg)
         self.log_losses_ = losses / n_judged if n_judged else np.full(1, np.nan)
@@ -242,16 +242,16 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
         Returns
         -------
         y_score : ndarray of shape (n_rows,), dtype float64
-            On the scale of the ratings, where `fit` had any. Otherwise log-odds around
-            zero, the mean of the rows of `fit`: a row is preferred to one that is d
-            lower with probability ``1 / (1 + exp(-d))``.
+            On the scale of the ratings, if `fit` had any. Otherwise log-odds, with mean
+            zero over the training rows: a row is preferred to one scored d lower with
+            probability ``1 / (1 + exp(-d))``.
         """
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
         return matmul(X, self.coef_) + self.intercept_
 
     def _compare_ratings(self, y, groups):
-        """Return preferences that follow from ratings within groups."""
+        """Return the preferences implied by ratings within groups."""
         random = check_random_state(self.random_state)
         groups = np.zeros(len(y)) if groups is None else groups
         found = []
@@ -266,14 +266,14 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
         first, second = np.concatenate(found, axis=1)
         if len(first) == 0:
             msg = (
-                "no two ratings are compared, because every row is a group of its own; "
-                f"n_samples={len(y)}. Bring more rows, or larger groups."
+                "no two ratings can be compared, because every row has its own group; "
+                f"n_samples={len(y)}. Pass more rows, or larger groups."
             )
             raise ValueError(msg)
         return np.column_stack([first, second, (1 + np.sign(y[first] - y[second])) / 2])
 
     def _coordinates(self, X):
-        """Return the rows in few coordinates, what brings weights back, and blocks."""
+        """Return rotated rows, a map from weights to coefficients, and n_blocks."""
         table = StandardizedTable(X)
         names = getattr(self, "feature_names_in_", None)
         n_blocks = 0
@@ -284,7 +284,7 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
         if n_blocks == 0:
             msg = (
                 f"all {X.shape[1]} columns of X are constant over {X.shape[0]} rows, "
-                "so they say nothing. Check what made the features."
+                "so there is nothing to learn. Check how the features were computed."
             )
             raise ValueError(msg)
         if X.shape[1] <= X.shape[0]:
@@ -310,7 +310,7 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):
 
 
 def _linked(preferences, n_rows, cv):
-    """Return groups of rows that preferences link, or None if they link most of all."""
+    """Return groups of rows linked by preferences, or None if they link most rows."""
     first, second, _ = preferences
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(n_rows, n_rows))
     _, groups = connected_components(graph, directed=False)
@@ -320,7 +320,7 @@ def _linked(preferences, n_rows, cv):
 
 
 def _path(rows, preferences, alphas, n_blocks):
-    """Yield the best weights for each penalty, which decrease."""
+    """Yield the best weights for each of several decreasing penalties."""
     first, second, share = preferences
     weights = np.zeros(rows.shape[1])
 
@@ -344,8 +344,8 @@ def _path(rows, preferences, alphas, n_blocks):
         )
         if found.status == 1:
             msg = (
-                f"{_MOST_ITERATIONS} iterations did not find the scores for "
-                f"alpha={alpha:g}. Leave out the smallest alphas."
+                f"scores for alpha={alpha:g} did not converge in {_MOST_ITERATIONS} "
+                "iterations. Leave out the smallest alphas."
             )
             warnings.warn(msg, ConvergenceWarning, stacklevel=4)
         weights = found.x
@@ -353,29 +353,30 @@ def _path(rows, preferences, alphas, n_blocks):
 
 
 def _log_loss(score, preferences):
-    """Return the sum of what preferences are unlikely by."""
+    """Return the sum of the log losses of preferences."""
     first, second, share = preferences
     apart = score[first] - score[second]
     return -np.sum(share * log_expit(apart) + (1 - share) * log_expit(-apart))
 
 
 def _line(held_out, fitted, y, groups):
-    """Return intercept and slope from scores to ratings, NaN where there are none.
+    """Return intercept and slope from scores to ratings, which may be NaN.
 
-    With `groups` the slope is that within them: their order alone was learned.
+    With `groups`, the slope is that within groups, where the order was learned.
     """
     if y.shape != held_out.shape:
-        msg = f"y must have shape {held_out.shape}, one rating a row; got {y.shape}."
+        msg = f"y must have shape {held_out.shape}, one rating per row; got {y.shape}."
         raise ValueError(msg)
     if np.isinf(y).any():
-        msg = "y has infinity among its ratings. Leave NaN where a row has no rating."
+        msg = "y has infinite ratings. Use NaN where a row has no rating."
         raise ValueError(msg)
     rated = ~np.isnan(y)
     ratings = y[rated]
     if np.unique(ratings).size < 2:
         msg = (
-            f"the scale takes two different ratings; y has {np.unique(ratings).size}. "
-            "Bring more ratings, or leave y out: scores are log-odds then."
+            "the scale needs at least two different ratings; y has "
+            f"{np.unique(ratings).size}. Pass more ratings, or omit y to get scores in "
+            "log-odds."
         )
         raise ValueError(msg)
     groups = np.zeros(len(ratings)) if groups is None else groups[rated]
@@ -387,15 +388,15 @@ def _line(held_out, fitted, y, groups):
         slope = np.sum(apart["score"] * apart["rating"]) / spread if spread else 0.0
         if slope > 0 and where == "in the fit":
             msg = (
-                f"the {len(ratings)} ratings do not rise with out-of-fold scores, so "
-                "the scale is that of scores within the fit, and uncertain. Bring more "
-                "ratings or preferences."
+                f"the {len(ratings)} ratings do not rise with the out-of-fold scores, "
+                "so the scale is estimated from scores on the training rows and "
+                "uncertain. Pass more ratings or preferences."
             )
             warnings.warn(msg, UserWarning, stacklevel=4)
         if slope > 0:
             return float(ratings.mean() - slope * scores.mean()), float(slope)
     msg = (
-        f"the {len(ratings)} ratings fall where the scores rise: the preferences "
-        "contradict them. Check which row of a preference is the better one."
+        f"the {len(ratings)} ratings decrease as the scores rise: they contradict the "
+        "preferences. Check which row of each preference is marked as better."
     )
     raise ValueError(msg)

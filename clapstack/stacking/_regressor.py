@@ -60,155 +60,156 @@ _TARGETS = ("score", "rank")
 
 
 class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
-    """Stack feature families out of fold.
+    """Stack feature families with cross-validated regressors and a final ridge.
 
-    Every family of columns gets a ridge regressor per target, and boosted trees learn
-    from a compression of all columns. Their out-of-fold predictions feed a final ridge.
-    Families are what stands before the first ``__`` of the column names; an array
-    without names is one family. Read more in the :ref:`User Guide <stacking>`.
+    One ridge per family and target, and boosted trees on a compression of all columns,
+    make out-of-fold predictions; a final ridge combines them. The family of a column is
+    the part of its name before the first ``__``; an array without column names is one
+    family. Read more in the :ref:`User Guide <stacking>`.
 
     Parameters
     ----------
     targets : sequence of {"score", "rank"}, default=("score", "rank")
-        What the first level learns: the scores, their ranks, or both.
+        Targets of the first level: the scores, their ranks, or both.
     alphas : float or sequence of float, default=1.5
-        Penalty of the family ridges per standardised column: the ratio of noise to
-        signal in `y` (see :class:`~clapstack.stacking.StandardizedRidge`). Of several,
-        each family and target takes the one that orders best out of fold; ten cost
-        about half a fit more than one.
+        Penalty of the family ridges per standardised column: the noise-to-signal ratio
+        of `y` (see :class:`~clapstack.stacking.StandardizedRidge`). If several are
+        given, each family and target uses the one with the highest out-of-fold SRCC;
+        ten values take about 1.2 times as long to fit as one.
     boosting : bool, regressor or None, default=True
-        Boosted trees on the compression, and beside the ridge of a family of
-        :class:`~clapstack.EventFeatures`; a regressor takes their place; False or None
-        leaves them out.
+        Whether to fit boosted trees on the compression, and also next to the ridge of
+        each :class:`~clapstack.EventFeatures` family. A regressor replaces the trees;
+        False or None disables them.
     kernel : bool, regressor or None, default=False
-        A model of all columns at once beside those of the families: True is
-        :class:`~clapstack.stacking.KernelRegressor`; a regressor takes its place. False
-        or None leaves it out. With it, the ridge of the final level adds to its
-        predictions rather than to nothing.
+        Whether to add a model of all columns at once: True uses
+        :class:`~clapstack.stacking.KernelRegressor`, a regressor replaces it, and False
+        or None disables it. With a kernel model, the final ridge shrinks towards its
+        prediction instead of towards zero.
     n_components : int, default=128
-        Width of the compression; capped by the numerical rank.
+        Width of the compression, a truncated SVD; capped by the numerical rank.
     cv : int, splitter or iterable, default=3
-        Splits that make predictions out of fold. An int means shuffled k-fold, or group
-        k-fold where `groups` are given. Each row must be in exactly one test part.
+        Splits for the out-of-fold predictions. An int means shuffled k-fold, or group
+        k-fold if `groups` are given. Each row must be in exactly one test part.
     auxiliary : "auto" or sequence of str, default="auto"
-        Families that join every contrastive family rather than standing alone. "auto"
-        takes those without a ``cosine`` column, except ``cross`` and families of
-        :class:`~clapstack.EventFeatures`. If there is no contrastive family, "auto"
-        takes none.
+        Families without models of their own, whose columns are added to every
+        contrastive family. "auto" selects families without a ``cosine`` column, except
+        ``cross`` and :class:`~clapstack.EventFeatures` families; it selects none if
+        there is no contrastive family.
     base_estimators : "ridge", regressor, list of these or dict, default=None
-        First-level models. None and "ridge" are the fast family ridge; a list gives a
-        family several models; a dict gives each family its own, such as
-        ``{"msclap": ["ridge", SVR()]}``, and families that it does not name keep the
-        ridge. Auxiliary families have no models of their own.
+        First-level models. None and "ridge" mean the fast family ridge; a list fits
+        several models per family. A dict sets models by family, such as
+        ``{"msclap": ["ridge", SVR()]}``; families not in the dict keep the ridge.
+        Auxiliary families are not allowed as keys.
     final_estimator : regressor, "mean" or None, default=None
-        Final level, on standardised first-level predictions. None is a ridge; "mean"
-        gives them equal weights.
+        Final level, fitted on standardised first-level predictions. None is a ridge;
+        "mean" weights them equally.
     final_target : {"auto", "score", "both", "rank"}, default="auto"
-        What the final level learns; "both" is the mean of standardised scores and
-        ranks. "auto" takes the target whose predictions out of fold are nearest in
-        value and in order, by ``MSE / Var(y) + 2 (1 - SRCC)``; another than the score
-        has to gain half a standard error.
+        Target of the final level; "both" is the mean of standardised scores and ranks.
+        "auto" selects the target with the lowest out-of-fold
+        ``MSE / Var(y) + 2 (1 - SRCC)``, which measures both value and order. A target
+        other than the score must improve on it by half a standard error.
     calibration : bool, default=False
-        Whether a final level that learned scores is followed by an increasing map to
-        them, fitted out of fold (:class:`~clapstack.calibration.IncreasingMap`). It
-        keeps the order.
+        Whether to calibrate a final level that learned scores with a strictly
+        increasing map, fitted out of fold
+        (:class:`~clapstack.calibration.IncreasingMap`). The order does not change.
     random_state : int, RandomState instance or None, default=0
-        Shuffles the folds of an int `cv`.
+        Shuffles the folds if `cv` is an int.
     n_jobs : int, default=None
-        Jobs over models and folds. Threads, unless
-        :class:`joblib.parallel_config` says otherwise; the bits do not depend on it.
+        Number of parallel jobs over models and folds. They run in threads unless
+        :class:`joblib.parallel_config` sets another backend. Results are bitwise
+        identical for any value.
     verbose : bool, default=False
         Whether to show progress.
 
     Attributes
     ----------
     families_ : list of str
-        Families that stand alone, in column order.
+        Families with models of their own, in column order.
     auxiliary_ : list of str
-        Families joined to every contrastive family.
+        Families added to every contrastive family.
     columns_ : dict of str to ndarray of int
-        Columns that the members of each family take, auxiliary ones included.
+        Input columns of each family's models, including auxiliary families.
     estimators_ : dict of str to dict of str to list
-        ``estimators_[family][target]`` holds one fitted regressor per fold. A family of
-        several models has a key ``<family>__<model>`` for each, where the model is
-        ``ridge`` or the class name in lower case (of a pipeline's last step), numbered
-        where it comes twice. Those of ``"boosting"`` take the output of `compressors_`.
+        ``estimators_[family][target]`` lists one fitted regressor per fold. A family
+        with several models has one key ``<family>__<model>`` for each, where the model
+        is ``ridge`` or the lower-case class name (of a pipeline's last step), numbered
+        if repeated. The ``"boosting"`` regressors use the output of `compressors_`.
     compressors_ : list
         One fitted compression per fold; empty without boosting.
     first_level_names_ : list of str
-        ``<family>__<target>``, or ``<family>__<model>__<target>`` where a family has
-        several models, ``kernel__<target>`` and ``boosting__<target>``: the columns of
-        `oof_predictions_`.
+        Column names of `oof_predictions_`: ``<family>__<target>``, or
+        ``<family>__<model>__<target>`` for a family with several models,
+        ``kernel__<target>`` and ``boosting__<target>``.
     oof_predictions_ : ndarray of shape (n_pairs, n_first_level)
         Out-of-fold first-level predictions of the training pairs.
     oof_scores_ : ndarray of shape (n_pairs,) or (n_pairs, n_axes)
         Out-of-fold predictions of the final level, on the scale of `y`. With fewer than
-        100 pairs (or groups) for each first-level prediction, nothing that predicts a
-        pair learned from its fold. With more, the final level that predicts a pair was
-        fitted on others, whose first-level predictions may come from members that
-        learned from the pair: its own score moves this a little, unlike
-        `oof_predictions_`.
+        100 pairs (or groups) per first-level prediction, no model that predicts a pair
+        has seen any pair of its fold. With more, the final level that predicts a pair
+        is fitted on other pairs, but some of their first-level predictions come from
+        models that have seen it; its own score then has a small effect here, but none
+        on `oof_predictions_`.
     y_train_ : ndarray of shape (n_pairs,) or (n_pairs, n_axes), dtype float64
-        The scores of the fit, which the out-of-fold predictions are judged by; NaN in
-        both where a pair is not rated on an axis. A saved stack holds them.
+        Training scores, to compare with the out-of-fold predictions; NaN in both where
+        a pair is not rated on an axis. A saved stack includes them.
     alphas_ : dict of str to dict of str to ndarray of shape (n_folds,)
-        The whole penalty of each family ridge (alpha times its varying columns): the
-        ``alpha`` of :class:`sklearn.linear_model.Ridge` on standardised columns. Keys
-        as in `estimators_`; other models than ridges have none.
+        Total penalty of each family ridge (alpha times the number of varying columns):
+        the ``alpha`` of :class:`sklearn.linear_model.Ridge` on standardised columns.
+        Keys as in `estimators_`, ridges only.
     final_estimator_ : regressor
         The fitted final level.
     final_scaler_ : StandardScaler
-        Standardises what `final_estimator_` takes.
+        Standardises the inputs of `final_estimator_`.
     final_target_ : {"score", "both", "rank"}
-        What the final level learned.
+        Target of the final level.
     axes_ : list of str
-        Names of the axes, after a fit on several. Such a fit has this,
+        Names of the axes, after a fit on several. Such a fit sets only this,
         `estimators_by_axis_`, `families_`, `y_train_`, `oof_scores_` and the two below.
     estimators_by_axis_ : dict of str to ClapStackingRegressor
-        The stack of each axis, fitted on the pairs that are rated on it.
+        The stack of each axis, fitted on the pairs rated on that axis.
     n_features_in_ : int
         Number of features seen during :term:`fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, where `X` has names.
+        Names of the features, if `X` has column names.
 
     See Also
     --------
-    CrossAgreement : Makes the family ``cross``.
+    CrossAgreement : Computes the family ``cross``.
     sklearn.ensemble.StackingRegressor : Refits the first level on all rows instead.
 
     Notes
     -----
-    This is the stack of [1]_, section 3.3. At prediction a first-level prediction is
-    the mean over the fold members; nothing is refitted on all rows.
+    This is the stack of [1]_, section 3.3. For new pairs, each first-level prediction
+    is the mean over the regressors of all folds; nothing is refitted on all rows.
 
-    All that reads `y` stays inside the training part of each fold: ranks, standard
-    deviations, the compression, the trees. So a pair's row of `oof_predictions_` does
-    not depend on its own score.
+    Ranks, standard deviations, the compression and the trees are computed within the
+    training part of each fold. A pair's row of `oof_predictions_` therefore does not
+    depend on its own score.
 
     A final level that learned ranks is followed by a strictly increasing map to the
     scale of `y`, fitted on cross-validated predictions of the final level, so
     :meth:`predict` is always on the scale of `y`.
 
-    Whole sample weights, less a common divisor, count a pair as often as they say. Of
-    all other weights only the ratios matter: penalties take them with a mean of 1 over
-    the pairs of positive weight. Weights reach every regressor that takes them, through
-    the steps of a pipeline too; one that takes none is refused. With scikit-learn's
-    metadata routing enabled, regressors that are passed in say for themselves whether
-    they take weights (``set_fit_request(sample_weight=True)``). The stack itself asks
-    for `groups` then unless told otherwise, so that groups which split the outer folds
-    of a search split the inner ones too.
+    Integer sample weights, divided by their greatest common divisor, are repetition
+    counts. For all other weights only the ratios matter: they are scaled to a mean of 1
+    over the pairs of positive weight. Weights are passed to every regressor, including
+    the steps of a pipeline; a regressor that does not accept them raises an error. With
+    scikit-learn's metadata routing enabled, custom regressors must declare whether they
+    use weights (``set_fit_request(sample_weight=True)``), and the stack requests
+    `groups` by default, so that the groups of a search's outer folds also apply to the
+    inner folds.
 
-    With several axes every axis has a stack of its own, equal in every bit to one that
-    is fitted on the pairs with a rating on that axis alone; see the
-    :ref:`User Guide <axes>`. Splits in `cv` that list rows are those of the whole `X`.
+    With several axes, each axis has its own stack, bitwise identical to one fitted only
+    on the pairs rated on that axis; see the :ref:`User Guide <axes>`. Splits in `cv`
+    that list row numbers refer to the whole `X`.
 
-    With several `alphas` the choice among them looks at the scores of all pairs, so a
-    row of `oof_predictions_` may move with its own score when the choice does.
+    The choice among several `alphas` uses the scores of all pairs, so a row of
+    `oof_predictions_` can change with its own score if the choice changes.
 
-    For the intervals and `oof_scores_` of few pairs (see there), the first level is
-    fitted again without each two folds, or blocks of folds if there are more than five:
-    three times with ``cv=3``, ten with five or more folds. The model keeps these
-    members for :meth:`predict_interval`.
+    For the intervals, and for `oof_scores_` with few pairs (see above), the first level
+    is refitted without each pair of folds, or of blocks of folds if there are more than
+    five: three times with ``cv=3``, ten times with five or more folds. The model keeps
+    these regressors for :meth:`predict_interval`.
 
     References
     ----------
@@ -258,7 +259,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
-    # Under metadata routing: dropping groups without a word would leak between folds.
+    # Under metadata routing, silently dropping groups would leak between folds.
     __metadata_request__fit = {"groups": True}
 
     def __init__(
@@ -303,32 +304,34 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         X : array-like or StreamedFeatures of shape (n_pairs, n_features)
             Features; families are read from the column names.
         y : array-like of shape (n_pairs,) or (n_pairs, n_axes)
-            Scores; or ratings on several axes, NaN where a pair is not rated on one.
-            The columns of a frame name the axes.
+            Scores, or ratings on several axes with NaN where a pair is not rated.
+            DataFrame columns name the axes.
         sample_weight : array-like of the shape of `y` or (n_pairs,), default=None
-            Weights, zero or more. Whole numbers count repetitions; of others only the
-            ratios matter: see Notes. With several axes, one weight a pair counts on all
-            of them.
+            Non-negative weights. Integers are repetition counts; for other weights only
+            the ratios matter (see Notes). With several axes, a one-dimensional array
+            applies to all of them.
         groups : array-like of shape (n_pairs,), default=None
-            Pairs of one group are never split between training and test parts. Labels
-            may be text, numbers, tuples or a mixture; none may be missing.
+            Group labels; a group is never split between training and test parts. Labels
+            can be text, numbers, tuples or a mixture; none can be missing.
 
         Returns
         -------
         self : object
-            The fitted stack. A fit that fails leaves it as it was.
+            The fitted stack. A failed fit leaves the estimator unchanged.
 
         Raises
         ------
         ValueError
-            If `X` has NaN or infinity (columns are named), text, names of several
-            levels or a family without any varying column (named), if `y` has NaN or
-            infinity (rows are named), another length or no variance, also in a training
-            part alone, if a row has no rating on any axis or an axis is rated nowhere
-            (named), if there are too few rows or groups for `cv` or its splits tear
-            a group apart, if weights are given and a regressor takes none, or if a
-            regressor predicts NaN, infinity or other than one number a pair (it is
-            named, with its family, target and fold).
+            The message names the columns, rows, axis or regressor concerned.
+
+            - `X` has NaN, infinity, text, several levels of column names, or a family
+              without a varying column.
+            - `y` has NaN, infinity or another length than `X`, or is constant overall
+              or in one training part; a row has no rating on any axis, or an axis has
+              no ratings.
+            - `cv` needs more rows or groups than there are, or splits a group.
+            - Weights are given and a regressor does not accept them.
+            - A regressor predicts NaN, infinity, or not exactly one number per pair.
         """
         forget_fit(self)
         axes = read_axes(y, type(self).__name__)
@@ -406,10 +409,10 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Return first-level predictions: means over the fold members.
+        """Return first-level predictions, averaged over the regressors of all folds.
 
-        For the pairs of `fit` these are not out of fold; those are in
-        `oof_predictions_`, which another model may be fitted on.
+        For training pairs these are not out of fold. To fit another model, use
+        `oof_predictions_`.
 
         Parameters
         ----------
@@ -419,7 +422,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         predictions : ndarray of shape (n_pairs, n_first_level), dtype float64
-            Columns as in `first_level_names_`, each on the scale of its target.
+            Columns as in `first_level_names_`, on the scale of their targets.
         """
         check_is_fitted(self)
         if self._has_axes():
@@ -456,18 +459,20 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         X : array-like of shape (n_pairs, n_features)
             Features, with the columns of `fit`.
         coverage : float, default=0.9
-            Share of pairs whose score lies in its interval, between 0 and 1.
+            Nominal coverage, between 0 and 1: share of pairs whose true score lies in
+            their interval.
         scaled : bool, default=True
-            Whether intervals are wider where the first-level predictions disagree, if
-            errors out of fold grew with disagreement. If not, all are of nearly one
-            width.
+            Whether intervals widen where the first-level predictions disagree, if
+            out-of-fold errors grew with disagreement. If False, all intervals have
+            nearly the same width.
 
         Returns
         -------
         interval : ndarray of shape (n_pairs, 2) or (n_pairs, n_axes, 2), dtype float64
-            Low and high ends, clipped to 0-10 if all scores of `fit` of positive weight
-            lay there. Before that, infinite where there are too few pairs or groups for
-            `coverage`: 90 % needs nine of equal weight, 95 % 19 and 99 % 99.
+            Lower and upper ends, clipped to 0-10 if all training scores of positive
+            weight are in that range. Before clipping, ends are infinite if there are
+            too few pairs or groups for `coverage`: with equal weights, 90 % needs 9,
+            95 % needs 19 and 99 % needs 99.
 
         Raises
         ------
@@ -476,13 +481,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
         Notes
         -----
-        Conformal (CV+): on average over fits, it holds for pairs that are exchangeable
-        with those of `fit`. New prompts, generators or listeners are not. Where
-        `groups` were given to `fit`, it holds for pairs of new groups that are
-        exchangeable with those, and few groups give wide intervals. Where weights were
-        given, it holds for pairs that occur as often as the weights say; pairs of
-        weight zero are absent, and the number of pairs that a coverage needs is the
-        effective one, ``sum(w)² / sum(w²)``.
+        Conformal (CV+): the coverage is valid on average over fits, for pairs that are
+        exchangeable with the training pairs. New prompts, generators or listeners are
+        not. With `groups`, it is valid for pairs of new, exchangeable groups, and few
+        groups give wide intervals. With weights, it is valid for pairs that occur in
+        proportion to the weights; pairs of weight zero are ignored, and the minimum
+        number of pairs refers to the effective one, ``sum(w)² / sum(w²)``.
         """
         check_is_fitted(self)
         if not 0 < coverage < 1:
@@ -502,7 +506,9 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         )
 
     def in_domain(self, X, level=0.01):
-        """Return whether each pair is like those of fit, as the kernel model sees them.
+        """Return whether each pair is similar to the training pairs.
+
+        Similarity is measured by the kernel model, so the stack needs one.
 
         Read more in the :ref:`User Guide <in_domain>`.
 
@@ -511,14 +517,14 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         X : array-like or StreamedFeatures of shape (n_pairs, n_features)
             Features, with the columns of `fit`.
         level : float, default=0.01
-            Share of the pairs that are exchangeable with those of `fit` which may be
-            taken for others, between 0 and 1.
+            Rate of false alarms, between 0 and 1: share of pairs exchangeable with the
+            training pairs that may be flagged as unlike them.
 
         Returns
         -------
         in_domain : ndarray of shape (n_pairs,), dtype bool
-            False where scores and intervals rest on no pairs like this one; with
-            several axes, where those of any do.
+            False where no training pair resembles the pair, so that its score and
+            interval are extrapolations; with several axes, on any axis.
 
         Raises
         ------
@@ -529,20 +535,21 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
         Notes
         -----
-        A conformal p-value, which is to be at least `level`: the share of pairs of
-        `fit` that are as novel to the kernel members that did not learn from them (see
-        :meth:`~clapstack.stacking.KernelRegressor.novelty`). At most about 1,000 pairs
-        are compared. Fewer than ``1 / level`` flag nothing.
+        A pair is in the domain if its conformal p-value is at least `level`. The
+        p-value is the share of training pairs that are at least as novel to the kernel
+        models that did not learn from them (see
+        :meth:`~clapstack.stacking.KernelRegressor.novelty`). About 1,000 training pairs
+        are compared at most; with fewer than ``1 / level``, no pair is flagged.
         """
         check_is_fitted(self)
         if self._has_axes():
             return np.all(on_axes(self, "in_domain", X, level=level), axis=0)
-        # Models saved by earlier versions know nothing of novelty.
+        # Models saved by earlier versions have no novelty.
         novelty = getattr(self, "_novelty", None)
         if novelty is None:
             msg = (
-                "in_domain needs a kernel model, and this stack has none. Fit one with "
-                "kernel=True, as the preset 'best' has."
+                "in_domain needs a kernel model, but this stack has none. Fit it with "
+                "kernel=True, or use the preset 'best'."
             )
             raise TypeError(msg)
         if not 0 < level < 1:
@@ -554,14 +561,14 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
 
     @property
     def knows_domain_(self):
-        """Whether :meth:`in_domain` can say, which needs a kernel model."""
+        """Whether :meth:`in_domain` is available; it needs a kernel model."""
         members = getattr(self, "estimators_by_axis_", {}).values()
         if members:
             return all(member.knows_domain_ for member in members)
         return getattr(self, "_novelty", None) is not None
 
     def explain(self, X):
-        """Split each prediction into what every family adds to it.
+        """Split each prediction into the contributions of the families.
 
         Read more in the :ref:`User Guide <explanations>`.
 
@@ -573,30 +580,30 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         parts : DataFrame of shape (n_pairs, n_parts), dtype float64
-            A row per pair, under the labels of `X`. ``baseline`` is the same for all;
-            then a column per family of `families_` and `auxiliary_`; ``boosting``;
-            ``calibration``; and ``prediction``, which is that of :meth:`predict` and
-            the sum of all the others. All are on the scale of `y`. With several axes
-            the columns have two levels, the axis and these names.
+            One row per pair, with the index of `X`. Columns: ``baseline``, the same for
+            all pairs; one per family of `families_` and `auxiliary_`; ``boosting``;
+            ``calibration``; and ``prediction``, the output of :meth:`predict` and the
+            sum of the other columns. All are on the scale of `y`. With several axes the
+            columns have two levels, the axis and these names.
 
         Raises
         ------
         ValueError
-            If the final level is not linear, or a family is named as a column that is
-            returned.
+            If the final level is not linear, or a family has the name of one of the
+            other columns.
 
         Notes
         -----
-        A first-level prediction adds its coefficient in the final level times its
-        distance from the mean of the out-of-fold ones. Ridges on a family with
-        auxiliary families joined are split among them, each around the columns' means
-        over the training pairs. Other regressors cannot be split so: what they add
-        where auxiliary families are joined has a column named after all of them, such
-        as ``msclap+beats``.
+        A first-level prediction contributes its coefficient in the final level times
+        its difference from the mean out-of-fold prediction. The contribution of a ridge
+        with auxiliary families is split among the families, with columns centred at
+        their means over the training pairs. Other regressors cannot be split: with
+        auxiliary families, their contribution has a joint column such as
+        ``msclap+beats``.
 
-        Where an increasing map follows the final level, the straight line through its
-        knots brings the parts to the scale of `y`, and ``calibration`` is how far the
-        map is from that line.
+        If an increasing map follows the final level, the least-squares line through its
+        knots converts the contributions to the scale of `y`, and ``calibration`` is the
+        difference between the map and that line.
         """
         check_is_fitted(self)
         if self._has_axes():
@@ -613,7 +620,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         )
 
     def score(self, X, y, sample_weight=None):
-        """Return R², the share of the variance of scores that predictions explain.
+        """Return R², the explained share of the variance of the scores.
 
         Parameters
         ----------
@@ -635,7 +642,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return super().score(X, y, sample_weight)
 
     def get_feature_names_out(self, input_features=None):
-        """Return the names of the columns that :meth:`transform` returns.
+        """Return the column names of the output of :meth:`transform`.
 
         Parameters
         ----------
@@ -645,7 +652,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         names : ndarray of str objects of shape (n_features_out,)
-            `first_level_names_`; with several axes, those of each after ``<axis>__``.
+            `first_level_names_`; with several axes, prefixed by ``<axis>__``.
         """
         check_is_fitted(self)
         if self._has_axes():
@@ -655,12 +662,12 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return np.asarray(self.first_level_names_, dtype=object)
 
     def get_metadata_routing(self):
-        """Return what the stack and the regressors passed to it ask for.
+        """Return the metadata requests of the stack and of its regressors.
 
         Returns
         -------
         routing : MetadataRouter
-            The stack's own requests, and those of its regressors in :meth:`fit`.
+            Requests of the stack, and of its regressors in :meth:`fit`.
         """
         router = MetadataRouter(owner=self).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="fit")
@@ -676,7 +683,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return hasattr(self, "estimators_by_axis_")
 
     def _regressors(self):
-        """Return the regressors that are parameters, by a name for each."""
+        """Return the regressors passed as parameters, by name."""
         regressors = regressors_of(self.base_estimators)
         for name in ("boosting", "kernel", "final_estimator"):
             if hasattr(getattr(self, name), "fit"):
@@ -684,7 +691,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return regressors
 
     def _set_families(self, X, weight):
-        """Return the columns that the models of each family, and of all, take."""
+        """Return the input columns of each family's models and of the joint models."""
         names = getattr(self, "feature_names_in_", None)
         columns, contrastive = read_families(names, X.shape[1])
         check_families_vary(X, columns, weight)
@@ -696,7 +703,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             for name in self.auxiliary_
         }
         self.families_ = [name for name in columns if name not in self.auxiliary_]
-        # Sorted, so that no bit depends on the order of families.
+        # Sorted, so that results do not depend on the order of families.
         joined = [columns[name] for name in sorted(self.auxiliary_)]
         self.columns_ = {
             name: np.concatenate([columns[name], *joined])
@@ -708,7 +715,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return {**self.columns_, BOOSTING: every, KERNEL: every}
 
     def _kernel_model(self, columns):
-        """Return the model of all columns, and those that it takes."""
+        """Return the model of all columns, and its input columns."""
         if self.kernel is not True and not isinstance(self.kernel, KernelRegressor):
             return self.kernel, columns
         if self.kernel is True:
@@ -717,7 +724,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
             model = clone(self.kernel)
         if model.blocks is not None:
             return model, columns
-        # It knows its blocks without names, and need not skip what is in none.
+        # The model receives its blocks by position, and only columns in a block.
         names = getattr(self, "feature_names_in_", None)
         taken = None if names is None else names[columns]
         blocks = read_blocks(taken, len(columns))
@@ -727,20 +734,20 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         return model, columns[np.concatenate(list(blocks.values()))]
 
     def _kernel_columns(self, targets):
-        """Return which first-level prediction is the kernel's of each target."""
+        """Return the position of the kernel's first-level prediction, by target."""
         if not self.kernel:
             return None
         names = self.first_level_names_
         return {target: names.index(f"{KERNEL}__{target}") for target in targets}
 
     def _knowing_members(self):
-        """Return the kernel members of the first target, if they know novelty."""
+        """Return the kernel models of the first target, if they compute novelty."""
         for members in self.estimators_.get(KERNEL, {}).values():
             return [member for member in members if hasattr(member, "novelty")]
         return []
 
     def _set_held_out(self, fit_members, X, y, weight, groups, targets, splits):
-        """Set what predicts each fold without learning from it, and its errors."""
+        """Set the held-out stacks, `oof_scores_` and the errors for intervals."""
         n_first_level = len(self.first_level_names_)
         units = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
         used = slice(None) if weight is None else weight > 0
@@ -785,7 +792,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         )
 
     def _predict_apart(self, X):
-        """Yield the first level of what did not see each fold, or block of folds."""
+        """Yield first-level predictions that exclude each fold, or block of folds."""
         # Models saved by earlier versions have no nested first level.
         nested = getattr(self, "_nested", None)
         if nested is None:
@@ -802,8 +809,8 @@ def _check_targets(targets):
     targets = list(targets)
     if not targets or len(set(targets)) < len(targets) or set(targets) - set(_TARGETS):
         msg = (
-            "The 'targets' parameter of ClapStackingRegressor must hold 'score', "
-            f"'rank' or both, each once. Got {targets!r} instead."
+            "The 'targets' parameter of ClapStackingRegressor must be a list of "
+            f"'score', 'rank' or both, without repetition. Got {targets!r} instead."
         )
         raise ValueError(msg)
     return targets

@@ -1,4 +1,4 @@
-"""Fitting any regressor, with sample weights where there are any, and predicting."""
+"""Fitting and predicting with any regressor, with or without sample weights."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sklearn.utils.metadata_routing import get_routing_for_object, process_routi
 from clapstack._compat import routing_is_on
 from clapstack._numerics.checks import as_numbers, first_rows
 
-# Whole weights above this are no counts of repetitions.
+# Larger integer weights are not treated as repetition counts.
 _MOST_REPETITIONS = 10**6
 
 
 def count_pairs(weight):
-    """Return weights on the scale on which penalties take them, or None.
+    """Return weights on the scale of pair counts that penalties assume, or None.
 
-    Penalties compare their size with how many pairs there are. Whole weights count
-    pairs, so they stay, but for a common divisor; any others only compare pairs, and
-    are brought to a mean of 1, so that their scale does not matter.
+    Integer weights are repetition counts and are divided by their greatest common
+    divisor. Of other weights only the ratios matter, so they are scaled to a mean of 1
+    over positive weights.
 
     Parameters
     ----------
@@ -35,22 +35,22 @@ def count_pairs(weight):
         counts = weight / np.gcd.reduce(weight.astype(np.int64))
         if counts.max() <= _MOST_REPETITIONS:
             return counts
-    # Over the largest first, so that equal weights become ones to the last bit.
+    # Divided by the largest first, so that equal weights become exactly one.
     weight = weight / largest
     return weight * (np.count_nonzero(weight) / weight.sum())
 
 
 def checked_predictions(estimator, X, where, rows=None):
-    """Return the predictions of a regressor, or name it if they cannot be used.
+    """Return the checked predictions of a regressor.
 
     Parameters
     ----------
     estimator : regressor
-        Fitted.
+        Fitted regressor.
     X : ndarray of shape (n_pairs, n_features)
-        Inputs; a copy where others want them, since a regressor may work in place.
+        Inputs, which the regressor may modify.
     where : str
-        Its place in the stack, for the error.
+        Place of the regressor in the stack, for the error.
     rows : ndarray of int of shape (n_pairs,), default=None
         Row numbers of the pairs, for the error; None counts from 0.
 
@@ -73,22 +73,22 @@ def checked_predictions(estimator, X, where, rows=None):
         shown = first_rows(wrong if rows is None else rows[wrong])
         msg = (
             f"{name} predicted NaN or infinity for {wrong.size} of {len(X)} pairs "
-            f"({shown}). Choose other settings for it, or leave it out."
+            f"({shown}). Change its parameters, or remove it from the stack."
         )
         raise ValueError(msg)
     return predicted
 
 
 def fit_estimator(estimator, X, y, weight):
-    """Fit a clone, handing it weights only where there are any.
+    """Fit a clone, passing weights only if there are any.
 
-    It gets `y` and `weight` of its own, since a regressor may work in place. `X` it may
-    overwrite.
+    `y` and `weight` are copied, because a regressor may modify them; `X` may be
+    overwritten.
 
     Parameters
     ----------
     estimator : regressor
-        A pipeline hands the weights to each of its steps that takes them.
+        For a pipeline, weights are passed to each step that accepts them.
     X : ndarray of shape (n_pairs, n_features)
         Inputs.
     y : ndarray of shape (n_pairs,)
@@ -108,16 +108,16 @@ def fit_estimator(estimator, X, y, weight):
 
 
 def fit_per_target(estimator, X, targets, weight):
-    """Fit a clone per target; together, if the estimator can share work between them.
+    """Fit a clone per target; in one call if the estimator supports it.
 
     Parameters
     ----------
     estimator : regressor
-        One with a method ``fit_targets`` fits all of its clones in one call.
+        If it has a method ``fit_targets``, that fits all clones in one call.
     X : ndarray of shape (n_pairs, n_features)
         Inputs.
     targets : ndarray of shape (n_pairs, n_targets)
-        One target a column.
+        One target per column.
     weight : ndarray of shape (n_pairs,) or None
         Weights.
 
@@ -133,14 +133,14 @@ def fit_per_target(estimator, X, targets, weight):
 
 
 def check_weights_reach(owner, regressors, weight):
-    """Refuse weights where a regressor takes none, or does not say whether it does.
+    """Raise an error if a regressor does not accept weights or has not requested them.
 
     Parameters
     ----------
     owner : estimator
-        Whose :meth:`fit` was given weights.
+        Estimator whose :meth:`fit` received weights.
     regressors : dict of str to regressor
-        Regressors that were passed to it.
+        Regressors passed to it as parameters.
     weight : ndarray of shape (n_pairs,)
         Weights.
     """
@@ -152,8 +152,8 @@ def check_weights_reach(owner, regressors, weight):
             last = last.steps[-1][1]
         if not _names_weight(last) and not _forwards(last):
             msg = (
-                f"sample_weight was given, but {type(last).__name__}.fit takes none. "
-                "Leave sample_weight out or choose an estimator that accepts it."
+                f"sample_weight was passed, but {type(last).__name__}.fit does not "
+                "accept it. Omit sample_weight or use an estimator that accepts it."
             )
             raise ValueError(msg)
 
@@ -180,6 +180,6 @@ def _names_weight(step):
 
 
 def _forwards(estimator):
-    """Tell meta-estimators, which hand what they are given to what they wrap."""
+    """Return whether an estimator forwards fit parameters to a wrapped one."""
     parameters = signature(estimator.fit).parameters.values()
     return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)

@@ -1,4 +1,4 @@
-"""Boosted trees on columns that are binned once for all targets."""
+"""Boosted trees on columns binned once for all targets."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-# As many as scikit-learn makes: its trees of bin numbers are those of the values.
+# The default of scikit-learn, so trees on bin numbers equal trees on the values.
 _N_BINS = 255
 
 
 class BoostedTrees(RegressorMixin, BaseEstimator):
-    """The default boosted trees: those of scikit-learn, binned beforehand.
+    """The default boosted trees: those of scikit-learn on binned columns.
 
-    Columns are cut at weighted quantiles, whichever release of scikit-learn fits the
-    trees: before 1.9 it leaves the weights out there, and from then on it sorts a
-    column once for every quantile.
+    Columns are binned at weighted quantiles with any release of scikit-learn: before
+    1.9, its own binning ignores weights; from 1.9, it sorts a column once per quantile.
 
-    The penalty on leaf values takes the place of a least number of pairs in a leaf, so
-    that a weight counts a pair as often as it says. Nothing is drawn: there is no early
-    stopping, which would also hold out rows of its own.
+    A penalty on leaf values replaces the minimum number of pairs per leaf, so that a
+    weight is equivalent to repetition. There is no randomness: early stopping, which
+    would hold out random rows, is disabled.
 
     Parameters
     ----------
@@ -29,7 +28,7 @@ class BoostedTrees(RegressorMixin, BaseEstimator):
     Attributes
     ----------
     edges_ : ndarray of shape (n_features, n_edges), dtype float64
-        What separates the bins of each column, then infinity.
+        Bin edges of each column, padded with infinity.
     trees_ : HistGradientBoostingRegressor
         Fitted on bin numbers.
     """
@@ -45,7 +44,7 @@ class BoostedTrees(RegressorMixin, BaseEstimator):
         X : ndarray of shape (n_pairs, n_features)
             Compressed features.
         targets : ndarray of shape (n_pairs, n_targets)
-            One target a column.
+            One target per column.
         sample_weight : ndarray of shape (n_pairs,), default=None
             Weights, all positive.
 
@@ -118,7 +117,7 @@ def make_trees(max_iter=100):
 
 
 def _bin_edges(X, weight):
-    """Return what separates the bins, of shape (n_features, n_edges), then infinity."""
+    """Return bin edges of shape (n_features, n_edges), padded with infinity."""
     if weight is None:
         weight = np.ones(len(X))
     edges = np.full((X.shape[1], _N_BINS - 1), np.inf)
@@ -135,10 +134,10 @@ def _quantiles(column, weight):
     distinct = np.unique(values)
     if len(distinct) <= _N_BINS:
         return (distinct[1:] + distinct[:-1]) / 2
-    # Averaged inverted distribution function: where a step is met, the two values it
-    # joins are averaged.
+    # Averaged inverted CDF: if a quantile is exactly at a step, the adjacent values are
+    # averaged.
     reached = np.cumsum(weight[order])
-    # Rounded as scikit-learn rounds: whether a step is met hangs on it.
+    # Same rounding as scikit-learn, because it decides whether a step is hit exactly.
     wanted = np.linspace(0, 100, _N_BINS + 1)[1:-1] / 100 * reached[-1]
     low = np.searchsorted(reached, wanted)
     high = np.searchsorted(reached, wanted, side="right")
@@ -146,7 +145,7 @@ def _quantiles(column, weight):
 
 
 def _bin_numbers(X, edges):
-    """Return the bins of all values, from 0, in the dtype that the trees take."""
+    """Return the bin numbers of all values, from 0, in the dtype of the trees."""
     numbers = np.empty(X.shape, order="F")
     for number, (column, of_column) in enumerate(zip(X.T, edges, strict=True)):
         numbers[:, number] = np.searchsorted(of_column, column)

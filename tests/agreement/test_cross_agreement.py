@@ -196,7 +196,7 @@ def test_nameless_columns_warn_with_the_remedy(features):
 
 def test_second_agreement_is_refused(agreement, features):
     out = agreement.fit_transform(features)
-    with pytest.raises(ValueError, match="has a family 'cross' already"):
+    with pytest.raises(ValueError, match="already has a family 'cross'"):
         clone(agreement).fit(out)
 
 

@@ -16,7 +16,7 @@ from clapstack.families import (
     ("name", "family"),
     [("msclap__cosine", "msclap"), ("a__b__c", "a"), ("plain", "plain")],
 )
-def test_family_is_what_stands_before_the_first_double_underscore(name, family):
+def test_family_is_the_part_before_the_first_double_underscore(name, family):
     assert family_of(name) == family
 
 
@@ -77,7 +77,7 @@ def test_masked_features_are_missing(table):
         check(X)
 
 
-def test_text_is_no_feature(table):
+def test_text_features_are_refused(table):
     text = table.astype(str)
     with pytest.raises(ValueError, match=r"column 'a__x' of X .* row 0 has '1\.0'"):
         check(text)

@@ -176,7 +176,7 @@ def test_a_curve_that_noise_explains_is_a_line_off_scale():
 
 
 def test_departures_are_kept_by_how_far_they_exceed_their_noise():
-    """By the equation of the docstring, on bins of ten pairs each."""
+    """Compared with the equation in the docstring, on bins of ten pairs each."""
     rng = np.random.default_rng(0)
     x = np.sort(rng.normal(size=100))
     y = 4 + 2 * x + 0.5 * x**3 + rng.normal(size=100)
@@ -212,7 +212,7 @@ def test_off_scale_the_units_of_scores_are_those_of_the_map(drawn, power, shift)
 
 @pytest.mark.parametrize("on_scale", [True, False])
 def test_predictions_of_few_values_follow_their_means(on_scale):
-    """Of eleven whole numbers most have a bin of their own."""
+    """Most of eleven integers have their own bin."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 11, 5000).astype(float)
     y = 0.1 * x**2 + rng.normal(size=5000)
@@ -260,7 +260,7 @@ def test_calibration_repairs_the_scale_and_keeps_the_ranking(data):
 
 
 def test_calibration_does_not_cost_error_on_average():
-    """Over 40 draws, on a regressor that is calibrated as it is."""
+    """Over 40 draws, on a regressor that is already calibrated."""
     change = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -274,7 +274,7 @@ def test_calibration_does_not_cost_error_on_average():
     assert np.mean(change) < 0.01 * 4  # one percent of the noise
 
 
-def test_what_is_no_number_is_not_mapped():
+def test_predictions_that_are_not_numbers_are_refused():
     one = IncreasingMap().fit(np.arange(20.0), np.arange(20.0))
     with pytest.raises(ValueError, match="x must be numbers; its dtype is <U3"):
         one.predict(["7_5"])

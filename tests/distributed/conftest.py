@@ -20,7 +20,7 @@ class Workers:
         self._client = None
 
     def client(self):
-        """Return a client of both; of new ones, where a killed one stays away."""
+        """Return a client of both workers; restart them if a killed one is missing."""
         if self._client is not None:
             try:
                 self._client.wait_for_workers(2, timeout=30)
@@ -35,7 +35,7 @@ class Workers:
                 memory_limit=None,
                 resources={"GPU": 1},
             )
-            # Not entered: it would stand before clients that come later.
+            # No context manager: it would take precedence over later clients.
             self._client = distributed.Client(cluster)
             self._client.wait_for_workers(2, timeout=60)
         return self._client

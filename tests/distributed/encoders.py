@@ -1,4 +1,4 @@
-"""Encoders that workers can import, small and the same in every process."""
+"""Small deterministic encoders that workers can import."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def took(file):
-    """Tell whether a file was there, for the first that asks; it is gone then."""
+    """Return whether a file existed, and delete it."""
     try:
         Path(file).unlink()
     except FileNotFoundError:
@@ -35,7 +35,7 @@ class BandsEncoder:
 
 
 class MortalEncoder(BandsEncoder):
-    """Kill the process, once, at the first batch that holds a given clip.
+    """Kill the process, once, at the first batch with a given clip.
 
     Parameters
     ----------

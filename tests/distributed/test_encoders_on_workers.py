@@ -1,4 +1,4 @@
-"""Published formats run on workers: weights once a process, one machine's bits."""
+"""Encoders on workers load weights once per process, with identical results."""
 
 import pandas as pd
 import pytest
@@ -22,7 +22,7 @@ def loads():
 
 @pytest.fixture
 def one_thread():
-    """Have torch use one thread here as on the workers: others add up differently."""
+    """Use one torch thread, as on the workers: other numbers change rounding."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

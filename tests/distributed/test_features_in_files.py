@@ -1,4 +1,4 @@
-"""Features in files are one table, which a stack is fitted on as on one in memory."""
+"""A fit from feature files equals a fit in memory."""
 
 import pickle
 
@@ -18,7 +18,7 @@ EMBEDDINGS = ("audio", "text")
 
 
 def make_union(pairs, encoder=None, *, cache=None):
-    """Embeddings of two spaces, of which one stands as plain numbers."""
+    """Embeddings of two spaces, one of them as a numeric family."""
     bands = PairFeatures(encoder or BandsEncoder(), blocks=EMBEDDINGS, cache=cache)
     products = PairFeatures(BandsEncoder(), blocks=("product",), cache=cache)
     return FeatureUnion([("bands", bands), ("products", products)]).fit(pairs)
@@ -61,7 +61,7 @@ def test_a_worker_killed_in_mid_run_changes_no_bit(cluster, pairs, tmp_path):
     assert_array_equal(killed.X.rows(slice(None)), quiet.X.rows(slice(None)))
 
 
-def test_bad_rows_stand_apart(bad_pairs, pairs, tmp_path):
+def test_bad_rows_are_returned_separately(bad_pairs, pairs, tmp_path):
     table = cut(bad_pairs)
     table = table[(table["id"] < 8) | (table["id"] > 15)]  # one partition is empty
     options = {"scheduler": "synchronous"}
@@ -103,7 +103,7 @@ def test_an_unfinished_run_is_not_read(pairs, tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_features_of_no_use_are_refused(pairs, tmp_path):
+def test_unusable_features_are_refused(pairs, tmp_path):
     alone = PairFeatures(BandsEncoder(), cache=None).fit(pairs)
     with pytest.raises(ValueError, match=r"such as 'audio0'\. Wrap it: FeatureUnion"):
         write_features(alone, cut(pairs), tmp_path)
@@ -113,13 +113,13 @@ def test_features_of_no_use_are_refused(pairs, tmp_path):
     options = {"scheduler": "synchronous"}
     blank = cut(pairs.assign(text=""))
     write_features(make_union(pairs), blank, tmp_path, compute_kwargs=options)
-    with pytest.raises(ValueError, match="none of 48 pairs could be used"):
+    with pytest.raises(ValueError, match=r"none of the 48 pairs in .* are usable"):
         read_features(tmp_path)
 
 
 @pytest.fixture
 def mapped(tmp_path):
-    """Return rows in files of several lengths, none among them, and the same whole."""
+    """Return rows in files of several lengths, including zero, and the whole array."""
     whole = np.arange(24, dtype=np.float32).reshape(8, 3)
     n_rows = [3, 0, 1, 4, 0]
     paths = [tmp_path / f"{i}.npy" for i in range(5)]
@@ -147,12 +147,14 @@ def test_any_rows_are_those_of_the_whole(mapped):
 def test_a_file_that_changed_is_refused(mapped, tmp_path):
     rows, whole = mapped
     np.save(tmp_path / "3.npy", whole.astype(np.float64))
-    with pytest.raises(ValueError, match=r"3\.npy must hold a float32 array"):
+    with pytest.raises(ValueError, match=r"3\.npy must contain a float32 array"):
         rows[5:6]
 
 
-def test_a_relative_folder_is_the_callers(cluster, pairs, tmp_path, monkeypatch):
-    """The workers were started in another one."""
+def test_a_relative_folder_is_resolved_by_the_caller(
+    cluster, pairs, tmp_path, monkeypatch
+):
+    """The workers were started in another folder."""
     union = make_union(pairs)
     monkeypatch.chdir(tmp_path)
     write_features(union, cut(pairs), "features")

@@ -1,4 +1,4 @@
-"""Scores and features of partitions are those of one machine, bad rows and all."""
+"""Partitioned scores and features equal those of one machine."""
 
 import os
 from collections import Counter
@@ -152,15 +152,17 @@ def test_a_partition_that_failed_is_tried_again_if_asked(
     assert not tomb.exists()
 
 
-def test_what_is_missing_is_named(pipeline, pairs):
+def test_invalid_arguments_are_named(pipeline, pairs):
     with pytest.raises(TypeError, match="must be a dask DataFrame; got DataFrame"):
         score_partitions(pipeline, pairs)
     table = cut(pairs)
-    with pytest.raises(ValueError, match=r"must have the columns \['text'\]"):
+    with pytest.raises(ValueError, match=r"lacks the columns \['text'\]"):
         score_partitions(pipeline, table[["audio"]])
     with pytest.raises(ValueError, match=r"columns \['split'\]; it has \['audio'"):
         score_partitions(pipeline, table, keep=["split"])
-    with pytest.raises(ValueError, match=r"keep has \['score'\], which would stand"):
+    with pytest.raises(
+        ValueError, match=r"keep has \['score'\], which would be duplicated"
+    ):
         score_partitions(pipeline, table, keep=["score"])
     union = FeatureUnion([("bands", PairFeatures(BandsEncoder(), cache=None))])
     with pytest.raises(NotFittedError):

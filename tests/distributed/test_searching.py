@@ -1,4 +1,4 @@
-"""Searches and cross-validation run on a cluster as they are."""
+"""Searches and cross-validation run unchanged on a cluster."""
 
 import joblib
 import numpy as np

@@ -1,4 +1,4 @@
-"""A store for each worker, and one store of all."""
+"""One store per worker, and merging them."""
 
 import os
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ from tests.distributed.encoders import BandsEncoder
 
 @pytest.fixture
 def worker_stores(cluster, tmp_path):
-    """Return the folder of the workers' stores, which they use in this test alone."""
+    """Return the folder of the workers' stores, used only in this test."""
     before = os.environ.get("CLAPSTACK_CACHE", "")
     use_worker_stores(cluster, tmp_path / "workers")
     yield tmp_path / "workers"
@@ -53,5 +53,5 @@ def test_workers_that_are_threads_are_refused(tmp_path):
 
 
 def test_a_folder_without_stores_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no worker's store in"):
+    with pytest.raises(FileNotFoundError, match="no worker store in"):
         merge_worker_stores(tmp_path, tmp_path / "merged")

@@ -91,7 +91,7 @@ def test_careless_listeners_weigh_less(rng):
     assert weight[careless].max() < weight[~careless].median()
 
 
-def test_a_lenient_listener_is_seen_through():
+def test_scores_are_corrected_for_a_lenient_listener():
     """Two listeners three points apart agree once their biases are known."""
     scores = [(pair, pair, "strict") for pair in range(7)]
     scores += [(pair, pair + 3, "lenient") for pair in range(7)]
@@ -134,7 +134,7 @@ def test_a_listener_with_one_rating_is_hardly_judged(ratings):
     model = ListenerModel().fit(pd.concat([ratings, once]))
     newcomer = model.listeners_.loc["newcomer"]
     assert newcomer["n_ratings"] == 1
-    # Most of a lone rating's surprise is laid on its noise and on the pair.
+    # Most of a single rating's residual is attributed to noise and to the pair.
     assert abs(newcomer["bias"]) < 0.6 * model.scores_[0]
 
 
@@ -149,7 +149,7 @@ def test_constant_ratings_give_that_score_and_equal_weights():
 
 
 def test_ratings_that_agree_within_every_pair_are_kept():
-    """No noise at all is no reason to divide by zero."""
+    """Without noise, nothing is divided by zero."""
     ratings = pd.DataFrame(
         {
             "pair": np.repeat(np.arange(20), 3),
@@ -373,7 +373,7 @@ def test_too_many_linked_listeners_are_refused():
     [(0, np.inf), (0,), (10, 0), (5, 5), ("a", "b"), (0, None), (0, np.nan), (0, 1j)],
     ids=str,
 )
-def test_a_scale_that_is_none_is_refused(ratings, scale):
+def test_an_invalid_scale_is_refused(ratings, scale):
     with pytest.raises(ValueError, match=r"scale must be two finite numbers.*; got"):
         ListenerModel(scale=scale).fit(ratings)
 

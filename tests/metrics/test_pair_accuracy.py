@@ -55,7 +55,7 @@ def test_intervals_cover_the_truth_of_simulated_prompts():
     ("given", "message"),
     [
         ({"preferences": [(0, 1, 0.5)]}, "all preferences are ties"),
-        ({"preferences": [(0, 5)]}, "whole numbers from 0 to 2 are"),
+        ({"preferences": [(0, 5)]}, "valid are integers from 0 to 2"),
         ({"y_score": [1, np.nan, 2]}, "y_score has NaN or infinity in 1 of 3 rows"),
         ({"y_score": [[1], [2], [3]]}, "one number a row"),
         ({"groups": [0, 1, 0]}, r"between rows of two groups \(rows 0 of preferences"),

@@ -12,7 +12,7 @@ def matrix():
     return root.T @ root
 
 
-def test_a_basis_is_orthonormal_and_has_what_the_matrix_does_within_it(matrix):
+def test_a_basis_is_orthonormal_and_projects_the_matrix(matrix):
     basis = GalerkinBasis(40, 12, np.float64, keep_products=True)
     block = np.linalg.qr(np.random.default_rng(1).normal(size=(40, 3)))[0]
     for _ in range(4):
@@ -25,7 +25,7 @@ def test_a_basis_is_orthonormal_and_has_what_the_matrix_does_within_it(matrix):
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-12])
-def test_a_block_that_is_all_but_within_the_basis_becomes_orthogonal_to_it(size):
+def test_a_block_nearly_within_the_basis_becomes_orthogonal(size):
     rng = np.random.default_rng(0)
     basis = GalerkinBasis(60, 8, np.float64)
     first = np.linalg.qr(rng.normal(size=(60, 4)))[0]

@@ -57,7 +57,7 @@ def test_iteration_stops_at_the_rank():
     assert_allclose(found, exact(table, 3), atol=1e-9)
 
 
-def test_flat_spectrum_takes_the_gram_matrix():
+def test_flat_spectrum_uses_the_gram_matrix():
     table = np.random.default_rng(0).normal(size=(150, 120))
     product = [table.T @ table]
     assert (
@@ -83,7 +83,7 @@ def test_compressions_of_all_folds_are_those_of_each(table, weighted):
         targets = np.zeros((len(rows), 1))
         folds.append(Fold(rows, weight[rows], targets, test, weight[test], None))
     columns = np.roll(np.arange(120), 5)
-    # Scaled to one variance the columns would have a flat spectrum.
+    # With columns of equal variance, the spectrum would be flat.
     latent = np.random.default_rng(1).normal(size=(150, 9)) * np.geomspace(9, 1, 9)
     X = X + latent @ np.random.default_rng(2).normal(size=(9, 120))
     together, alone = (
@@ -96,7 +96,7 @@ def test_compressions_of_all_folds_are_those_of_each(table, weighted):
         assert_allclose(one.train, whole[fold.train], atol=2e-5)
 
 
-def test_large_tables_are_read_anew_with_the_same_result():
+def test_large_tables_are_read_again_with_the_same_result():
     rng = np.random.default_rng(0)
     latent = rng.normal(size=(5000, 9)) * np.geomspace(9, 1, 9)
     X = (latent @ rng.normal(size=(9, 60)) + rng.normal(size=(5000, 60))).astype("f4")
@@ -121,7 +121,7 @@ def test_small_tables_are_compressed_fold_by_fold(table):
     assert_array_equal(found.compressor.projection, expected.compressor.projection)
 
 
-def test_default_tolerance_keeps_what_the_exact_vectors_hold():
+def test_default_tolerance_keeps_the_explained_sum_of_squares():
     rng = np.random.default_rng(0)
     latent = rng.normal(size=(300, 60)) * np.arange(1, 61) ** -0.7
     X = latent @ rng.normal(size=(60, 400)) + 0.1 * rng.normal(size=(300, 400))

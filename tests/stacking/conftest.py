@@ -36,11 +36,11 @@ def new_pairs():
 
 @pytest.fixture
 def stack():
-    """A whole stack, with few trees for time."""
+    """A whole stack, with few trees to save time."""
     return ClapStackingRegressor(boosting=BoostedTrees(max_iter=10))
 
 
 @pytest.fixture
 def ridges():
-    """A stack without trees, for what does not concern them."""
+    """A stack without trees, for tests that do not need them."""
     return ClapStackingRegressor(boosting=False)

@@ -44,7 +44,7 @@ def fitted(ridges, rated):
 
 
 def alone(stack, X, Y, axis, **arguments):
-    """Return a stack that is fitted on the rated pairs of one axis."""
+    """Return a stack fitted on the rated pairs of one axis."""
     rows = np.flatnonzero(Y[axis].notna())
     taken = {name: np.asarray(values)[rows] for name, values in arguments.items()}
     return clone(stack).fit(X.iloc[rows], Y[axis].iloc[rows], **taken)
@@ -86,7 +86,7 @@ def test_weights_may_differ_by_axis(ridges, rated, new_pairs):
     assert_array_equal(predicted[:, 1], single.predict(new_pairs[0]))
     with pytest.raises(ValueError, match=r"axes of y are \['relevance', 'inclusion'"):
         ridges.fit(X, Y, sample_weight=weights[AXES[::-1]])
-    with pytest.raises(ValueError, match=r"or \(90, 3\), one a pair and axis"):
+    with pytest.raises(ValueError, match=r"or \(90, 3\), one per pair and axis"):
         ridges.fit(X, Y, sample_weight=weights[AXES[:2]])
     with pytest.raises(ValueError, match="On axis 'order': sample_weight is zero for"):
         ridges.fit(X, Y, sample_weight=weights.assign(order=0))
@@ -140,15 +140,15 @@ def test_a_row_without_any_rating_is_named(ridges, rated):
         (lambda Y: Y.iloc[:50], r"inconsistent numbers of samples: \[90, 50\]"),
         (
             lambda Y: Y.assign(order=Y["order"].where(Y.index < 2)),
-            "On axis 'order', of 1 rated pairs: ",
+            "On axis 'order', with 1 rated pairs: ",
         ),
         (
             lambda Y: Y.assign(order=Y["order"] * 0),
-            "On axis 'order', of 60 rated pairs: y is constant",
+            "On axis 'order', with 60 rated pairs: y is constant",
         ),
     ],
 )
-def test_what_is_wrong_with_ratings_is_said(ridges, rated, change, message):
+def test_invalid_ratings_are_refused_with_the_reason(ridges, rated, change, message):
     X, Y = rated
     with pytest.raises(ValueError, match=message):
         ridges.fit(X, change(Y))
@@ -163,7 +163,7 @@ def test_one_column_of_a_frame_is_one_axis(ridges, rated, new_pairs):
     assert_array_equal(predicted, single.predict(new_pairs[0]))
 
 
-def test_another_fit_leaves_nothing_of_the_one_before(ridges, rated):
+def test_a_refit_removes_all_earlier_attributes(ridges, rated):
     X, Y = rated
     ridges.set_output(transform="pandas")
     ridges.fit(X, Y["relevance"]).fit(X, Y)
@@ -178,7 +178,7 @@ def test_another_fit_leaves_nothing_of_the_one_before(ridges, rated):
     assert ridges.predict(X).shape == (90,)
 
 
-def test_explanations_stand_side_by_side(fitted, rated):
+def test_explanations_of_all_axes_are_concatenated(fitted, rated):
     X, _ = rated
     parts = fitted.explain(X)
     predicted = parts.xs("prediction", axis=1, level="part")
@@ -200,7 +200,7 @@ def test_score_is_the_mean_r2_of_rated_pairs(fitted, rated):
         for axis in AXES
     ]
     assert fitted.score(X, Y) == pytest.approx(np.mean(each), rel=1e-12)
-    with pytest.raises(ValueError, match="y must have a column per axis"):
+    with pytest.raises(ValueError, match="y must have one column per axis"):
         fitted.score(X, Y["order"])
     with pytest.raises(ValueError, match=r"in this order; got \['order', 'incl"):
         fitted.score(X, Y[AXES[::-1]])
@@ -209,7 +209,7 @@ def test_score_is_the_mean_r2_of_rated_pairs(fitted, rated):
 def test_splits_that_do_not_fit_the_table_are_refused(ridges, rated):
     X, Y = rated
     splits = [(np.arange(60), np.arange(60, 90)), (np.arange(60, 90), np.arange(99))]
-    with pytest.raises(ValueError, match="cv split 1 does not fit X of 90 rows"):
+    with pytest.raises(ValueError, match="cv split 1 does not match X with 90 rows"):
         ridges.set_params(cv=splits).fit(X, Y)
 
 
@@ -287,7 +287,7 @@ def test_other_columns_than_those_of_the_fit_are_refused(fitted, rated):
 @pytest.mark.parametrize(
     "estimator", [KernelRegressor(), StandardizedRidge(), RankEnsembleRegressor()]
 )
-def test_regressors_of_one_axis_say_what_takes_several(estimator, rated):
+def test_single_axis_regressors_name_the_one_for_several(estimator, rated):
     X, Y = rated
     message = r"several columns.*ClapStackingRegressor"
     with pytest.raises(ValueError, match=message):

@@ -59,7 +59,7 @@ def test_parts_sum_to_the_prediction(stack, pairs, new_pairs, parameters):
     scale=st.sampled_from([1e-3, 1.0, 1e3]),
     seed=st.integers(0, 1000),
 )
-def test_parts_sum_whatever_the_families(
+def test_parts_sum_to_the_prediction_for_any_families(
     n_families, n_joined, n_columns, targets, scale, seed
 ):
     rng = np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def test_parts_sum_whatever_the_families(
     assert_allclose(parts_of(stack.explain(X)), stack.predict(X), rtol=0, atol=1e-9)
 
 
-def test_columns_are_the_families_and_what_follows_them(stack, pairs):
+def test_columns_are_the_families_and_later_stages(stack, pairs):
     explained = stack.fit(*pairs).explain(pairs[0])
     assert list(explained) == [
         "baseline",
@@ -241,7 +241,9 @@ def test_a_final_level_that_is_not_linear_is_refused(ridges, pairs, final):
     X, y = pairs
     ridges.set_params(final_estimator=final, final_target="score")
     ridges.fit(X, y - y.min() + 1.0)
-    with pytest.raises(ValueError, match=f"{type(final).__name__} is not, so what it"):
+    with pytest.raises(
+        ValueError, match=f"{type(final).__name__} is not linear, so its"
+    ):
         ridges.explain(X.iloc[[0]])
 
 

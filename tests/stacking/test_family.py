@@ -78,7 +78,7 @@ def assert_like_sklearn(X, columns, folds, members):
 
 @pytest.fixture(params=["krylov", "plain"])
 def fit(request):
-    """Return `fit_family_ridges`, made to take one of its ways."""
+    """Return `fit_family_ridges` with one of its methods."""
     return partial(fit_family_ridges, solver=request.param)
 
 
@@ -111,7 +111,7 @@ def test_small_penalties_are_those_of_sklearn(alpha):
     cv=st.integers(2, 6),
 )
 def test_any_table_is_solved_as_sklearn_does(n_pairs, n_columns, log_penalty, seed, cv):
-    """With constant and repeated columns, whichever way is taken."""
+    """With constant and repeated columns, by either method."""
     X, y = make_table(n_pairs, n_columns, seed)
     X = np.column_stack([X, X[:, :1], np.full(n_pairs, 0.1, np.float32)])
     folds = make_folds(y, cv=cv)
@@ -132,7 +132,7 @@ def test_columns_far_from_zero_lose_no_digits(fit):
     assert_like_sklearn(X, np.arange(60), folds, members)
 
 
-def test_column_constant_in_one_training_part_counts_nothing(fit):
+def test_column_constant_in_one_training_part_is_ignored(fit):
     X, y = make_table(90, 100)
     folds = make_folds(y)
     X[:, 3] = 0.1
@@ -143,14 +143,14 @@ def test_column_constant_in_one_training_part_counts_nothing(fit):
     assert_like_sklearn(X, np.arange(100), folds, members)
 
 
-def test_many_folds_take_turns(fit):
+def test_ten_folds_are_those_of_sklearn(fit):
     X, y = make_table(120, 40)
     folds = make_folds(y, cv=10)
     members = fit(X, np.arange(40), folds, [0.3, 1.0, 3.0])
     assert_like_sklearn(X, np.arange(40), folds, members)
 
 
-def test_row_left_out_does_not_move_what_leaves_it_out(fit):
+def test_held_out_row_does_not_change_its_fold_member(fit):
     X, y = make_table(120, 60)
     before = fit(X, np.arange(60), make_folds(y), 1.0)
     moved = y.copy()
@@ -169,7 +169,7 @@ def test_scattered_columns_are_read(fit):
     assert_like_sklearn(X, columns, folds, members)
 
 
-def test_both_ways_choose_the_same_penalties():
+def test_both_methods_select_the_same_penalties():
     X, y = make_table(200, 60)
     folds = make_folds(y, np.arange(200) % 3 + 1.0)
     alphas = np.geomspace(0.5, 1e3, 9)
@@ -204,7 +204,7 @@ def test_the_chosen_penalty_orders_best_out_of_fold():
 def test_equal_penalties_keep_the_largest():
     X, y = make_table(60, 5)
     members = fit_family_ridges(X, np.arange(5), make_folds(y), [1e6, 1e7])
-    # Both shrink the coefficients almost alike, so the order is the same.
+    # Both penalties shrink all coefficients almost equally, so the order is the same.
     assert members[0][0].alpha == 1e7
 
 
@@ -229,7 +229,7 @@ def test_families_of_lazy_tables_are_solved_as_those_of_arrays(alphas):
             assert_allclose(one.coef_, other.coef_, rtol=1e-9)
 
 
-def test_splits_that_hold_rows_out_once_are_told_from_others():
+def test_splits_that_hold_rows_out_once_are_detected():
     folds = make_folds(np.arange(30.0))
     assert hold_out_once(folds)
     fewer = [folds[0]._replace(train=folds[0].train[5:]), *folds[1:]]

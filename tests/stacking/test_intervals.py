@@ -1,4 +1,4 @@
-"""Conformal intervals against their definition."""
+"""Conformal intervals compared with their definition."""
 
 import numpy as np
 import pandas as pd
@@ -58,7 +58,7 @@ def test_disagreement_widens():
     assert scale(np.array([0.9])) > 2 * scale(np.array([0.1]))
 
 
-def test_disagreement_that_says_nothing_does_not_narrow():
+def test_negative_correlation_with_disagreement_does_not_narrow():
     rng = np.random.default_rng(0)
     disagreement = rng.uniform(0, 1, 500)
     residuals = np.abs(rng.normal(0, 1.5 - disagreement))
@@ -189,7 +189,7 @@ def test_few_pairs_are_covered_as_often_as_promised(ridges, n_pairs, cv, signal)
 
 
 def test_a_choice_of_penalties_widens_little(ridges):
-    """Members that learned from fewer pairs take the penalty that was chosen."""
+    """Members fitted on fewer pairs use the selected penalty."""
     X, y = drawn_pairs(0, 40)
     widths = [
         np.diff(clone(ridges).set_params(alphas=alphas).fit(X, y).predict_interval(X))
@@ -258,7 +258,7 @@ def test_weighting_is_repeating(ridges, cv, scaled):
         for split in splits
     ]
     weighted = clone(ridges).set_params(cv=splits).fit(X, y, sample_weight=weight)
-    # Copies are no further evidence: they are one group.
+    # Copies add no evidence: they are one group.
     listed = clone(ridges).set_params(cv=copies)
     listed.fit(X.iloc[repeated], y[repeated], groups=repeated)
     for coverage in (0.5, 0.9):
@@ -371,7 +371,7 @@ class Counting(DummyRegressor):
     [(60, 2, 2 + 4), (60, 3, 3 + 3), (60, 5, 5 + 10), (60, 30, 30 + 10), (200, 3, 3)],
 )
 def test_what_intervals_cost(ridges, n_pairs, cv, expected):
-    """Ten further fits at most, and none from 100 pairs a prediction on."""
+    """At most ten further fits, and none from 100 pairs per prediction."""
     X, y = drawn_pairs(0, n_pairs)
     Counting.fits = 0
     stack = ridges.set_params(targets=["score"], base_estimators=Counting(), cv=cv)
@@ -388,18 +388,16 @@ def test_a_regressor_that_needs_more_pairs_is_named(ridges):
 
 
 def test_splits_with_nothing_in_common_are_named(ridges):
-    """Each fold learns from the one before it alone."""
+    """Each fold is trained only on the previous one."""
     X, y = drawn_pairs(0, 60, signal=1.0)
     parts = np.split(np.arange(60), 6)
     ridges.set_params(cv=[(parts[k - 1], parts[k]) for k in range(6)])
-    with pytest.warns(
-        UserWarning, match="optimistic.*too few rows or groups in common"
-    ):
+    with pytest.warns(UserWarning, match="optimistic.*share too few rows or groups"):
         ridges.fit(X, y)
 
 
 def test_state_of_before_serves(ridges):
-    """Then a model had one scale, no weights, and one map for all members."""
+    """Older models have one scale, no weights, and one map for all members."""
     X, y = small_world(0)
     fitted = ridges.set_params(targets=["score"], final_target="rank").fit(X, y)
     expected = fitted.predict_interval(X)

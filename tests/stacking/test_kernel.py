@@ -22,7 +22,7 @@ def test_sklearn_check(estimator, check):
 
 
 def make_pairs(n_pairs, seed=0, dim=8, noise=0.5):
-    """Return (X, y): two families; the cosine of one and a product make the score."""
+    """Return (X, y): two families, and a score from one cosine and one product."""
     rng = np.random.default_rng(seed)
     shared = rng.normal(size=(n_pairs, 1)) * np.ones(dim)
     tables = []
@@ -73,7 +73,7 @@ def test_an_array_without_names_is_one_block(data):
 
 @pytest.mark.parametrize("columns", [[0, 0], [-1], [999], [0.5], []])
 def test_blocks_of_columns_that_are_not_there_are_refused(data, columns):
-    message = "must hold numbers of columns, from 0 to 82, each at most once"
+    message = "must be a dict of column numbers from 0 to 82, .* none repeated"
     with pytest.raises(ValueError, match=message):
         KernelRegressor(blocks={"a": columns}).fit(*data)
 
@@ -82,7 +82,7 @@ def test_blocks_of_columns_that_are_not_there_are_refused(data, columns):
     "blocks", [{"a": [[0, 1]]}, {"a": 0}, {"a": [True, False]}, {3: [0]}]
 )
 def test_blocks_of_anything_but_columns_are_refused(data, blocks):
-    with pytest.raises(ValueError, match="must hold numbers of columns"):
+    with pytest.raises(ValueError, match="must be a dict of column numbers"):
         KernelRegressor(blocks=blocks).fit(*data)
 
 
@@ -167,7 +167,7 @@ def exact_process(kernel, X, y, weight, new):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_it_is_the_process_that_it_says(data, weighted):
+def test_predictions_are_those_of_the_documented_process(data, weighted):
     X, y = data
     new, _ = make_pairs(30, seed=1)
     weight = np.random.default_rng(0).uniform(0.5, 2, len(y)) if weighted else None
@@ -177,7 +177,7 @@ def test_it_is_the_process_that_it_says(data, weighted):
     for found, exact in zip(
         kernel.predict(new, return_std=True), expected, strict=True
     ):
-        # Coordinates and the pairs of fit are kept in half precision.
+        # Coordinates and training pairs are kept in half precision.
         assert_allclose(found, exact, rtol=3e-3)
 
 
@@ -208,7 +208,7 @@ def test_it_learns_which_audio_goes_with_which_text():
     assert kernel.bilinear_weights_["clap"] > kernel.amplitude_
 
 
-def test_what_repeats_other_columns_is_not_used(data, fitted):
+def test_redundant_columns_are_not_used(data, fitted):
     X, y = data
     repeated = X.filter(like="sqdiff").columns
     repeats = X.assign(cross__cosine=X["laion__cosine"])
@@ -274,7 +274,7 @@ def test_inducing_pairs_are_exact_if_they_are_all_and_near_if_fewer():
 
 
 @pytest.mark.parametrize("n_inducing", [5000, 50])
-def test_weight_counts_a_pair_as_often_as_it_says(data, n_inducing):
+def test_weights_are_equivalent_to_repetition(data, n_inducing):
     X, y = data
     times = np.random.default_rng(1).integers(0, 4, len(y))
     kernel = KernelRegressor(n_inducing=n_inducing)
@@ -401,7 +401,7 @@ def test_stack_does_not_depend_on_the_order_of_families(data, stack):
 def test_a_family_of_its_name_is_refused(data, stack):
     X, y = data
     with pytest.raises(
-        ValueError, match="has a family named 'kernel', the name of the"
+        ValueError, match="has a family named 'kernel', which is reserved"
     ):
         clone(stack).fit(X.assign(kernel__mean0=1.0), y)
 

@@ -40,14 +40,14 @@ def test_columns_beyond_single_precision_are_solved():
     assert_like_sklearn(X, np.arange(60), folds, members)
 
 
-def test_targets_that_say_the_same_are_solved():
+def test_collinear_targets_are_solved():
     X, y = make_table(120, 60)
     folds = make_folds((y > 0).astype(np.float64))
     members = solve(X, np.arange(60), folds, 1.0)
     assert_like_sklearn(X, np.arange(60), folds, members)
 
 
-def test_wide_families_are_solved_that_way():
+def test_wide_families_use_the_krylov_method():
     X, y = make_table(300, 200)
     folds = make_folds(y, cv=10)
     expected = solve(X, np.arange(200), folds, 1.0)
@@ -56,15 +56,15 @@ def test_wide_families_are_solved_that_way():
         assert_array_equal(one[0].coef_, other[0].coef_)
 
 
-def test_slow_convergence_is_noticed():
+def test_slow_convergence_raises():
     X, y = make_table(200, 60)
     solver = KrylovSolver(X, np.arange(60), make_folds(y), max_steps=2)
     with pytest.raises(NotConvergedError):
         solver.solve(np.ones(2))
 
 
-def test_what_single_precision_cannot_solve_takes_the_plain_way():
-    # The factor that all columns share says nothing about y, and drowns what does.
+def test_plain_method_solves_what_single_precision_cannot():
+    # A factor shared by all columns is uninformative and dominates the signal.
     rng = np.random.default_rng(0)
     own, shared = rng.normal(size=(800, 42)), rng.normal(size=800)
     y = own[:, 0] - shared * (shared @ own[:, 0]) / (shared @ shared)
@@ -78,7 +78,7 @@ def test_what_single_precision_cannot_solve_takes_the_plain_way():
     assert_array_equal(found[0][0].coef_, plain[0][0].coef_)
 
 
-def test_small_penalties_take_the_plain_way():
+def test_small_penalties_use_the_plain_method():
     X, y = make_table(300, 200)
     folds = make_folds(y, cv=10)
     found, plain = (
@@ -89,7 +89,7 @@ def test_small_penalties_take_the_plain_way():
         assert_array_equal(one[0].coef_, other[0].coef_)
 
 
-def test_reading_anew_gives_the_same_bits():
+def test_reading_again_gives_the_same_bits():
     X, y = make_table(5000, 30)
     systems = RidgeSystems(X, np.arange(30), make_folds(y))
     blocks = [np.eye(30, 4, dtype=np.float32)] * 3

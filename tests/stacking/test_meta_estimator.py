@@ -121,8 +121,8 @@ def test_a_search_changes_models_and_their_parameters(ridges, pairs):
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        ({"wavlm": SVR()}, r"do not stand alone: \['wavlm'\].*are \['msclap'"),
-        ({"beats": SVR()}, r"\['beats'\] are auxiliary: they join the others"),
+        ({"wavlm": SVR()}, r"invalid keys \['wavlm'\];.*are \['msclap'"),
+        ({"beats": SVR()}, r"\['beats'\] are auxiliary and have no models"),
         ({"laion": []}, "empty list for family 'laion'"),
         ({"laion": SVR}, "for family 'laion' must be 'ridge', None, a regressor"),
         ({"laion": "svr"}, "Got 'svr' instead"),
@@ -175,7 +175,7 @@ def test_weights_for_a_pipeline_whose_regressor_takes_none_are_refused(
     ridges, pairs, name, routing
 ):
     ridges.set_params(**{name: make_pipeline(KNeighborsRegressor())})
-    message = r"KNeighborsRegressor\.fit takes none"
+    message = r"KNeighborsRegressor\.fit does not accept it"
     context = config_context(enable_metadata_routing=routing)
     with context, pytest.raises(ValueError, match=message):
         ridges.fit(*pairs, sample_weight=np.ones(90))
@@ -298,13 +298,13 @@ def test_splits_as_masks_are_read_as_masks(ridges, pairs):
 
 def test_folds_that_split_a_group_are_refused(ridges, pairs):
     ridges.set_params(cv=list(KFold(3).split(np.empty(90))))
-    with pytest.raises(ValueError, match=r"split 0 has pairs of 10 groups both.*int"):
+    with pytest.raises(ValueError, match=r"split 0 splits 10 groups between.*int"):
         ridges.fit(*pairs, groups=np.arange(90) % 10)
 
 
 def test_splits_of_another_table_are_refused(ridges, pairs):
     ridges.set_params(cv=list(KFold(3).split(np.empty(120))))
-    with pytest.raises(ValueError, match="cv split 0 does not fit X of 90 rows"):
+    with pytest.raises(ValueError, match="cv split 0 does not match X with 90 rows"):
         ridges.fit(*pairs)
 
 
@@ -318,7 +318,10 @@ def test_splits_without_test_rows_are_refused(ridges, pairs):
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        (np.arange(80), r"groups must have shape \(90,\), one a pair; got \(80,\)"),
+        (
+            np.arange(80),
+            r"groups must have shape \(90,\), one label per pair; got \(80,\)",
+        ),
         (np.where(np.arange(90) == 7, np.nan, 1.0), r"in 1 of 90 rows \(rows 7\)"),
         ([None] + ["a"] * 89, r"in 1 of 90 rows \(rows 0\)"),
     ],
@@ -354,7 +357,7 @@ def test_groups_of_one_and_of_text_one_are_two_groups(ridges, pairs):
 
 
 class Recorder(LinearRegression):
-    """Record the scores that each fit was given."""
+    """Record the scores passed to each fit."""
 
     seen: list = []
 
@@ -363,11 +366,11 @@ class Recorder(LinearRegression):
         return super().fit(X, y, sample_weight)
 
 
-# Regressors that work in place, or predict what cannot be used
+# Regressors that work in place, or make invalid predictions
 
 
 class InPlace(RegressorMixin, BaseEstimator):
-    """Change everything that it is given."""
+    """Modify all input in place."""
 
     def fit(self, X, y, sample_weight=None):
         self.mean_ = y.mean()
@@ -427,7 +430,7 @@ def test_regressors_that_work_in_place_change_no_other(pairs, weighted):
 
 
 class InPlaceScaler(StandardScaler):
-    """Scale, then change the weights that later steps take too."""
+    """Scale, then modify the weights, which later steps also use."""
 
     def fit(self, X, y=None, sample_weight=None):
         super().fit(X, y, sample_weight)
@@ -437,7 +440,7 @@ class InPlaceScaler(StandardScaler):
 
 
 class Predicting(LinearRegression):
-    """Predict what a function makes of the predictions."""
+    """Apply a function to the predictions."""
 
     def __init__(self, change=None):
         super().__init__()
@@ -491,7 +494,7 @@ def test_predictions_of_one_column_are_taken(ridges, pairs):
 def test_scores_constant_in_one_training_part_are_refused(ridges, pairs):
     X, _ = pairs
     y = np.where(np.arange(90) < 30, np.arange(90), 4.0)
-    message = "constant in the training part of cv split 0: all of 60 scores are 4"
+    message = "constant in the training part of cv split 0: all 60 scores are 4"
     with pytest.raises(ValueError, match=message):
         ridges.set_params(cv=KFold(3)).fit(X, y)
 
@@ -499,7 +502,7 @@ def test_scores_constant_in_one_training_part_are_refused(ridges, pairs):
 def test_training_part_of_one_row_is_refused(ridges, pairs):
     X, y = pairs
     weight = np.r_[np.ones(31), np.zeros(59)]
-    message = "split 0 has 1 rows of positive sample_weight; two are needed"
+    message = "split 0 has 1 rows of positive sample_weight; at least two"
     with pytest.raises(ValueError, match=message):
         ridges.set_params(cv=KFold(3)).fit(X, y, sample_weight=weight)
 
@@ -528,7 +531,7 @@ def test_jobs_of_a_context_do_not_change_the_bits(ridges, pairs, backend):
 
 @pytest.fixture
 def wide(monkeypatch):
-    """A float32 frame of 24 MB, and small chunks of float64."""
+    """A float32 DataFrame of 24 MB, and small float64 chunks."""
     monkeypatch.setattr(_linalg, "_CHUNK_ELEMENTS", 1 << 16)
     values = np.random.default_rng(0).standard_normal((6000, 1000), dtype=np.float32)
     names = [f"{f}__{i}" for f in ("laion", "beats") for i in range(499)]
@@ -562,6 +565,6 @@ def test_members_hold_no_rows_of_the_table(ridges):
         X.columns = [f"laion__{i}" for i in X]
         fitted = clone(ridges).fit(X, X.sum(axis=1))
         sizes.append(len(pickle.dumps(fitted)) - fitted.oof_predictions_.nbytes)
-    # Of each pair its score, what was predicted and two errors are kept; a row of the
-    # table has 200 numbers.
+    # Kept for each pair: its score, predictions and two errors. A row of the table has
+    # 200 numbers.
     assert abs(sizes[1] - sizes[0]) < 900 * 4 * 8 + 2_000

@@ -1,4 +1,4 @@
-"""Scores learned from preferences between two."""
+"""Scores learned from pairwise preferences."""
 
 import pickle
 
@@ -89,7 +89,7 @@ def test_it_is_logistic_regression_on_differences(n_rows, n_columns):
 
 
 def make_pairs(n_rows, rng, dim=8):
-    """Return features of a family, and a utility of which its cosine is a part."""
+    """Return features of a family, and a utility that depends on its cosine."""
     a, b = rng.normal(size=(2, n_rows, dim)).astype(np.float32)
     b += rng.normal(size=(n_rows, 1)) * a
     a /= np.linalg.norm(a, axis=1, keepdims=True)
@@ -131,7 +131,7 @@ def test_a_cosine_counts_as_much_as_all_products():
     assert first > second
 
 
-def test_out_of_fold_scores_know_nothing_of_own_preferences(known):
+def test_out_of_fold_scores_ignore_own_preferences(known):
     X, _, preferences, groups = known
     model = PreferenceRegressor(1.0, cv=GroupKFold(5))
     before = clone(model).fit(X, preferences=preferences, groups=groups)
@@ -223,9 +223,9 @@ def test_streamed_features_are_features(known):
     ("given", "message"),
     [
         ({}, "requires y to be passed"),
-        ({"preferences": [(0, 300)]}, r"name rows that are not there: .* 0 to 299"),
-        ({"preferences": [(0.5, 1)]}, "name rows that are not there"),
-        ({"preferences": [(-1, 1)]}, "name rows that are not there"),
+        ({"preferences": [(0, 300)]}, r"have invalid row numbers; .* 0 to 299"),
+        ({"preferences": [(0.5, 1)]}, "have invalid row numbers"),
+        ({"preferences": [(-1, 1)]}, "have invalid row numbers"),
         ({"preferences": [(3, 3)]}, "compare a row with itself"),
         ({"preferences": [(3, 4, 1.2)]}, r"share of votes outside \[0, 1\]"),
         ({"preferences": [(3, 4, np.nan)]}, r"share of votes outside \[0, 1\]"),
@@ -233,10 +233,13 @@ def test_streamed_features_are_features(known):
         ({"preferences": []}, r"must have shape \(n_preferences, 2\)"),
         ({"preferences": [(3, 4, 0.5)]}, "all preferences are ties"),
         ({"y": np.ones(300)}, "y is constant"),
-        ({"y": np.arange(300), "groups": np.arange(300)}, "a group of its own"),
+        (
+            {"y": np.arange(300), "groups": np.arange(300)},
+            "every row has its own group",
+        ),
     ],
 )
-def test_what_cannot_be_learned_from_is_refused(known, given, message):
+def test_unusable_input_is_refused(known, given, message):
     with pytest.raises(ValueError, match=message):
         PreferenceRegressor().fit(known[0], **given)
 
@@ -252,8 +255,8 @@ def test_constant_features_are_refused(n_columns):
     [
         (lambda y: y[:5], r"y must have shape \(300,\)"),
         (lambda y: np.full(300, np.nan), "two different ratings; y has 0"),
-        (lambda y: np.where(np.isnan(y), np.inf, y), "infinity among its ratings"),
-        (lambda y: -y, "the preferences contradict them"),
+        (lambda y: np.where(np.isnan(y), np.inf, y), "y has infinite ratings"),
+        (lambda y: -y, "they contradict the preferences"),
     ],
 )
 def test_ratings_that_set_no_scale_are_refused(known, y, message):

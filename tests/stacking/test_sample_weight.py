@@ -1,4 +1,4 @@
-"""Weights are repetitions; their scale matters to no more than a penalty."""
+"""Weights are equivalent to repetition; their scale only affects penalties."""
 
 import numpy as np
 import pandas as pd
@@ -72,13 +72,13 @@ def test_weight_of_zero_leaves_a_value_out_of_ranks():
     ("y", "weight", "message"),
     [
         ([], None, "finite and not empty"),
-        ([1.0, np.nan], None, "1 values of NaN or infinity"),
+        ([1.0, np.nan], None, "1 NaN or infinite values"),
         ([[1.0, 2.0]], None, r"one-dimensional.*got shape \(1, 2\)"),
         ([1.0, 2.0], [1.0, -1.0], r"not negative.*rows 1"),
         ([1.0, 2.0], [0.0, 0.0], "zero for all pairs"),
     ],
 )
-def test_what_has_no_ranks_is_refused(y, weight, message):
+def test_values_without_ranks_are_refused(y, weight, message):
     with pytest.raises(ValueError, match=message):
         rank_target(y, weight)
 

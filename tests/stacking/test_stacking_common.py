@@ -27,7 +27,7 @@ def test_sklearn_check(estimator, check):
 
 
 def test_array_api_dispatch_changes_nothing():
-    """Run the check that skips above, for it needs a variable before scipy loads."""
+    """Run the check skipped above, which needs a variable set before SciPy loads."""
     code = (
         "from sklearn.utils.estimator_checks import estimator_checks_generator\n"
         "from clapstack import ClapStackingRegressor, CrossAgreement\n"

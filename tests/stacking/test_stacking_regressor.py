@@ -201,7 +201,7 @@ def test_ranks_are_computed_inside_each_training_fold(pairs):
         cv=splits,
         final_target="score",
     ).fit(by_family(X, "laion"), y)
-    # Then come the fits that leave out two folds, for intervals.
+    # The fits without two folds, for intervals, follow.
     for (train, _), seen in zip(splits, Recorder.seen[:3], strict=True):
         assert_array_equal(seen, rank_target(y[train]))
     for (_, test), seen in zip(splits[::-1], Recorder.seen[3:], strict=True):
@@ -218,7 +218,7 @@ def test_first_level_prediction_is_the_mean_of_the_fold_members(ridges, pairs):
     assert_allclose(stack.transform(X)[:, column], expected)
 
 
-# A ridge there sees another compression in every fold, unlike that of a family.
+# Unlike a family's ridge, this one has a different compression in each fold.
 @pytest.mark.slow
 @pytest.mark.parametrize("booster", [BoostedTrees(), StandardizedRidge()])
 def test_boosting_prediction_is_the_mean_of_the_fold_members(stack, pairs, booster):
@@ -276,7 +276,7 @@ def test_without_auxiliary_every_family_stands_alone(pairs):
 
 
 def with_events(X):
-    """Return features with a family of events beside an auxiliary one."""
+    """Return features with an event family and an auxiliary family."""
     rng = np.random.default_rng(3)
     columns = ["events__all_weakest", "events__n_clauses", "events__claims_order"]
     return X.assign(**{name: rng.normal(size=len(X)) for name in columns})
@@ -385,7 +385,7 @@ def test_splits_that_leave_rows_out_are_refused(ridges, pairs):
 def test_splits_that_train_on_their_test_rows_are_refused(ridges, pairs):
     rows = np.arange(90)
     ridges.set_params(cv=[(rows, rows[:45]), (rows[:45], rows[45:])])
-    with pytest.raises(ValueError, match=r"cv split 0 has 45 rows both.*row 0"):
+    with pytest.raises(ValueError, match=r"cv split 0 has 45 rows in both.*row 0"):
         ridges.fit(*pairs)
 
 
@@ -429,7 +429,7 @@ def test_map_to_scores_keeps_the_order_of_the_final_level(ridges, pairs, new_pai
 
 
 def test_map_to_scores_is_fitted_out_of_fold(pairs):
-    """A final level that learns its rows by heart must not be mapped by them."""
+    """The map must not use in-sample predictions of a memorising final level."""
     X, y = pairs
     noise = np.random.default_rng(3).normal(size=len(y))
     stack = ClapStackingRegressor(
@@ -438,7 +438,7 @@ def test_map_to_scores_is_fitted_out_of_fold(pairs):
         final_estimator=KNeighborsRegressor(n_neighbors=1),
     ).fit(X, y + 3 * noise)
     spread = np.std(stack.predict(X))
-    # By heart, the predictions would spread as y does.
+    # In-sample predictions would spread as much as y.
     assert spread < 0.75 * np.std(y + 3 * noise)
 
 
@@ -477,7 +477,7 @@ def test_auto_takes_ranks_where_scores_have_outliers(ridges, pairs):
 
 @pytest.mark.parametrize(("seed", "target"), [(3, "rank"), (5, "rank"), (26, "both")])
 def test_auto_takes_no_target_that_has_no_map_to_scores(ridges, seed, target):
-    """On noise alone, where that target would be nearest fold by fold."""
+    """On noise, where that target would be closest in each fold."""
     rng = np.random.default_rng(seed)
     columns = ["a__x", "a__cosine", "b__x", "b__cosine"]
     X = pd.DataFrame(rng.normal(size=(40, 4)), columns=columns)
@@ -532,7 +532,7 @@ def test_unit_weights_change_nothing(stack, pairs, new_pairs):
 
 def test_weights_for_a_regressor_that_takes_none_are_refused(pairs):
     stack = ClapStackingRegressor(base_estimators=KNeighborsRegressor(), boosting=False)
-    with pytest.raises(ValueError, match=r"KNeighborsRegressor\.fit takes none"):
+    with pytest.raises(ValueError, match=r"KNeighborsRegressor\.fit does not acc"):
         stack.fit(*pairs, sample_weight=np.ones(90))
 
 
@@ -572,7 +572,7 @@ def test_scores_that_are_words_are_refused(ridges, pairs):
 
 
 def test_constant_scores_are_refused(ridges, pairs):
-    with pytest.raises(ValueError, match="y is constant: all of 90 scores are 4"):
+    with pytest.raises(ValueError, match="y is constant: all 90 scores are 4"):
         ridges.fit(pairs[0], np.full(90, 4.0))
 
 
@@ -616,13 +616,13 @@ def test_missing_column_is_named(ridges, pairs):
 
 def test_unknown_auxiliary_family_is_named(pairs):
     stack = ClapStackingRegressor(auxiliary=["wavlm"], boosting=False)
-    with pytest.raises(ValueError, match=r"does not have: \['wavlm'\]"):
+    with pytest.raises(ValueError, match=r"unknown families \['wavlm'\]"):
         stack.fit(*pairs)
 
 
 def test_auxiliary_families_with_nothing_to_join_are_refused(pairs):
     stack = ClapStackingRegressor(auxiliary=["msclap", "laion"], boosting=False)
-    with pytest.raises(ValueError, match="leaves no contrastive family to join"):
+    with pytest.raises(ValueError, match="leaves no contrastive family to add"):
         stack.fit(*pairs)
 
 
@@ -634,7 +634,7 @@ def test_family_named_boosting_is_refused(ridges, pairs):
 
 @pytest.mark.parametrize("targets", [[], ["score", "score"], ["score", "logit"]])
 def test_unknown_targets_are_refused(pairs, targets):
-    with pytest.raises(ValueError, match=r"'targets' parameter .* must hold 'score'"):
+    with pytest.raises(ValueError, match=r"'targets' .* a list of 'score', 'rank' or"):
         ClapStackingRegressor(targets=targets).fit(*pairs)
 
 
@@ -653,7 +653,7 @@ def test_transform_returns_named_first_level_predictions(ridges, pairs):
     assert_array_equal(first_level.index, pairs[0].index)
 
 
-def test_prediction_is_an_array_whatever_the_output_of_transform(ridges, pairs):
+def test_prediction_is_an_array_for_any_transform_output(ridges, pairs):
     stack = ridges.set_output(transform="pandas").fit(*pairs)
     assert type(stack.predict(pairs[0])) is np.ndarray
 

@@ -1,4 +1,4 @@
-"""The default boosted trees, which are binned once."""
+"""The default boosted trees on binned columns."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_trees_are_those_of_scikit_learn(data, weighted):
     assert_array_equal(found.predict(new), make_trees().fit(X, y, **given).predict(new))
 
 
-def test_a_weight_counts_a_pair_as_often_as_it_says(data):
+def test_weights_are_equivalent_to_repetition(data):
     X, y, weight, new = data
     often = np.repeat(np.arange(N_PAIRS), weight.astype(int))
     found = BoostedTrees().fit(X, y, weight)

@@ -1,4 +1,4 @@
-"""The ridge systems of a family in all folds, read from the rows in float64."""
+"""Ridge systems of a family in all folds, computed from the rows in float64."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Ridges(NamedTuple):
     intercept : ndarray of shape (n_targets, n_alphas)
         Intercepts.
     penalty : ndarray of shape (n_targets, n_alphas)
-        Whole penalties.
+        Total penalties.
     """
 
     coef: np.ndarray
@@ -31,8 +31,8 @@ class Ridges(NamedTuple):
 class RidgeSystems:
     """The systems ``(A + penalty) x = b`` of all folds and targets.
 
-    A is ``Z.T @ W @ Z`` of the fold's training rows, standardised and weighted, and b
-    the products of its columns with a centred target.
+    A is ``Z.T @ W @ Z`` of the fold's standardised training rows, and b is
+    ``Z.T @ W @ t`` for a centred target t.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class RidgeSystems:
     weights : FoldWeights
         Weights and targets.
     columns : list of FoldColumns
-        The columns as each fold sees them.
+        Standardisation of the columns in each fold.
     """
 
     def __init__(self, X, columns, folds):
@@ -55,8 +55,8 @@ class RidgeSystems:
         self.columns = columns_of_folds(self.rows, self.weights, folds)
 
     def penalties(self, alphas):
-        """Return whole penalties, (n_folds, n_alphas), for those per column."""
-        # Without any varying column the mean is left, at whatever penalty.
+        """Return total penalties, (n_folds, n_alphas), from penalties per column."""
+        # If no column varies, predictions are the mean for any penalty.
         n_varying = [max(1, int(fold.varying.sum())) for fold in self.columns]
         return np.multiply.outer(n_varying, alphas)
 
@@ -73,12 +73,12 @@ class RidgeSystems:
         solutions : ndarray of shape (n_columns, n_folds, n_targets)
             x, for standardised columns.
         penalties : ndarray of shape (n_folds, n_targets)
-            Whole penalties.
+            Total penalties.
 
         Returns
         -------
         residual : ndarray of shape (n_columns, n_folds, n_targets)
-            Zero for columns that do not vary.
+            Zero for constant columns.
         """
         scale, varying, mean = (
             np.array([getattr(fold, name) for fold in self.columns]).T
@@ -88,7 +88,7 @@ class RidgeSystems:
         coef = solutions / scale[:, :, np.newaxis]
         offset = np.einsum("pf,pft->ft", mean, coef)
         total = np.zeros(shape)
-        # Systems are rows here, which BLAS goes over twice as fast.
+        # Systems are stored as rows, which is twice as fast in BLAS.
         coef = np.ascontiguousarray(coef.reshape(n_columns, -1).T)
         applied = np.zeros(coef.shape)
         for where, block in self.rows.blocks():
@@ -102,16 +102,16 @@ class RidgeSystems:
         return self.right_hand_sides() - applied - penalties * solutions
 
     def ridges(self, number, coef, penalty):
-        """Return the ridges of a fold, for coefficients in the units of the table.
+        """Return the ridges of a fold, from coefficients in the units of the table.
 
         Parameters
         ----------
         number : int
-            The fold's.
+            Number of the fold.
         coef : ndarray of shape (n_columns, n_targets, n_alphas)
             Coefficients.
         penalty : ndarray, broadcast to (n_targets, n_alphas)
-            Whole penalties.
+            Total penalties.
         """
         mean = self.columns[number].mean + self.rows.shift
         offset = np.tensordot(mean, coef, axes=1)

@@ -17,10 +17,10 @@ from clapstack.stacking.ridge._equations import Ridges
 
 
 class StandardizedRidge(RegressorMixin, BaseEstimator):
-    """Ridge regression whose penalty is counted per standardised column.
+    """Ridge regression with a penalty per standardised column.
 
     Columns are centred and scaled to unit variance, and the penalty on their
-    coefficients is ``alpha`` times the number of columns that vary.
+    coefficients is ``alpha`` times the number of varying columns.
 
     Parameters
     ----------
@@ -34,22 +34,22 @@ class StandardizedRidge(RegressorMixin, BaseEstimator):
     intercept_ : float
         Intercept.
     penalty_ : float
-        The whole penalty: what :class:`sklearn.linear_model.Ridge` calls ``alpha``,
-        on standardised columns.
+        Total penalty: the ``alpha`` of :class:`sklearn.linear_model.Ridge` on
+        standardised columns.
     n_features_in_ : int
         Number of features seen during :term:`fit`.
 
     See Also
     --------
-    sklearn.linear_model.Ridge : The same, with one penalty whatever the columns.
+    sklearn.linear_model.Ridge : Penalty that does not depend on the columns.
 
     Notes
     -----
-    If p standardised columns share a signal of variance s evenly, each coefficient has
-    variance s / p, and with noise of variance e the best penalty is
-    ``e / (s / p) = p (1 - R²) / R²``, whatever the number of pairs. So `alpha` is the
-    ratio of noise to signal in `y`, one value is fair to families of 321 and of 5,121
-    columns, and to training sets of 400 and of 7,500 pairs. The default is the ratio at
+    If p standardised columns contribute equally to a signal of variance s, each
+    coefficient has variance s / p, and with noise of variance e the best penalty is
+    ``e / (s / p) = p (1 - R²) / R²``, for any number of pairs. So `alpha` is the
+    noise-to-signal ratio of `y`, and one value suits families of 321 and of 5,121
+    columns, and training sets of 400 and of 7,500 pairs. The default is the ratio at
     R² = 0.4, near what frozen features reach on four-listener means.
 
     Examples
@@ -80,7 +80,7 @@ class StandardizedRidge(RegressorMixin, BaseEstimator):
         y : array-like of shape (n_pairs,)
             Target.
         sample_weight : array-like of shape (n_pairs,), default=None
-            Weights, zero or more; a weight counts a pair as often as it says.
+            Non-negative weights, equivalent to repeating a pair.
 
         Returns
         -------
@@ -116,8 +116,8 @@ class StandardizedRidge(RegressorMixin, BaseEstimator):
         return matmul(X, self.coef_) + self.intercept_
 
     def _take(self, coef, intercept, penalty):
-        """Take a solution as its own; `coef` has shape (n_columns,)."""
-        # A copy, which does not keep the solutions of other targets alive.
+        """Set the fitted attributes; `coef` has shape (n_columns,)."""
+        # A copy, so that the solutions of other targets can be freed.
         self.coef_ = coef.copy()
         self.intercept_ = float(intercept)
         self.penalty_ = float(penalty)
@@ -131,16 +131,16 @@ def solve_ridge(table, targets, alphas):
     Parameters
     ----------
     table : StandardizedTable
-        Rows and columns to learn from.
+        Training rows and columns.
     targets : ndarray of shape (n_rows, n_targets)
-        One target a column.
+        One target per column.
     alphas : sequence of float
         Penalties per varying column.
 
     Returns
     -------
     ridges : Ridges
-        Of all targets and penalties.
+        Solutions for all targets and penalties.
     """
     weight = table.weight
     mean = weight @ targets / weight.sum()
@@ -151,7 +151,7 @@ def solve_ridge(table, targets, alphas):
     else:
         gram, right = table.gram(right)
     coef = np.empty((table.shape[1], targets.shape[1], len(alphas)))
-    # Without any varying column the mean is left, at whatever penalty.
+    # If no column varies, predictions are the mean for any penalty.
     penalties = np.asarray(alphas) * max(1, int(table.varying.sum()))
     for number, penalty in enumerate(penalties):
         left = gram if number == len(alphas) - 1 else gram.copy()
@@ -165,13 +165,13 @@ def solve_ridge(table, targets, alphas):
 
 
 def _cholesky_solve(left, right, alpha):
-    """Solve with a positive definite matrix, which is overwritten, or refuse it."""
+    """Solve with a positive definite matrix, which is overwritten."""
     try:
         factor = cho_factor(left, lower=True, overwrite_a=True, check_finite=False)
     except np.linalg.LinAlgError as error:
         msg = (
-            f"alpha={alpha!r} is too small for columns that depend on one another: the "
-            "ridge system has no float64 solution. Raise alpha."
+            f"alpha={alpha!r} is too small for linearly dependent columns: the ridge "
+            "system is singular in float64. Raise alpha."
         )
         raise ValueError(msg) from error
     return cho_solve(factor, right)

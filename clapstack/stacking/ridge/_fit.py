@@ -1,4 +1,4 @@
-"""The ridge members of a family: each fold, each target, the best of the penalties."""
+"""Ridges of a family, by fold and target, with the selection of penalties."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from clapstack.stacking.ridge._fold_product import fits
 from clapstack.stacking.ridge._fold_sums import hold_out_once
 from clapstack.stacking.ridge._krylov import KrylovSolver, NotConvergedError
 
-# A Krylov solution takes the time of so many float64 multiplications a number in the
-# table.
+# A Krylov solution takes as long as this many float64 multiplications per table
+# element.
 _KRYLOV_WORK = 1500
-# Smaller penalties leave more eigenvalues above them than a basis can hold; where
-# solutions are only compared before one is made exact, less will do.
+# For smaller penalties, more eigenvalues are above the penalty than a basis resolves.
+# Comparing penalties needs less accuracy, so the bound is lower.
 _LEAST_ALPHA = 0.5
 _LEAST_COMPARED = 0.1
-# The plain way reads each row four times a fold. A family of a lazy table is computed
-# once for all of them if it takes no more than this in memory, about as much as the
-# matrix of 5,648 columns that is made otherwise.
+# The plain method reads each row four times per fold. A family of a lazy table is
+# computed only once if it needs at most this much memory, about as much as the matrix
+# of 5,648 columns that is used otherwise.
 _READ_BYTES = 1 << 28
 _READ_ROWS = 2048
 
 
 def check_alphas(alphas):
-    """Return penalties per column as an array, the largest first, or refuse them."""
+    """Return checked penalties per column as an array, the largest first."""
     checked = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
     if checked.ndim != 1 or not checked.size or not np.all(np.isfinite(checked)):
         checked = np.zeros(1)
     if not np.all(checked > 0):
         msg = (
-            "The 'alphas' parameter must be a positive number or a sequence of some. "
-            f"Got {alphas!r} instead."
+            "The 'alphas' parameter must be a positive number or a sequence of "
+            f"positive numbers. Got {alphas!r} instead."
         )
         raise ValueError(msg)
     return np.unique(checked)[::-1]
@@ -43,7 +43,7 @@ def check_alphas(alphas):
 def fit_family_ridges(
     X, columns, folds, alphas, *, solver=None, read_bytes=_READ_BYTES
 ):
-    """Fit the ridge members of one family.
+    """Fit the ridges of one family.
 
     Parameters
     ----------
@@ -54,13 +54,13 @@ def fit_family_ridges(
     folds : list of Fold
         Training and test rows, weights and targets.
     alphas : float or sequence of float
-        Penalties per varying column. Of several, each target takes the one that
-        orders the test rows of all folds best.
+        Penalties per varying column. If several are given, each target uses the one
+        with the highest SRCC over the test rows of all folds.
     solver : {"krylov", "plain"}, default=None
-        The way to take, see :mod:`clapstack.stacking.ridge`. None takes the quicker
-        one, and the plain one where a Krylov space does not hold the solution.
+        Method, see :mod:`clapstack.stacking.ridge`. None selects the faster one, and
+        falls back to "plain" if Krylov does not converge.
     read_bytes : int, default=256 MiB
-        The size up to which the family of a lazy table is computed once.
+        Size up to which the family of a lazy table is computed once.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def fit_family_ridges(
     Raises
     ------
     NotConvergedError
-        If `solver` is "krylov", and a Krylov space does not hold the solution.
+        If `solver` is "krylov" and does not converge.
     """
     alphas = check_alphas(alphas)
     if isinstance(X, LazyTable) and fits(X.shape[0], len(columns), read_bytes):
@@ -81,7 +81,7 @@ def fit_family_ridges(
         try:
             return _fit_krylov(X, columns, folds, alphas)
         except NotConvergedError:
-            pass  # Slow convergence shows early, so little time is lost.
+            pass  # Slow convergence is detected early, so little time is lost.
     return _fit_plain(X, columns, folds, alphas)
 
 
@@ -94,7 +94,7 @@ def _read_once(X, columns):
 
 
 def _krylov_pays(X, columns, folds, alphas):
-    """Return whether Krylov spaces can serve, and in less time than the plain way."""
+    """Return whether the Krylov method is applicable and faster than the plain one."""
     n_rows, n_columns = X.shape[0], len(columns)
     least = _LEAST_ALPHA if len(alphas) == 1 else _LEAST_COMPARED
     if isinstance(X, LazyTable) or not fits(n_rows, n_columns) or alphas[-1] < least:
@@ -106,7 +106,7 @@ def _krylov_pays(X, columns, folds, alphas):
 
 
 def _fit_krylov(X, columns, folds, alphas):
-    """Compare penalties in one Krylov basis a fold, then solve exactly for the best."""
+    """Compare penalties in one basis per fold, then solve exactly for the best."""
     solver = KrylovSolver(X, columns, folds)
     chosen = np.repeat(alphas[:1], folds[0].targets.shape[1])
     if len(alphas) > 1:
@@ -116,7 +116,7 @@ def _fit_krylov(X, columns, folds, alphas):
 
 
 def _fit_plain(X, columns, folds, alphas):
-    """Solve for all penalties, each fold from its own float64 matrix."""
+    """Solve for all penalties, with one float64 matrix per fold."""
     ridges = []
     for fold in folds:
         table = StandardizedTable(
@@ -128,10 +128,10 @@ def _fit_plain(X, columns, folds, alphas):
 
 
 def _choose(X, columns, folds, ridges):
-    """Return the number of the penalty of each target whose SRCC is best.
+    """Return the index of the penalty with the highest SRCC, for each target.
 
-    Of equals it is the first. At all pairs of two sets of human scores, SRCC and MSE
-    choose alike; at 100 to 1,000 pairs SRCC chooses better on average.
+    The first one wins ties. On all pairs of two sets of human scores, SRCC and MSE
+    select alike; with 100 to 1,000 pairs, SRCC selects better on average.
     """
     n_targets, n_alphas = ridges[0].intercept.shape
     if n_alphas == 1:
@@ -156,7 +156,7 @@ def _choose(X, columns, folds, ridges):
 
 
 def _members(ridges, alphas, places):
-    """Return ``members[target][fold]``, at an alpha and its place for each target."""
+    """Return ``members[target][fold]``, for the alpha and its index of each target."""
     return [
         [
             StandardizedRidge(float(alpha))._take(

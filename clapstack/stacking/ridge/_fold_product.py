@@ -1,4 +1,4 @@
-"""Products with the standardised rows of every fold, in single precision."""
+"""Products with the standardised rows of all folds, in single precision."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import numpy as np
 
 from clapstack._numerics.lazy_table import as_slice, row_slices
 
-# Rows that are sorted by the fold that holds them out at once.
+# Rows sorted at once by the fold that holds them out.
 _PRODUCT_ROWS = 4096
-# Before it multiplies, OpenBLAS copies a large matrix into the order that its kernel
-# reads. It does not for up to a million multiplications, and by few columns that takes
-# little more than half the time.
+# OpenBLAS packs large matrices before multiplying, but not for up to a million
+# multiplications. With few columns, that takes little more than half the time.
 _UNPACKED = 960_000
 _FEW_COLUMNS = 16
-# The size up to which a table is kept in single precision. It bounds the memory of a
-# fit on any machine; where it is exceeded, a product takes 2.3 times as long from an
-# array in memory, and 3.7 times from embeddings (8,000 x 5,648).
+# Largest table kept in single precision, which bounds the memory of a fit. For larger
+# ones, a product takes 2.3 times as long from an array in memory, and 3.7 times from
+# embeddings (8,000 x 5,648).
 HELD_BYTES = 1 << 30
-# The smallest unit whose inverse is a normal number in single precision.
+# Smallest unit whose inverse is a normal number in single precision.
 _INVERTIBLE = 1e-37
 
 
 class FoldProduct:
-    """Multiply a block per fold by the standardised rows of the fold, and back.
+    """Multiply one block per fold by ``Z.T @ W @ Z`` of the fold's training rows.
 
-    The table in units of its columns, float32, is kept if it is not too large; it is
-    otherwise read anew for each product, to the same bits.
+    The table is kept as float32, in units of its columns, if it is not too large.
+    Otherwise it is read again for each product, with bitwise identical results.
 
     Parameters
     ----------
@@ -34,12 +33,12 @@ class FoldProduct:
     weights : FoldWeights
         Weights of the rows, and the folds that hold them out.
     columns : list of FoldColumns
-        The columns as each fold sees them.
+        Standardisation of the columns in each fold.
     along : bool, default=False
-        Whether to keep the rows along all blocks, if the table is kept, for
-        `rows_along`.
+        Whether to keep the products of rows and blocks for `rows_along`, if the table
+        is kept.
     held_bytes : int, default=1 GiB
-        The size up to which the table is kept.
+        Largest table to keep.
     """
 
     def __init__(self, rows, weights, columns, *, along=False, held_bytes=HELD_BYTES):
@@ -56,7 +55,7 @@ class FoldProduct:
         self._keeps_along = along and held
 
     def _parts(self):
-        """Yield rows that one fold holds out: numbers, the fold, weights and values."""
+        """Yield rows held out by one fold: numbers, the fold, weights and values."""
         dtype = _working_dtype(self._rows)
         inverse = (1.0 / self._rows.unit).astype(dtype)
         for cut in row_slices(self._rows.shape[0], _PRODUCT_ROWS):
@@ -68,7 +67,7 @@ class FoldProduct:
             place[order] = np.arange(len(order))
             for where, block in self._rows.blocks(cut, dtype):
                 block *= inverse
-                # Row by row: an assignment to rows in any order takes longer.
+                # Row by row: assignment with an index array takes longer.
                 here = place[where.start - cut.start : where.stop - cut.start]
                 for row, to in zip(block, here, strict=True):
                     part[to] = row
@@ -79,9 +78,9 @@ class FoldProduct:
                 yield cut.start + used, fold, weight, part[as_slice(inside)]
 
     def rows_along(self, number, coordinates):
-        """Return rows along a combination of all blocks of a fold.
+        """Return rows times a linear combination of all blocks of a fold.
 
-        Those that the fold does not train on are zero. None if they were not kept.
+        Rows held out by the fold are zero. None if the products were not kept.
         """
         if not self._keeps_along:
             return None
@@ -114,7 +113,7 @@ class FoldProduct:
             for block, inverse in zip(blocks, self._inverse, strict=True)
         ]
         offsets = [mean @ one for mean, one in zip(self._mean, right, strict=True)]
-        # Rows, not columns: BLAS takes the product back up to a fifth faster that way.
+        # Stored as rows: BLAS computes the second product up to a fifth faster.
         out = [np.zeros(block.shape[::-1], block.dtype) for block in blocks]
         totals = [np.zeros(width, np.float32) for _ in blocks]
         along: list[list] = [[] for _ in blocks]
@@ -140,18 +139,18 @@ class FoldProduct:
 
 
 def fits(n_rows, n_columns, held_bytes=HELD_BYTES):
-    """Return whether a table in single precision is small enough to be kept."""
+    """Return whether a table in single precision is small enough to keep."""
     return 4 * n_rows * n_columns <= held_bytes
 
 
 def _working_dtype(rows):
-    """Return float32, unless columns vary by less than it can invert or hold more."""
+    """Return float32, unless the table is float64 or a unit is too small to invert."""
     single = rows.X.dtype == np.float32
     return np.float32 if single and rows.unit.min() > _INVERTIBLE else np.float64
 
 
 def _there_and_back(part, right, offset, base):
-    """Return ``left = part @ right - offset``, ``left.T @ W @ part`` and W's sums."""
+    """Return ``left = part @ right - offset``, ``left.T @ W @ part`` and W-sums."""
     step = len(part)
     if right.shape[1] <= _FEW_COLUMNS:
         step = max(1, _UNPACKED // right.size)

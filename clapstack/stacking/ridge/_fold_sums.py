@@ -1,4 +1,4 @@
-"""Weights, targets and columns of a family as every fold sees them."""
+"""Weights, targets and standardisation of a family's columns in every fold."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import numpy as np
 
 from clapstack._numerics.rows import ShiftedRows, StandardizedTable
 
-# Below this ratio of variance to squared mean, sums have lost half of their digits.
+# Below this ratio of variance to squared mean, sums lose half of their digits.
 _CANCELLED = 1e-8
 
 
 class FoldWeights:
-    """Weights and targets of all rows in all folds, and which fold holds a row out.
+    """Weights and targets of all rows in all folds, and each row's held-out fold.
 
     Attributes
     ----------
     weight : ndarray of shape (n_pairs, n_folds)
-        Weights; zero where a fold does not train on the row.
+        Weights; zero if a fold does not train on the row.
     targets : ndarray of shape (n_pairs, n_folds, n_targets)
-        Targets less their mean; zero where a fold does not train on the row.
+        Centred targets; zero if a fold does not train on the row.
     means : ndarray of shape (n_folds, n_targets)
-        The means.
+        Means of the targets.
     spread : ndarray of shape (n_folds, n_targets)
         Standard deviations of the targets.
     base : ndarray of shape (n_pairs,)
-        The row's weight in the folds that train on it, or zero.
+        Weight of the row in the folds that train on it, or zero.
     held_out_by : ndarray of int of shape (n_pairs,)
-        The fold that alone does not train on the row; `n_folds` if every fold does.
+        The only fold that does not train on the row; `n_folds` if all folds do.
     """
 
     def __init__(self, n_pairs: int, folds: list):
@@ -50,10 +50,10 @@ class FoldWeights:
 
 
 def hold_out_once(folds: list) -> bool:
-    """Return whether each row in use is trained on once by all folds, or all but one.
+    """Return whether all folds, or all but one, train on each used row once.
 
-    This is so for every partition into test parts, weights of zero included. Sums over
-    rows can then be shared between folds.
+    This is true for every partition into test parts, including weights of zero. Folds
+    can then share sums over rows.
     """
     counts = np.zeros(1 + max(fold.train.max() for fold in folds), dtype=int)
     for fold in folds:
@@ -64,31 +64,31 @@ def hold_out_once(folds: list) -> bool:
 
 
 class FoldColumns:
-    """The columns of a family as one fold sees them.
+    """Standardisation of a family's columns in one fold.
 
     Parameters
     ----------
     rows : ShiftedRows
         The columns.
     fold : Fold
-        Which rows it trains on.
+        The fold, with its training rows.
     weight : float
-        Sum of their weights.
+        Sum of weights of the training rows.
     total, square : ndarray of shape (n_columns,)
-        Their weighted sums of the columns, and of the columns' squares.
+        Weighted sums of the columns and of their squares, over the training rows.
     cross : ndarray of shape (n_columns, n_targets)
-        Their weighted sums of column times centred target.
+        Weighted sums of column times centred target, over the training rows.
 
     Attributes
     ----------
     weight : float
         As passed.
     mean, scale : ndarray of shape (n_columns,)
-        Mean less the shift, and standard deviation; 1 where a column does not vary.
+        Mean minus the shift, and standard deviation; 1 for constant columns.
     varying : ndarray of bool of shape (n_columns,)
-        Which columns vary.
+        Whether a column varies.
     cross : ndarray of shape (n_columns, n_targets)
-        As passed, and zero where a column does not vary.
+        As passed; zero for constant columns.
     """
 
     def __init__(self, rows: ShiftedRows, fold, weight, total, square, cross):
@@ -99,7 +99,7 @@ class FoldColumns:
         doubtful = np.flatnonzero(variance <= _CANCELLED * self.mean**2)
         self.scale = np.sqrt(np.maximum(variance, 0.0))
         if doubtful.size:
-            # These are read again, around a mean that is exact.
+            # These columns are read again and centred at the exact mean.
             table = StandardizedTable(
                 rows.X,
                 rows=fold.train,
@@ -113,9 +113,9 @@ class FoldColumns:
 
 
 def columns_of_folds(rows: ShiftedRows, weights: FoldWeights, folds: list):
-    """Return the `FoldColumns` of every fold, from one reading."""
+    """Return the `FoldColumns` of every fold, in one pass over the rows."""
     n_folds, n_targets = weights.means.shape
-    # Sums are kept apart by the fold that holds rows out, for each row to enter once.
+    # Sums are grouped by the fold that holds out the rows, so each row is added once.
     n_groups = n_folds + 1
     total, square = (np.zeros((n_groups, rows.shape[1])) for _ in range(2))
     cross = np.zeros((rows.shape[1], n_folds, n_targets))

@@ -1,4 +1,4 @@
-"""Wide ridge systems solved in Krylov spaces that grow by passes over the rows."""
+"""Krylov solver for wide ridge systems."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from clapstack._numerics.galerkin import GalerkinBasis, next_block
 from clapstack.stacking.ridge._equations import RidgeSystems
 from clapstack.stacking.ridge._fold_product import FoldProduct
 
-# Directions that a pass adds to each fold: one per target, the others from drawn
-# right-hand sides. A pass is bound by reading, so these take little time, and with them
-# the largest eigenvalues are found in half as many passes. More do not pay: at 8,000 x
-# 5,648 width 8 takes 32 passes for 39, and 1.2 times as long (16: 27 passes, 1.6).
+# Directions added to each fold per pass: one per target, the others from random
+# right-hand sides. A pass is bound by reading, so these cost little time, and they
+# halve the number of passes to the largest eigenvalues. More do not pay off: for 8,000
+# x 5,648, width 8 takes 32 passes instead of 39, but 1.2 times as long (16: 27 passes,
+# 1.6).
 _WIDTH = 4
 _MAX_STEPS = 96
-# Slow convergence shows after so many steps.
+# Slow convergence is detected after this many steps.
 _TRIAL_STEPS = 16
 _TRIAL_RESIDUAL = 0.2
-# A basis in single precision solves to a relative residual of 1e-6 to 1e-5, so this is
-# within its reach. An outer step must then leave a hundredth of the error at most.
+# A single-precision basis reaches a relative residual of 1e-6 to 1e-5, so this is
+# achievable. An outer step must then leave at most a hundredth of the error.
 _COARSE = 3e-5
 _LEAST_GAIN = 1e-2
-# For several penalties a solution is compared, not kept.
+# Tolerance for comparing penalties, whose solutions are not kept.
 _COMPARED = 3e-5
-# Error that may be left in predictions, as a part of the spread of the target. It is a
-# bound; what is left is smaller by the ratio of the penalty to the other eigenvalues.
+# Bound on the error of predictions, relative to the spread of the target. The actual
+# error is smaller by the ratio of the penalty to the other eigenvalues.
 _TOLERANCE = 1e-10
 
 
 class NotConvergedError(ArithmeticError):
-    """A Krylov space does not hold the solution, or not to float64 rounding."""
+    """The Krylov method did not converge, or not to float64 rounding."""
 
 
 class KrylovSolver:
-    """Ridge regressions of a wide family without a matrix of its columns.
+    """Ridge regressions of a wide family without a Gram matrix.
 
-    The mathematics and its names are those of :mod:`clapstack.stacking.ridge`.
+    Method and notation as in :mod:`clapstack.stacking.ridge`.
 
     Parameters
     ----------
     X, columns, folds
         As in :func:`fit_family_ridges`; each row is held out once.
     max_steps : int, default=96
-        Blocks that a basis may have.
+        Maximum number of blocks in a basis.
     """
 
     def __init__(self, X, columns, folds, *, max_steps=_MAX_STEPS):
@@ -58,16 +59,16 @@ class KrylovSolver:
         ]
 
     def compare(self, alphas):
-        """Return `Ridges` of every fold at all penalties, to about single precision.
+        """Return `Ridges` of every fold for all penalties, to about single precision.
 
         Raises
         ------
         NotConvergedError
-            If the bases grow too slowly.
+            If the bases converge too slowly.
         """
         n_targets = self._right.shape[2]
         penalties = self.systems.penalties(alphas)
-        # The smallest penalty needs the largest basis, which then serves all.
+        # The smallest penalty needs the largest basis, which then works for all.
         smallest = np.repeat(penalties.min(axis=1)[:, np.newaxis], n_targets, axis=1)
         self._grow(smallest, np.full(len(penalties), _COMPARED))
         ridges = []
@@ -79,9 +80,9 @@ class KrylovSolver:
         return ridges
 
     def solve(self, alphas):
-        """Return `Ridges` of every fold, exact, at one penalty per target.
+        """Return `Ridges` of every fold for one penalty per target, to rounding.
 
-        Residuals are formed in float64, and are solved for in the same bases in turn.
+        Iterative refinement: float64 residuals are solved for in the same bases.
 
         Parameters
         ----------
@@ -91,12 +92,12 @@ class KrylovSolver:
         Returns
         -------
         ridges : list of Ridges
-            With one penalty each.
+            Solutions for one penalty each.
 
         Raises
         ------
         NotConvergedError
-            If the bases grow too slowly, or single precision does not suffice.
+            If the bases converge too slowly, or single precision is not enough.
         """
         penalties = self.systems.penalties(alphas)
         weight = np.array([fold.weight for fold in self.systems.columns])
@@ -127,15 +128,15 @@ class KrylovSolver:
         ]
 
     def _ridges(self, number, solutions, penalty):
-        """Return `Ridges` of (n_columns, n_targets, n_alphas) standardised ones."""
+        """Return `Ridges` from standardised (n_columns, n_targets, n_alphas) ones."""
         scale = self.systems.columns[number].scale[:, np.newaxis, np.newaxis]
         return self.systems.ridges(number, solutions / scale, penalty)
 
     def _grow(self, penalties, tolerance):
-        """Extend each basis until it solves to a relative residual of its own.
+        """Extend each basis until it reaches its own relative residual.
 
-        A fold that is done waits for the others. Nothing that its basis has depends on
-        them, so it does not on the targets of the rows that it holds out.
+        Converged folds wait for the others. Bases of different folds are independent,
+        so a basis does not depend on the targets of the rows that its fold holds out.
         """
         waiting = [False] * len(self._bases)
         while True:
@@ -153,7 +154,7 @@ class KrylovSolver:
                 blocks.append(basis.next_directions(residual))
             if all(waiting):
                 return
-            # Of one width whoever waits: BLAS rounds each column the same then.
+            # All folds have the same width, so that BLAS rounds each column the same.
             for number, product in enumerate(self._product(blocks)):
                 if not waiting[number]:
                     self._bases[number].extend(blocks[number], product)
@@ -165,23 +166,23 @@ def _fold_errors(residual, unit):
 
 
 class RidgeBasis(GalerkinBasis):
-    """The growing basis of one fold, and what its right-hand sides are within it.
+    """The growing basis of one fold, and its projected right-hand sides.
 
     Parameters
     ----------
     right : ndarray of shape (n_columns, n_targets)
         Right-hand sides of the targets.
     varying : ndarray of bool of shape (n_columns,)
-        Which columns vary; the others get no coefficient.
+        Whether a column varies; others have a coefficient of zero.
     max_steps : int
-        Blocks that it may have.
+        Maximum number of blocks.
 
     Attributes
     ----------
     right_hand_sides : ndarray of shape (n_columns, width), dtype float32
-        Those of the targets, at unit length, and drawn ones.
+        Those of the targets, scaled to unit length, and random ones.
     n_steps, n_tried : int
-        Blocks, and those since the right-hand sides were set.
+        Number of blocks, in total and since the right-hand sides were set.
     """
 
     def __init__(self, right, varying, max_steps):
@@ -200,9 +201,9 @@ class RidgeBasis(GalerkinBasis):
         self.set_right_hand_sides(right)
 
     def set_right_hand_sides(self, right):
-        """Replace those of the targets, (n_columns, n_targets), and keep the basis."""
+        """Replace the targets' sides, (n_columns, n_targets), and keep the basis."""
         self.n_tried = 0
-        # At unit length, so that small residuals do not get lost in single precision.
+        # Unit length avoids underflow of small residuals in single precision.
         length = np.linalg.norm(right, axis=0)
         self._length = np.where(length > 0, length, 1.0)
         self.right_hand_sides[:, : self._n_targets] = right / self._length
@@ -222,31 +223,31 @@ class RidgeBasis(GalerkinBasis):
         return (self.directions @ scaled).astype(np.float64)
 
     def residual(self, penalties):
-        """Return what solutions leave of all right-hand sides, (n_columns, width)."""
+        """Return the residuals of all right-hand sides, (n_columns, width)."""
         coordinates = self._coordinates(penalties).astype(np.float32)
         shifted = coordinates * self._each(penalties).astype(np.float32)
         applied = self.products @ coordinates
         return self.right_hand_sides - applied - self.directions @ shifted
 
     def relative(self, residual):
-        """Return the largest residual of a target, over its right-hand side."""
+        """Return the largest residual of a target, relative to its right-hand side."""
         return float(np.linalg.norm(residual[:, : self._n_targets], axis=0).max())
 
     def next_directions(self, residual):
-        """Return residuals made orthonormal, and orthogonal to the basis."""
+        """Return residuals, orthonormalised and orthogonal to the basis."""
         length = np.linalg.norm(residual, axis=0)
         scaled = residual / np.where(length > 0, length, 1.0)
         return next_block(scaled, self.directions)[0]
 
     def _each(self, penalties):
-        """Return a penalty per right-hand side; drawn ones have the least."""
+        """Return a penalty per right-hand side; random ones have the smallest."""
         extra = self.right_hand_sides.shape[1] - self._n_targets
         return np.concatenate([penalties, np.repeat(penalties.min(), extra)])
 
     def _coordinates(self, penalties):
         """Return ``(H + penalty)^-1 Q.T b``, of shape (n_directions, width)."""
         out = np.empty(self._inside.shape)
-        if not len(out):  # SciPy 1.11 solves no empty system.
+        if not len(out):  # SciPy 1.11 does not solve empty systems
             return out
         penalties = self._each(penalties)
         for penalty in np.unique(penalties):
@@ -255,7 +256,7 @@ class RidgeBasis(GalerkinBasis):
             try:
                 factor = cho_factor(shifted)
             except np.linalg.LinAlgError as error:
-                # The penalty is less than single precision rounds off eigenvalues.
+                # The penalty is below the single-precision rounding of eigenvalues.
                 raise NotConvergedError from error
             out[:, these] = cho_solve(factor, self._inside[:, these])
         return out
