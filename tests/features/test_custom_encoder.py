@@ -147,7 +147,8 @@ def test_an_encoder_that_draws_at_random_is_said(X):
             return self.rng.standard_normal((len(waveforms), 2))
 
     with pytest.warns(
-        UnstableEncoderWarning, match=r"Drawing\.encode_audio: .* twice, .* at random"
+        UnstableEncoderWarning,
+        match=r"Drawing\.encode_audio: .* twice differ .* is random",
     ):
         PairFeatures(Drawing(), cache=None).fit_transform(X)
 
@@ -159,7 +160,8 @@ def test_an_encoder_that_sees_its_neighbours_is_said(X):
             return [[len(text), longest] for text in texts]
 
     with pytest.warns(
-        UnstableEncoderWarning, match=r"Padding\.encode_text: .* itself in a batch"
+        UnstableEncoderWarning,
+        match=r"Padding\.encode_text: .* alone and in a batch differ",
     ):
         PairFeatures(Padding(), cache=None).fit_transform(X)
 
@@ -273,7 +275,7 @@ def test_an_output_object_is_named_with_the_field_to_return(X):
 
     message = (
         r"OfTorch\.encode_text must return .* got BaseModelOutputWithPooling; "
-        r"return \.pooler_output of it"
+        r"return its \.pooler_output"
     )
     with pytest.raises(TypeError, match=message):
         PairFeatures(OfTorch(finish), cache=None).fit(X)

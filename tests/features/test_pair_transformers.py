@@ -404,7 +404,7 @@ def check_other_weights_are_refused(world):
     transformer = world.make().fit(world.pairs)
     fitted = world.encoder.fingerprint
     world.encoder.fingerprint = "0123"
-    with pytest.raises(FingerprintMismatchError, match=f"{fitted}.* 0123 are loaded"):
+    with pytest.raises(FingerprintMismatchError, match=f"{fitted}.* weights are 0123"):
         transformer.transform(world.pairs)
 
 

@@ -110,7 +110,7 @@ def test_a_key_that_is_missing_is_named_beside_one_that_is_there(table):
     audio, text, X, _ = table
     X.loc[1, "text"] = "Rain"
     with pytest.raises(
-        BadPairsError, match=r"text 'Rain': .* 2 keys .* such as 'rain'"
+        BadPairsError, match=r"text 'Rain': .* 2 keys, such as 'rain'"
     ):
         PrecomputedPairFeatures(audio, text).fit_transform(X)
 
@@ -192,7 +192,7 @@ def with_members(path):
 @pytest.mark.parametrize("save", [with_keys, with_members])
 def test_a_key_that_stands_twice_is_named_with_its_file(table, tmp_path, save):
     save(tmp_path / "a.npz")
-    message = r"a\.npz: 1 keys occur more than once, such as 'a\.wav'"
+    message = r"a\.npz: duplicate keys \(1\), such as 'a\.wav'"
     with pytest.raises(ValueError, match=message):
         PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
 
@@ -201,16 +201,16 @@ def test_a_key_that_stands_twice_in_memory_is_named(table):
     _, text, X, _ = table
     frame = pd.DataFrame(np.eye(2), index=["a.wav", "a.wav"])
     for twice in (frame, {"a.wav": [1, 0], Path("a.wav"): [0, 1]}):
-        with pytest.raises(ValueError, match=r"more than once, such as 'a\.wav'"):
+        with pytest.raises(ValueError, match=r"duplicate keys \(1\), such as 'a\.wav'"):
             PrecomputedPairFeatures(twice, text).fit(X)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"key,x\na.wav,1\n", r"a\.npz is no \.npz, \.npy or Parquet file\. Give a"),
+        (b"key,x\na.wav,1\n", r"a\.npz is not a \.npz, \.npy or Parquet file\. Use a"),
         (b"PK and no more", r"a\.npz is damaged \(File is not a zip file\)"),
-        (b"", r"a\.npz is no \.npz"),
+        (b"", r"a\.npz is not a \.npz"),
     ],
 )
 def test_a_file_of_another_kind_is_named(table, tmp_path, content, message):
@@ -235,21 +235,19 @@ def test_a_cut_file_of_embeddings_is_named(table, tmp_path, form):
 
 def test_keys_of_two_axes_are_refused(table, tmp_path):
     np.savez(tmp_path / "a.npz", keys=[["a.wav"]], embeddings=[[1.0, 0.0]])
-    with pytest.raises(ValueError, match=r"a\.npz: a key must be a text or a number"):
+    with pytest.raises(ValueError, match=r"a\.npz: a key must be a string or a number"):
         PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
 
 
 def test_arrays_of_other_programs_are_named_with_their_file(table, tmp_path):
     np.savez(tmp_path / "a.npz", audio=np.eye(2), row=[0, 1])
-    message = (
-        r"a\.npz \(audio_embeddings\) must hold 1-D vectors; 'audio' has the shape"
-    )
+    message = r"a\.npz \(audio_embeddings\) must contain 1-D vectors; 'audio' has shape"
     with pytest.raises(ValueError, match=message):
         PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
 
 
 def test_a_frame_without_keys_is_refused(table):
-    with pytest.raises(ValueError, match=r"its index counts its rows\. Give a"):
+    with pytest.raises(ValueError, match=r"its index only numbers rows\. Use a"):
         PrecomputedPairFeatures(pd.DataFrame(np.eye(2)), table[1]).fit(table[2])
 
 
@@ -264,7 +262,7 @@ def test_pickled_objects_are_not_loaded(table, tmp_path):
     audio, text, X, _ = table
     np.save(tmp_path / "a.npy", audio)
     with pytest.raises(
-        ValueError, match=r"a\.npy holds Python objects, which are never"
+        ValueError, match=r"a\.npy has pickled objects, which are never"
     ):
         PrecomputedPairFeatures(tmp_path / "a.npy", text).fit(X)
 
