@@ -116,5 +116,7 @@ def test_log_mel_of_a_batch_is_that_of_each_clip(frames_at_once, monkeypatch):
 
 
 def test_a_bank_that_weighs_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"bank of shape \(129, 16\) weighs no freq"):
+    with pytest.raises(
+        ValueError, match=r"bank of shape \(129, 16\) has no nonzero weight"
+    ):
         LogMel(np.zeros((129, 16)), hop_length=80)

@@ -397,15 +397,15 @@ BERT_CONFIG = "sentence_bert_config.json"
     ("edit", "message"),
     [
         (own_class, r"modules\.json names the class 'modeling_own\.Pooling'.*not run"),
-        (place_outside, r"names a place out of its folder: '\.\./other'"),
-        (method_of_choice, r"text embedded by the method 'push_to_hub'"),
+        (place_outside, r"names a path outside its folder: '\.\./other'"),
+        (method_of_choice, r"embeds text with the method 'push_to_hub'"),
         (
             change("config.json", auto_map={"AutoModel": "a.B"}, model_type="own"),
-            r"config\.json wants its own code to be run \(auto_map, for 'own'\)",
+            r"config\.json requires its own code \(auto_map, for 'own'\)",
         ),
         (
             change(BERT_CONFIG, tokenizer_name_or_path="some/where"),
-            r"has tokenizer_name_or_path=some/where, which may fetch",
+            r"has tokenizer_name_or_path=some/where, which may download",
         ),
         (
             change(BERT_CONFIG, model_args={"gguf_file": "a.gguf"}),
@@ -413,7 +413,7 @@ BERT_CONFIG = "sentence_bert_config.json"
         ),
         (
             change("config_sentence_transformers.json", model_type="CrossEncoder"),
-            r"is of a CrossEncoder, not of a SentenceTransformer",
+            r"describes a CrossEncoder, not a SentenceTransformer",
         ),
         (
             lambda f: (f / "adapter_config.json").write_text("{}"),
@@ -424,14 +424,14 @@ BERT_CONFIG = "sentence_bert_config.json"
             r"by sentence-transformers: OSError: .* no file named model\.safetensors.*"
             r"/copy\.",
         ),
-        (code_among_the_weights, r"holds an object of .*exec, which could run code"),
+        (code_among_the_weights, r"contains an object of .*exec, which could run code"),
         (
             lambda f: (f / "model.safetensors").write_bytes(b""),
             r"model\.safetensors cannot be read: its header claims 0 bytes of 0",
         ),
         (
             lambda f: (f / "1_Pooling" / "config.json").unlink(),
-            r"lacks 1_Pooling/config\.json, of a Pooling",
+            r"lacks 1_Pooling/config\.json, which Pooling needs",
         ),
         (
             change("config_sentence_transformers.json", truncate_dim=0),
@@ -490,7 +490,10 @@ def test_a_router_is_checked_to_its_ends(folders, copy_of, name, settings, messa
             "text_2_Dense/model.safetensors",
             r"Could not find 'model\.safe.* in .*/copy\.",
         ),
-        ("text_2_Dense/config.json", r"lacks text_2_Dense/config\.json, of a Dense"),
+        (
+            "text_2_Dense/config.json",
+            r"lacks text_2_Dense/config\.json, which Dense needs",
+        ),
     ],
 )
 def test_a_file_that_a_router_lacks_is_named(folders, copy_of, name, message):
@@ -517,7 +520,7 @@ def test_a_model_without_audio_is_refused(folders):
 def test_a_front_end_that_crops_unseen_is_refused(folders, copy_of):
     copy = copy_of(folders["omni"])
     change(BERT_CONFIG, processing_kwargs={"common": {"max_length": 16_000}})(copy)
-    with pytest.raises(CheckpointError, match=r"the end of a clip of 2 s, and does no"):
+    with pytest.raises(CheckpointError, match=r"ignores the end of a clip of 2 s, but"):
         load(copy)
 
 
@@ -527,7 +530,9 @@ def test_a_front_end_that_draws_is_refused(laion_folders, tmp_path):
     )
     model = library.SentenceTransformer(modules=[transformer], device="cpu")
     model.save_pretrained(tmp_path / "drawn")
-    with pytest.raises(CheckpointError, match=r"one clip two embeddings: its front"):
+    with pytest.raises(
+        CheckpointError, match=r"different embeddings for the same clip: its front"
+    ):
         load(tmp_path / "drawn")
 
 
@@ -561,7 +566,9 @@ def test_places_without_a_model_are_named(tmp_path):
         load(tmp_path)
     with pytest.raises(CheckpointError, match=r"is a file; it must be a folder"):
         load(Path(__file__))
-    with pytest.raises(CheckpointError, match=r"could not be fetched.*Without a netw"):
+    with pytest.raises(
+        CheckpointError, match=r"could not be downloaded.*Without a netw"
+    ):
         load("nobody/nothing")
 
 

@@ -85,7 +85,8 @@ def test_windows_that_do_not_fit_are_embedded_in_halves(encoder, clips, limit):
 def test_the_warning_says_what_to_pass(encoder, clips, limit):
     limit(4)
     with pytest.warns(
-        UserWarning, match=r"8 windows at once .* memory of cpu: 4 .* batch_size=4"
+        UserWarning,
+        match=r"8 windows at once .* memory of cpu; .* 4 are used.* batch_size=4",
     ):
         encoder.encode_audio(clips)
 
