@@ -109,9 +109,7 @@ def test_an_unusable_embedding_is_named(table, vector, reason):
 def test_a_key_that_is_missing_is_named_beside_one_that_is_there(table):
     audio, text, X, _ = table
     X.loc[1, "text"] = "Rain"
-    with pytest.raises(
-        BadPairsError, match=r"text 'Rain': .* 2 keys, such as 'rain'"
-    ):
+    with pytest.raises(BadPairsError, match=r"text 'Rain': .* 2 keys, such as 'rain'"):
         PrecomputedPairFeatures(audio, text).fit_transform(X)
 
 

@@ -291,10 +291,10 @@ def test_a_file_that_takes_the_place_of_another_is_read(store):
 def test_the_log_of_a_file_that_was_replaced_is_not_taken_for_the_new_ones(store):
     put(store, numbers(0, 5))
     replace_file(store)
-    with pytest.warns(UserWarning, match=r"sqlite3-wal belongs to the one before"):
+    with pytest.warns(UserWarning, match=r"sqlite3-wal belongs to the old one"):
         put(store, [8])
     for _ in range(2):
-        with pytest.raises(OSError, match="belongs to the one before"):
+        with pytest.raises(OSError, match="belongs to the old one"):
             store.stats()
     for name in ("wal", "shm"):
         (store.root / f"{FILE}-{name}").unlink()

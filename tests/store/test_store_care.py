@@ -101,7 +101,9 @@ def test_verify_sees_a_damaged_structure(store):
     at = content.rindex(b"encoder\ntext")  # in the index of the scopes or in the table
     content[at : at + 2] = b"zz"
     (store.root / FILE).write_bytes(bytes(content))
-    with pytest.raises(OSError, match=r"sqlite3 cannot be used.* rows in it are whole"):
+    with pytest.raises(
+        OSError, match=r"sqlite3 cannot be used.* rows in it are intact"
+    ):
         store.verify()
 
 
@@ -114,7 +116,7 @@ def test_the_whole_rows_of_a_damaged_file_are_saved_by_merging(store, other):
     content[9 * page : 10 * page] = bytes(page)
     (store.root / FILE).write_bytes(bytes(content))
     with pytest.raises(
-        OSError, match=r"([1-9]\d*) rows in it are whole.* --folder NEW"
+        OSError, match=r"([1-9]\d*) rows in it are intact.* --folder NEW"
     ):
         store.verify()
     n_added = other.merge(store.root).n_added

@@ -301,7 +301,7 @@ def test_a_read_only_store_with_a_change_to_undo_is_refused(shared_folder):
     (shared_folder / "embeddings.sqlite3-journal").write_bytes(b"\1" * 600)
 
     def work():
-        with pytest.raises(OSError, match=r"-journal undoes it.* folder writable"):
+        with pytest.raises(OSError, match=r"-journal must undo it.* folder writable"):
             EmbeddingStore(shared_folder).stats()
 
     assert read_only(shared_folder, work) == 0
