@@ -44,7 +44,7 @@ class LaionClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
         - a ``.pt`` file of the authors, such as ``"630k-audioset-best.pt"``, with
           roberta-base's tokenizer next to it, in ``tokenizer/`` next to it or on the
           hub. Kind (unfused or fused) and size are read from the file;
-        - such a file on the hub, ``"lukewys/laion_clap/630k-audioset-best.pt"``;
+        - such a file on the hub: ``"lukewys/laion_clap/630k-audioset-best.pt"``;
         - a bundled checkpoint: ``"bundled:laion-unfused"`` or
           ``"bundled:laion-fused"``.
     {revision, crop, blocks, device, dtype, backend, pairs_at_once, cache, verbose}

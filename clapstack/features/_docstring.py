@@ -86,7 +86,7 @@ sample_rate_ : int
     Sample rate of the encoder, in Hz.""",
     "fingerprint_": """\
 fingerprint_ : str
-    Fingerprint of the weights; `transform` refuses others.""",
+    Fingerprint of the weights; `transform` rejects other weights.""",
     "seen_": """\
 n_features_in_ : int
     Number of columns seen during :term:`fit`, 2.

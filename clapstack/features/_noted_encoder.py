@@ -1,6 +1,6 @@
 """Stand-ins for encoders that load the weights only when something must be encoded.
 
-Next to the store lies a note on every encoder that was loaded for it: its fingerprint,
+For every encoder that was loaded, a note is kept next to the store: its fingerprint,
 its widths, and the state of the files that it was read from. While these files stay
 unchanged, stored embeddings are served without torch and without reading the weights.
 """
@@ -198,8 +198,8 @@ def _rounds_as_usual() -> bool:
 def _code() -> list[Any]:
     """Return digests and versions of the code that reads checkpoints and encodes."""
     folder = Path(__file__).parents[1] / "encoders"
-    # Digests, because some packagers give all files one time stamp and an incremented
-    # version number keeps the file size.
+    # Digests, because some packagers set the same time stamp for all files, and an
+    # incremented version number keeps the file size.
     ours = [file_digest(path) for path in sorted(folder.rglob("*.py"))]
     versions = []
     for package in _READERS:

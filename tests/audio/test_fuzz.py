@@ -1,7 +1,7 @@
-"""A thousand damaged or odd clips: each gives finite samples or is refused.
+"""A thousand damaged or odd clips: each yields finite samples or is rejected.
 
-They are read in processes of their own, so that a crash of libsndfile or a hang is one
-failed test. To look at one clip: ``python tests/audio/test_fuzz.py 417 418``.
+They are read in separate processes, so that a crash of libsndfile or a hang is a single
+failed test. To inspect a clip: ``python tests/audio/test_fuzz.py 417 418``.
 """
 
 import io
@@ -110,7 +110,7 @@ def tell(words):
 
 
 def read_clips(first, last, folder):
-    """Read clips; tell how each ends, and raise what must not be raised."""
+    """Read clips; return the outcome of each, and raise unexpected errors."""
     import resource
 
     from clapstack.audio import audio_key, read_audio

@@ -1,4 +1,4 @@
-"""Rows as people hold them: bytes, open files, tensors, rows of datasets."""
+"""Clips in all accepted forms: bytes, open files, tensors, rows of datasets."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""A file is read whole or not at all, whatever its format."""
+"""Files of every format are read completely or not at all."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""The forms in which people hold checkpoints: wrapped, in shards, with more beside."""
+"""Common forms of checkpoints: wrapped, sharded, with additional content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged and forged checkpoints: one kind of error, whatever they hold."""
+"""Damaged and forged checkpoints always raise CheckpointError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands between a broken checkpoint and features that look sound."""
+"""Guards against broken checkpoints that yield plausible features."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEXTS = [f"sound number {i}" for i in range(8)]
 
 @pytest.fixture
 def collapsed(laion_folders, copy_of):
-    """An encoder both of whose projections hardly look at their tower."""
+    """An encoder whose projections hardly depend on their towers."""
     folder = copy_of(laion_folders[False])
 
     def shrink(tensors):

@@ -13,7 +13,7 @@ from clapstack.exceptions import CheckpointError
 
 
 class RunsCode:
-    """What a malicious file of weights would hold."""
+    """Content of a malicious file of weights."""
 
     def __init__(self, witness):
         self.witness = witness

@@ -1,4 +1,4 @@
-"""Encoders of one's own."""
+"""Custom encoders."""
 
 import warnings
 from pathlib import Path
@@ -19,7 +19,7 @@ BLOCKS = ("audio", "text", "cosine")
 
 
 class Plain:
-    """The least that an encoder needs: no identity, no unit norm."""
+    """A minimal encoder, without identity or unit norm."""
 
     sample_rate = 8_000
 
@@ -232,7 +232,7 @@ def test_a_file_that_changes_while_it_is_read_is_stored_under_its_new_content(
 
 
 class OfTorch(Plain):
-    """An encoder of torch: 32 numbers, whatever `finish` makes of them."""
+    """A torch encoder whose 32 numbers are passed through `finish`."""
 
     def __init__(self, finish):
         self.finish = finish

@@ -33,7 +33,7 @@ COLUMNS = [
 
 
 class Tones:
-    """An encoder that knows a low, a middle and a high tone, and says so exactly."""
+    """An encoder that recognises a low, a middle and a high tone exactly."""
 
     sample_rate = 8_000
     projection_dim = 4
@@ -55,7 +55,7 @@ class Tones:
 
 
 def scene(*names, seconds=2.0, rate=8_000):
-    """Return a clip of tones, one after the other; several names sound together."""
+    """Return a clip of successive tones; several names sound together."""
     time = np.arange(int(seconds * rate)) / rate
     parts = [
         sum(0.3 * np.sin(2 * np.pi * Tones.tones[n] * time) for n in name.split("+"))
@@ -73,7 +73,7 @@ def features_of(audio, text, **settings):
 
 @pytest.fixture
 def events(cache):
-    """Return features through two toy encoders, not fitted."""
+    """Return unfitted features with two toy encoders."""
     union = FeatureUnion(
         [
             ("one", LaionClapPairFeatures("one", cache=cache)),

@@ -1,4 +1,4 @@
-"""What an encoder is, known without its weights: noted beside the store."""
+"""Stand-ins for encoders, built from notes next to the store."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ MSCLAP = BUNDLED.parent / "msclap"
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch):
-    """Let files count as settled: an hour has passed since they were written."""
+    """Pretend that files were written an hour ago."""
     later = time.time_ns() + 3600 * 10**9
     monkeypatch.setattr(time, "time_ns", lambda: later)
 
@@ -45,7 +45,7 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def loads(caplog):
-    """Return a function that says how many encoders were loaded since it was called."""
+    """Return a function that counts the encoders loaded since its last call."""
     caplog.set_level(logging.INFO, logger="clapstack")
     clear_encoders()
 
@@ -215,7 +215,7 @@ def test_what_is_no_note_is_not_read(checkpoint, pairs, tmp_path, loads):
 
 
 class TestTokenizerOfTheHub:
-    """A file of weights without a tokenizer beside it takes that of the hub's cache."""
+    """A file of weights without a tokenizer uses the one in the hub's cache."""
 
     @pytest.fixture
     def weights(self, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Embeddings that exist already."""
+"""Pair features of precomputed embeddings."""
 
 import warnings
 import zipfile

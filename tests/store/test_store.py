@@ -37,7 +37,7 @@ def damage(store, sql, *values):
 
 
 def put_apart(store, some):
-    """Store each row as a block of its own; the blocks are numbered from 1."""
+    """Store each row as a separate block; blocks are numbered from 1."""
     for number in some:
         put(store, [number])
 
@@ -359,7 +359,7 @@ def test_changes_that_cancel_each_other_out_in_a_sum_are_damage(store):
 
 
 def before_the_crc(store):
-    """Make a file what an earlier version wrote."""
+    """Turn a file into one of an earlier version."""
     if sqlite3.sqlite_version_info < (3, 35):
         pytest.skip("this SQLite drops no columns")
     damage(store, "ALTER TABLE blocks DROP COLUMN crc")

@@ -21,7 +21,7 @@ def other(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Let a test say what time it is, in seconds."""
+    """Let a test set the time, in seconds."""
     now = [time.time()]
     monkeypatch.setattr(store_module.time, "time", lambda: now[0])
     return now

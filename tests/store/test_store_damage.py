@@ -1,4 +1,4 @@
-"""Every kind of damage once; ``tests/bench/fuzz_store.py`` tries hundreds."""
+"""One case of every kind of damage; ``tests/bench/fuzz_store.py`` has hundreds."""
 
 import shutil
 import sqlite3

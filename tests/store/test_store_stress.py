@@ -196,7 +196,7 @@ def test_a_limit_of_file_size_is_a_full_disk(tmp_path):
 
 @pytest.fixture
 def shared_folder():
-    """A folder that any user can reach; pytest's own are their owner's."""
+    """A folder that any user can access; pytest's own are private."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -205,7 +205,7 @@ def shared_folder():
 
 
 def read_only(folder, work):
-    """Do some work in a child that may read the folder but not write it."""
+    """Run a function in a child process that can read the folder, but not write it."""
 
     def as_guest():
         if os.geteuid() == 0:
@@ -268,7 +268,7 @@ def test_a_read_only_store_of_an_earlier_version_is_read(shared_folder):
 
 
 def forget_memory(folder):
-    """Leave what a copy by rsync leaves: the log, without the shared memory."""
+    """Leave the state after a copy by rsync: the log, without the shared memory."""
     (folder / "embeddings.sqlite3-shm").unlink()
 
 

@@ -56,7 +56,7 @@ class AudioVit(nn.Module):
         self.blocks = vit_blocks(
             tensors, "blocks", n_heads=width // HEAD_WIDTH, eps=eps
         )
-        # timm moves the norm behind the pooling when it adds a classifier.
+        # timm moves the norm after the pooling when it adds a classifier.
         is_fine_tuned = "fc_norm.weight" in tensors
         self.norm = nn.Identity() if is_fine_tuned else nn.LayerNorm(width, eps=eps)
 

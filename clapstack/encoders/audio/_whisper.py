@@ -20,7 +20,7 @@ from clapstack.encoders._reading import MOST_LAYERS, check_number, read_extracto
 from clapstack.encoders.audio._base import POOLED, AudioEncoder, pool
 from clapstack.exceptions import CheckpointError
 
-_F_MAX = 8000  # hertz; fixed in the extractor, whatever the sample rate
+_F_MAX = 8000  # hertz; fixed in the extractor, regardless of the sample rate
 _DECIBELS = 10.0
 _RANGE = 8.0  # powers of ten below the loudest, where the spectrogram is cut
 _SHIFT = 4.0  # the cut spectrogram x enters the model as (x + 4) / 4

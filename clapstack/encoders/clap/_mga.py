@@ -49,8 +49,8 @@ _PREFIXES = {
     _HTSAT: "audio_model.audio_encoder.",
     _BERT: "text_model.",
 }
-# Tensors of the file that no embedding depends on: beside HTS-AT's, the transform that
-# makes the spectrogram, derived indices, and the temperature of the training loss.
+# Tensors of the file that no embedding depends on: besides HTS-AT's, the transform for
+# the spectrogram, derived indices, and the temperature of the training loss.
 _UNUSED = re.compile(
     rf"^({re.escape(_HTSAT)}{UNUSED_IN_HTSAT}"
     rf"|{re.escape(_FRONT_END)}mel_trans\.stft\.conv_(real|imag)\.weight"

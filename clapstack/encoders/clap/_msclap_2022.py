@@ -31,7 +31,7 @@ _BERT = "caption_encoder.base."
 _N_BLOCKS = 6
 
 # Tensors of the file that no embedding depends on: the classes of AudioSet, the
-# transform that makes the spectrogram, BERT's own head, a counter and derived indices.
+# transform for the spectrogram, BERT's own head, a counter and derived indices.
 UNUSED = re.compile(
     rf"^({re.escape(_AUDIO)}(fc_audioset\.|spectrogram_extractor\.)"
     rf"|{re.escape(_BERT)}(pooler\.|embeddings\.\w+_ids$)"

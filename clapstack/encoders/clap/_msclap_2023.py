@@ -125,7 +125,7 @@ def build_msclap(official: Mapping[str, torch.Tensor], source: Path) -> MsClap20
     """Build the model that fits the "model" of an official file, and load it."""
     if not any(name.startswith(_HTSAT) for name in official):
         msg = (
-            f"{source} holds neither MS-CLAP 2023's HTS-AT audio tower (names that "
+            f"{source} has neither MS-CLAP 2023's HTS-AT audio tower (names that "
             f"start with {_HTSAT!r}) nor the Cnn14 of 2022 ({CNN14!r})."
         )
         raise CheckpointError(msg)

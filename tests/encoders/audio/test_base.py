@@ -1,4 +1,4 @@
-"""What every audio-only encoder does, on models that only scale samples."""
+"""Behaviour of all audio-only encoders, on models that only scale samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clapstack.exceptions import AudioError, CheckpointError
 
 
 class AnyLength(AudioEncoder):
-    """Features of a piece: its mean times a weight, its length, its batch's size."""
+    """Features of a piece: weighted mean, length and size of its batch."""
 
     fixed_length = False
 
@@ -55,7 +55,7 @@ def ramp(n_samples):
 
 
 def on_a_gpu(encoder):
-    """Let it take batches as it does on a GPU."""
+    """Let the encoder use batches, as on a GPU."""
     encoder._at_once = 1_000
     return encoder
 

@@ -1,4 +1,4 @@
-"""EAT checkpoints of random weights: code only, no sound is known to them."""
+"""EAT checkpoints with random weights: tests of the code only."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_classifier_makes_no_difference(encoder, eat_tensors, tmp_path, hiss):
 
 
 def of_authors(tensors):
-    """Rename as in the authors' own files, with what training adds."""
+    """Rename tensors as in the authors' own files, and add training-only ones."""
     names = {}
     for name in tensors:
         bare = name.removeprefix("model.")

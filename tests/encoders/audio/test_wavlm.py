@@ -19,7 +19,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Folder and model, by whether it is built as WavLM Large is."""
+    """Folder and model, with and without the architecture of WavLM Large."""
     folders = {large: tmp_path_factory.mktemp("wavlm") for large in (True, False)}
     return {
         large: (folder, make_wavlm(folder, large=large))

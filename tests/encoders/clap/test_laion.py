@@ -1,4 +1,4 @@
-"""LAION CLAP checkpoints of random weights: code only, no sound is known to them."""
+"""LAION CLAP checkpoints with random weights: tests of the code only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def encoder(folder):
 
 @pytest.fixture
 def clips(noise):
-    """Shorter than the window, as long, longer by less than a hop, and long."""
+    """Clips shorter than the window, equal to it, less than a hop longer, and long."""
     return [noise(n) for n in (300, 3000, 5000, WINDOW, WINDOW + 50, 12_000, 31_000)]
 
 

@@ -1,4 +1,4 @@
-"""LAION CLAP files of random weights: code only, no sound is known to them."""
+"""LAION CLAP files with random weights: tests of the code only."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def chirp():
 
 @pytest.fixture
 def edited(laion_files, copy_of):
-    """Save a file with other tensors, its tokenizer beside it."""
+    """Save a file with other tensors, with its tokenizer next to it."""
 
     def save(tensors):
         path = copy_of(laion_files[False].parent) / "best.pt"

@@ -1,4 +1,4 @@
-"""M2D-CLAP checkpoints of random weights: code only, no sound is known to them."""
+"""M2D-CLAP checkpoints with random weights: tests of the code only."""
 
 from __future__ import annotations
 

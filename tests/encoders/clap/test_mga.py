@@ -1,4 +1,4 @@
-"""MGA-CLAP checkpoints of random weights: code only, no sound is known to them."""
+"""MGA-CLAP checkpoints with random weights: tests of the code only."""
 
 from __future__ import annotations
 

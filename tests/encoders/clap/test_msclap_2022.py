@@ -1,4 +1,4 @@
-"""MS-CLAP of 2022 with random weights: code only, no sound is known to them."""
+"""MS-CLAP of 2022 with random weights: tests of the code only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_file_tells_which_version_it_is(encoder):
 
 
 def test_pooling_takes_the_mean_over_mels_then_mean_and_maximum_over_time(encoder):
-    """Step by step, with functions."""
+    """Compute the reference step by step, with functions."""
     tensors = make_msclap_2022_tensors()
     mels = torch.randn(2, 1, 100, 32, generator=torch.manual_seed(0)) - 30
     base = "audio_encoder.base."

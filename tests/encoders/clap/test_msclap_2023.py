@@ -1,4 +1,4 @@
-"""MS-CLAP checkpoints of random weights: code only, no sound is known to them."""
+"""MS-CLAP checkpoints with random weights: tests of the code only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of sentence-transformers of random weights, beside the library itself."""
+"""Folders of sentence-transformers with random weights, against the library."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TEXTS = ["a dog barks", "rain on a tin roof while thunder rolls far", "a car", "
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, laion_folders):
-    """Return folders by architecture: two towers, one for all, a router of two."""
+    """Return folders by architecture: two towers, a single one, a router of two."""
     return {
         "clap": laion_folders[False],
         "omni": make_omni(tmp_path_factory.mktemp("omni")),
@@ -69,7 +69,7 @@ def load(folder, **settings):
 
 
 def as_the_library_has_it(folder, items):
-    """Return what the library makes of each item alone."""
+    """Return the library's embedding of each item alone."""
     model = library.SentenceTransformer(
         str(folder), device="cpu", model_kwargs={"dtype": torch.float32}
     )
@@ -585,7 +585,7 @@ def test_an_old_library_is_named(folders, monkeypatch):
 
 
 def test_events_take_windows_as_clips_of_their_own(folder):
-    """Without a front end of ours there are no frames to cut."""
+    """Without clapstack's front end, windows cannot be cut from a spectrogram."""
     noise = np.random.default_rng(0).normal(size=96_000) / 10
     pairs = pd.DataFrame(
         {"audio": [(noise, 48_000)], "text": ["a dog barks then a bell rings"]}

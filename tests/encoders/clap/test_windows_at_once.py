@@ -1,4 +1,4 @@
-"""How many windows go through a model at once, and what if they do not fit memory."""
+"""Number of windows per forward pass, and passes that do not fit into memory."""
 
 import warnings
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 class LimitedMemory:
-    """The audio tower of an encoder on a GPU that holds only so many windows."""
+    """The audio tower of an encoder on a GPU with limited memory."""
 
     def __init__(self, embed_audio, most):
         self.embed_audio = embed_audio
