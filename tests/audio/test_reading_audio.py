@@ -191,7 +191,7 @@ def test_format_that_is_not_read_is_named(tmp_path):
         (b"\x0bwr\xd1T@C\xe1", "AC-3 files are not supported"),
     ],
 )
-def test_what_stands_in_the_place_of_a_clip_is_named(tmp_path, content, message):
+def test_a_file_that_is_not_audio_is_identified(tmp_path, content, message):
     path = tmp_path / "clip.wav"
     path.write_bytes(content)
     refused(path, message)
@@ -251,7 +251,7 @@ def test_ragged_samples():
     refused(([[0.1], [0.1, 0.2]], RATE), "do not form an array")
 
 
-def test_list_of_integers_has_no_full_scale():
+def test_list_of_integers_is_refused():
     refused(([1, -2, 300], RATE), "full scale of a list of integers is unknown")
 
 
@@ -261,7 +261,7 @@ def test_sixteen_bit_samples_in_a_wider_type(dtype):
     refused((samples, RATE), "samples of a narrower type")
 
 
-def test_floats_that_nobody_scaled():
+def test_floats_far_over_full_scale():
     refused((noise() * 32_768, RATE), r"float samples must be on \[-1, 1\]")
 
 

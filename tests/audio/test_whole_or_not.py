@@ -58,7 +58,7 @@ def test_a_cut_file_is_refused(made, name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_tag_behind_the_end_is_no_audio(made, name):
+def test_a_tag_after_the_end_is_ignored(made, name):
     whole = made(name)
     for tag in files.TAGS:
         assert_whole(files.tagged(whole, tag))
@@ -84,7 +84,7 @@ def test_joined_files_of_two_rates_are_refused(rng, name):
 
 
 @pytest.mark.parametrize("name", CHUNKED)
-def test_a_second_file_behind_the_samples_is_refused(made, name):
+def test_a_second_file_after_the_samples_is_refused(made, name):
     content = files.joined(made(name), made(name)).content
     assert_refused(content, r"has more data after the end of its samples, .*Split it")
 
@@ -183,7 +183,7 @@ def test_flac_of_a_stream_that_is_cut_in_its_last_frame(made):
     assert_refused(content[:-9], "truncated")
 
 
-def test_chunks_behind_the_samples_are_no_audio(made):
+def test_chunks_after_the_samples_are_ignored(made):
     notes = (
         b"LIST"
         + struct.pack("<I", 6)
@@ -211,7 +211,7 @@ def test_pages_of_ogg_that_are_missing_are_found(made):
     assert_refused(content[: pages[2]] + content[pages[3] :], "pages are missing")
 
 
-def test_a_file_of_twelve_channels_is_to_be_mixed_down(rng):
+def test_a_file_with_twelve_channels_is_refused(rng):
     buffer = io.BytesIO()
     soundfile.write(buffer, files.noise(rng, 900, 12), RATE, format="WAV")
     assert_refused(

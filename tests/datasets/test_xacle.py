@@ -273,7 +273,7 @@ def test_rating_of_another_text_is_named(folder):
         load_xacle(folder)
 
 
-def test_real_folder_is_told_from_a_simulated_one(folder, challenge_folder):
+def test_real_and_simulated_folders_are_distinguished(folder, challenge_folder):
     assert not load_xacle(folder).simulated
     assert load_xacle(challenge_folder).simulated
 

@@ -211,7 +211,7 @@ def test_weights_of_another_framework_are_named(laion_folders, copy_of):
 
 
 @pytest.mark.parametrize("kind", ["laion", "wavlm"])
-def test_an_adapter_is_to_be_merged(tmp_path, kind):
+def test_an_adapter_is_refused_with_a_remedy(tmp_path, kind):
     (tmp_path / "adapter_config.json").write_text("{}")
     name = "base_model.model.text_model.q.lora_A.weight"
     write_tensors(tmp_path, {name: torch.ones(1)})
@@ -220,7 +220,7 @@ def test_an_adapter_is_to_be_merged(tmp_path, kind):
         load_encoder(kind, tmp_path)
 
 
-def test_weights_with_an_adapter_in_them_are_to_be_merged(laion_folders, copy_of):
+def test_weights_that_contain_an_adapter_are_refused(laion_folders, copy_of):
     folder = copy_of(laion_folders[False])
     edit_tensors(folder, lambda t: t.update({"text.lora_A.weight": torch.ones(1)}))
     with pytest.raises(CheckpointError, match=r"merge_and_unload\(\)"):
@@ -352,7 +352,7 @@ def test_an_untrained_projection_is_seen_at_load(laion_folders, copy_of, tower):
         load_encoder("laion", folder, device="cpu")
 
 
-def test_so_it_is_in_an_official_file(laion_official, tmp_path):
+def test_an_untrained_projection_in_an_official_file_is_seen(laion_official, tmp_path):
     layers = {"0": torch.nn.Linear(64, 24), "2": torch.nn.Linear(24, 24)}
     fresh = {
         f"text_projection.{number}.{name}": tensor.detach()
@@ -371,7 +371,7 @@ def test_the_bundled_projections_are_trained(name):
         load_encoder("msclap" if name == "msclap" else "laion", f"bundled:{name}")
 
 
-def test_zero_biases_alone_are_no_sign(laion_folders, copy_of):
+def test_zero_biases_alone_do_not_mean_untrained(laion_folders, copy_of):
     folder = copy_of(laion_folders[False])
 
     def edit(tensors):

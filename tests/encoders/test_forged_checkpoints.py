@@ -63,7 +63,7 @@ def test_a_damaged_checkpoint_loads_or_is_named(places, tmp_path, part):
 
 
 @pytest.mark.parametrize("bomb", sorted(pickle_bombs()))
-def test_a_pickle_that_would_take_the_machine_is_refused(tmp_path, bomb):
+def test_a_pickle_that_would_exhaust_memory_is_refused(tmp_path, bomb):
     path = tmp_path / "weights.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("weights/data.pkl", pickle_bombs()[bomb])
@@ -75,7 +75,7 @@ def test_a_pickle_that_would_take_the_machine_is_refused(tmp_path, bomb):
 
 
 @pytest.mark.parametrize("bomb", ["bytearray", "nested_keys", "harm"])
-def test_so_is_one_in_a_file_of_before_the_archives(tmp_path, bomb):
+def test_such_a_pickle_in_a_file_of_old_torch_is_refused(tmp_path, bomb):
     path = tmp_path / "weights.bin"
     path.write_bytes(pickle_bombs()[bomb])
     with pytest.raises(CheckpointError, match=r"weights\.bin"):
@@ -387,7 +387,7 @@ def test_no_file_that_a_tokenizer_names_is_read(laion_folders, copy_of, setting)
     ],
     ids=["doubled", "prepended"],
 )
-def test_a_tokenizer_that_makes_books_of_letters_is_refused(tmp_path, normalizer):
+def test_a_tokenizer_that_lengthens_texts_is_refused(tmp_path, normalizer):
     content = {"normalizer": normalizer, "model": {"type": "BPE"}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(

@@ -134,12 +134,12 @@ def test_attributes_of_another_kind_are_named_before_anything_is_encoded(
         PairFeatures(encoder).fit(X)
 
 
-def test_a_class_is_no_encoder_yet(X):
+def test_a_class_instead_of_an_instance_is_refused(X):
     with pytest.raises(TypeError, match=r"an object, not a class; got Plain\. Pass Pl"):
         PairFeatures(Plain).fit(X)
 
 
-def test_an_encoder_that_draws_at_random_is_said(X):
+def test_a_random_encoder_triggers_a_warning(X):
     class Drawing(Plain):
         rng = np.random.default_rng(0)
 
@@ -153,7 +153,7 @@ def test_an_encoder_that_draws_at_random_is_said(X):
         PairFeatures(Drawing(), cache=None).fit_transform(X)
 
 
-def test_an_encoder_that_sees_its_neighbours_is_said(X):
+def test_an_encoder_that_depends_on_its_batch_triggers_a_warning(X):
     class Padding(Plain):
         def encode_text(self, texts):
             longest = max(map(len, texts))
@@ -166,7 +166,7 @@ def test_an_encoder_that_sees_its_neighbours_is_said(X):
         PairFeatures(Padding(), cache=None).fit_transform(X)
 
 
-def test_an_input_is_embedded_again_once_and_not_where_it_is_alone_anyway(X):
+def test_stability_is_checked_once_and_only_for_batches(X):
     calls = []
 
     class Counting(Plain):
@@ -293,7 +293,7 @@ def test_an_output_object_is_named_with_the_field_to_return(X):
         (lambda t: torch.cat([t, t]), r"got shape \(2, 32\)"),
     ],
 )
-def test_what_is_no_row_for_each_item_is_named(X, finish, message):
+def test_output_without_one_row_per_item_is_named(X, finish, message):
     with pytest.raises((TypeError, ValueError), match=message):
         PairFeatures(OfTorch(finish), cache=None).fit(X)
 
@@ -320,7 +320,7 @@ def eight():
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])
-def test_a_collapsed_encoder_of_ones_own_is_seen(eight, batch_size):
+def test_a_collapsed_custom_encoder_triggers_a_warning(eight, batch_size):
     class Collapsed(OfTorch):
         identity = "collapsed-1"
 

@@ -34,7 +34,7 @@ def test_tensors_by_key_are_taken(table):
     assert_allclose(features.fit_transform(X), expected, atol=5e-3)
 
 
-def test_collapsed_embeddings_by_key_are_seen():
+def test_collapsed_precomputed_embeddings_trigger_a_warning():
     rng = np.random.default_rng(0)
     audio = {f"{i}.wav": 1 + 1e-3 * rng.standard_normal(32) for i in range(8)}
     text = {f"text {i}": rng.standard_normal(32) for i in range(8)}
@@ -113,7 +113,7 @@ def test_a_key_that_is_missing_is_named_beside_one_that_is_there(table):
         PrecomputedPairFeatures(audio, text).fit_transform(X)
 
 
-def test_samples_are_no_key(table):
+def test_samples_cannot_be_keys(table):
     audio, text, _, _ = table
     X = pd.DataFrame({"audio": [{"array": [0.1]}], "text": ["rain"]})
     with pytest.raises(BadPairsError, match="no embedding has this key"):
@@ -249,7 +249,7 @@ def test_a_frame_without_keys_is_refused(table):
         PrecomputedPairFeatures(pd.DataFrame(np.eye(2)), table[1]).fit(table[2])
 
 
-def test_a_plain_array_does_not_tell_its_keys(table, tmp_path):
+def test_a_plain_array_without_keys_is_refused(table, tmp_path):
     _, text, X, _ = table
     np.save(tmp_path / "a.npy", np.ones((2, 2)))
     with pytest.raises(ValueError, match="fields 'key' and 'embedding'; got float64"):

@@ -65,12 +65,12 @@ def test_stats_give_the_bytes_on_disk(store):
         lambda store: store.prune(max_bytes=0),
     ],
 )
-def test_care_for_a_store_that_does_not_exist_makes_none(store, look):
+def test_maintenance_of_a_missing_store_does_not_create_it(store, look):
     look(store)
     assert not store.root.exists()
 
 
-def test_care_for_a_file_that_is_no_database_is_an_error(tmp_path):
+def test_maintenance_of_a_file_that_is_no_database_is_an_error(tmp_path):
     (tmp_path / FILE).write_bytes(b"not a database " * 100)
     with pytest.raises(OSError, match=r"cannot be used \(file is not a database\)"):
         EmbeddingStore(tmp_path).stats()

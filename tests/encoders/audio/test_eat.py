@@ -107,7 +107,7 @@ def test_features_name_their_columns(eat_tensors, tmp_path, hiss):
     assert names[[0, 64, 128, -1]].tolist() == ["cls0", "mean0", "std0", "max63"]
 
 
-def test_without_a_network_the_remedy_is_told():
+def test_without_a_network_the_remedy_is_named():
     with pytest.raises(CheckpointError, match=r"pretrain'.*put config\.json, model\.s"):
         EatFeatures().fit([["a.wav", "a dog"]])
 

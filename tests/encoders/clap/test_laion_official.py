@@ -146,7 +146,7 @@ def test_samples_are_rounded_to_16_bits_as_the_authors_do():
     assert_array_equal(round_to_int16(waveform), np.float32([0, -step, 1, -1]))
 
 
-def test_what_16_bits_cannot_hold_is_not_heard(encoder, chirp):
+def test_details_below_16_bits_are_ignored(encoder, chirp):
     faint = np.full(WINDOW, 1e-5, dtype=np.float32) * np.sign(chirp)
     loud, silent = encoder.encode_audio([faint, np.zeros(WINDOW, dtype=np.float32)])
     assert_array_equal(loud, silent)

@@ -285,7 +285,7 @@ def test_settings_of_the_library_are_applied_as_by_the_library(
     assert encoder.projection_dim == expected.shape[1]
 
 
-def test_what_lies_about_in_a_folder_is_no_part_of_the_model(folders, copy_of):
+def test_unrelated_files_in_a_folder_are_ignored(folders, copy_of):
     copy = copy_of(folders["omni"])
     (copy / "data_config.json").write_text('[{"name": "train"}]')
     (copy / "trainer_state.json").write_text('{"loss": NaN, "num_steps": 10000000}')
@@ -451,7 +451,7 @@ BERT_CONFIG = "sentence_bert_config.json"
         ),
     ],
 )
-def test_what_leads_elsewhere_or_lacks_something_is_refused(
+def test_a_folder_that_points_elsewhere_or_is_incomplete_is_refused(
     folders, copy_of, edit, message
 ):
     copy = copy_of(folders["omni"])
