@@ -110,8 +110,8 @@ def main():
     args = parser.parse_args()
     worlds = {
         "any recording": World(args.scenes, None, SEED),
-        "recordings that training heard": World(args.scenes // 2, False, SEED + 1),
-        "recordings that training never heard": World(args.scenes // 2, True, SEED + 2),
+        "training recordings": World(args.scenes // 2, False, SEED + 1),
+        "held-out recordings": World(args.scenes // 2, True, SEED + 2),
     }
     world = worlds["any recording"]
     pair = np.repeat(np.arange(len(world.y)), world.ratings.shape[1])

@@ -1,7 +1,7 @@
-"""Reading clips: decoding, mixing to mono, resampling, and placing windows.
+"""Reading of clips: decoding, mixing to mono, resampling and placement of windows.
 
 Every encoder reads clips through this package, so that a path, its bytes and an array
-of the same samples give the same embedding on any device.
+of the same samples have the same embedding on every device.
 """
 
 from clapstack.audio._reading import (

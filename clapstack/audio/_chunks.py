@@ -1,9 +1,8 @@
 """WAV, RF64, W64, AIFF, CAF and AU: the chunk of samples, and its true length.
 
-A writer that cannot go back to its header, as in a pipe, leaves a length there that
-stands for "unknown". libsndfile takes some of these at their word, so that the true
-length is written in before it decodes. What lies behind the samples must be known to be
-no audio.
+A writer that cannot return to its header, as in a pipe, leaves a length there that
+means "unknown". libsndfile trusts some of these values, so the true length is inserted
+before decoding. Data after the samples is accepted only if it is certainly not audio.
 """
 
 from __future__ import annotations
@@ -26,35 +25,35 @@ from clapstack.audio._streams import (
 _CAF = "CAF"
 _AU = "AU"
 _ANY = "audio"
-# Lengths that stand for "unknown": 2**31 or 2**32, less a header or rounded down to
-# whole frames (sox writes at most 0x7F000000 or 0x7FFFF000, arecord 0x80000000, FFmpeg
-# 0xFFFFFFFF). They count only in a file that is shorter.
+# Lengths that mean "unknown": 2**31 or 2**32, minus a header or rounded down to whole
+# frames (sox writes at most 0x7F000000 or 0x7FFFF000, arecord 0x80000000, FFmpeg
+# 0xFFFFFFFF). They are interpreted this way only if the file is shorter.
 _UNKNOWN = (
     range(0x7EFFF000, 0x7F001000),
     range(0x7FFFE000, 0x80000001),
     range(0xFFFFE000, 0x100000000),
 )
 _NO_LENGTH = 1 << 62  # of 64 bits
-_MOST_PADDING = 1 << 16  # zeros behind the samples; more of them may be a silence
+_MOST_PADDING = 1 << 16  # zeros after the samples; more of them may be silent audio
 _MOST_CHUNKS = 1 << 16
 _NAMED = re.compile(rb"[ -~]{4}")
-# Metadata that may be cut without harm; chunks of other names must fit into the file.
+# Metadata that may be truncated without harm; other chunks must fit into the file.
 _METADATA = {b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"JUNK", b"free", b"info"}
 _SAMPLES = {b"data", b"SSND"}
-_W64 = bytes.fromhex("2e91cf11a5d628db04c10000")  # behind "riff"
-# How the samples of AIFF-C are coded where they take whole bytes: bytes, or None for
-# what the header says.
+_W64 = bytes.fromhex("2e91cf11a5d628db04c10000")  # after "riff"
+# Bytes per sample of the codings of AIFF-C with whole bytes; None if the header states
+# them.
 _AIFF_BYTES = {
     **dict.fromkeys((b"NONE", b"sowt", b"twos", b"raw ", b"in24", b"in32"), None),
     **dict.fromkeys((b"fl32", b"FL32"), 4),
     **dict.fromkeys((b"fl64", b"FL64"), 8),
     **dict.fromkeys((b"ulaw", b"alaw", b"ULAW", b"ALAW"), 1),
 }
-_MPEG_TAGS = {0x50: "MP2", 0x55: "MP3"}  # of WAVE formats
+_MPEG_TAGS = {0x50: "MP2", 0x55: "MP3"}  # WAVE format tags
 
 
 class _Kind(NamedTuple):
-    """How chunks of a container begin, and on multiples of what."""
+    """Header format and alignment of a container's chunks."""
 
     head: str
     alignment: int
@@ -73,15 +72,15 @@ _KINDS = {
 
 
 def chunk_stream(content: bytes) -> Stream | None:
-    """Return the stream of a file that holds its samples in a chunk.
+    """Return the stream of a file that stores its samples in a chunk.
 
-    None for the content of other kinds of files. AudioError if the file is cut, or more
-    audio may lie behind its samples.
+    None for files of other kinds. Raises AudioError if the file is truncated, or if
+    more audio may follow its samples.
     """
     try:
         return _chunk_stream(content)
     except struct.error as error:
-        what = f"a number in its header is cut or out of range ({error})"
+        what = f"a number in its header is truncated or out of range ({error})"
         raise damaged(_ANY, what) from error
 
 
@@ -105,7 +104,7 @@ def _wav(content: bytes, magic: bytes) -> Stream:
     kind = _KINDS[magic]
     before, start, stated = _find_samples(content, name, kind, 12)
     patches: list[tuple[int, str, int]] = [(start - 4, kind.head[0] + "I", 0)]
-    if magic == b"BW64":  # RF64 by another name, which libsndfile does not know
+    if magic == b"BW64":  # another name of RF64, unknown to libsndfile
         content = b"RF64" + content[4:]
     if b"ds64" in before and stated == 0xFFFFFFFF:
         at = before[b"ds64"] + 8
@@ -138,7 +137,7 @@ def _aiff(content: bytes) -> Stream:
         return Stream(name, whole)
     if whole is content and n_frames * frame > n_bytes:
         raise truncated(
-            name, f"it promises {n_frames} frames, {n_bytes // (frame or 1)} are there"
+            name, f"it states {n_frames} frames, but has {n_bytes // (frame or 1)}"
         )
     return Stream(name, whole, n_bytes=n_bytes)
 
@@ -148,7 +147,7 @@ def _w64(content: bytes) -> Stream:
     _, start, stated = _find_samples(content, "W64", kind, 40)
     patches = [(start - 8, "<q", 24), (16, "<q", start)]
     n_bytes, content = _true_length(content, "W64", kind, start, stated, patches)
-    # libsndfile takes all that follows for samples.
+    # libsndfile would read everything that follows as samples.
     return Stream("W64", content[: start + n_bytes], n_bytes=n_bytes)
 
 
@@ -182,20 +181,20 @@ def _au(content: bytes) -> Stream:
 
 
 def _chunks(content: bytes, kind: _Kind, at: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start and stated size of every chunk from a position on."""
+    """Yield name, start and stated size of every chunk after a position."""
     n_head = struct.calcsize(kind.head)
     n_chunks = 0
     while at + n_head <= len(content):
         name, size = struct.unpack_from(kind.head, content, at)
         at += n_head
-        if kind.alignment == 8:  # W64 counts the head
+        if kind.alignment == 8:  # W64 includes the header in the size
             name, size = name[:4], size - n_head
         yield name, at, size
         n_chunks += 1
         if size < 0 or n_chunks > _MOST_CHUNKS:
             return
         at += size
-        # Some writers forget the byte that pads an odd chunk.
+        # Some writers omit the padding byte of an odd chunk.
         if kind.alignment != 2 or not _NAMED.match(content, at):
             at += -at % kind.alignment
 
@@ -203,7 +202,7 @@ def _chunks(content: bytes, kind: _Kind, at: int) -> Iterator[tuple[bytes, int, 
 def _find_samples(
     content: bytes, name: str, kind: _Kind, at: int
 ) -> tuple[dict[bytes, int], int, int]:
-    """Return the starts of the chunks before the samples, and the samples' own."""
+    """Return starts of earlier chunks, and the samples' start and size."""
     before: dict[bytes, int] = {}
     for chunk, start, size in _chunks(content, kind, at):
         if chunk in _SAMPLES:
@@ -220,10 +219,10 @@ def _true_length(
     stated: int,
     patches: list[tuple[int, str, int]],
 ) -> tuple[int, bytes]:
-    """Return how many bytes of samples a file has, and the file with that number in it.
+    """Return the true number of bytes of samples, and the file corrected accordingly.
 
-    Each patch is a position, a struct format, and what to add to the number; a negative
-    one is a size of frames, by which to divide it.
+    Each patch is a position, a struct format, and a number to add; a negative number is
+    a frame size by which to divide instead.
     """
     left = len(content) - start
     unknown = not 0 <= stated < _NO_LENGTH or (
@@ -234,7 +233,7 @@ def _true_length(
     if not unknown:
         if stated > left:
             raise truncated(
-                name, f"it promises {stated} bytes of samples, {max(left, 0)} are there"
+                name, f"it states {stated} bytes of samples, but has {max(left, 0)}"
             )
         if not _ends(content, kind, start + stated):
             raise more_behind(name)
@@ -254,7 +253,7 @@ def _ends(content: bytes, kind: _Kind | None, at: int) -> bool:
     if end - at <= _MOST_PADDING and not content[at:end].strip(b"\0"):
         return True
     if kind is not None:
-        # The last chunk may be padded or not.
+        # The last chunk may lack its padding.
         at += (-at % kind.alignment) if not _NAMED.match(content, at) else 0
         for name, start, size in _chunks(content, kind, at):
             if name in _SAMPLES or name in _KINDS:

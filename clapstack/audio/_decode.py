@@ -1,4 +1,4 @@
-"""Decoding a whole audio file, or refusing it."""
+"""Decoding of complete audio files; incomplete ones are rejected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from clapstack.audio._samples import (
 from clapstack.audio._streams import Stream, damaged, truncated
 from clapstack.exceptions import AudioError
 
-# Bytes of a sample where all take the same number
+# Bytes per sample, for codings in which it is constant
 _WIDTHS = {
     **dict.fromkeys(("PCM_S8", "PCM_U8", "ULAW", "ALAW"), 1),
     "PCM_16": 2,
@@ -31,7 +31,7 @@ _WIDTHS = {
     **dict.fromkeys(("PCM_32", "FLOAT"), 4),
     "DOUBLE": 8,
 }
-# Formats that are known and not read, by what they begin with
+# Known but unsupported formats, by their first bytes
 _OTHERS = {
     b"NIST_1A": "NIST Sphere",
     b"Creative Voice": "VOC",
@@ -60,23 +60,23 @@ _OTHERS = {
     b"[playlist]": "playlist",
     b"ffconcat": "playlist",
 }
-# What stands where an audio file should, and what to do about it
+# Files often found in place of audio, and what to do about them
 _NO_AUDIO = (
-    (b"version https:", "a pointer of Git LFS. Fetch it with git lfs pull"),
-    (b"\x93NUMPY", "an array of NumPy. Pass (numpy.load(path), rate)"),
+    (b"version https:", "a Git LFS pointer. Fetch the file with git lfs pull"),
+    (b"\x93NUMPY", "a NumPy array. Pass (numpy.load(path), rate)"),
     (b"PK\x03\x04", "a zip archive. Unpack it"),
-    (b"\x1f\x8b", "compressed with gzip. Decompress it"),
-    (b"<!doctype", "a page of HTML, as of a failed download. Fetch it again"),
-    (b"<html", "a page of HTML, as of a failed download. Fetch it again"),
-    (b"{", "JSON, as of a failed download. Fetch it again"),
+    (b"\x1f\x8b", "gzip-compressed data. Decompress it"),
+    (b"<!doctype", "HTML, perhaps from a failed download. Download it again"),
+    (b"<html", "HTML, perhaps from a failed download. Download it again"),
+    (b"{", "JSON, perhaps from a failed download. Download it again"),
 )
 
 
 class _FromStartToEnd(soundfile.SoundFile):
     """A file that is only read forward.
 
-    soundfile seeks after each block that it reads, which compressed formats need not
-    survive bit for bit, and reads no more frames than the header states.
+    soundfile seeks after each block that it reads, which may alter bits of compressed
+    formats, and reads no more frames than the header states.
     """
 
     def seekable(self) -> bool:
@@ -94,16 +94,15 @@ def decode(content: bytes) -> tuple[np.ndarray, float]:
     Returns
     -------
     samples : ndarray of shape (n_samples,)
-        float32, the mean of the channels. Files that were joined into one follow one
-        another.
+        float32, the mean of the channels. Concatenated files are joined.
     rate : float
-        In Hz.
+        Sample rate, in Hz.
 
     Raises
     ------
     AudioError
-        If the file is truncated, damaged, of a format that is not read, or holds
-        no samples that can be used.
+        If the file is truncated, damaged or in an unsupported format, or contains no
+        usable samples.
     """
     first, *others = _streams(content)
     rate, blocks = _open(first)
@@ -114,8 +113,8 @@ def decode(content: bytes) -> tuple[np.ndarray, float]:
             other_rate, more = _open(stream)
             if other_rate != rate:
                 msg = (
-                    f"the file holds several clips, of {rate:g} and {other_rate:g} Hz. "
-                    "Split it, or export it again at one rate."
+                    f"the file contains several clips, of {rate:g} and {other_rate:g} "
+                    "Hz. Split it, or export it again at one rate."
                 )
                 raise AudioError(msg)
             yield from more
@@ -138,12 +137,12 @@ def _streams(content: bytes) -> list[Stream]:
         return [stream]
     for magic, name in _OTHERS.items():
         if content.startswith(magic):
-            msg = f"{name} files are not supported. Convert it to WAV or FLAC."
+            msg = f"{name} files are not supported. Convert this one to WAV or FLAC."
             raise AudioError(msg)
     head = content[:64].lstrip(b"\xef\xbb\xbf \r\n\t")
     for magic, words in _NO_AUDIO:
         if head.lower().startswith(magic.lower()):
-            msg = f"this is no audio but {words}."
+            msg = f"this is not audio, but {words}."
             raise AudioError(msg)
     msg = (
         f"cannot be decoded as audio ({len(content)} bytes, beginning with "
@@ -161,8 +160,8 @@ def _open(stream: Stream) -> tuple[float, Iterator[np.ndarray]]:
         rate, n_channels, blocks = _open_soundfile(stream)
     if n_channels > MAX_CHANNELS:
         msg = (
-            f"the {stream.name} file has {n_channels} channels, more than the "
-            f"{MAX_CHANNELS} that are mixed. Mix it down to mono or stereo."
+            f"the {stream.name} file has {n_channels} channels, more than the maximum "
+            f"of {MAX_CHANNELS}. Mix it down to mono or stereo."
         )
         raise AudioError(msg)
     return checked_rate(rate), blocks
@@ -184,7 +183,7 @@ def _open_soundfile(stream: Stream) -> tuple[int, int, Iterator[np.ndarray]]:
                 except soundfile.LibsndfileError as error:
                     raise _cannot_decode(stream, error) from error
                 if not len(block):
-                    what = f"it promises {expected} frames, {expected - left} are there"
+                    what = f"it states {expected} frames, but has {expected - left}"
                     raise truncated(stream.name, what)
                 left -= len(block)
                 yield block
@@ -193,8 +192,8 @@ def _open_soundfile(stream: Stream) -> tuple[int, int, Iterator[np.ndarray]]:
 
 
 def _expected(stream: Stream, file: soundfile.SoundFile) -> int:
-    """Return how many frames a stream holds; refuse it if libsndfile differs."""
-    expected = file.frames  # of codecs in WAV and the like, which fill whole blocks
+    """Return the number of frames in a stream; reject it if libsndfile differs."""
+    expected = file.frames  # for block codecs, as in WAV
     width = _WIDTHS.get(file.subtype, 0) * file.channels
     if stream.n_frames is not None and stream.rate is not None:
         expected = round(stream.n_frames * file.samplerate / stream.rate)
@@ -204,10 +203,10 @@ def _expected(stream: Stream, file: soundfile.SoundFile) -> int:
         expected, rest = divmod(stream.n_bytes, width)
         if rest > (width % 2 and not stream.n_bytes % 2):  # a byte of padding
             raise truncated(stream.name, f"its last frame has {rest} of {width} bytes")
-    # Of MP2 it estimates the length, of Opus it takes what the last page states.
+    # libsndfile estimates the length of MP2, and trusts the last page of Opus.
     more_is_right = stream.name in ("MP2", "Opus")
     if file.frames < expected or (file.frames > expected and not more_is_right):
-        what = f"it holds {expected} frames, and libsndfile finds {file.frames}"
+        what = f"it contains {expected} frames, but libsndfile reads {file.frames}"
         raise damaged(stream.name, what)
     check_length(expected, file.samplerate)
     return expected
@@ -217,5 +216,5 @@ def _cannot_decode(stream: Stream, error: soundfile.LibsndfileError) -> AudioErr
     return AudioError(
         f"the {stream.name} file cannot be decoded ({len(stream.content)} bytes; "
         f"libsndfile: {error.error_string}). It is truncated or damaged, or its codec "
-        "is not read: copy or export it again as WAV, FLAC, OGG or MP3."
+        "is not supported: copy or export it again as WAV, FLAC, OGG or MP3."
     )

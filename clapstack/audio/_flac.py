@@ -1,8 +1,8 @@
-"""FLAC: counting the samples that its frames hold.
+"""FLAC: number of samples in its frames.
 
-libsndfile reads as many samples as the header states, and says nothing of more or of
-a second file behind them. Frames are numbered and their headers have a checksum, so
-that they can be found and counted without decoding.
+libsndfile reads as many samples as the header states, and does not report further
+samples or a second file after them. Frames are numbered and their headers have a
+checksum, so that they can be found and counted without decoding.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ for _byte in range(1, 256):  # the polynomial is x^8 + x^2 + x + 1
 
 
 def flac_streams(content: bytes) -> list[Stream] | None:
-    """Return the streams of a FLAC file, one for each file that was joined into it.
+    """Return the streams of a FLAC file, one for each file concatenated into it.
 
-    None for the content of other kinds of files. AudioError if frames that the header
-    promises are missing.
+    None for files of other kinds. Raises AudioError if frames that the header states
+    are missing.
     """
     at = skip_tags(content, 0)
     if content[at : at + 4] != b"fLaC":
@@ -66,8 +66,8 @@ def _stream(content: bytes, first: int) -> Stream:
     stated = int.from_bytes(content[18:26], "big") & (1 << 36) - 1
     held = _n_samples(content, first, int.from_bytes(content[8:10], "big"))
     if stated > held:
-        raise truncated(_NAME, f"it promises {stated} frames, {held} are there")
-    if stated != held:  # a stream states none
+        raise truncated(_NAME, f"it states {stated} frames, but has {held}")
+    if stated != held:  # a streamed file states 0
         patched = bytearray(content)
         patched[21] = patched[21] & 0xF0 | held >> 32
         patched[22:26] = (held & 0xFFFFFFFF).to_bytes(4, "big")
@@ -76,29 +76,29 @@ def _stream(content: bytes, first: int) -> Stream:
 
 
 def _n_samples(content: bytes, at: int, block_size: int) -> int:
-    """Return how many samples the frames hold, the last one included if it is cut."""
+    """Return the number of samples in the frames, including a truncated last one."""
     n_frames = n_samples = n_false = 0
     last = at
     while found := _SYNC.search(content, at):
         at = found.start()
         number, size = _frame(content, at)
-        counted = content[at + 1] & 1  # whether the number is one of samples
+        counted = content[at + 1] & 1  # whether the number counts samples, not frames
         if size and number == (n_samples if counted else n_frames):
             n_frames += 1
             n_samples += size
             last = at
-        else:  # chance gives two in 65,536 bytes
+        else:  # by chance, two in 65,536 bytes
             n_false += 1
             if n_false > _MOST_FALSE + len(content) // 4096:
-                raise damaged(_NAME, "its frames are not numbered one after another")
+                raise damaged(_NAME, "its frames are not numbered consecutively")
         at += 2
-    if begins_file(content, last + 6):  # behind what is like a header of AAC
+    if begins_file(content, last + 6):  # skips a frame header, which resembles AAC's
         raise more_behind(_NAME)
     return n_samples
 
 
 def _frame(content: bytes, at: int) -> tuple[int, int]:
-    """Return the number and the samples of a frame; no samples if it is none."""
+    """Return number and samples of a frame; 0 samples if it is not a frame."""
     header = content[at : at + 16]
     if len(header) < 6 or header[3] & 1:
         return 0, 0

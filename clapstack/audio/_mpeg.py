@@ -1,9 +1,9 @@
-"""MPEG audio (MP1, MP2, MP3) and AAC in ADTS: counting frames without decoding them.
+"""MPEG audio (MP1, MP2, MP3) and AAC in ADTS: frame counts without decoding.
 
-The number that an MP3 file states of itself (in a frame marked Xing, Info or VBRI) is
-often absent or wrong, and libsndfile reads no more than it says. Each frame states its
-own length, so that walking from frame to frame gives the true number, finds a cut, and
-finds where another file begins.
+The number of frames stated in an MP3 file (in a frame marked Xing, Info or VBRI) is
+often missing or wrong, and libsndfile reads no more than it states. Each frame states
+its own length, so that walking from frame to frame yields the true number and detects
+truncation and concatenated files.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _ADTS_RATES = (
     96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000,
     11_025, 8_000, 7_350,
 )  # fmt: skip
-# libsndfile knows MP3 by a tag. Without one it first looks for a file "._" in the
-# current folder, a resource fork, and takes that for the format.
+# libsndfile recognises MP3 by a tag. Without one it first looks for a resource fork, a
+# file "._" in the current folder, and uses its format.
 _TAG = b"ID3\4\0\0\0\0\0\12" + bytes(10)
 _MOST_JUNK = 1 << 20
 _SURE = 5  # frames in a row
@@ -51,7 +51,7 @@ _ENCODER = re.compile(rb"LAME|Lav[cf]|L3\.99|GOGO")
 
 
 class _Frame(NamedTuple):
-    """One frame: its length in bytes and samples, and what must not change."""
+    """One frame: its length in bytes and samples, and its constant properties."""
 
     n_bytes: int
     n_samples: int
@@ -61,7 +61,7 @@ class _Frame(NamedTuple):
 
 
 class _Info(NamedTuple):
-    """What the first frame says of those that follow it; None where it does not."""
+    """Information in the first frame on those that follow; None if not stated."""
 
     n_frames: int | None
     n_bytes: int | None
@@ -71,21 +71,21 @@ class _Info(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Frames of one file: where it begins and ends, how many they are, what it says."""
+    """Frames of one file, with their positions, number and stated information."""
 
     start: int
     end: int
-    n_skipped: int  # bytes of the frame that is no audio
+    n_skipped: int  # bytes of a first frame without audio
     n_frames: int
     frame: _Frame
     info: _Info | None
 
 
 def mpeg_streams(content: bytes) -> list[Stream] | None:
-    """Return the streams of an MPEG file, one for each file that was joined into it.
+    """Return the streams of an MPEG file, one for each file concatenated into it.
 
-    None for the content of other kinds of files. AudioError if a frame is cut or
-    missing, or something else lies between frames.
+    None for files of other kinds. Raises AudioError if a frame is truncated or missing,
+    or if there is anything else between frames.
     """
     at = skip_tags(content, 0)
     first = _frame(content, at)
@@ -106,8 +106,8 @@ def _parts(content: bytes, at: int) -> list[_Part]:
                 raise more_behind(_name(parts[-1].frame))
             whole = bool(parts) and parts[-1].info is not None
             if whole and end - at < _MOST_JUNK and not _frames_in(content, at):
-                break  # the file states its length and is whole: this is no audio
-            what = f"byte {at} begins neither a frame nor a tag"
+                break  # the file is as long as it states: the rest is not audio
+            what = f"neither a frame nor a tag begins at byte {at}"
             raise damaged(_MP3, what)
         parts.append(part)
         at = skip_tags(content, part.end)
@@ -133,27 +133,27 @@ def _part(content: bytes, start: int, end: int) -> _Part | None:
         ):
             break
         if info and info.n_frames == n_frames and info.n_bytes == at - start:
-            break  # what it states is true, so that this is another file
+            break  # the file is as long as it states, so this is another file
         if at + frame.n_bytes > end:
-            raise truncated(name, f"its frame {n_frames} is cut")
+            raise truncated(name, f"its frame {n_frames} is incomplete")
         at += frame.n_bytes
         n_frames += 1
         check_length(n_frames * first.n_samples, first.rate)
     if info:
         stated = info.n_frames or 0
-        # Some encoders count the frame that states the number.
+        # Some encoders also count the frame that states the number.
         counts_itself = stated == n_frames + 1 and info.n_bytes == at - start
         if stated > n_frames and not counts_itself:
-            raise truncated(name, f"it promises {stated} frames, {n_frames} are there")
+            raise truncated(name, f"it states {stated} frames, but has {n_frames}")
         if info.n_frames is None and (info.n_bytes or 0) > len(content):
-            raise truncated(name, f"it promises {info.n_bytes} bytes")
+            raise truncated(name, f"it states {info.n_bytes} bytes")
         if n_frames > stated and info.n_bytes is None:
-            # Perhaps another file follows, whose end is not to be dropped.
+            # Another file may follow, whose end must not be dropped.
             info = info._replace(padding=0)
     if n_frames == 0:
         raise truncated(name, "it ends before its first frame")
     if first.layer != 4 and at < end and end - at < 4 and content[at] == 0xFF:
-        raise truncated(name, f"its frame {n_frames} is cut")
+        raise truncated(name, f"its frame {n_frames} is incomplete")
     return _Part(start, at, n_skipped, n_frames, first, info)
 
 
@@ -166,8 +166,8 @@ def _stream(content: bytes, part: _Part) -> Stream:
         return Stream(name, body, n_samples, frame.rate, demuxer="aac")
     if frame.layer == 3:
         if info and info.encoder:
-            # A decoder drops its own delay from the start too. Padding makes up for
-            # it, where there is any: files that FFmpeg copied frame by frame have none.
+            # A decoder also drops its own delay from the start. Padding compensates for
+            # it, but files that FFmpeg copied frame by frame have none.
             n_samples -= info.delay + max(info.padding, _DECODER_DELAY)
         if info is None or info.n_frames != part.n_frames or not info.encoder:
             body = _with_count(body, part)
@@ -175,9 +175,9 @@ def _stream(content: bytes, part: _Part) -> Stream:
 
 
 def _with_count(body: bytes, part: _Part) -> bytes:
-    """Return the frames of a part behind one that states their number.
+    """Return the frames of a part, preceded by one that states their number.
 
-    libsndfile reads no more than that, or than it guesses where there is none.
+    libsndfile reads no more frames than that or, without it, than it guesses.
     """
     info, n_frames = part.info, part.n_frames
     encoder = b""
@@ -186,13 +186,13 @@ def _with_count(body: bytes, part: _Part) -> bytes:
         encoder = info.encoder[:21] + delays + info.encoder[24:]
     header = bytearray(body[:4])
     header[1] |= 1  # no checksum
-    header[2] = header[2] & 0x0C | 0x90  # a bit rate at which there is room
+    header[2] = header[2] & 0x0C | 0x90  # a bit rate with enough room
     frame = _frame(bytes(header), 0)
     assert frame is not None
     silent = b""
     if not encoder:
-        # A decoder's delay would be dropped from the start. So a silent
-        # frame goes there, which is dropped as a whole.
+        # The decoder's delay would be dropped from the start. Therefore a silent
+        # frame is inserted, which is dropped as a whole.
         silent = bytes(header).ljust(frame.n_bytes, b"\0")
         n_frames += 1
         delay = (frame.n_samples - _DECODER_DELAY << 12).to_bytes(3, "big")
@@ -203,7 +203,7 @@ def _with_count(body: bytes, part: _Part) -> bytes:
 
 
 def _side_information(header: bytes | bytearray) -> int:
-    """Return where the data of a Layer III frame begin."""
+    """Return the offset of the data in a Layer III frame."""
     mono = header[3] >> 6 == 3
     if header[1] & 0x08:  # MPEG 1
         return 4 + (17 if mono else 32)
@@ -211,7 +211,7 @@ def _side_information(header: bytes | bytearray) -> int:
 
 
 def _info(content: bytes, at: int, frame: _Frame) -> _Info | None:
-    """Return what a frame states of the others; None if it is one of them."""
+    """Return the information that a frame states; None for a normal frame."""
     if frame.layer != 3:
         return None
     body = content[at : at + frame.n_bytes]
@@ -219,7 +219,7 @@ def _info(content: bytes, at: int, frame: _Frame) -> _Info | None:
         return _Info(int.from_bytes(body[50:54], "big"), None, 0, 0, b"")
     tag = _side_information(body)
     if not body[1] & 1 and body[tag : tag + 4] not in (b"Xing", b"Info"):
-        tag += 2  # behind a checksum
+        tag += 2  # after a checksum
     if body[tag : tag + 4] not in (b"Xing", b"Info"):
         return None
     flags = int.from_bytes(body[tag + 4 : tag + 8], "big")
@@ -241,7 +241,7 @@ def _info(content: bytes, at: int, frame: _Frame) -> _Info | None:
 
 
 def _frame(content: bytes, at: int) -> _Frame | None:
-    """Return the frame whose header stands at a position, if one does."""
+    """Return the frame whose header is at a position, or None."""
     header = content[at : at + 7]
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
@@ -254,7 +254,7 @@ def _frame(content: bytes, at: int) -> _Frame | None:
     kbits = _BIT_RATES[1 if version == 3 else 2, layer][bit_rate - 1]
     hertz = _RATES[version][rate]
     padded = header[2] >> 1 & 1
-    mode = int(header[3] >> 6 == 3)  # mono, or one of the three of two channels
+    mode = int(header[3] >> 6 == 3)  # mono, or one of three modes of two channels
     if layer == 1:
         return _Frame((12_000 * kbits // hertz + padded) * 4, 384, hertz, layer, mode)
     n_samples = 576 if layer == 3 and version != 3 else 1152
@@ -284,9 +284,10 @@ def _follows(content: bytes, at: int) -> bool:
 
 
 def begins_file(content: bytes, at: int) -> bool:
-    """Return whether an audio file begins anywhere behind a position.
+    """Return whether an audio file begins anywhere after a position.
 
-    Five frames of MPEG in a row are one: chance gives less than one in 2**40 bytes.
+    Five MPEG frames in a row count as one: by chance, they occur less than once in
+    2**40 bytes.
     """
     if BEGINNING.search(content, at):
         return True
@@ -301,7 +302,7 @@ def begins_file(content: bytes, at: int) -> bool:
 
 
 def _frames_in(content: bytes, at: int) -> bool:
-    """Return whether two frames in a row stand anywhere behind a position."""
+    """Return whether two frames in a row occur anywhere after a position."""
     while (at := content.find(b"\xff", at)) >= 0:
         frame = _frame(content, at)
         if frame and _frame(content, at + frame.n_bytes):

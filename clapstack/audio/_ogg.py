@@ -1,7 +1,7 @@
-"""Ogg: walking its pages, and counting the samples of its packets.
+"""Ogg: pages of its streams, and number of samples in their packets.
 
-libsndfile reads the first of several streams that follow one another, and of each no
-more samples than its last page states.
+libsndfile reads only the first of several consecutive streams, and no more samples than
+its last page states.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from clapstack.exceptions import AudioError
 _OGG = "Ogg"
 _VORBIS = "Vorbis"
 _CONTINUED, _FIRST, _LAST = 1, 2, 4  # flags of a page
-_MOST_PAGES = 1 << 21  # as many as packets of 20 ms in 11 hours
-# Milliseconds times 8 of a frame of Opus, by its configuration
+_MOST_PAGES = 1 << 21  # the number of packets of 20 ms in 11 hours
+# Duration of an Opus frame in 1/8 ms, by its configuration
 _OPUS = (80, 160, 320, 480) * 3 + (80, 160) * 2 + (20, 40, 80, 160) * 4
 
 
@@ -38,7 +38,7 @@ class _Page(NamedTuple):
 
 
 class _Link(NamedTuple):
-    """Pages of one stream, and where they lie in the file."""
+    """Pages of one stream, and their position in the file."""
 
     start: int
     end: int
@@ -46,10 +46,10 @@ class _Link(NamedTuple):
 
 
 def ogg_streams(content: bytes) -> list[Stream] | None:
-    """Return the streams of an Ogg file, one for each that follows another.
+    """Return the consecutive streams of an Ogg file.
 
-    None for the content of other kinds of files. AudioError if a page is cut or
-    missing, a stream has no end, or several run at once.
+    None for files of other kinds. Raises AudioError if a page is truncated or missing,
+    a stream has no end, or several streams run in parallel.
     """
     at = skip_tags(content, 0)
     if content[at : at + 4] != b"OggS":
@@ -62,15 +62,15 @@ def _pages(content: bytes, at: int) -> Iterator[_Page]:
         head = content[at : at + 27]
         if head[:4] != b"OggS"[: len(head)]:
             if content.find(b"OggS", at) >= 0:
-                raise damaged(_OGG, f"byte {at} begins no page, and others follow")
+                raise damaged(_OGG, f"no page begins at byte {at}, but others follow")
             if begins_file(content, at):
                 raise more_behind(_OGG)
-            return  # tags, padding, or what else is no audio
+            return  # tags, padding or other data, not audio
         body = at + 27 + head[26] if len(head) == 27 else len(content) + 1
         segments = content[at + 27 : body]
         end = body + sum(segments)
         if end > len(content):
-            raise truncated(_OGG, "its last page is cut")
+            raise truncated(_OGG, "its last page is incomplete")
         yield _Page(
             head[5],
             int.from_bytes(head[6:14], "little", signed=True),
@@ -100,14 +100,14 @@ def _links(content: bytes, at: int) -> list[_Link]:
                 running, ended, pages, audio = {}, set(), [], set()
                 start = page.body - 27 - len(page.segments)
             if page.stream in running:
-                raise truncated(_OGG, "a stream begins before the last has ended")
+                raise truncated(_OGG, "a stream begins before the previous one ends")
             running[page.stream] = page.number
             if content[page.body : page.body + 8] != b"fishead\0":
                 audio.add(page.stream)
             if len(audio) > 1:
                 msg = (
-                    "the Ogg file holds several streams that run at once, such as a "
-                    "film. Extract its sound as WAV or FLAC."
+                    "the Ogg file contains several parallel streams, as in a film. "
+                    "Extract its sound as WAV or FLAC."
                 )
                 raise AudioError(msg)
         if running.get(page.stream) != page.number or page.stream in ended:
@@ -138,7 +138,7 @@ def _stream(content: bytes, link: _Link) -> Stream:
         n_samples = _n_samples("Opus", link, durations)
         n_samples -= (skipped := int.from_bytes(head[10:12], "little"))
         positions = [page.position for page in link.pages if page.position > 0]
-        # libsndfile refuses a single page that states more than its packets.
+        # libsndfile rejects a single page that states more than its packets contain.
         refused = len(positions) == 1 and n_samples + skipped < positions[0]
         demuxer = "ogg" if refused else None
         return Stream("Opus", whole, n_samples, 48_000, demuxer=demuxer)
@@ -148,16 +148,14 @@ def _stream(content: bytes, link: _Link) -> Stream:
         return Stream("FLAC in Ogg", whole, n_samples, rate, demuxer="ogg")
     if head[:8] == b"Speex   ":
         return Stream("Speex", whole, demuxer="ogg")
-    msg = (
-        "the Ogg file holds no Vorbis, Opus, FLAC or Speex. Convert it to WAV or FLAC."
-    )
+    msg = "the Ogg file has no Vorbis, Opus, FLAC or Speex. Convert it to WAV or FLAC."
     raise AudioError(msg)
 
 
 def _n_samples(name: str, link: _Link, durations: Iterator[tuple[int, int]]) -> int:
-    """Return how many samples the pages state, compared with what the packets hold.
+    """Return the number of samples stated by pages, checked against the packets.
 
-    Each duration comes with the number of the page on which its packet ends.
+    Each duration is paired with the number of the page on which its packet ends.
     """
     held = [0] * len(link.pages)
     last = 0
@@ -169,26 +167,26 @@ def _n_samples(name: str, link: _Link, durations: Iterator[tuple[int, int]]) -> 
     at = next((i for i, n in enumerate(held) if n), len(held) - 1)
     if at < len(held) - 1:
         begin = link.pages[at].position - held[at]
-    # A stream that was cut out of a longer one begins later than 0. One that begins
-    # before 0 has samples to drop.
+    # A stream cut from a longer one begins after 0. In one that begins before 0, the
+    # first samples are dropped.
     total += min(begin, 0)
     stated = max(page.position for page in link.pages) - max(begin, 0)
-    # The last packet is filled up, and the last page states where the clip ends in it.
-    # FFmpeg's last packet of Opus may lack a little of what it states.
+    # The last packet is padded, and the last page states where the clip ends in it. The
+    # last Opus packet of FFmpeg may be a little shorter than stated.
     if stated - total >= max(last, 1):
-        raise truncated(name, f"it promises {stated} frames, {total} are there")
+        raise truncated(name, f"it states {stated} frames, but has {total}")
     if total - stated >= max(last, 1):
-        what = f"it states {stated} frames, and its packets hold {total}"
+        what = f"it states {stated} frames, but its packets contain {total}"
         raise damaged(name, what)
     return min(stated, total)
 
 
 def _packets(content: bytes, pages: list[_Page]) -> Iterator[tuple[bytes, int]]:
-    """Yield the packets, and the page on which each ends."""
+    """Yield the packets and the page on which each ends."""
     packet = bytearray()
     for number, page in enumerate(pages):
         if bool(page.flags & _CONTINUED) != bool(packet):
-            raise damaged(_OGG, "a packet continues on no page, or is cut")
+            raise damaged(_OGG, "a packet is incomplete")
         at = page.body
         for size in page.segments:
             packet += content[at : at + size]
@@ -197,11 +195,11 @@ def _packets(content: bytes, pages: list[_Page]) -> Iterator[tuple[bytes, int]]:
                 yield bytes(packet), number
                 packet.clear()
     if packet:
-        raise truncated(_OGG, "its last packet is cut")
+        raise truncated(_OGG, "its last packet is incomplete")
 
 
 def _opus_duration(packet: bytes) -> int:
-    """Return the samples of a packet of Opus, at 48 kHz."""
+    """Return the number of samples in an Opus packet, at 48 kHz."""
     if not packet:
         return 0
     code = packet[0] & 3
@@ -212,10 +210,10 @@ def _opus_duration(packet: bytes) -> int:
 def _vorbis_durations(
     head: bytes, packets: Iterator[tuple[bytes, int]]
 ) -> Iterator[tuple[int, int]]:
-    """Yield the samples that each packet of Vorbis completes, and its page.
+    """Yield the number of samples that each Vorbis packet completes, and its page.
 
-    A packet is a block of one of two sizes, which its mode selects; half of it overlaps
-    the block before, so that a block completes a quarter of both.
+    A packet is a block of one of two sizes, selected by its mode. Half of it overlaps
+    the previous block, so that it completes a quarter of the sum of both sizes.
     """
     next(packets, None)  # its comments
     setup, _ = next(packets, (b"", 0))
@@ -224,7 +222,7 @@ def _vorbis_durations(
     mask = (1 << (len(long_modes) - 1).bit_length()) - 1
     before = 0
     for packet, page in packets:
-        if not packet or packet[0] & 1:  # not of audio
+        if not packet or packet[0] & 1:  # not audio
             continue
         mode = packet[0] >> 1 & mask
         size = sizes[long_modes[mode] if mode < len(long_modes) else 0]
@@ -235,13 +233,12 @@ def _vorbis_durations(
 def _vorbis_modes(setup: bytes) -> list[int]:
     """Return for each mode whether its blocks are long, from the end of the setup.
 
-    What comes before the modes (codebooks) can be skipped only by reading all of it,
-    while each mode is 41 bits of which 32 are zero, and a count of them is before the
-    first. So the modes are read from the back, as far as they look like modes and a
-    count fits.
+    The codebooks before the modes can be skipped only by parsing all of them. Each mode
+    has 41 bits, 32 of which are zero, and their number precedes the first. Therefore
+    modes are read from the end, while they look like modes and the number matches.
     """
     bits = int.from_bytes(setup, "little")
-    end = bits.bit_length() - 1  # the framing bit is the last that is set
+    end = bits.bit_length() - 1  # the framing bit is the last set bit
     modes: list[int] = []
     found: list[int] = []
     while end >= 41 + 6 and not bits >> (end - 40) & 0xFFFFFFFF and len(modes) < 64:

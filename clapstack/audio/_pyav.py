@@ -1,9 +1,10 @@
-"""Formats that libsndfile does not read, by PyAV: MP4, WebM, WMA, AAC, FLAC in Ogg.
+"""Decoding with PyAV, for formats that libsndfile does not read.
 
-FFmpeg decodes what it finds and is silent about what is missing. So the container's
-own sizes are checked first, the number of samples is compared with what it promises,
-and an error of the decoder refuses the file. Only these containers are opened, by name
-and from memory, so that no playlist or reference leads to another file or to a network.
+These are MP4, WebM, WMA, AAC, and FLAC in Ogg. FFmpeg does not report missing data.
+Therefore the container's own sizes are checked first, the number of samples is compared
+with the stated one, and a file with decoder errors is rejected. Only these containers
+are opened, by name and from memory, so that no playlist or reference leads to another
+file or to a network.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _EBML = b"\x1a\x45\xdf\xa3"
 _HEADER, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-# FFmpeg would drop the first two frames of WMA, of which one is audio in its own files.
+# FFmpeg would drop the first two frames of WMA, one of which is audio in its own files.
 _SKIP_NOTHING = 1 << 29  # AV_CODEC_FLAG2_SKIP_MANUAL
-# Seconds by which what is decoded may fall short: lengths are rounded, and Matroska
-# counts the encoder's delay.
+# Seconds that may be missing after decoding: lengths are rounded, and Matroska includes
+# the encoder's delay.
 _SHORTFALL = {"mov": 0.05, "matroska": 0.25}
 
 
 def av_stream(content: bytes) -> Stream | None:
     """Return the stream of an MP4, Matroska or ASF file.
 
-    None for the content of other kinds of files. AudioError if the container states
-    more bytes than there are.
+    None for files of other kinds. Raises AudioError if the container states more bytes
+    than there are.
     """
     if content[4:8] in _FIRST_BOXES:
         _check_boxes(content)
@@ -67,15 +68,15 @@ def open_av(stream: Stream) -> tuple[int, int, Iterator[np.ndarray]]:
     Returns
     -------
     rate, n_channels : int
-        The rate in Hz.
+        Sample rate in Hz, and number of channels.
     blocks : iterator of ndarray of shape (n_frames, n_channels)
         float32.
 
     Raises
     ------
     AudioError
-        If PyAV is not installed, or the file cannot be opened or has not one stream of
-        audio.
+        If PyAV is not installed, the file cannot be opened, or it does not have exactly
+        one audio stream.
     """
     try:
         av: Any = import_optional(
@@ -93,15 +94,15 @@ def open_av(stream: Stream) -> tuple[int, int, Iterator[np.ndarray]]:
     if n_streams != 1:
         container.close()
         msg = (
-            f"the {stream.name} file has {n_streams} streams of audio, where one is "
-            "needed. Extract one as WAV or FLAC."
+            f"the {stream.name} file has {n_streams} audio streams instead of one. "
+            "Extract one as WAV or FLAC."
         )
         raise AudioError(msg)
     audio = container.streams.audio[0]
     if audio.codec_context is None:
         container.close()
         msg = (
-            f"the {stream.name} file holds a codec that FFmpeg does not decode. "
+            f"the {stream.name} file uses a codec that FFmpeg cannot decode. "
             "Convert it to WAV or FLAC."
         )
         raise AudioError(msg)
@@ -109,7 +110,7 @@ def open_av(stream: Stream) -> tuple[int, int, Iterator[np.ndarray]]:
 
 
 def _open_nothing(url: str, flags: int, options: Any) -> Any:
-    msg = f"the file refers to another one, {url!r}, which is not opened."
+    msg = f"the file refers to another file, {url!r}, which is not opened."
     raise AudioError(msg)
 
 
@@ -136,19 +137,19 @@ def _blocks(
         except (av.FFmpegError, ValueError) as error:
             raise _cannot_decode(stream, error) from error
         promised = _promised(container, audio)
-        # ASF counts a pause before it plays; packets of Ogg and AAC are counted below.
+        # ASF includes a pause before playing; packets of Ogg and AAC are counted below.
         shortfall = _SHORTFALL.get(str(stream.demuxer), float("inf"))
         if promised - n_frames / rate > shortfall:
-            what = f"it promises {promised:.2f} s, {n_frames / rate:.2f} s are there"
+            what = f"it states {promised:.2f} s, but has {n_frames / rate:.2f} s"
             raise truncated(stream.name, what)
         expected = round((stream.n_frames or 0) * rate / (stream.rate or rate))
         if stream.n_frames is not None and n_frames != expected:
-            what = f"it holds {expected} frames, and {n_frames} can be decoded"
+            what = f"it contains {expected} frames, but {n_frames} can be decoded"
             raise damaged(stream.name, what)
 
 
 def _promised(container: Any, audio: Any) -> float:
-    """Return how many seconds of audio a container promises; 0 if it does not say."""
+    """Return the duration that a container states, in seconds; 0 if unknown."""
     if audio.duration is not None:
         return float(audio.duration * audio.time_base)
     return (container.duration or 0) / 1e6
@@ -163,7 +164,7 @@ def _cannot_decode(stream: Stream, error: Exception) -> AudioError:
 
 
 def _check_boxes(content: bytes) -> None:
-    """Check that the boxes of an MP4 file fill it, and are of one file."""
+    """Check that the boxes of an MP4 file fill it and belong to one file."""
     at, end = 0, end_of_audio(content)
     names = []
     while at < end:
@@ -176,15 +177,15 @@ def _check_boxes(content: bytes) -> None:
         if size < 8 or at + size > end:
             if skip_tags(content, at) >= end:
                 break
-            raise truncated(_MP4, f"its box at byte {at} is cut")
+            raise truncated(_MP4, f"its box at byte {at} is incomplete")
         names.append(head[4:8])
         at += size
-    # FFmpeg makes a list of as many packets as this table states.
+    # FFmpeg allocates a list of as many packets as this table states.
     for table in re.finditer(b"stsz", content):
         head = content[table.end() : table.end() + 12].ljust(12, b"\1")
         size, count = (int.from_bytes(head[at : at + 4], "big") for at in (4, 8))
         if head[:4] == bytes(4) and count * (size or 4) > end:
-            raise truncated(_MP4, f"it promises {count} packets")
+            raise truncated(_MP4, f"it states {count} packets")
     if b"moov" not in names:
         raise truncated(_MP4, "it has no table of its samples")
     if names.count(b"moov") > 1:
@@ -192,7 +193,7 @@ def _check_boxes(content: bytes) -> None:
 
 
 def _check_matroska(content: bytes) -> None:
-    """Check that the elements of a Matroska file are whole, down to its blocks."""
+    """Check that the elements of a Matroska file are complete, down to its blocks."""
     at, end = 0, end_of_audio(content)
     while (at := _behind_padding(content, at, end)) < end:
         start = at
@@ -202,25 +203,25 @@ def _check_matroska(content: bytes) -> None:
         size, at = _vint(content, at, marked=False)
         if name in (_SEGMENT, _CLUSTER):
             if size is not None and at + size > end:
-                raise truncated(_WEBM, f"an element of {size} bytes is cut")
-            continue  # look at what it contains
+                raise truncated(_WEBM, f"an element of {size} bytes is incomplete")
+            continue  # check its content
         if size is None or at + size > end:
-            raise truncated(_WEBM, "an element is cut")
+            raise truncated(_WEBM, "an element is incomplete")
         at += size
 
 
 def _behind_padding(content: bytes, at: int, end: int) -> int:
-    """Return the end of the file if only tags and padding are left, or the position."""
+    """Return the end of the file if only tags and padding follow, else the position."""
     begins_tag = content[at : at + 1] in (b"\0", b"I", b"A", b"L", b"T")
     return end if begins_tag and skip_tags(content, at) >= end else at
 
 
 def _vint(content: bytes, at: int, *, marked: bool) -> tuple[int | None, int]:
-    """Return a number of EBML and where it ends; None for a size that is unknown."""
+    """Return an EBML number and its end; None for an unknown size."""
     first = content[at] if at < len(content) else 0
     width = 9 - first.bit_length()
     if width > 8 or at + width > len(content):
-        raise truncated(_WEBM, "an element is cut")
+        raise truncated(_WEBM, "an element is incomplete")
     number = int.from_bytes(content[at : at + width], "big")
     if marked:
         return number, at + width
@@ -229,7 +230,7 @@ def _vint(content: bytes, at: int, *, marked: bool) -> tuple[int | None, int]:
 
 
 def _check_asf(content: bytes) -> None:
-    """Check that the packets of an ASF file are there, and are whole."""
+    """Check that the packets of an ASF file are present and complete."""
     at = content.find(_ASF_FILE)
     data = int.from_bytes(content[16:24], "little")
     if at < 0 or at + 100 > len(content) or data + 50 > len(content):
@@ -237,15 +238,14 @@ def _check_asf(content: bytes) -> None:
     n_packets = int.from_bytes(content[at + 56 : at + 64], "little")
     packet = int.from_bytes(content[at + 92 : at + 96], "little")
     n_bytes = len(content) - data - 50
-    # A broadcast states no number; at most an end mark of 12 bytes follows its packets.
+    # A broadcast states no number; at most an end mark of 12 bytes follows the packets.
     broadcast = content[at + 88] & 1
     if n_packets * packet > n_bytes or (
         broadcast and packet and n_bytes % packet not in (0, 12)
     ):
         raise truncated(
             _WMA,
-            f"it promises {n_packets} packets of {packet} bytes, {n_bytes} bytes are "
-            "there",
+            f"it states {n_packets} packets of {packet} bytes, but has {n_bytes} bytes",
         )
     end = len(content) if broadcast else data + 50 + n_packets * packet
     if content.find(_ASF, 16) >= 0 or begins_file(content, end):

@@ -1,4 +1,4 @@
-"""Reading a clip, and the key of its content."""
+"""Reading of clips, and keys of their content."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from clapstack.audio._sources import (
 )
 from clapstack.exceptions import AudioError
 
-READING_VERSION = 2  # raise it when the same clip gives other samples than before
+READING_VERSION = 2  # increment when the same clip yields other samples than before
 
 
 class HeldClip(dict[str, Any]):
-    """A clip in memory, as a mapping, that is hashed and mixed to mono once.
+    """A clip in memory, as a mapping, that is hashed and mixed to mono only once.
 
-    Several encoders ask for the key and the samples of a clip, each twice; hashing
-    takes 1.4 ms a time for 10 s at 48 kHz (measured), which a small encoder would feel.
-    The array must not change.
+    Each encoder needs the key and the samples of a clip twice; hashing takes 1.4 ms for
+    10 s at 48 kHz (measured), which would slow down a small encoder. The array must not
+    change.
     """
 
     @cached_property
@@ -54,22 +54,22 @@ def read_audio(source: Any, sample_rate: int) -> np.ndarray:
         One of:
 
         - the path of an audio file; ``~`` is the home folder;
-        - the bytes of an audio file, or a binary file object, which is read from its
-          beginning;
+        - the bytes of an audio file, or a binary file object, which is read from the
+          start;
         - ``(samples, rate)``;
         - a mapping with ``"array"`` and ``"sampling_rate"``; with
           ``"channels_first": True``, samples have shape ``(n_channels, n_frames)``;
         - a mapping with ``"bytes"`` or ``"path"``, as from Hugging Face datasets with
           ``Audio(decode=False)``;
-        - an ``AudioDecoder`` of datasets or torchcodec, or its ``AudioSamples``. The
-          file of a decoder of datasets is read at its own rate.
+        - an ``AudioDecoder`` of datasets or torchcodec, or its ``AudioSamples``. For a
+          decoder of datasets, the file is read at its own rate.
 
         Samples have shape ``(n_frames,)`` or ``(n_frames, n_channels)``, as soundfile
-        returns them, with at most 8 channels; tensors of torch are samples too. Floats
-        are on [-1, 1]. Integer arrays are divided by the full scale of their type
-        (unsigned ones are centred first). Lists hold floats.
+        returns them, with at most 8 channels; torch tensors are accepted too. Floats
+        must be on [-1, 1]. Integer arrays are divided by the full scale of their type
+        (unsigned ones are centred first). Lists must contain floats.
     sample_rate : int
-        Rate of the result, in Hz.
+        Sample rate of the result, in Hz.
 
     Returns
     -------
@@ -81,20 +81,20 @@ def read_audio(source: Any, sample_rate: int) -> np.ndarray:
     ------
     AudioError
         If the clip is missing, empty, truncated, damaged, silent, not audio, longer
-        than 2**29 samples, in a format that is not read, or on a network; or if it
-        holds NaN or infinite samples, integers of a narrower type than that of their
-        array, or a sample rate outside 1 kHz to 768 kHz. A clip is read whole or not at
-        all.
+        than 2**29 samples, in an unsupported format, or on a network; or if it contains
+        NaN or infinite samples, has integers of a narrower type than that of their
+        array, or a sample rate outside 1 kHz to 768 kHz. Partial clips are never
+        returned.
 
     Notes
     -----
-    libsndfile believes the lengths that a file states of itself, and reads the first of
-    several streams. Here the frames, pages or chunks of a file are counted first, and
-    what is decoded must be as much. libsndfile decodes WAV, RF64, W64, AIFF, CAF, AU,
-    FLAC, Ogg Vorbis, Ogg Opus and MP3; PyAV, in the extra ``av``, decodes MP4 (AAC,
+    libsndfile trusts the length in a file's header, and reads only the first of several
+    streams. Therefore the frames, pages or chunks of a file are counted first, and the
+    decoder must return the same amount. libsndfile decodes WAV, RF64, W64, AIFF, CAF,
+    AU, FLAC, Ogg Vorbis, Ogg Opus and MP3; PyAV, in the extra ``av``, decodes MP4 (AAC,
     ALAC), WebM and Matroska, WMA, AAC, and FLAC and Speex in Ogg.
 
-    Samples take 4 bytes each, of the clip and of the result: three hours at 16 kHz,
+    The samples of the clip and of the result take 4 bytes each: three hours at 16 kHz,
     resampled to 48 kHz, take 2.8 GB.
 
     Examples
@@ -109,10 +109,10 @@ def read_audio(source: Any, sample_rate: int) -> np.ndarray:
 
 
 def read_keyed_audio(source: Any, sample_rate: int) -> tuple[np.ndarray, str]:
-    """Read one clip together with the key of exactly the content that was read.
+    """Read one clip and return the key of exactly the content that was read.
 
-    A file may change between the calls of `audio_key` and `read_audio`; this
-    function hashes and decodes the same bytes.
+    A file may change between calls of `audio_key` and `read_audio`; this function
+    hashes and decodes the same bytes.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def read_keyed_audio(source: Any, sample_rate: int) -> tuple[np.ndarray, str]:
 
 
 def read_audio_at_own_rate(source: Any) -> tuple[np.ndarray, float]:
-    """Read one clip as mono samples at the rate that it has.
+    """Read one clip as mono samples at its own sample rate.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def read_audio_at_own_rate(source: Any) -> tuple[np.ndarray, float]:
     samples : ndarray of shape (n_samples,)
         float32, the mean of the channels.
     rate : float
-        In Hz.
+        Sample rate, in Hz.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def _read(source: Any) -> tuple[np.ndarray, float, str]:
 
 
 def audio_key(source: Any) -> str:
-    """Return a key of the content of a clip, wherever the clip lies.
+    """Return a key of the content of a clip, independent of its location.
 
     Parameters
     ----------
@@ -196,23 +196,22 @@ def audio_key(source: Any) -> str:
     Returns
     -------
     key : str
-        SHA-256, in hexadecimal, of the bytes of the file, wherever they are held, or of
-        the type, shape, rate and bytes of the array. The two cannot be equal: what is
-        hashed for an array
-        begins with words that begin no audio file.
+        SHA-256, in hexadecimal, of the bytes of the file, or of the type, shape, rate
+        and bytes of the array. The two cannot collide: the hashed content of an array
+        starts with words with which no audio file starts.
 
     Raises
     ------
     AudioError
-        If the file cannot be read or the source is of another kind. The audio itself
-        is not decoded.
+        If the file cannot be read or the source is not supported. The audio itself is
+        not decoded.
 
     Notes
     -----
-    Within a process, a file is hashed once as long as its device, inode, size and
-    times of modification and of change stay the same. No user can set back the time
-    of change; where there is none (Windows), or where it is too recent for the clock
-    of the file system to tell, the file is hashed again.
+    Within a process, a file is hashed once as long as its device, inode, size, and
+    times of modification and change stay the same. Users cannot reset the time of
+    change. Without one (Windows), or if it is too recent for the resolution of the file
+    system's clock, the file is hashed again.
     """
     try:
         if isinstance(source, HeldClip):

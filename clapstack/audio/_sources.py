@@ -1,4 +1,4 @@
-"""Clips in every form in which people hold them, as bytes, samples or a path."""
+"""Conversion of all accepted forms of clips to a path, bytes or samples."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ import numpy as np
 
 from clapstack.exceptions import AudioError
 
-MAX_BYTES = 1 << 32  # of a file: hours of any format; a larger one is no clip
+MAX_BYTES = 1 << 32  # of a file: enough for hours in any format
 
 _SETTLED_NS = 2_000_000_000  # the coarsest file clock in use (FAT) ticks every 2 s
 _LONGEST_SHOWN = 300  # characters of a path in a message
 _URL = re.compile(r"(?i)(?:[a-z][a-z0-9+.-]+://|file:/|data:[^/\\]*/[^/\\]*[;,])")
-# Readers share file objects between threads; reading one moves its position.
+# Threads may share file objects, whose position changes while reading.
 _READING_OBJECTS = threading.Lock()
 
 
 class FileState(NamedTuple):
-    """What of a file changes whenever its content does.
+    """Properties of a file that change whenever its content does.
 
     Attributes
     ----------
     path : str
         Absolute path.
     device, inode : int
-        Which file it is.
+        Identify the file.
     size : int
-        Bytes.
+        Size in bytes.
     modified, changed : int
         Times of the last modification and of the last change of any kind, in
         nanoseconds.
@@ -60,8 +60,8 @@ class Samples(NamedTuple):
 def parse(source: Any) -> Path | bytes | Samples:
     """Return a clip as a path, as the bytes of an audio file, or as samples.
 
-    `source` is as for `read_audio`. AudioError if it is of another kind, names a place
-    on a network, or cannot be read as what it is.
+    `source` is as for `read_audio`. Raises AudioError if it is not supported, is on a
+    network, or cannot be read.
     """
     if isinstance(source, (str, os.PathLike)):
         return _local_path(source)
@@ -83,7 +83,7 @@ def parse(source: Any) -> Path | bytes | Samples:
         f"AudioDecoder; got {type(source).__name__}."
     )
     if _looks_like_samples(source):
-        msg += " Samples alone do not tell their rate: pass (samples, rate)."
+        msg += " The sample rate is missing: pass (samples, rate)."
     raise AudioError(msg)
 
 
@@ -93,7 +93,7 @@ def read_file(path: Path) -> bytes:
         # A pipe or a device may never end, and can be read only once.
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
             msg = (
-                "this is no regular file but a pipe, a socket or a device. Pass its "
+                "this is a pipe, a socket or a device, not a regular file. Pass its "
                 "content as bytes, such as sys.stdin.buffer.read()."
             )
             raise AudioError(msg)
@@ -108,7 +108,7 @@ def read_file(path: Path) -> bytes:
         msg = "this is a folder. Pass the path of one audio file."
         raise AudioError(msg) from error
     except (OSError, ValueError, MemoryError) as error:
-        # ValueError: a NUL in the path. AudioError is a ValueError with its own words.
+        # ValueError: a NUL in the path. AudioError is one with its own message.
         if isinstance(error, AudioError):
             raise
         msg = f"the file cannot be read ({error}). Check the path and its permissions."
@@ -117,11 +117,11 @@ def read_file(path: Path) -> bytes:
 
 
 def file_state(source: Any) -> FileState | None:
-    """Return what changes whenever the content of an audio file does.
+    """Return properties that change whenever the content of an audio file does.
 
-    None where nothing does: for arrays, for a file that changed so recently that
-    another change might leave the same times, on Windows, and for a file that cannot be
-    found (reading it says what is wrong).
+    None if there are none: for arrays, for a file that changed so recently that another
+    change might have the same times, on Windows, and for a missing file (reading it
+    raises the error).
     """
     if not isinstance(source, (str, os.PathLike)) or os.name == "nt":
         return None
@@ -145,15 +145,15 @@ def file_state(source: Any) -> FileState | None:
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text is a URL, which is not fetched, and no path."""
+    """Return whether a text is a URL rather than a path; URLs are not downloaded."""
     return _URL.match(text) is not None
 
 
 def describe_audio(source: Any) -> str:
-    """Name any source in a few words: its path, or type, shape and rate of samples."""
+    """Describe a source briefly: its path, or type, shape and rate of samples."""
     if isinstance(source, (str, os.PathLike)):
         words = os.fsdecode(source) or "''"
-        # What is so long is no path but, say, a file's content in base64.
+        # Longer texts are not paths but, say, a file's content in base64.
         return words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}…"
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"{type(source).__name__} of {memoryview(source).nbytes} bytes"
@@ -189,19 +189,19 @@ def _local_path(source: str | os.PathLike[Any]) -> Path:
         raise AudioError(msg)
     if is_url(path):
         msg = (
-            "this is a URL, and clapstack fetches nothing. Download the file and pass "
-            "its local path, or pass its bytes."
+            "this is a URL, which clapstack does not download. Download the file and "
+            "pass its local path, or pass its bytes."
         )
         raise AudioError(msg)
     return Path(os.path.expanduser(path))
 
 
 def _content(content: bytes | bytearray | memoryview) -> bytes:
-    """Return the bytes of a file; refuse none, too many and other memory."""
+    """Return the bytes of a file; reject empty, too large and other memory."""
     if isinstance(content, memoryview) and content.format not in ("B", "b", "c"):
         msg = (
-            f"a memoryview of format {content.format!r} does not hold the bytes of an "
-            "audio file. Pass (samples, rate) for samples."
+            f"a memoryview of format {content.format!r} does not contain the bytes of "
+            "an audio file. Pass (samples, rate) for samples."
         )
         raise AudioError(msg)
     content = bytes(content)
@@ -210,8 +210,8 @@ def _content(content: bytes | bytearray | memoryview) -> bytes:
         raise AudioError(msg)
     if len(content) > MAX_BYTES:
         msg = (
-            f"the file is larger than {MAX_BYTES >> 30} GiB, the most that is read. "
-            "Cut it into shorter clips."
+            f"the file is larger than the limit of {MAX_BYTES >> 30} GiB. Cut it into "
+            "shorter clips."
         )
         raise AudioError(msg)
     return content
@@ -222,8 +222,8 @@ def _parse_mapping(source: Mapping[Any, Any]) -> Path | bytes | Samples:
         content, path = source.get("bytes"), source.get("path")
         if content is None and path is None:
             msg = (
-                "neither 'bytes' nor 'path' has a value. Fill one of them in, or drop "
-                "the row."
+                "neither 'bytes' nor 'path' has a value. Set one of them, or drop the "
+                "row."
             )
             raise AudioError(msg)
         return parse(path if content is None else content)
@@ -243,18 +243,17 @@ def _parse_mapping(source: Mapping[Any, Any]) -> Path | bytes | Samples:
 def _parse_tuple(samples: Any, rate: Any) -> Samples:
     if isinstance(samples, Real) and _looks_like_samples(rate):
         msg = (
-            "(rate, samples) arrived, the order of scipy.io.wavfile. "
-            "Pass (samples, rate)."
+            "got (rate, samples), the order of scipy.io.wavfile. Pass (samples, rate)."
         )
         raise AudioError(msg)
     return Samples(_as_array(samples), rate)
 
 
 def _parse_decoder(source: Any) -> Path | bytes | Samples:
-    """Return what an AudioDecoder of torchcodec decodes, undecoded where possible.
+    """Return the content of a torchcodec AudioDecoder, undecoded if possible.
 
-    `datasets` keeps the file beside its decoders. It is read here, at its own rate, so
-    that its key and embedding are those of the file and a cut is found.
+    Decoders of `datasets` keep a reference to the file. It is read here, at its own
+    rate, so that key and embedding are those of the file and truncation is detected.
     """
     encoded = _encoded(source)
     if encoded is not None:
@@ -266,17 +265,17 @@ def _parse_decoder(source: Any) -> Path | bytes | Samples:
         raise AudioError(msg) from error
     own_rate = source.metadata.sample_rate
     if samples.sample_rate != own_rate:
-        # torchcodec 0.12 returns other samples at each call where it resamples.
+        # When torchcodec 0.12 resamples, each call returns other samples.
         msg = (
             f"the AudioDecoder resamples from {own_rate} to {samples.sample_rate} Hz. "
-            "Create it without sample_rate, or pass the file: encoders resample."
+            "Create it without sample_rate, or pass the file: encoders resample clips."
         )
         raise AudioError(msg)
     return Samples(_channels_last(_as_array(samples.data)), samples.sample_rate)
 
 
 def _encoded(source: Any) -> str | bytes | None:
-    """Return the local path or the bytes that a decoder of `datasets` reads."""
+    """Return the local path or the bytes behind a decoder of `datasets`."""
     file = getattr(source, "_hf_encoded", None)
     if not isinstance(file, Mapping):
         return None
@@ -287,7 +286,7 @@ def _encoded(source: Any) -> str | bytes | None:
 
 
 def _read_object(source: Any) -> bytes:
-    """Read a file object from its beginning, and leave its position as it was."""
+    """Read a file object from its beginning, and restore its position."""
     name = type(source).__name__
     try:
         with _READING_OBJECTS:
@@ -303,8 +302,8 @@ def _read_object(source: Any) -> bytes:
         raise AudioError(msg) from error
     if not isinstance(content, (bytes, bytearray)):
         msg = (
-            f"the {name} gives {type(content).__name__}, where bytes are needed. Open "
-            "the file with open(path, 'rb')."
+            f"the {name} returns {type(content).__name__} instead of bytes. Open the "
+            "file with open(path, 'rb')."
         )
         raise AudioError(msg)
     return _content(content)
@@ -338,15 +337,15 @@ def _as_array(samples: Any) -> np.ndarray:
         raise AudioError(msg)
     if array.dtype.kind in "iu" and not hasattr(samples, "dtype"):
         msg = (
-            "a list of integers has no full scale. Pass an array of the integer type "
-            "that the samples have, such as np.asarray(samples, dtype=np.int16)."
+            "the full scale of a list of integers is unknown. Pass an array of the "
+            "samples' integer type, such as np.asarray(samples, dtype=np.int16)."
         )
         raise AudioError(msg)
     return array
 
 
 def _off_torch(samples: Any) -> Any:
-    """Return a torch tensor without its graph, on the CPU, in a type numpy has."""
+    """Return a torch tensor detached, on the CPU, in a type that NumPy supports."""
     if not (hasattr(samples, "detach") and hasattr(samples, "cpu")):
         return samples
     tensor = samples.detach().cpu()

@@ -1,4 +1,4 @@
-"""Streams in a file: what a decoder takes, and how much must come out of it."""
+"""Encoded streams of a file, with the amount of audio that decoding must yield."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from clapstack.exceptions import AudioError
 
 _ZEROS = re.compile(rb"\0*")
-# The beginning of a file whose format is not that of MPEG: of one that was written
-# behind another. Each is long enough not to come up by chance.
+# First bytes of files other than MPEG, to detect one appended to another. Each is long
+# enough not to occur by chance.
 BEGINNING = re.compile(
     rb"(?s)RIFF.{4}WAVE|RF64.{4}WAVE|BW64.{4}WAVE|FORM.{4}AIF[FC]|caff\x00\x01..desc"
     rb"|riff\x2e\x91\xcf\x11|\.snd\x00\x00.{6}\x00{3}[\x01-\x1b]\x00"
@@ -26,13 +26,13 @@ class Stream(NamedTuple):
     name : str
         Its format, for messages.
     content : bytes
-        A file with this stream alone.
+        A file with only this stream.
     n_frames : int or None
-        Samples per channel that its frames hold at `rate`.
+        Samples per channel in its frames, at `rate`.
     rate : int or None
-        In Hz; None for that of the decoder.
+        Sample rate in Hz; None for the decoder's.
     n_bytes : int or None
-        Bytes of its samples, where the format has a chunk of them.
+        Bytes of its samples, if the format has a chunk of them.
     demuxer : str or None
         FFmpeg's name of the container, for streams that libsndfile does not decode.
     """
@@ -46,28 +46,28 @@ class Stream(NamedTuple):
 
 
 def truncated(name: str, what: str) -> AudioError:
-    """Return the error for a file that lacks some of its audio."""
+    """Return the error for a file with missing audio."""
     return AudioError(f"the {name} file is truncated: {what}. Copy or export it again.")
 
 
 def more_behind(name: str) -> AudioError:
-    """Return the error for a file that goes on behind the end that it states."""
+    """Return the error for a file with more data after its stated end."""
     return AudioError(
-        f"the {name} file holds more behind the end of its samples, perhaps a second "
+        f"the {name} file has more data after the end of its samples, perhaps a second "
         "file. Split it, or export it again."
     )
 
 
 def damaged(name: str, what: str) -> AudioError:
-    """Return the error for a file whose parts do not fit together."""
+    """Return the error for a file with inconsistent parts."""
     return AudioError(f"the {name} file is damaged: {what}. Copy or export it again.")
 
 
 def skip_tags(content: bytes, at: int) -> int:
-    """Return where padding and tags end that begin at a position.
+    """Return the end of padding and tags that begin at a position.
 
-    ID3v2 tags and zeros may stand before, between and behind streams; of the tags that
-    end a file (ID3v1, APE, Lyrics3), this skips what a cut left of them.
+    ID3v2 tags and zeros may occur before, between and after streams. Of the tags at the
+    end of a file (ID3v1, APE, Lyrics3), truncated remains are skipped.
     """
     while True:
         start = at
@@ -87,7 +87,10 @@ def skip_tags(content: bytes, at: int) -> int:
 
 
 def end_of_audio(content: bytes, start: int = 0) -> int:
-    """Return where the tags begin that end a file: ID3v1, APE, Lyrics3 and ID3v2.4."""
+    """Return the start of the tags at the end of a file.
+
+    These are ID3v1, APE, Lyrics3 and ID3v2.4.
+    """
     end = len(content)
     while True:
         before = end

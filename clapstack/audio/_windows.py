@@ -1,16 +1,16 @@
-"""Placement of windows: those that cover a long clip, and short ones within a clip."""
+"""Placement of windows that cover a long clip, and of short ones within a clip."""
 
 from __future__ import annotations
 
 import math
 
-# A part of a hop by which a clip may be too long for its windows: rates round a clip's
-# length in their own ways, and all encoders take the same windows.
+# Fraction of a hop by which a clip may be too long for its windows: its length depends
+# on the rounding at each sample rate, but all encoders must use the same windows.
 _SLACK = 0.01
 
 
 def window_starts(n_samples: int, window: int, crop: str) -> list[int]:
-    """Return where the windows of a clip start.
+    """Return the first samples of a clip's windows.
 
     Parameters
     ----------
@@ -19,9 +19,9 @@ def window_starts(n_samples: int, window: int, crop: str) -> list[int]:
     window : int
         Length of a window, in samples.
     crop : {"windows", "center", "start"}
-        ``"windows"`` covers the clip with the fewest windows, evenly spaced: the
-        first starts at 0, the last ends at the end. ``"center"`` and ``"start"``
-        place one window.
+        ``"windows"`` covers the clip with the fewest evenly spaced windows: the first
+        starts at 0, the last ends at the end of the clip. ``"center"`` and ``"start"``
+        place a single window.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def window_starts(n_samples: int, window: int, crop: str) -> list[int]:
 
 
 def short_window_starts(duration: float, length: float, hop: float) -> list[float]:
-    """Return where short windows of a clip start.
+    """Return the start times of short windows of a clip.
 
     Parameters
     ----------
@@ -69,20 +69,21 @@ def short_window_starts(duration: float, length: float, hop: float) -> list[floa
     length : float
         Length of a window, in seconds.
     hop : float
-        Time between the starts of two windows at most, in seconds, no more than
+        Maximum time between the starts of consecutive windows, in seconds; at most
         `length`.
 
     Returns
     -------
     starts : list of float
-        In seconds, ascending and evenly spaced: the first window starts at 0, the last
-        one ends at the end. ``[0.0]`` for a clip no longer than a window.
+        Times in seconds, ascending and evenly spaced: the first window starts at 0, the
+        last one ends at the end of the clip. ``[0.0]`` for a clip no longer than a
+        window.
 
     Raises
     ------
     ValueError
-        If a value is not positive, or `hop` exceeds `length`: some of the clip would
-        be in no window.
+        If a value is not positive, or `hop` exceeds `length`, so that windows would
+        not cover the clip.
 
     Examples
     --------

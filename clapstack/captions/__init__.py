@@ -1,4 +1,4 @@
-"""Captions split into what sounds, and the order that they claim."""
+"""Splitting of captions into clauses, with the order of events that they claim."""
 
 from clapstack.captions._split import Clauses, split_clauses
 

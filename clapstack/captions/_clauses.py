@@ -1,4 +1,4 @@
-"""Pieces of a caption folded into clauses and groups of clauses, from left to right."""
+"""Parsing of a caption's pieces into clauses and groups, from left to right."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from clapstack.captions._words import (
 
 __all__ = ["Group", "Parse", "Unit"]
 
-# A longer subject is no subject, and to repeat it would take quadratic room.
+# Longer phrases are not subjects, and repeating them would take quadratic space.
 _LONGEST_SUBJECT = 12
 _FORWARD = {"then", "followed", "before"}
 _REVERSE = {"after", "preceded"}
 _TOGETHER = {"while", "meanwhile", "during", "with", "alongside"}
-# These tie a sentence to the one in front of it.
+# These link a sentence to the previous one.
 _ACROSS = _FORWARD | {"meanwhile"}
-# Words that say again what an order word says.
+# Words that only repeat the meaning of an order word.
 _IN_FRONT = {"first", "firstly", "initially"}
 _LOOSE = {"list", "with"}
 _AT_THE_END = {"after", "afterwards", "afterward"}
@@ -50,7 +50,7 @@ _AT_THE_END = {"after", "afterwards", "afterward"}
 
 @dataclass
 class Piece(Span):
-    """Words between two links, and the link in front, from word `begin` on."""
+    """Words between two links, and the preceding link, which starts at `begin`."""
 
     link: Link
     begin: int
@@ -58,10 +58,10 @@ class Piece(Span):
 
 @dataclass(eq=False)
 class Unit(Span):
-    """A clause: words of the caption, behind the subject that they leave out.
+    """A clause: words of the caption, preceded by an omitted subject.
 
-    `hosts` are the clauses that it is claimed to sound together with; a clause that is
-    not timed is in the background, in no order; a listed one follows a comma.
+    `hosts` are the clauses that it is claimed to sound together with. A clause that is
+    not timed is in the background, without order; a listed one follows a comma.
     """
 
     prefix: list[Word] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Unit(Span):
 
 @dataclass
 class Group:
-    """Clauses that an order word takes as one, and the groups claimed before it."""
+    """Clauses that an order word treats as one, and the groups claimed before it."""
 
     units: list[Unit]
     earlier: list[Group] = field(default_factory=list)
@@ -85,13 +85,13 @@ class Group:
         return [unit for unit in self.units if unit.is_timed] or self.units
 
     def last_item(self) -> Group:
-        """Return what a link without a comma ties: of "A, B and C" "B and C"."""
+        """Return the part bound by a link without comma: "B and C" in "A, B and C"."""
         listed = [k for k, unit in enumerate(self.units) if unit.is_listed]
         return Group(self.units[listed[-1] :]) if listed else self
 
 
 def _pieces_of(words: list[Word]) -> list[Piece]:
-    """Cut a caption at its links, but not between the subjects of one verb."""
+    """Split a caption at its links, but not between the subjects of one verb."""
 
     def piece_of(cut: Cut, stop: int) -> Piece:
         reading = read_span(words, cut.start, stop)
@@ -107,7 +107,7 @@ def _pieces_of(words: list[Word]) -> list[Piece]:
 
 
 def _with_last_word_in_front(piece: Piece) -> Piece:
-    """Return "a bell rings afterwards" as what it is: "then a bell rings"."""
+    """Return "a bell rings afterwards" as "then a bell rings"."""
     longer = piece.stop - piece.start > 1
     if longer and piece.tail[-1] in _AT_THE_END and piece.link.kind in _LOOSE:
         piece.stop -= 1
@@ -124,7 +124,7 @@ class Parse:
     words : list of Word
         The caption.
     most : int
-        Parsing ends behind this number of clauses.
+        Parsing stops after this number of clauses.
     """
 
     def __init__(self, words: list[Word], *, most: int) -> None:
@@ -133,9 +133,9 @@ class Parse:
         self.groups: list[Group] = []
         # The group that the next "then" continues.
         self._main = Group([])
-        # Clauses that what follows "while" or "with" sounds together with.
+        # Clauses that sound together with those after "while" or "with".
         self._hosts: list[Unit] = []
-        # The link in front of a sentence whose main clause has not come yet.
+        # A leading subordinate clause whose main clause is still to come.
         self._leading: Piece | None = None
         for piece in _pieces_of(words):
             self._add(piece)
@@ -144,7 +144,7 @@ class Parse:
         self._give_leading_back()
 
     def _add(self, piece: Piece) -> None:
-        """Make a piece a clause, or a part of the last one."""
+        """Turn a piece into a clause, or into a part of the last one."""
         kind = piece.link.kind
         if is_silent(piece):
             return
@@ -156,7 +156,7 @@ class Parse:
         else:
             self._tie(piece, self.units[-1])
 
-    # Sentences, and the subordinate clause in front of them.
+    # Sentences, and subordinate clauses that precede them.
 
     def _begin_sentence(self, piece: Piece) -> None:
         self._give_leading_back()
@@ -174,7 +174,7 @@ class Parse:
             self._add(Piece(self.words, main, stop, reading, link, main))
 
     def _main_clause(self, piece: Piece) -> int:
-        """Return where the main clause begins that no comma sets apart, or the end."""
+        """Return the start of a main clause without a comma before it, or the end."""
         if piece.reading.kind != "clause":
             return piece.stop
         inside = DETERMINERS | PREPOSITIONS | ADJECTIVES | {"and"}
@@ -190,7 +190,7 @@ class Parse:
         return piece.stop
 
     def _follow_leading(self, piece: Piece, leading: Piece) -> None:
-        """Tie the main clause: "after a dog barks" goes in front of "a bell rings"."""
+        """Attach the main clause: "a bell rings" to a leading "after a dog barks"."""
         if piece.link.kind != "list":
             self._give_leading_back()
             self._tie(piece, self.units[-1])
@@ -209,7 +209,7 @@ class Parse:
             self.units[-1].start = self._leading.begin
             self._leading = None
 
-    # Clauses, their groups, and what they claim.
+    # Clauses, their groups, and their claims.
 
     def _join(self, piece: Piece) -> None:
         unit = self.units[-1]
@@ -223,7 +223,7 @@ class Parse:
     def _new(
         self, piece: Piece, kind: str, *, prefix: list[Word] | None = None
     ) -> Unit:
-        """Begin a clause, in the group and with the claims that its link says."""
+        """Begin a clause, with the group and claims that its link implies."""
         start, reading = piece.start, piece.reading
         if piece.lows[0] in _IN_FRONT and DETERMINERS.intersection(piece.lows[1:2]):
             start, reading = start + 1, read_span(self.words, start + 1, piece.stop)
@@ -246,7 +246,7 @@ class Parse:
         return unit
 
     def _hosts_of(self, link: Link) -> list[Unit]:
-        """Return the clauses that "while" or "with" ties the next one to."""
+        """Return the clauses that "while" or "with" links the next one to."""
         group = self.groups[-1]
         last = [unit for unit in group.last_item().units if not unit.hosts]
         if last and not link.comma:
@@ -266,7 +266,7 @@ class Parse:
         self.groups.append(group)
 
     def _note_background(self, unit: Unit) -> None:
-        """Take a sound in the background out of the order: it sounds throughout."""
+        """Exclude a background sound from the order: it sounds throughout."""
         units = self.groups[-1].units
         if unit is units[0] or "background" not in unit.tail[-3:]:
             return
@@ -275,7 +275,7 @@ class Parse:
             unit.hosts = [u for u in units if u is not unit and not u.hosts][-1:]
 
     def _subject(self, unit: Unit) -> list[Word]:
-        """Return the words in front of a clause's verb, or a whole noun phrase."""
+        """Return the words before a clause's verb, or a whole noun phrase."""
         start, stop = unit.start, unit.stop
         if unit.reading.kind == "clause":
             stop = start + unit.reading.verb
@@ -289,7 +289,7 @@ class Parse:
             stop -= 1
         return self.words[start:stop] if stop - start <= _LONGEST_SUBJECT else []
 
-    # How a piece is tied to the clause in front of it.
+    # How a piece is linked to the previous clause.
 
     def _tie(self, piece: Piece, unit: Unit) -> None:
         if piece.reading.kind == "rest" or unit.reading.kind == "rest":
@@ -306,7 +306,7 @@ class Parse:
             self._join(piece)
 
     def _coordinate(self, piece: Piece, unit: Unit) -> None:
-        """Tie two pieces with "and" or a comma between them."""
+        """Link two pieces that are separated by "and" or a comma."""
         link, kind = piece.link, piece.reading.kind
         if kind == "clause":
             joins = False
@@ -321,7 +321,7 @@ class Parse:
             self._new(piece, "list")
 
     def _tie_pronoun(self, piece: Piece) -> None:
-        """Say the last subject for its pronoun; where unsure, keep the words joined."""
+        """Replace a pronoun by the last subject; in doubt, do not split."""
         kind, lows = piece.link.kind, piece.lows
         verb = 2 if kind == "list" and lows[1:2] == ["then"] else 1
         subject = self._meant_by(self.words[piece.start])
@@ -337,7 +337,7 @@ class Parse:
         self._new(piece, "then" if verb == 2 else kind, prefix=subject)
 
     def _meant_by(self, said: Word) -> list[Word]:
-        """Return the last subject that a pronoun may stand for, or the pronoun."""
+        """Return the last subject that a pronoun may refer to, or the pronoun."""
         excluded = {"he": NOT_HE, "she": NOT_SHE}.get(said.low, frozenset())
         for unit in reversed(self.units):
             lows = [word.low for word in unit.subject]
@@ -353,7 +353,7 @@ class Parse:
         return []
 
     def _tie_phrase(self, piece: Piece, unit: Unit) -> None:
-        """Tie a piece that begins with its verb."""
+        """Link a piece that begins with its verb."""
         kind, form = piece.link.kind, piece.reading.form
         verb = piece.lows[piece.reading.verb]
         if kind in {"with", "alongside", "followed", "preceded", "during"}:
@@ -375,12 +375,12 @@ class Parse:
             self._tie_verb_to_noun(piece, unit, verb)
 
     def _new_sound(self, piece: Piece) -> None:
-        """Take a verb for the noun that it looks like: "rattling", "two beeps"."""
+        """Treat an apparent verb as a noun: "rattling", "two beeps"."""
         piece.reading = Reading("sound")
         self._new(piece, piece.link.kind)
 
     def _carry_or_join(self, piece: Piece, unit: Unit, prefix: list[Word]) -> None:
-        """Say a subject again, with its auxiliary where `prefix` has one."""
+        """Repeat a subject, with its auxiliary if `prefix` has one."""
         if not prefix:
             self._join(piece)
             return
@@ -400,14 +400,14 @@ class Parse:
             self._new_sound(piece)
 
     def _with_auxiliary(self, unit: Unit) -> list[Word]:
-        """Return a subject and its auxiliary: "a man is" of "a man is talking"."""
+        """Return a subject and its auxiliary: "a man is" in "a man is talking"."""
         if unit.prefix:
             return unit.prefix
         verb = self.words[unit.start + unit.reading.verb]
         return unit.subject if is_gerund(verb.low) else [*unit.subject, verb]
 
     def _tie_verb(self, piece: Piece, unit: Unit, verb: str) -> None:
-        """Tie a finite verb or a participle to a clause, if the forms agree."""
+        """Link a finite verb or a participle to a clause, if the forms agree."""
         own, form = unit.reading.form, piece.reading.form
         listed, event = piece.link.kind == "list", verb in EVENTS
         if listed and shares_object(unit, piece):
@@ -426,7 +426,7 @@ class Parse:
             self._carry_or_join(piece, unit, prefix)
 
     def _up_to_infinitive(self, unit: Unit) -> list[Word]:
-        """Return "a man begins to" of "a man begins to laugh"; nothing without "to"."""
+        """Return "a man begins to" in "a man begins to laugh"; nothing without "to"."""
         stop = min(unit.stop, unit.start + _LONGEST_SUBJECT)
         for at in range(unit.start, stop - 1):
             if self.words[at].low == "to" and verb_form(self.words[at + 1].low):
@@ -434,7 +434,7 @@ class Parse:
         return []
 
     def _tie_verb_to_noun(self, piece: Piece, unit: Unit, verb: str) -> None:
-        """Tie a verb to a noun: "a crowd" and "then cheers", "a bang" and "echoes"."""
+        """Link a verb to a noun: "a crowd" and "then cheers", "a bang" and "echoes"."""
         link = piece.link
         one = unit.lows[0] in DETERMINERS | PEOPLE
         if piece.reading.form == "base" and verb in EVENTS:

@@ -1,4 +1,4 @@
-"""Words of a caption, and the links that tie its pieces together."""
+"""Words of a caption, and the links between its pieces."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["SIGNS", "Cut", "Link", "Word", "cuts_of", "words_of"]
 # A comma within a number ("1,000") is part of it.
 _TOKEN = re.compile(r"[,;](?!\d)|(?:[^\s,;]|[,;](?=\d))+")
 _CLOSING = ".!?…"
-# Their point closes no sentence: "Dr. Smith", "at 10 p.m.".
+# Their full stop does not end a sentence: "Dr. Smith", "at 10 p.m.".
 _ABBREVIATED = re.compile(
     r"\W*(?:(?:[a-z]\.)+[a-z]|dr|mr|mrs|ms|prof|st|vs|ca|approx|feat|ft)\.", re.I
 )
-#: Signs, as words are looked up: "." stands for all that close a sentence.
+#: Signs, in lookup form: "." stands for all signs that end a sentence.
 SIGNS = frozenset({",", ";", "."})
 
 
 class Word(NamedTuple):
-    """A word as written, and as it is looked up."""
+    """A word as written, and in lookup form."""
 
     text: str
     low: str
@@ -55,12 +55,12 @@ def words_of(caption: str) -> list[Word]:
 
 @dataclass(frozen=True)
 class Link:
-    """How a piece is tied to what precedes it.
+    """How a piece is linked to the preceding ones.
 
     `kind` is one of ``"list"`` (and, commas), ``"then"``, ``"followed"``, ``"before"``,
     ``"after"``, ``"preceded"``, ``"apart"`` (before and after), ``"while"``,
-    ``"meanwhile"``, ``"during"``, ``"with"`` or ``"alongside"``; the others say whether
-    a comma, "and", "but" or the end of a sentence were part of it.
+    ``"meanwhile"``, ``"during"``, ``"with"`` or ``"alongside"``. The flags tell whether
+    a comma, "and", "but" or the end of a sentence was part of it.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Link:
 
 
 class Cut(NamedTuple):
-    """Words ``start`` to ``stop``, behind a link that begins at ``begin``."""
+    """Words ``start`` to ``stop``, after a link that begins at ``begin``."""
 
     link: Link
     begin: int
@@ -110,13 +110,13 @@ _SAID = {
         "mixed with, combined with, over the sound of, over the sounds of, "
         "against a backdrop of, against a background of"
     ),
-    # No links, whatever their first word.
+    # Not links, despite their first word.
     "": (
         "such as, as if, as though, as well, same as, before long, filled with, "
         "covered with, next to, once again, once more, once or twice"
     ),
 }
-# What may stand in front of "followed by", and within it.
+# Words that may precede "followed by", or occur within it.
 _LEADS = (
     ", is, are, was, is then, in turn, which is, which are, that is, being, all, then, "
     "closely, shortly, immediately, soon, quickly, directly"
@@ -142,14 +142,14 @@ def _table() -> dict[tuple[str, ...], str]:
 _TABLE = _table()
 _LONGEST = max(map(len, _TABLE))
 _FIRST = frozenset(phrase[0] for phrase in _TABLE)
-# Adverbs as well: no link at the end of a sentence.
+# Also adverbs: not links at the end of a sentence.
 _LATE = frozenset({"after", "before", "later", "once", "as", "afterwards"})
-# Behind a pronoun they belong to its verb: "girls who then speak".
+# After a pronoun they belong to its verb: "girls who then speak".
 _INNER = frozenset({"then", "finally", "eventually", "later", "afterwards", "before"})
 
 
 def cuts_of(words: list[Word]) -> list[Cut]:
-    """Cut a caption at every link that it may have."""
+    """Split a caption at every possible link."""
     cuts: list[Cut] = []
     link, begin, start, at = Link("list", sentence=True), 0, 0, 0
     while at < len(words):
@@ -167,7 +167,7 @@ def cuts_of(words: list[Word]) -> list[Cut]:
 def _run_of_links(
     words: list[Word], at: int, *, first: bool
 ) -> tuple[Link | None, int]:
-    """Return the link that signs and phrases from a word on make, and their end."""
+    """Return the link formed by signs and phrases from a word on, and its end."""
     begin, kinds, said = at, [], set()
     while at < len(words):
         kind, length = "", 1
@@ -227,7 +227,7 @@ def _timed_link(words: list[Word], at: int) -> tuple[str, int]:
 
 
 def _links(words: list[Word], at: int, length: int) -> bool:
-    """Return whether a phrase ties two pieces, rather than says when or how."""
+    """Return whether a phrase links two pieces, rather than describing one."""
     stop = at + length
     if stop == len(words):
         return False

@@ -1,4 +1,4 @@
-"""Readings of pieces: has it a subject, a verb, or does it say where and how."""
+"""Grammatical readings of pieces: clause, verb phrase, noun or circumstance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from clapstack.captions._words import (
 
 __all__ = ["READ", "Reading", "Span", "class_of", "ends_verb", "read", "read_span"]
 
-#: A clause shows what it is in its first words, so a caption is read in linear time.
+#: The first words determine a clause's reading, so a caption takes linear time.
 READ = 40
 _IN_FRONT = (["in", "the", "background"], ["in", "the", "distance"])
 _NO_OBJECT = frozenset(
@@ -36,14 +36,14 @@ _NO_OBJECT = frozenset(
 
 
 class Reading(NamedTuple):
-    """What a piece is.
+    """Grammatical reading of a piece.
 
     `kind` is ``"clause"`` (subject and verb), ``"phrase"`` (a verb without a subject),
-    ``"sound"`` (a noun that sounds), ``"noun"`` or ``"rest"`` (where, when and how).
-    `verb` is the place of the verb within the piece, `form` its form: ``"base"``,
-    ``"s"``, ``"ed"``, ``"ing"``, ``"be"`` (with an auxiliary). `plural` says that a
-    noun has a word that may be a verb of several subjects: "cello play" of "a violin
-    and a cello play".
+    ``"sound"`` (a noun that names a sound), ``"noun"`` or ``"rest"`` (where, when and
+    how). `verb` is the position of the verb within the piece, `form` its form:
+    ``"base"``, ``"s"``, ``"ed"``, ``"ing"``, ``"be"`` (with an auxiliary). `plural`
+    means that a noun contains a word that may be a verb of several subjects: "cello
+    play" in "a violin and a cello play".
     """
 
     kind: str
@@ -54,7 +54,7 @@ class Reading(NamedTuple):
 
 @dataclass
 class Span:
-    """Words ``start`` to ``stop`` of a caption, and what they are."""
+    """Words ``start`` to ``stop`` of a caption, and their reading."""
 
     words: list[Word]
     start: int
@@ -63,14 +63,14 @@ class Span:
 
     @property
     def lows(self) -> list[str]:
-        """The first words, as looked up."""
+        """The first words, in lookup form."""
         return [
             w.low for w in self.words[self.start : min(self.stop, self.start + READ)]
         ]
 
     @property
     def tail(self) -> list[str]:
-        """The last words, as looked up."""
+        """The last words, in lookup form."""
         return [w.low for w in self.words[max(self.start, self.stop - 12) : self.stop]]
 
     @property
@@ -123,7 +123,7 @@ def _says_how(low: str) -> bool:
 
 
 def _core(lows: list[str]) -> list[str]:
-    """Return a noun phrase without what a preposition other than "of" adds."""
+    """Return a noun phrase up to the first preposition other than "of"."""
     for at, low in enumerate(lows):
         if at and low in PREPOSITIONS and low != "of":
             return lows[:at]
@@ -139,7 +139,7 @@ def class_of(lows: list[str]) -> str:
 
 
 def ends_verb(low: str | None) -> bool:
-    """Return whether a word behind a verb is neither its object nor its noun."""
+    """Return whether a word after a verb is neither its object nor its noun."""
     return (
         low is None
         or low in PREPOSITIONS
@@ -168,7 +168,7 @@ def _verb_in_front(lows: list[str], first: int) -> Reading | None:
 
 
 def _takes(lows: list[str], first: int, form: str) -> bool:
-    """Return whether the noun behind a verb in front is its object."""
+    """Return whether the noun after an initial verb is its object."""
     word, following = lows[first], lows[first + 1]
     following_form = "be" if following in AUXILIARIES else verb_form(following)
     if form == "ing":
@@ -193,7 +193,7 @@ def _verb_behind_subject(lows: list[str], first: int) -> Reading | None:
 
 
 def _form_of_verb(lows: list[str], at: int, first: int) -> str | None:
-    """Return the form of a word that is the verb of the words in front of it."""
+    """Return the form of a word if it is the verb of the preceding words."""
     low, subject = lows[at], lows[first:at]
     if low in AUXILIARIES:
         return "be"
@@ -224,7 +224,7 @@ def _form_of_verb(lows: list[str], at: int, first: int) -> str | None:
 
 
 def _unlisted(lows: list[str], at: int, first: int) -> str | None:
-    """Return ``"s"`` of "tells" in "a comedian tells a joke", which no list holds."""
+    """Return ``"s"`` for an unlisted verb, as "tells" in "a comedian tells a joke"."""
     plain = at > first + 1 and _is_one(lows[first]) and not is_plural(lows[at - 1])
     return "s" if plain and is_plural(lows[at]) and not _is_known(lows[at]) else None
 

@@ -1,4 +1,4 @@
-"""Rules that say which pieces of a caption sound by themselves."""
+"""Rules that decide which pieces of a caption are separate sounds."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _OBJECTS = frozenset({"them", "him", "her", "it", "us", "other", "others", "that
 
 
 def is_silent(piece: Span) -> bool:
-    """Return whether a piece names no sound: "silence", "etc.", a number in front."""
+    """Return whether a piece names no sound: "silence", "etc." or a number."""
     if all(low.isdigit() or low == "etc" for low in piece.lows):
         return True
     return piece.stop - piece.start < 4 and piece.tail[-1] in SILENCE
 
 
 def stands(unit: Span, piece: Span, kind: str) -> bool:
-    """Return whether a piece behind an order word, "while" or "with" is a clause."""
+    """Return whether a piece after an order word, "while" or "with" is a clause."""
     lows, reading, own = piece.lows, piece.reading, unit.reading
     if kind in {"while", "during"}:
         sounds = kind == "during" and reading.kind == "sound"
@@ -61,7 +61,7 @@ def stands(unit: Span, piece: Span, kind: str) -> bool:
         return own.kind != "clause" and named
     if all(low in TIMES | DETERMINERS | ADJECTIVES | _OBJECTS for low in lows):
         return False  # "after a while", "after them"
-    # "waits" of "speaks and then waits" may be a verb that no list holds.
+    # "waits" in "speaks and then waits" may be an unlisted verb.
     verbal = own.form == "s" and reading.kind == "noun" and kind != "followed"
     known = lows[0] in DETERMINERS | PEOPLE | ANIMALS or not is_plural(lows[0])
     return known or not verbal
@@ -73,7 +73,7 @@ def is_sound_of(subject: list[str], gerund: str) -> bool:
 
 
 def may_share_subject(unit: Span, subject: list[str], piece: Span) -> bool:
-    """Return whether a subject does what a gerund behind "and" says.
+    """Return whether a subject can perform a gerund that follows "and".
 
     "Birds chirping and rustling" names rustling, not birds that rustle.
     """
@@ -87,8 +87,8 @@ def may_share_subject(unit: Span, subject: list[str], piece: Span) -> bool:
 def one_subject(noun: Span, piece: Span, link: Link) -> bool:
     """Return whether two pieces are one clause: "a man and a woman talk".
 
-    Decided by agreement ("a violin and a cello play") where English shows it, else by
-    what both are: people with people, things with things.
+    Decided by agreement ("a violin and a cello play") if the verb form reveals it, else
+    by class: people with people, things with things.
     """
     reading, lows = piece.reading, piece.lows
     if link.kind != "list" or link.contrast:
@@ -129,7 +129,7 @@ def shares_noun(unit: Span, piece: Span) -> bool:
 
 
 def shares_object(unit: Span, piece: Span) -> bool:
-    """Return whether "opens" of "opens and closes a door" opens the door."""
+    """Return whether verbs share an object, as in "opens and closes a door"."""
     return unit.tail[-1] in NEED_OBJECT and not (
         piece.behind_verb is None
         or (ends_verb(piece.behind_verb) and piece.behind_verb not in DETERMINERS)
@@ -137,7 +137,7 @@ def shares_object(unit: Span, piece: Span) -> bool:
 
 
 def shares_tail(unit: Span, piece: Span) -> bool:
-    """Return whether what follows belongs to both: "pops and bursts of steam"."""
+    """Return whether the following words belong to both: "pops and bursts of steam"."""
     lows, said = unit.lows, piece.lows
     if len(lows) == 2 and lows[0] in {"a", "an"} and is_gerund(lows[1]):
         return is_gerund(said[0]) and len(said) > 1  # "a shuffling, clanking noise"
@@ -155,7 +155,7 @@ def shares_tail(unit: Span, piece: Span) -> bool:
 
 
 def is_apart(unit: Span, piece: Span, link: Link) -> bool:
-    """Return whether a noun behind "and" or a comma is no second object."""
+    """Return whether a noun after "and" or a comma is not a second object."""
     tail, determined = unit.tail, piece.lows[0] in DETERMINERS
     if unit.reading.kind != "clause":
         placed = any(low in PREPOSITIONS and low != "of" for low in tail)

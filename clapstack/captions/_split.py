@@ -1,4 +1,4 @@
-"""Clauses of a caption, and the claims of order among them."""
+"""Clauses of a caption, and their claimed order."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from clapstack.captions._links import SIGNS, Word, words_of
 
 __all__ = ["Clauses", "split_clauses"]
 
-# More is no caption, and claims grow with the square.
+# Longer texts are not captions, and the number of claims grows quadratically.
 _MOST_CLAUSES = 64
 
 
 @dataclass(frozen=True)
 class Clauses:
-    """A caption's clauses, and what it claims of their times.
+    """A caption's clauses, and its claims about their order.
 
     Parameters
     ----------
     texts : tuple of str
-        What sounds, in the order of the caption: each a text of its own.
+        One self-contained text per sound event, in the order of the caption.
     order : tuple of (int, int)
-        Pairs (i, j): clause i is claimed to sound before clause j. Claims that follow
-        from others are not repeated.
+        Pairs (i, j): the caption claims that clause i sounds before clause j. Claims
+        that follow from others are not repeated.
     together : tuple of (int, int)
-        Pairs (i, j): clauses i and j are claimed to sound at the same time.
+        Pairs (i, j): the caption claims that clauses i and j sound at the same time.
     """
 
     texts: tuple[str, ...]
@@ -36,9 +36,9 @@ class Clauses:
 def split_clauses(caption: str) -> Clauses:
     """Split an English caption of sounds into clauses.
 
-    Words such as "then", "followed by", "after", "while", "with", "and" and commas cut
-    a caption where both sides can sound; a subject that is left out is said again.
-    Where the rules are unsure the caption stays whole. Read more in the
+    A caption is split at words such as "then", "followed by", "after", "while", "with"
+    and "and" and at commas, if both sides can be sounds. An omitted subject is
+    repeated. In doubt, the caption is not split. Read more in the
     :ref:`User Guide <clauses>`.
 
     Parameters
@@ -49,13 +49,13 @@ def split_clauses(caption: str) -> Clauses:
     Returns
     -------
     clauses : Clauses
-        Its clauses and claims. A caption that cannot be split, or that has more than 64
-        clauses, is one clause: itself, without the white space at its ends.
+        Its clauses and claims. A caption that cannot be split, or with more than 64
+        clauses, becomes a single clause, stripped of white space.
 
     Raises
     ------
     TypeError
-        If `caption` is no string.
+        If `caption` is not a string.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def split_clauses(caption: str) -> Clauses:
 
 
 def _written(words: list[Word]) -> str:
-    """Return words as text, signs behind the words that they follow."""
+    """Join words into a text, with signs attached to the preceding words."""
     text = "".join(
         word.text if word.low in SIGNS else f" {word.text}" for word in words
     )

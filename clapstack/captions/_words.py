@@ -1,8 +1,8 @@
-"""Words of captions: closed lists, and the forms of verbs.
+"""Word lists for captions, and verb forms.
 
-Written for captions of sounds, because taggers trained on news take their verbs for
-plural nouns ("a car decelerates and skids", "a frog croaks"). A word that no list holds
-is a noun, and its clause is rather kept whole than cut.
+Made for captions of sounds, because taggers trained on news mistake their verbs for
+plural nouns ("a car decelerates and skids", "a frog croaks"). An unlisted word counts
+as a noun, so that in doubt its clause is not split.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ PEOPLE = _set(
     "players worker workers driver drivers soldier soldiers student students friend "
     "friends"
 )
-# A pronoun does not mean these.
+# Nouns that "he" or "she" cannot refer to.
 NOT_HE = _set("woman women female females girl girls lady ladies mother mom")
 NOT_SHE = _set("man men male males boy boys guy guys father dad")
 ANIMALS = _set(
@@ -106,7 +106,7 @@ ANIMALS = _set(
     "lions tiger wolf wolves bear elephant whale dolphin seal snake turkey turkeys "
     "animal animals gull gulls seagull seagulls"
 )
-# Nouns that name a sound, and need no verb to be heard.
+# Nouns that name a sound and need no verb.
 EVENTS = _set(
     "sound sounds noise noises speech music song songs tune tunes melody melodies "
     "laughter laugh laughs applause cheer cheers gunfire gunshot gunshots shot shots "
@@ -134,7 +134,7 @@ EVENTS = _set(
     "voices rainfall outcry leaves hit hits"
 )
 
-# Verbs, by base form. Calls are made by what lives, noises by things.
+# Verbs, in base form. Living beings make calls, things make noises.
 CALLS = _set(
     "speak talk laugh giggle chuckle cry weep sob scream shout yell sing whisper "
     "murmur mumble mutter chatter converse chat cheer applaud cough sneeze sniff "
@@ -179,7 +179,7 @@ NEED_OBJECT = _set(
     "empty empties turn turns turning pick picks hit hits hitting lock locks push "
     "pushes pull pulls load loads loading cut cuts cutting chop chops"
 )
-# Gerunds whose next noun is an object, where "running water" has none.
+# Gerunds followed by an object, unlike "running water".
 TAKE_OBJECT = _set(
     "playing making giving using hitting delivering producing having eating chopping "
     "spraying washing filling cutting tearing typing drinking chewing hammering "
@@ -227,17 +227,17 @@ _FORMS = _forms()
 
 
 def is_gerund(word: str) -> bool:
-    """Return whether a word ends as a gerund does, and is no noun of that ending."""
+    """Return whether a word is a gerund, by its ending and a list of exceptions."""
     return len(word) > 4 and word.endswith("ing") and word not in _NOT_GERUNDS
 
 
 def verb_form(word: str) -> str | None:
-    """Return ``"base"``, ``"s"``, ``"ed"`` or ``"ing"``, or None of no known verb."""
+    """Return ``"base"``, ``"s"``, ``"ed"`` or ``"ing"``, or None for unknown verbs."""
     return "ing" if is_gerund(word) else _FORMS.get(word)
 
 
 def verb_of_gerund(word: str) -> str:
-    """Return the base form of a gerund if a list holds it, else the word."""
+    """Return the base form of a gerund if it is listed, else the word."""
     stem = word[:-3]
     for base in (stem, stem + "e", stem[:-1]):
         if base in _VERBS:
@@ -246,10 +246,10 @@ def verb_of_gerund(word: str) -> str:
 
 
 def is_adverb(word: str) -> bool:
-    """Return whether a word says how or when, and no more."""
+    """Return whether a word is an adverb, by its ending or a list."""
     return word in ADVERBS or (word.endswith("ly") and len(word) > 4)
 
 
 def is_plural(word: str) -> bool:
-    """Return whether a noun is one of many, by its ending or by a list."""
+    """Return whether a noun is plural, by its ending or a list."""
     return word in _PLURALS or (word.endswith("s") and not word.endswith(("ss", "us")))

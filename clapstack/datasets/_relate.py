@@ -1,4 +1,4 @@
-"""RELATE, the challenge's predecessor, whose ratings are public."""
+"""RELATE, the predecessor of XACLE, with public ratings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KEY = "wavname"
 _ANCHOR = "anchor label"
 _COLUMNS = (_KEY, "text", "score", "listener_id", _ANCHOR)
 _IDENTITY = ("clip identity", "text identity")
-# Only the table of relevance has RELATE's own split; the others name AudioCaps'.
+# Only the table of relevance has RELATE's own split; the others have AudioCaps'.
 _SPLITS = {
     "REL": ("in RELATE dataset", ("train", "validation", "test")),
     "IS": ("in AudioCaps", ("train", "test")),
@@ -48,19 +48,19 @@ def load_relate(
     Parameters
     ----------
     audio_root : path
-        The unpacked audio, which holds ``audiocaps``, ``tango`` and so on.
+        The unpacked audio, with the folders ``audiocaps``, ``tango`` and so on.
     scores_folder : path
-        The folder of ``REL.csv``, ``IS.csv`` and ``OS.csv``.
+        The folder with ``REL.csv``, ``IS.csv`` and ``OS.csv``.
     split : {"train", "validation", "test"}, default="train"
-        Which split, by the table's own column: ``in RELATE dataset`` for REL; for IS
-        and OS, which lack it, and for several scores ``in AudioCaps``, which has no
-        validation.
+        Split to load. For REL it is defined by the column ``in RELATE dataset``; for IS
+        and OS, which lack that column, and for several scores by ``in AudioCaps``,
+        which has no validation split.
     score : {"REL", "IS", "OS"} or sequence of these, default="REL"
-        Relevance; inclusion of the sound events; their order. Several are axes of one
-        `y`, for the pairs that have a rating on any.
+        Relevance, inclusion of the sound events, or their order. Several scores become
+        axes of one `y`, for the pairs with a rating on any of them.
     anchors : bool, default=False
-        Whether anchors stay: pairs that do not match on purpose, by which listeners
-        were screened. Only those with a place in the split can.
+        Whether to keep anchors: deliberately mismatched pairs used to screen listeners.
+        Only anchors assigned to the split can be kept.
 
     Returns
     -------
@@ -68,34 +68,34 @@ def load_relate(
         X : DataFrame of shape (n_pairs, 2)
             ``audio`` (path of the WAV file) and ``text``.
         y : ndarray of shape (n_pairs,), float64
-            Mean ratings in [0, 10]. Of several scores, a DataFrame with a column each,
-            NaN where a pair has no rating.
+            Mean ratings in [0, 10]. For several scores, a DataFrame with one column
+            each, NaN where a pair has no rating.
         ratings : DataFrame
-            One row per rating: ``pair`` (row of X), ``score`` and ``listener_id``; of
+            One row per rating: ``pair`` (row of X), ``score`` and ``listener_id``; for
             several scores also ``axis``.
         ids : ndarray of shape (n_pairs,), object
             ``wavname``; a clip may be rated with more than one text.
         anchor : ndarray of shape (n_pairs,), bool
             Whether the pair is an anchor.
         systems : ndarray of shape (n_pairs,), object
-            What made the clip: ``audiocaps`` (recorded), ``tango``, ``audioldm2`` and
-            so on. The folder of the clip names it; the column ``audio type`` does not,
-            since it counts ``audioldm2`` as ``audioldm`` and ``tango2`` as ``tango``.
+            Origin of the clip: ``audiocaps`` (recorded), ``tango``, ``audioldm2`` and
+            so on. It is the clip's folder; the column ``audio type`` is not used, since
+            it counts ``audioldm2`` as ``audioldm`` and ``tango2`` as ``tango``.
 
     Raises
     ------
     FileNotFoundError
-        If the table or any clip is missing; clips are named.
+        If the table or any clip is missing; the message lists missing clips.
     ValueError
-        If the table cannot be read, columns are missing, a text or a listener is
-        empty, a clip is in no folder, a score is outside 0-10, a listener rated a pair
-        twice, or the split has no pairs; lines are named.
+        If the table cannot be read, columns are missing, a text or a listener is empty,
+        a clip is not in a folder, a score is outside 0-10, a listener rated a pair
+        twice, or the split has no pairs; the message lists the lines.
 
     Notes
     -----
     Ratings that the authors screened out (``excluded``) are in no split. Pairs have one
-    rating or more, so a pair with few counts as much as one with many unless
-    `sample_weight` says otherwise. The data are described in [1]_.
+    or more ratings; all pairs count equally unless `sample_weight` is used. The data
+    are described in [1]_.
 
     References
     ----------
@@ -173,7 +173,7 @@ def load_relate(
 
 
 def _read(path: Path, *splits: str) -> pd.DataFrame:
-    """Read a table of ratings, checked row by row."""
+    """Read a table of ratings and check its rows."""
     table = read_frame(path, {name: (name,) for name in (*_COLUMNS, *splits)})
     source = str(path)
     table = refuse_texts_and_scores(table, _KEY, "score", source)
@@ -186,15 +186,15 @@ def _read(path: Path, *splits: str) -> pd.DataFrame:
     ):
         table[name] = table[of].map(identity)
     homeless = table[_IDENTITY[0]].map(_system) == ""
-    what = "the clip is in no folder, which names what made it|Correct the name."
+    what = "the clip's name lacks the folder of its system|Correct the name."
     refuse_rows(homeless, table, _KEY, source, what)
     twice = table.duplicated([*_IDENTITY, "listener_id"])
-    what = "a listener rated the pair before|Keep one rating per listener and pair."
+    what = "a listener rated the pair again|Keep one rating per listener and pair."
     refuse_rows(twice, table, _KEY, source, what)
     return table.assign(**{_ANCHOR: table[_ANCHOR] == "True"})
 
 
 def _system(clip: str) -> str:
-    """Return the first folder of a clip's name, the empty string if it has none."""
+    """Return the first folder of a clip's name, or the empty string."""
     folder, _, rest = clip.replace(os.sep, "/").lstrip("/").partition("/")
     return folder if rest else ""

@@ -1,4 +1,4 @@
-"""Simulated scenes: their sounds, captions, and how well the two agree."""
+"""Simulated scenes: sounds, captions, and the alignment between them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = [
     "simulated_alignment",
 ]
 
-DURATION = 10.0  # seconds, as XACLE's clips
+DURATION = 10.0  # seconds, like XACLE's clips
 
 SAME_GROUP_CREDIT = 0.4
 ORDER_PENALTY = 0.25
 
-# How a caption departs from its scene, by the scene's number of sounds. The shares are
-# such that neither the number of sounds nor the number of claims predicts the rating.
+# Edits of captions, by the scene's number of sounds. With these shares, neither the
+# number of sounds nor the number of claims predicts the rating.
 EDITS = ("right", "drop", "add", "replace", "swap", "other")
 EDIT_SHARES = {
     1: (0.63, 0.00, 0.10, 0.21, 0.00, 0.06),
@@ -59,7 +59,7 @@ class SimulatedScene:
 
 @dataclass(frozen=True)
 class SimulatedCaption:
-    """What a caption claims: class names in the order said, and how they relate."""
+    """A caption and its claims: class names in order of mention, and their relation."""
 
     text: str
     names: tuple[str, ...]
@@ -82,13 +82,13 @@ def simulate_scene(
     duration : float, default=10.0
         Length in seconds.
     names : sequence of str, default=None
-        The sound classes; drawn if None.
+        The sound classes; drawn at random if None.
 
     Returns
     -------
     scene : SimulatedScene
-        One to three sounds, one after the other, or together with the later ones up
-        to 12 dB below the first.
+        One to three sounds in sequence, or as a mixture in which all but the first are
+        up to 12 dB quieter than it.
     """
     if names is None:
         n_sounds = 1 + int(rng.choice(3, p=N_SOUNDS_SHARES))
@@ -130,14 +130,14 @@ def render_simulated_scene(
     Parameters
     ----------
     scene : SimulatedScene
-        What to mix.
+        The scene to render.
     rng : Generator
         Draws the recordings, repetitions and noise.
     duration : float, default=10.0
         Length in seconds.
     held_out : bool or None, default=False
-        Use the recordings that the mini checkpoints never heard where a class has
-        some (True), the others (False), or any (None).
+        Recordings to use: those held out from the training of the bundled checkpoints,
+        for classes that have some (True), the others (False), or any (None).
 
     Returns
     -------
@@ -183,7 +183,7 @@ def _render_event(
 def _repeat(
     sample: Samples, n_samples: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Play a recording, a little slower or faster, again and again."""
+    """Repeat a recording, played slightly slower or faster."""
     speed = rng.uniform(0.95, 1.05)
     positions = np.arange(0, len(sample) - 1, speed)
     sample = np.interp(positions, np.arange(len(sample)), sample).astype(np.float32)
@@ -212,7 +212,7 @@ def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
 
 
 def write_caption(names: Sequence[str], relation: str, rng: np.random.Generator) -> str:
-    """Say the sound classes in words, in order."""
+    """Describe the sound classes in words, in order."""
     classes = sound_classes()
     said = [_pick(rng, classes[name].words) for name in names]
     return _pick(rng, _PATTERNS[len(said), relation]).format(*said)
@@ -221,28 +221,28 @@ def write_caption(names: Sequence[str], relation: str, rng: np.random.Generator)
 def simulate_caption(
     scene: SimulatedScene, rng: np.random.Generator, *, edit: str | None = None
 ) -> SimulatedCaption:
-    """Caption a scene, rightly or with one edit.
+    """Caption a scene, correctly or with one edit.
 
     Parameters
     ----------
     scene : SimulatedScene
-        What is heard.
+        The scene to describe.
     rng : Generator
         Source of randomness.
     edit : {"right", "drop", "add", "replace", "swap", "other"}, default=None
-        How the caption departs from the scene: not at all; a sound left out, added,
-        replaced (three times in ten by a near-synonym); two swapped in order; or the
-        caption of another scene. Drawn if None.
+        Difference between caption and scene: none; a sound omitted, added, or replaced
+        (three times in ten by a near-synonym); two sounds swapped in order; or the
+        caption of another scene. Drawn at random if None.
 
     Returns
     -------
     caption : SimulatedCaption
-        The text and what it claims.
+        The text and its claims.
 
     Raises
     ------
     ValueError
-        If the edit would leave no claim or make a fourth.
+        If the edit would leave no claim or create a fourth.
     """
     names = [event.name for event in scene.events]
     relation = scene.relation
@@ -251,7 +251,10 @@ def simulate_caption(
     if edit == "swap" and relation != "sequence":
         edit = "right"
     if (edit == "add" and len(names) == 3) or (edit == "drop" and len(names) == 1):
-        msg = f"a caption claims one to three sounds; cannot {edit} with {len(names)}."
+        msg = (
+            f"a caption claims one to three sounds; cannot {edit} with {len(names)}. "
+            "Choose another edit."
+        )
         raise ValueError(msg)
     others = [name for name in sound_classes() if name not in names]
     if edit == "drop":
@@ -278,18 +281,17 @@ def simulate_caption(
 
 
 def simulated_alignment(scene: SimulatedScene, caption: SimulatedCaption) -> float:
-    """Return how far a scene holds what a caption claims.
+    """Return how well a caption's claims match a scene.
 
-    Each claim earns the audibility of its sound (1 at 0 dB, .6 at -12 dB), or
-    ``SAME_GROUP_CREDIT`` of it for a near-synonym; claims are averaged. A claimed
-    order that is not the heard one costs ``ORDER_PENALTY``.
+    Each claim earns the audibility of its sound (1 at 0 dB, .6 at -12 dB), or 0.4 of it
+    for a near-synonym; claims are averaged. A wrong order costs 0.25.
 
     Parameters
     ----------
     scene : SimulatedScene
-        What is heard.
+        The scene.
     caption : SimulatedCaption
-        What is claimed.
+        The caption to evaluate.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Simulated listeners, and a folder of simulated scenes in the XACLE layout.
 
-A stand-in for a human-rated challenge. Nothing here is a human rating; `simulated` is
-in the name of everything that leaves this module.
+A substitute for a human-rated challenge. Nothing here is a human rating; everything
+exported from this module has `simulate` in its name.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ __all__ = ["make_simulated_xacle", "simulate_ratings"]
 
 N_LISTENERS = 4  # per pair
 RATINGS_PER_LISTENER = 13
-# Spread of a listener's bias, and of one rating around the listener's mean: with them
-# simulated mean ratings are as reliable as human ones (.756 for four listeners).
+# Standard deviations of a listener's bias, and of a rating around the listener's mean.
+# They make simulated mean ratings as reliable as human ones (.756 for four listeners).
 LISTENER_BIAS = 1.2
 RATING_NOISE = 4.4
-# Expected rating, before rounding and clipping, of no alignment and of full alignment.
+# Expected rating, before rounding and clipping, for no and for full alignment.
 NO_ALIGNMENT, FULL_ALIGNMENT = -0.5, 11.0
 _TRUTH_COLUMNS = ("split", "wav_file_name", "text", "alignment", "edit", "sounds")
 
@@ -52,7 +52,7 @@ def simulate_ratings(
     ratings : ndarray of shape (n_pairs, 4), int64
         Whole numbers from 0 to 10.
     listeners : ndarray of shape (n_pairs, 4), int64
-        Listener numbers from zero; about 13 ratings each.
+        Listener numbers, starting from zero; each has about 13 ratings.
     """
     n_pairs = len(alignments)
     n_listeners = max(N_LISTENERS, round(n_pairs * N_LISTENERS / RATINGS_PER_LISTENER))
@@ -80,29 +80,30 @@ def make_simulated_xacle(
 ) -> Path:
     """Write a simulated challenge folder in the layout of XACLE.
 
-    Scenes of one to three bundled or synthesised sounds, captions that are right or
-    edited, and four simulated listeners per pair, as unreliable as human ones (the mean
-    of four has a reliability near .76). Listeners of different splits are disjoint.
-    These are not human ratings.
+    Scenes have one to three bundled or synthesised sounds, captions are correct or
+    edited, and each pair is rated by four simulated listeners, as unreliable as human
+    ones (the mean of four has a reliability near .76). Splits share no listeners. These
+    are not human ratings.
 
     Parameters
     ----------
     root : path
-        Folder to write; made if missing, refused if it holds anything.
+        Folder to write. It is created if missing, and must be empty.
     n_train, n_validation, n_test : int
-        Pairs in each split.
+        Number of pairs in each split.
     random_state : int, default=0
-        Seed. Pair number i of a split depends on nothing else.
+        Seed. Pair i of a split depends only on the seed.
     held_out : bool or None, default=None
-        Which bundled recordings to use: those that the mini checkpoints never heard
-        where a class has some (True), the others (False), or any (None).
+        Bundled recordings to use: those held out from the training of the bundled
+        checkpoints, for classes that have some (True), the others (False), or any
+        (None).
     verbose : bool, default=False
-        Show a progress bar.
+        Whether to show a progress bar.
 
     Returns
     -------
     root : Path
-        The folder, ready for :func:`load_xacle`.
+        The folder, for :func:`load_xacle`.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def make_simulated_xacle(
     Layout: ``wav/{split}/NNNNN.wav`` (10 s, mono, 16-bit, 16 kHz);
     ``meta_data/{split}_average.csv`` (``wav_file_name, text, average_score``);
     ``meta_data/{split}.csv``, one row per rating (``wav_file_name, text, score,
-    listener_id``); ``simulated_truth.csv``, what the listeners were simulated from.
+    listener_id``); ``simulated_truth.csv``, the values behind the simulated ratings.
 
     Examples
     --------
@@ -128,8 +129,8 @@ def make_simulated_xacle(
     root = Path(root)
     if root.exists() and any(root.iterdir()):
         msg = (
-            f"make_simulated_xacle would write into {str(root)!r}, which is not empty. "
-            "Name a new folder, or remove that one."
+            f"make_simulated_xacle needs an empty folder; {str(root)!r} is not empty. "
+            "Choose a new folder, or remove that one."
         )
         raise FileExistsError(msg)
     sizes = {"train": n_train, "validation": n_validation, "test": n_test}

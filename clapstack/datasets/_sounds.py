@@ -18,16 +18,16 @@ __all__ = ["SoundClass", "load_bundled_sounds", "sound_classes"]
 
 
 class SoundClass(NamedTuple):
-    """A class of sounds that simulated scenes are made of.
+    """A class of sounds in simulated scenes.
 
     Attributes
     ----------
     name : str
         Identifier.
     group : str
-        Classes of one group are near-synonyms to the simulated listeners.
+        Simulated listeners treat the classes of one group as near-synonyms.
     words : tuple of str
-        Ways to say it in a caption.
+        Wordings of the class in captions.
     """
 
     name: str
@@ -38,14 +38,15 @@ class SoundClass(NamedTuple):
 def load_bundled_sounds() -> pd.DataFrame:
     """Load the table of the bundled recordings.
 
-    175 short recordings, CC0 or CC BY 3.0, mono, 16 kHz, at most four seconds.
+    There are 175 short recordings, CC0 or CC BY 3.0, mono, 16 kHz, of at most four
+    seconds.
 
     Returns
     -------
     sounds : DataFrame
         One row per recording: ``file``, ``class``, ``group``, ``words``,
-        ``held_out`` (bool: the mini checkpoints never heard it), ``origin``,
-        ``author``, ``licence``, ``source``, and ``path``, the FLAC file.
+        ``held_out`` (bool: not used to train the bundled checkpoints), ``origin``,
+        ``author``, ``licence``, ``source``, and ``path`` (of the FLAC file).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Clips that several splits share, and small parts of splits."""
+"""Clips shared by several splits, and small parts of splits."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ __all__ = ["find_overlaps", "probe_split"]
 def find_overlaps(
     splits: Mapping[str, Bunch], keys: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Find clips that stand in two splits.
+    """Find clips that occur in two splits.
 
     Parameters
     ----------
     splits : mapping of str to Bunch
         Loaded splits by name, the training split first.
     keys : mapping of str to str, default=None
-        What :func:`clapstack.audio.audio_key` gives for each path, where it is known.
-        None reads every clip.
+        Key of each path, from :func:`clapstack.audio.audio_key`, if already known. If
+        None, every clip is read.
 
     Returns
     -------
     overlaps : DataFrame
-        One row per clip of a later split whose sound is in an earlier one: ``split``,
-        ``id``, ``text``, ``other_split``, ``other_id`` and ``same_text``, which tells
-        whether the two are one and the same pair. Empty if the splits are disjoint.
+        One row per clip of a later split whose audio is also in an earlier one:
+        ``split``, ``id``, ``text``, ``other_split``, ``other_id`` and ``same_text``
+        (whether the texts are the same, too). Empty if the splits are disjoint.
 
     Notes
     -----
-    Clips are compared by content, never by name: folders may number their clips from
-    zero, and a copy may have another name. Texts that differ in white space or Unicode
-    form alone are the same.
+    Clips are compared by content, never by name: each folder may number its clips from
+    zero, and a copy may have another name. Texts that differ only in white space or
+    Unicode form count as the same.
 
     Examples
     --------
@@ -92,18 +92,18 @@ def probe_split(
     data : Bunch
         A loaded training split.
     validation : Bunch, default=None
-        Where the validation part is drawn from. None draws it from `data`, without the
-        pairs of the training part.
+        The split from which to draw the validation part. If None, it is drawn from the
+        rest of `data`.
     n_train, n_validation : int
-        Pairs in each part: 512 and 128 for the probes of the paper's Table 2, 256 and
-        64 for its smoke test.
+        Number of pairs in each part: 512 and 128 for the probes of the paper's Table 2,
+        256 and 64 for its smoke test.
     random_state : int, default=0
-        Draws the pairs.
+        Seed of the draw.
 
     Returns
     -------
     train, validation : Bunch
-        As :func:`load_xacle` returns them; their ratings are taken along.
+        As from :func:`load_xacle`, including the ratings of the pairs.
 
     Raises
     ------
@@ -112,9 +112,9 @@ def probe_split(
 
     Notes
     -----
-    The paper does not say which pairs its probes used, so figures of other draws differ
-    from it by chance: at 128 pairs, an interval of 95 % around an SRCC of .57 is about
-    .25 wide. A smaller part of one seed is the beginning of a larger one.
+    The paper does not specify the pairs of its probes, so results for other draws
+    differ by chance: with 128 pairs, the 95 % interval of an SRCC of .57 is about .25
+    wide. For one seed, a smaller part is the beginning of a larger one.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def probe_split(
     for name, wanted, present in needs:
         if wanted > present or min(n_train, n_validation) < 1:
             msg = (
-                f"The probe needs {wanted} pairs for {name}, and one or more in each "
+                f"The probe needs {wanted} pairs for {name}, and at least one in each "
                 f"part; there are {present}. Change n_train or n_validation."
             )
             raise ValueError(msg)
@@ -142,7 +142,7 @@ def probe_split(
     order = rng.permutation(len(data.X))
     train = take_pairs(data, order[:n_train])
     if validation is None:
-        # From the end, so that neither part depends on the size of the other.
+        # From the end, so that no part depends on the size of the other.
         return train, take_pairs(data, order[::-1][:n_validation])
     order = rng.permutation(len(validation.X))
     return train, take_pairs(validation, order[:n_validation])

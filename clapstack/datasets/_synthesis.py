@@ -1,4 +1,4 @@
-"""Sound classes made by formula: each call draws a new variation."""
+"""Synthesised sound classes; each call draws a new variation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _seconds(n: int) -> NDArray[np.float64]:
 
 
 def _tone(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a sine of the given momentary frequency in Hz."""
+    """Return a sine of the given instantaneous frequency in Hz."""
     phase: NDArray[np.float64] = 2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE
     return np.sin(phase)
 

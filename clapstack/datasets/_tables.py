@@ -1,4 +1,4 @@
-"""Checks of tables of pairs and ratings, and parts of loaded data."""
+"""Checks of tables of pairs and ratings, and subsets of loaded data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clapstack.tables import refuse_rows, to_number
 
 
 class RatedPairs(Bunch):  # type: ignore[misc]
-    """Loaded pairs: a Bunch that prints a line per entry."""
+    """Loaded pairs, as a Bunch that prints one line per entry."""
 
     def __repr__(self) -> str:
         lines = []
@@ -43,7 +43,7 @@ class RatedPairs(Bunch):  # type: ignore[misc]
 def refuse_texts_and_scores(
     table: pd.DataFrame, key: str, score: str, source: str
 ) -> pd.DataFrame:
-    """Return the table with numeric scores; refuse unusable texts and wrong scores."""
+    """Return the table with numeric scores; reject unusable texts and wrong scores."""
     for column, what in ((key, "name of the clip"), ("text", "text")):
         blank = [not cell or not cell.strip() for cell in table[column]]
         refuse_rows(blank, table, key, source, f"the {what} is empty|Fill it in.")
@@ -59,21 +59,22 @@ def refuse_texts_and_scores(
 
 
 def refuse_nameless_listeners(table: pd.DataFrame, key: str, source: str) -> None:
-    """Refuse ratings without a listener: together they would pass for one person."""
+    """Reject ratings without a listener: they would count as one person's."""
     nameless = table["listener_id"].str.strip() == ""
-    what = "the listener_id is empty|Fill it in, or leave out the column."
+    what = "the listener_id is empty|Fill it in, or remove the column."
     refuse_rows(nameless, table, key, source, what)
 
 
 def clip_name_identity(name: str) -> str:
-    """Return what two spellings of a name in a table share, such as ``./a.wav``."""
+    """Return a clip's name in a normal form: ``./a.wav`` becomes ``a.wav``."""
     return os.path.normpath(unicodedata.normalize("NFC", name))
 
 
 def clip_file(folder: Path, name: str) -> Path:
-    """Return the file of a clip, whichever Unicode form its name has on the disk.
+    """Return the file of a clip, in any Unicode form of its name.
 
-    Archives made on a Mac may spell accents otherwise (NFD) than the table (NFC).
+    Archives created on a Mac may have accents in another form (NFD) than the table
+    (NFC).
     """
     spellings = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
     paths = [folder / spelling for spelling in spellings]
@@ -91,7 +92,7 @@ def _is_unicode(text: str) -> bool:
 def take_pairs(data: Bunch, rows: NDArray[np.intp]) -> Bunch:
     """Return some pairs of loaded data, in the order of `rows`, with their ratings.
 
-    What else the data holds per pair is taken along; what it holds as a whole stays.
+    Other entries per pair are selected too; entries for the whole data are kept.
     """
     n_pairs = len(data.X)
     taken = RatedPairs(**data)

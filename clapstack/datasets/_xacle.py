@@ -22,7 +22,7 @@ __all__ = ["list_xacle_splits", "load_xacle", "load_xacle_ranking"]
 
 SPLITS = ("train", "validation", "test")
 
-# The dataset's README and the official code name the columns differently.
+# The dataset's README and the official code use different column names.
 _AVERAGE_SCHEMAS = (
     ("wav_file_name", "text", "average_score"),
     ("wave_file_name", "text", "average_semantic_alignement_score"),
@@ -43,11 +43,11 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
     Parameters
     ----------
     root : path
-        The challenge folder: the one that holds ``meta_data`` and ``wav``, or its
-        parent with ``XACLE_dataset``, or ``XACLE_test_data`` for the test split,
-        inside. The 2027 edition inherits the development data of 2026 and its layout.
+        The challenge folder: the one with ``meta_data`` and ``wav``, or the parent of
+        ``XACLE_dataset`` (for the test split, of ``XACLE_test_data``). The 2027 edition
+        inherits the development data of 2026 and its layout.
     split : {"train", "validation", "test"}, default="train"
-        Which split.
+        Split to load.
 
     Returns
     -------
@@ -57,34 +57,36 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
         y : ndarray of shape (n_pairs,), float64, or None
             Mean ratings in [0, 10]; None for a test split without ratings.
         ratings : DataFrame or None
-            One row per rating: ``pair`` (row of X), ``score``, and ``listener_id``
-            where the file has it.
+            One row per rating: ``pair`` (row of X), ``score``, and ``listener_id`` if
+            the file has it.
         ids : ndarray of shape (n_pairs,), object
             Names of the WAV files.
         simulated : bool
-            Whether :func:`make_simulated_xacle` made it: no human rated it.
+            Whether the data was created by :func:`make_simulated_xacle` and not rated
+            by humans.
 
     Raises
     ------
     FileNotFoundError
-        If the folder, its tables or any WAV file is missing; rows are named.
+        If the folder, its tables or any WAV file is missing; the message lists missing
+        files.
     ValueError
         If a table cannot be read, columns are unknown, a WAV file is listed twice, a
-        text is missing or is another one among the ratings, a listener has no name, or
-        a score is missing or outside 0-10; lines are named.
+        text is missing or differs between the tables, a listener has no name, or a
+        score is missing or outside 0-10; the message lists the lines.
 
     See Also
     --------
-    find_overlaps : Pairs that stand in two splits.
-    load_relate : The challenge's predecessor, whose ratings are public.
+    find_overlaps : Finds clips that occur in two splits.
+    load_relate : Loads the challenge's predecessor, whose ratings are public.
 
     Notes
     -----
-    The types of cells are not guessed: a caption ``007`` stays one. Columns are read
-    by name, in either spelling in use: ``wav_file_name, text,
-    average_score`` and, per rating, ``score``; or ``wave_file_name, text,
-    average_semantic_alignement_score`` and ``11-point semantic-alignment score``.
-    Where there are ratings alone, as in the test data of 2026, their means are taken.
+    Cells are read as text: a caption ``007`` stays one. Columns are found by name, in
+    either spelling in use: ``wav_file_name, text, average_score`` and, per rating,
+    ``score``; or ``wave_file_name, text, average_semantic_alignement_score`` and
+    ``11-point semantic-alignment score``. If there are only ratings, as in the test
+    data of 2026, their means are used.
 
     Examples
     --------
@@ -115,7 +117,7 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
         msg = (
             f"load_xacle found neither {average_file.name!r} nor {rating_file.name!r} "
             f"in {str(root / 'meta_data')!r}. Check the name of the split, or unpack "
-            "the tables of the challenge there."
+            "the challenge's tables there."
         )
         raise FileNotFoundError(msg)
     source = str(average_file if average_file.exists() else rating_file)
@@ -127,7 +129,7 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
         msg = (
             f"{len(missing)} of {len(pairs)} WAV files of split {split!r} are missing "
             f"from {str(root / 'wav' / split)!r}: {first_few(missing)}. Unpack the "
-            "audio of the challenge there."
+            "challenge's audio there."
         )
         raise FileNotFoundError(msg)
     return RatedPairs(
@@ -140,7 +142,7 @@ def load_xacle(root: str | Path, split: str = "train") -> Bunch:
 
 
 def list_xacle_splits(root: str | Path) -> list[str]:
-    """Return the splits whose tables an XACLE folder holds.
+    """Return the splits whose tables an XACLE folder contains.
 
     Parameters
     ----------
@@ -150,12 +152,12 @@ def list_xacle_splits(root: str | Path) -> list[str]:
     Returns
     -------
     splits : list of str
-        Of ``train``, ``validation`` and ``test``, in this order.
+        Those of ``train``, ``validation`` and ``test`` that exist, in this order.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder, or it has no training split.
+        If the folder does not exist or has no training split.
 
     Examples
     --------
@@ -189,14 +191,14 @@ def load_xacle_ranking() -> pd.DataFrame:
     Returns
     -------
     ranking : DataFrame
-        ``rank`` (missing for what did not take part), ``system``, ``srcc``, ``lcc``,
-        ``ktau``, ``mse`` on the test split, ``kind`` (``official``, ``baseline`` or
-        ``paper``) and ``what``; the highest SRCC first.
+        ``rank`` (missing for systems that did not take part), ``system``, ``srcc``,
+        ``lcc``, ``ktau``, ``mse`` on the test split, ``kind`` (``official``,
+        ``baseline`` or ``paper``) and ``what`` (a description); the highest SRCC first.
 
     Notes
     -----
-    The organisers' results page gives ranks 1 to 10 and the baseline of 2026; that of
-    2027 is stated with its code; the rest is Table 1 of the paper.
+    Ranks 1 to 10 and the 2026 baseline are from the organisers' results page, the 2027
+    baseline from its code, and the other rows from Table 1 of the paper.
 
     Examples
     --------
@@ -211,7 +213,7 @@ def load_xacle_ranking() -> pd.DataFrame:
 
 
 def _challenge_folder(root: Path, split: str) -> Path:
-    """Return the folder that holds the split's tables, else one that holds any."""
+    """Return the folder with the split's tables, else one with any tables."""
     folders = [
         folder
         for folder in (root, *(root / name for name in _FOLDERS))
@@ -220,7 +222,7 @@ def _challenge_folder(root: Path, split: str) -> Path:
     if not folders:
         msg = (
             f"load_xacle found no folder 'meta_data' in {str(root)!r}. Pass the folder "
-            "that holds 'meta_data' and 'wav'; clapstack.datasets.make_simulated_xacle "
+            "that has 'meta_data' and 'wav'; clapstack.datasets.make_simulated_xacle "
             "writes a simulated one."
         )
         raise FileNotFoundError(msg)
@@ -237,7 +239,7 @@ def _tables(split: str) -> tuple[str, str]:
 def _read(
     path: Path, schemas: tuple[tuple[str, ...], ...], score: str, *, scored: bool
 ) -> pd.DataFrame:
-    """Read a table in one of its schemas, with our names, checked row by row."""
+    """Read a table in one of its schemas, under our names, and check its rows."""
     ours = (_KEY, "text", score)
     columns = dict(zip(ours, zip(*schemas, strict=True), strict=True))
     optional = ["listener_id"] if scored else ["listener_id", score]
@@ -253,7 +255,7 @@ def _read(
 def _of_pairs(
     ratings: pd.DataFrame | None, pairs: pd.DataFrame, path: Path, source: str
 ) -> pd.DataFrame | None:
-    """Return the ratings with the row of their pair, or None if there are none."""
+    """Return the ratings with the row numbers of their pairs, or None."""
     if ratings is None or "score" not in ratings:
         return None
     row_of = {name: row for row, name in enumerate(_clips(pairs))}
@@ -263,7 +265,7 @@ def _of_pairs(
     refuse_rows(pair.isna(), ratings, _KEY, str(path), what)
     pair = pair.astype(int)
     text = pairs["text"].map(text_identity).to_numpy()[pair]
-    what = f"the text is another one than in {table!r}|Correct one of them."
+    what = f"the text differs from the one in {table!r}|Correct one of them."
     other = ratings["text"].map(text_identity) != text
     refuse_rows(other, ratings, _KEY, str(path), what)
     ratings = ratings.drop(columns=[_KEY, "text"])
@@ -272,5 +274,5 @@ def _of_pairs(
 
 
 def _clips(table: pd.DataFrame) -> pd.Series[str]:
-    """Return what tells the clips of a table apart."""
+    """Return normalised clip names, which identify the clips of a table."""
     return table[_KEY].map(clip_name_identity)

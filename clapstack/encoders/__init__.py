@@ -1,6 +1,6 @@
-"""Frozen encoders: waveforms or texts in, float32 arrays out.
+"""Frozen encoders that map waveforms or texts to float32 arrays.
 
-The only home of torch and transformers in clapstack.
+This is the only part of clapstack that imports torch and transformers.
 """
 
 from clapstack.encoders._kinds import kind_of

@@ -1,4 +1,4 @@
-"""Base class of all encoders: loading, device, dtype, identity, memory of a GPU."""
+"""Base class of all encoders: loading, device, dtype, identity and GPU memory."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class FrozenEncoder(ABC):
-    """A model whose weights stay as they were published.
+    """A model with frozen, published weights.
 
     Parameters
     ----------
     model : Module
         Loaded weights in float32.
     settings : mapping of plain values
-        What else an embedding depends on. Holds at least "sample_rate" (Hz) and
+        Everything else that embeddings depend on; at least "sample_rate" (Hz) and
         "window" (samples).
     fingerprint : str
         As from :func:`fingerprint_of`.
     source : str
-        Where the weights came from, for error messages.
+        Origin of the weights, for error messages.
     device : str
         A torch device.
     dtype : {"float32", "bfloat16"}
-        Of the model.
+        Precision of the model.
     """
 
-    #: Inputs of a forward pass, at most. On a CPU matrix products round by the size of
-    #: the batch: alone, the bits of an input depend on no other.
+    #: Maximum number of inputs per forward pass. On a CPU, the rounding of matrix
+    #: products depends on the batch size; alone, an input's bits depend on no other.
     _at_once_on_cpu: ClassVar[int] = 1
     _at_once_on_gpu: ClassVar[int] = sys.maxsize
-    #: The name of these inputs in a warning.
+    #: Name of these inputs in a warning.
     _inputs: ClassVar[str] = "pieces"
 
-    #: The files that it was read from, if all of them are known.
+    #: Files that the encoder was read from, if all of them are known.
     files: NotedFiles | None = None
 
     def __init__(
@@ -72,7 +72,7 @@ class FrozenEncoder(ABC):
         self._model: Any = model.eval().to(self.device, self._dtype)
         on_cpu = self.device.type == "cpu"
         self._at_once = self._at_once_on_cpu if on_cpu else self._at_once_on_gpu
-        # Front ends compute in float64, which Apple's devices have not.
+        # Front ends compute in float64, which Apple's devices do not support.
         self._front_end_device = "cpu" if self.device.type == "mps" else device
 
     @classmethod
@@ -82,13 +82,13 @@ class FrozenEncoder(ABC):
         """Load a checkpoint."""
         with guarded(checkpoint):
             build = cls._read(checkpoint, revision)
-        # Behind the guard: what fails on a device is no fault of the checkpoint.
+        # Outside the guard: failures on a device are not the checkpoint's fault.
         return build(device=device, dtype=dtype)
 
     @classmethod
     @abstractmethod
     def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
-        """Read a checkpoint; return a constructor that lacks device and dtype."""
+        """Read a checkpoint; return a constructor that only needs device and dtype."""
 
     @abstractmethod
     def encode_audio(
@@ -98,25 +98,25 @@ class FrozenEncoder(ABC):
         crop: str = "windows",
         batch_size: int = 32,
     ) -> NDArray[np.float32]:
-        """Return a row of numbers per waveform."""
+        """Return one row of numbers per waveform."""
 
     def _in_parts_that_fit(
         self, embed: Callable[..., torch.Tensor], *inputs: Any
     ) -> torch.Tensor:
-        """Embed inputs, in halves if the memory of the GPU is too small for all."""
+        """Embed inputs, in halves if they do not fit into the GPU's memory."""
         n_inputs = len(inputs[0])
         try:
             return embed(*inputs)
         except torch.cuda.OutOfMemoryError:
             if n_inputs == 1:
                 raise
-        # Out of the handler, which keeps what the failed pass holds in memory.
+        # Outside the handler, which keeps the memory of the failed pass alive.
         half = n_inputs // 2
         if half < self._at_once:
             self._at_once = half
             msg = (
-                f"{n_inputs} {self._inputs} at once do not fit the memory of "
-                f"{self.device}: {half} are taken from now on. Pass batch_size={half}."
+                f"{n_inputs} {self._inputs} at once do not fit into the memory of "
+                f"{self.device}; from now on, {half} are used. Pass batch_size={half}."
             )
             warnings.warn(msg, stacklevel=3)
         first = self._in_parts_that_fit(embed, *(part[:half] for part in inputs))
@@ -130,15 +130,15 @@ def checked_waveform(waveform: NDArray[np.float32], row: int) -> NDArray[np.floa
     Raises
     ------
     AudioError
-        If it is not a non-empty row of finite numbers; `row` stands in the message.
+        If it is not a non-empty 1-D array of finite numbers; the message names `row`.
     """
     waveform = np.ascontiguousarray(waveform, dtype=np.float32)
     if waveform.ndim != 1 or not waveform.size or not _all_finite(waveform):
         msg = (
             f"Waveform {row} must be a one-dimensional, non-empty array of finite "
             f"samples; got shape {waveform.shape} with "
-            f"{int((~np.isfinite(waveform)).sum())} samples that are not finite. "
-            f"Read audio with clapstack.audio, which mixes to mono and checks."
+            f"{int((~np.isfinite(waveform)).sum())} non-finite samples. "
+            f"Read audio with clapstack.audio, which mixes to mono and checks samples."
         )
         raise AudioError(msg)
     return waveform
@@ -146,7 +146,7 @@ def checked_waveform(waveform: NDArray[np.float32], row: int) -> NDArray[np.floa
 
 def _all_finite(waveform: NDArray[np.float32]) -> bool:
     with np.errstate(all="ignore"):
-        # One sum of squares tells, and takes a third of the time. It may overflow.
+        # The sum of squares takes a third of the time, but may overflow.
         return bool(np.isfinite(waveform @ waveform) or np.isfinite(waveform).all())
 
 
@@ -156,8 +156,8 @@ def fingerprint_of(
     """Return the SHA-256 of settings, vocabulary and weights, in hex."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     if tokenizer is not None:
-        # The vocabulary stands for the tokenizer: how a tokenizer is written to a
-        # file changes between library versions, its vocabulary does not.
+        # The vocabulary represents the tokenizer: the format of tokenizer files
+        # changes between library versions, the vocabulary does not.
         digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
     for name, tensor in sorted(model.state_dict().items()):
         if not is_derived(name):

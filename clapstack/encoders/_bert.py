@@ -1,4 +1,4 @@
-"""BERT and RoBERTa as text towers: their sizes, inferred from their tensors."""
+"""BERT and RoBERTa text towers, with sizes inferred from their tensors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def infer_bert(
 ) -> Any:
     """Infer the configuration of a text tower from the shapes of its tensors.
 
-    `prefix` is what their names begin with. `config_class` is of transformers, where
-    RoBERTa's modules bear the same names; `settings` are its further arguments.
+    `prefix` is the prefix of their names. `config_class` is a class of transformers, in
+    which RoBERTa's modules have the same names; `settings` are its further arguments.
     """
-    # The shapes show all sizes but the number of heads, which are 64 wide.
+    # The shapes reveal all sizes except the number of heads, which are 64 wide.
     embeddings, layers = f"{prefix}embeddings.", f"{prefix}encoder.layer."
     vocabulary, width = tensors[f"{embeddings}word_embeddings.weight"].shape
     return config_class(
@@ -36,7 +36,7 @@ def infer_bert(
 
 
 def read_bert_tokenizer(folder: Path, config: BertConfig) -> Any:
-    """Read BERT's tokenizer, which may not have more tokens than the tower."""
+    """Read BERT's tokenizer and check that the tower has all its tokens."""
     tokenizer = read_tokenizer(folder, "bert")
     check_vocabulary(tokenizer, folder, config.vocab_size)
     return tokenizer

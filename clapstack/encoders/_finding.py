@@ -1,4 +1,4 @@
-"""Finding the files of a checkpoint, on this machine or on the hub."""
+"""Location of checkpoint files, on this machine or on the hub."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+)/([\w.-]+\.pth?)")
 
 
 class _Tokenizer(NamedTuple):
-    """A published tokenizer, which files of weights need beside them."""
+    """A published tokenizer that files of weights need."""
 
-    name: str  # also its id in caches of before the hub moved it
+    name: str  # also its former id on the hub, found in old caches
     hub: str
-    vocabulary: tuple[str, ...]  # what does without tokenizer.json
+    vocabulary: tuple[str, ...]  # files that replace tokenizer.json
     reader: Any
 
     @property
@@ -55,7 +55,7 @@ class _Tokenizer(NamedTuple):
 
     def is_in(self, folder: Path) -> bool:
         note_file(folder / "tokenizer.json")
-        # Checked here, because some versions of transformers make up an empty one.
+        # Checked here, because some versions of transformers create an empty one.
         return (folder / "tokenizer.json").exists() or all(
             (folder / name).exists() for name in self.vocabulary
         )
@@ -76,13 +76,13 @@ _TOKENIZERS = {
 }
 _LAION_CONFIGS = ["config.json", *EXTRACTOR_FILES]
 _PRETRAINED_WEIGHTS = ["model.safetensors", "pytorch_model.bin"]
-# What large models are saved as: an index, and files that it names.
+# Large models are saved as an index and the files that it lists.
 _INDICES = [f"{name}.index.json" for name in _PRETRAINED_WEIGHTS]
 _SHARDS = ["model-*.safetensors", "pytorch_model-*.bin"]
 _ADAPTER = "adapter_config.json"
-# Settings and vocabularies, wherever in a repository they are.
+# Settings and vocabularies, anywhere in a repository.
 _TEXT_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]
-# As `save_pretrained(variant="fp16")` names them, and weights of other frameworks.
+# Names from `save_pretrained(variant="fp16")`, and weights of other frameworks.
 _VARIANTS = re.compile(
     r"model\..+\.safetensors|pytorch_model\..+\.bin|model\.safetensors\..+"
 )
@@ -93,13 +93,13 @@ _LAION_NEEDS = (
 )
 _MSCLAP_WEIGHTS = "CLAP_weights_2023.pth"
 _MSCLAP_NEEDS = (
-    f"{_MSCLAP_WEIGHTS} and gpt2's tokenizer ({_TOKENIZERS['gpt2'].needs}; beside it "
+    f"{_MSCLAP_WEIGHTS} and gpt2's tokenizer ({_TOKENIZERS['gpt2'].needs}; next to it "
     f"or in tokenizer/)"
 )
 _TRIAL = "a sound, \N{SNOWMAN}"
-# Settings of a tokenizer that name files, or are handed to its class as they are.
+# Settings of a tokenizer that name files, or are passed to its class unchanged.
 _ELSEWHERE = re.compile(r"_files?$|^init_inputs$|^auto_map$")
-# Characters that a normalizer makes of one: published ones replace one by one.
+# Maximum factor by which a normalizer may lengthen a text; published ones do not.
 _MOST_GROWTH = 1000
 
 
@@ -111,7 +111,7 @@ def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
     checkpoint : str
         In transformers' format: a local folder, "bundled:<name>" or a hub id. In the
         authors' format: a ``.pt`` file, local or on the hub as "owner/name/file.pt".
-        What is on this machine wins over the hub.
+        Local files take precedence over the hub.
     revision : str or None
         Branch, tag or commit of the weights on the hub.
 
@@ -128,8 +128,8 @@ def find_laion(checkpoint: str, revision: str | None) -> tuple[Path, Path]:
     if place.suffix == ".pt" and place.is_file():
         return find_tokenizer(place, "roberta"), place
     is_folder = (
-        f"a LAION CLAP checkpoint is a folder that holds {_LAION_NEEDS}, or a .pt "
-        f"file of the authors"
+        f"a LAION CLAP checkpoint is a folder with {_LAION_NEEDS}, or one of the "
+        f"authors' .pt files"
     )
     _refuse_other_than_folder(place, checkpoint, is_folder)
     if not _TOKENIZERS["roberta"].is_in(place):
@@ -149,13 +149,13 @@ def find_pretrained(
     Parameters
     ----------
     checkpoint : str
-        A local folder or a hub id. What is on this machine wins over the hub.
+        A local folder or a hub id. Local files take precedence over the hub.
     revision : str or None
         Branch, tag or commit of the weights on the hub.
     configs : sequence of str
         Names of the other files that the model needs.
     extractor : bool, default=False
-        Whether it needs a file of `EXTRACTOR_FILES` too. Which one is not checked here.
+        Whether the model needs one of `EXTRACTOR_FILES` too; that is not checked here.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def find_pretrained(
     if folder is None:
         files = [*configs, *EXTRACTOR_FILES * extractor]
         folder = _download_pretrained(checkpoint, revision, files, needs)
-    is_folder = f"it must be a folder that holds {needs}"
+    is_folder = f"it must be a folder with {needs}"
     _refuse_other_than_folder(folder, checkpoint, is_folder)
     for name in configs:
         if not (folder / name).exists():
@@ -186,10 +186,10 @@ def find_any(checkpoint: str, revision: str | None) -> Path:
 
 
 def find_sentence_transformer(checkpoint: str, revision: str | None) -> Path:
-    """Locate a folder in the format of sentence-transformers, or of transformers.
+    """Locate a folder in the format of sentence-transformers or of transformers.
 
-    `checkpoint` is a local folder, "bundled:<name>" or a hub id, of which no file of
-    code is fetched. What is on this machine wins over the hub.
+    `checkpoint` is a local folder, "bundled:<name>" or a hub id. No code is downloaded.
+    Local files take precedence over the hub.
     """
     needs = "modules.json (or config.json) and the files that it names"
     folder: Any = _local(checkpoint, needs)
@@ -209,8 +209,8 @@ def find_msclap(checkpoint: str, revision: str | None) -> Path:
     """Locate an MS-CLAP file of weights in the authors' format.
 
     `checkpoint` is a ``.pth`` file, local or on the hub as "owner/name/file.pth"; a
-    folder with one ``CLAP_weights*.pth``; "bundled:<name>"; or a hub id, of which
-    ``CLAP_weights_2023.pth`` is taken. What is on this machine wins over the hub.
+    folder with one ``CLAP_weights*.pth``; "bundled:<name>"; or a hub id, from which
+    ``CLAP_weights_2023.pth`` is used. Local files take precedence over the hub.
     """
     place = _file_on_hub(checkpoint, revision) or _local(checkpoint, _MSCLAP_NEEDS)
     if place is None:
@@ -226,32 +226,32 @@ def find_msclap(checkpoint: str, revision: str | None) -> Path:
         _refuse_missing("CLAP_weights*.pth", place, _MSCLAP_NEEDS)
     if len(found) > 1:
         msg = (
-            f"Folder {str(place)!r} holds several checkpoints: "
-            f"{', '.join(file.name for file in found)}. Pass the path of the one "
-            f"to use."
+            f"Folder {str(place)!r} contains several checkpoints: "
+            f"{', '.join(file.name for file in found)}. Pass the path of one of "
+            f"them."
         )
         raise CheckpointError(msg)
     return found[0]
 
 
 def find_file(checkpoint: str, revision: str | None, what: str) -> Path:
-    """Locate a file of weights that is nowhere on the hub, and so has no revision.
+    """Locate a file of weights that is not on the hub and thus has no revision.
 
-    `what` says what the file is and who has it, for the message.
+    `what` describes the file and its publisher, for the message.
     """
     if revision is not None:
         msg = (
-            f"revision={revision!r} names a commit on the Hugging Face hub, and "
-            f"{checkpoint!r} is a file on this machine. Leave revision out."
+            f"revision={revision!r} is a commit on the Hugging Face hub, but "
+            f"{checkpoint!r} is a local file. Omit revision."
         )
         raise CheckpointError(msg)
     path = Path(checkpoint).expanduser()
     if not path.is_file():
-        fault = "is a folder" if path.is_dir() else "is not there"
+        fault = "is a folder" if path.is_dir() else "does not exist"
         msg = (
             f"There is no file {str(path)!r} ({path.absolute()} {fault}). The "
-            f"checkpoint must be {what}. It is not fetched by itself: put it anywhere "
-            f"on this machine and pass its path."
+            f"checkpoint must be {what}. It is not downloaded automatically: put it "
+            f"anywhere on this machine and pass its path."
         )
         raise CheckpointError(msg)
     return path
@@ -263,10 +263,10 @@ def find_tokenizer(weights: Path, kind: str, *, on_hub: bool = True) -> Path:
     Parameters
     ----------
     weights : Path
-        The file. The tokenizer is beside it, in ``tokenizer/`` beside it, or on the
-        hub, whence the authors' packages take it.
+        The file. Its tokenizer is next to it, in ``tokenizer/`` next to it, or on the
+        hub, from which the authors' packages download it.
     kind : {"roberta", "gpt2", "bert"}
-        Whose tokenizer it is.
+        Model whose tokenizer is needed.
     on_hub : bool, default=True
         Whether to look on the hub.
     """
@@ -274,12 +274,12 @@ def find_tokenizer(weights: Path, kind: str, *, on_hub: bool = True) -> Path:
     for folder in (weights.parent, weights.parent / "tokenizer"):
         if tokenizer.is_in(folder):
             return folder
-    places = f"into {weights.parent} or into tokenizer/ there"
+    places = f"into {weights.parent} or its subfolder tokenizer"
     if on_hub:
         remedy = f"put {tokenizer.name}'s tokenizer ({tokenizer.needs}) {places}"
         return _download_tokenizer(tokenizer, remedy)
     msg = (
-        f"There is no tokenizer beside {weights}. Put the tokenizer of "
+        f"There is no tokenizer next to {weights}. Put the tokenizer of "
         f"{tokenizer.hub!r} on the Hugging Face hub ({tokenizer.needs}) {places}."
     )
     raise CheckpointError(msg)
@@ -288,8 +288,8 @@ def find_tokenizer(weights: Path, kind: str, *, on_hub: bool = True) -> Path:
 def read_tokenizer(folder: Path, kind: str | None = None) -> Any:
     """Read a tokenizer from local files.
 
-    `kind` is "roberta", "gpt2" or "bert"; None lets the folder's ``config.json`` say
-    so.
+    `kind` is "roberta", "gpt2" or "bert"; if None, the folder's ``config.json``
+    determines it.
     """
     reader = AutoTokenizer if kind is None else _TOKENIZERS[kind].reader
     try:
@@ -298,12 +298,12 @@ def read_tokenizer(folder: Path, kind: str | None = None) -> Any:
             tokenizer = reader.from_pretrained(
                 copy, local_files_only=True, trust_remote_code=False
             )
-        # A vocabulary without a token for the unknown fails at the first such text.
+        # Fails if the vocabulary has no token for unknown characters.
         tokenizer([_TRIAL], verbose=False)
-    # A damaged file makes the tokenizers library raise Exception itself.
+    # The tokenizers library raises plain Exception for damaged files.
     except Exception as error:
         msg = (
-            f"The tokenizer in {folder} cannot be read: {first_line(error)}. Fetch "
+            f"The tokenizer in {folder} cannot be read: {first_line(error)}. Download "
             f"its files again from their publisher."
         )
         raise CheckpointError(msg) from error
@@ -311,10 +311,10 @@ def read_tokenizer(folder: Path, kind: str | None = None) -> Any:
 
 
 def _copy_tokenizer(folder: Path, copy: Path) -> None:
-    """Copy what a tokenizer consists of, checked, and nothing that leads elsewhere.
+    """Check and copy a tokenizer's files, without settings that point elsewhere.
 
-    The libraries read whatever else lies in a folder, and files that its settings name,
-    wherever these are.
+    The libraries would also read other files in the folder, and files anywhere on the
+    disk that its settings name.
     """
     for name in {"config.json"}.union(*(t.files for t in _TOKENIZERS.values())):
         path = folder / name
@@ -331,14 +331,14 @@ def _copy_tokenizer(folder: Path, copy: Path) -> None:
 
 
 def leads_elsewhere(setting: str) -> bool:
-    """Return whether a tokenizer's setting names files, or is for its class alone."""
+    """Return whether a tokenizer's setting names files or is passed to its class."""
     return _ELSEWHERE.search(setting) is not None
 
 
 def check_growth(normalizer: Any, path: Path) -> None:
-    """Refuse replacements that make a long text of a short one.
+    """Reject replacements that turn a short text into a very long one.
 
-    Thirty that double what they find make gigabytes of one letter.
+    Thirty replacements that double their input turn one letter into gigabytes.
     """
     growth, parts = 1, [normalizer]
     while parts:
@@ -349,21 +349,21 @@ def check_growth(normalizer: Any, path: Path) -> None:
         growth *= max(1, len(part.get("content", "")))
         growth *= 1 + len(part.get("prepend", ""))
         if growth > _MOST_GROWTH:
-            msg = f"{path} replaces characters by more than {_MOST_GROWTH}"
+            msg = f"{path} lengthens texts more than {_MOST_GROWTH} times"
             raise CheckpointError(msg)
 
 
 def check_vocabulary(tokenizer: Any, folder: Path, n_tokens: int) -> None:
-    """Refuse a tokenizer that has tokens which the text tower has not.
+    """Reject a tokenizer with tokens that the text tower does not have.
 
-    It has if it has more than `n_tokens`, or an id that the tower has no row for.
+    The tower has `n_tokens` rows, so ids must be smaller than that.
     """
     largest = max(tokenizer.get_vocab().values(), default=0)
     if len(tokenizer) > n_tokens or largest >= n_tokens:
         msg = (
-            f"The tokenizer in {folder} is not the text tower's: it has "
-            f"{len(tokenizer)} tokens, the tower {n_tokens}; its largest id is "
-            f"{largest}."
+            f"The tokenizer in {folder} does not match the text tower: it has "
+            f"{len(tokenizer)} tokens with ids up to {largest}, but the tower has "
+            f"{n_tokens}. Use the tokenizer that was published with the weights."
         )
         raise CheckpointError(msg)
 
@@ -385,9 +385,9 @@ def _local(checkpoint: str, needs: str) -> Path | None:
         return path
     if not _HUB_ID.fullmatch(checkpoint):
         msg = (
-            f"Checkpoint {checkpoint!r} is neither a file or folder on this machine "
-            f"(looked in {path.absolute().parent}), nor a hub id such as 'owner/name'."
-            f" A local folder must hold {needs}."
+            f"Checkpoint {checkpoint!r} is neither a local file or folder (looked in "
+            f"{path.absolute().parent}) nor a hub id such as 'owner/name'. A local "
+            f"folder must contain {needs}."
         )
         raise CheckpointError(msg)
     return None
@@ -404,16 +404,16 @@ def _pretrained_weights(folder: Path, needs: str) -> Path:
         of_torch = not variants[0].startswith("pytorch")
         name = _PRETRAINED_WEIGHTS[0 if of_torch else 1]
         needs += (
-            f". It has {first_few(variants)}, a variant: to use it, save it again "
-            f"without variant=, or copy it under the name {name}"
+            f". It contains {first_few(variants)}, a variant: to use it, save it again "
+            f"without variant=, or copy it to {name}"
         )
     elif others:
-        needs += f". It has {first_few(others)}, weights of another framework"
+        needs += f". It contains {first_few(others)}, weights of another framework"
     _refuse_missing(" or ".join(_PRETRAINED_WEIGHTS), folder, needs)
 
 
 def _refuse_other_than_folder(place: Path, checkpoint: str, remedy: str) -> None:
-    """Refuse a file, and an adapter before other files of its folder are missed."""
+    """Reject a file; reject an adapter before its folder's files are checked."""
     if place.is_file():
         msg = f"Checkpoint {checkpoint!r} is a file; {remedy}."
         raise CheckpointError(msg)
@@ -436,21 +436,21 @@ def _download_pretrained(
 
 
 def _file_on_hub(checkpoint: str, revision: str | None) -> Path | None:
-    """Fetch the file that "owner/name/file.pt" names; None if that names none."""
+    """Download "owner/name/file.pt"; None if `checkpoint` is not of this form."""
     named = _HUB_FILE.fullmatch(checkpoint)
     if named is None or Path(checkpoint).exists():
         return None
     repository, file = named.groups()
-    remedy = f"pass the path of a local copy of {file}; {checkpoint} is none"
+    remedy = f"pass the path of a local copy of {file}; {checkpoint} does not exist"
     path = _download(repository, revision, [file], remedy) / file
     if not path.exists():
-        msg = f"{repository!r} on the Hugging Face hub holds no file {file!r}."
+        msg = f"{repository!r} on the Hugging Face hub has no file {file!r}."
         raise CheckpointError(msg)
     return path
 
 
 def _download_tokenizer(tokenizer: _Tokenizer, remedy: str) -> Path:
-    """Fetch a tokenizer, or take it from the cache under either of its ids."""
+    """Return a tokenizer from the cache, under either of its ids, or download it."""
     for known_as in (tokenizer.hub, tokenizer.name):
         try:
             folder = _snapshot(known_as, None, tokenizer.files, local_files_only=True)
@@ -472,13 +472,13 @@ def _download(
 ) -> Path:
     try:
         return _snapshot(repository, revision, files)
-    # What the hub client raises has no common base across its supported versions.
+    # The hub client's errors have no common base class across supported versions.
     except Exception as error:
         at = f" at revision {revision!r}" if revision else ""
         msg = (
-            f"{repository!r}{at} could not be fetched from the Hugging Face hub, and "
-            f"is not in its cache on this machine: {first_line(error)}. Without a "
-            f"network, {remedy}."
+            f"{repository!r}{at} could not be downloaded from the Hugging Face hub and "
+            f"is not in its local cache: {first_line(error)}. Without a network, "
+            f"{remedy}."
         )
         raise CheckpointError(msg) from error
 
@@ -487,7 +487,7 @@ def _snapshot(
     repository: str, revision: str | None, files: list[str], **settings: Any
 ) -> Path:
     name = repo_folder_name(repo_id=repository, repo_type="model")
-    # Which commit a branch is at, as the hub's cache has it.
+    # The commit that the hub's cache has for the branch.
     note_file(Path(constants.HF_HUB_CACHE, name, "refs", revision or "main"))
     return Path(
         snapshot_download(

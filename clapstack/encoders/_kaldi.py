@@ -19,7 +19,7 @@ _FLOOR = torch.finfo(torch.float32).eps
 
 
 def window_of(n_frames: int) -> int:
-    """Return how many samples at `SAMPLE_RATE` make so many frames."""
+    """Return the number of samples at `SAMPLE_RATE` in `n_frames` frames."""
     length, hop = int(_FRAME_SECONDS * SAMPLE_RATE), int(_HOP_SECONDS * SAMPLE_RATE)
     return length + (n_frames - 1) * hop
 
@@ -38,8 +38,8 @@ def normalised_fbank(
     window : {"povey", "hanning"}
         As for `kaldi_fbank`.
     n_frames : int, default=0
-        A shorter clip is filled up to as many, with zeros in place of logarithms: so
-        do the authors, although silence has some -16 there.
+        Minimum number of frames. A shorter clip is padded with zeros after the
+        logarithm, as in the authors' code, although silence is about -16 there.
     """
     mel = kaldi_fbank(samples[None], n_mels=N_MELS, window=window)[0]
     mel = nn.functional.pad(mel, (0, 0, 0, max(0, n_frames - len(mel))))
@@ -55,21 +55,22 @@ def kaldi_fbank(
 ) -> torch.Tensor:
     """Compute Kaldi's log-mel filter-bank features.
 
-    Frames of 25 ms every 10 ms, as many as fit into the clip; from each its mean is
-    taken off, then 0.97 of the sample before every sample; windowed, filled up with
-    zeros to a power of two, transformed; squared magnitudes through triangular mel
-    bands from 20 Hz to half the sample rate, and the natural logarithm of
-    ``max(power, 2**-23)``. Nothing is dithered. Computed in float64, where it agrees
-    with torchaudio's to 1e-6. The authors compute in float32, which adds noise of its
-    own: 3e-5 on average over real sounds, but up to 1 in bands that are all but silent.
+    The clip is cut into frames of 25 ms every 10 ms, without padding. From each frame,
+    its mean is subtracted, then 0.97 times the preceding sample from every sample.
+    Frames are windowed, zero-padded to a power of two and Fourier-transformed. Squared
+    magnitudes pass through triangular mel bands from 20 Hz to half the sample rate,
+    then the natural logarithm of ``max(power, 2**-23)``. There is no dithering.
+    Everything is computed in float64, where it agrees with torchaudio to 1e-6. The
+    authors compute in float32, which adds noise: 3e-5 on average over real sounds, but
+    up to 1 in nearly silent bands.
 
-    Kaldi's options ``use_energy`` (off in all three models) and ``htk_compat`` (which
-    only says where that energy would stand) have no part here.
+    Kaldi's options ``use_energy`` (off in all three models) and ``htk_compat`` (the
+    position of that energy) are not implemented.
 
     Parameters
     ----------
     waveforms : Tensor of shape (n, n_samples)
-        At `sample_rate`. Their full scale is the model's: 2¹⁵ for BEATs, 1 for EAT and
+        Clips at `sample_rate`, at the model's full scale: 2¹⁵ for BEATs, 1 for EAT and
         AudioMAE.
     sample_rate : int, default=16000
         In hertz.
@@ -81,7 +82,7 @@ def kaldi_fbank(
     Returns
     -------
     features : Tensor of shape (n, n_frames, n_mels), float32
-        None, that is n_frames 0, of a clip shorter than a frame.
+        n_frames is 0 for a clip shorter than a frame.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def kaldi_fbank(
         return waveforms.new_zeros(len(waveforms), 0, n_mels, dtype=torch.float32)
     frames = waveforms.double().unfold(1, length, hop)
     frames = frames - frames.mean(dim=2, keepdim=True)
-    # The first sample of a frame has none before it: it stands in for that itself.
+    # The first sample of a frame has no predecessor and is used in its place.
     before = nn.functional.pad(frames, (1, 0), mode="replicate")[..., :-1]
     frames = (frames - _PREEMPHASIS * before) * weights
     spectrum = torch.fft.rfft(frames, n_fft)
@@ -114,7 +115,7 @@ def kaldi_fbank(
 def kaldi_mel_bank(n_fft: int, n_mels: int, *, sample_rate: int) -> torch.Tensor:
     """Build Kaldi's bank of triangular mel filters.
 
-    They are triangles on the mel scale, not on that of frequency.
+    Filters are triangular on the mel scale, not in frequency.
 
     Parameters
     ----------
@@ -126,11 +127,11 @@ def kaldi_mel_bank(n_fft: int, n_mels: int, *, sample_rate: int) -> torch.Tensor
     Returns
     -------
     bank : Tensor of shape (n_fft // 2 + 1, n_mels), float64
-        Shared among callers: not to be written to.
+        Shared among callers; do not modify.
     """
     lowest, highest = _mel(torch.tensor([_F_MIN, sample_rate / 2], dtype=torch.float64))
     step = float(highest - lowest) / (n_mels + 1)
-    # In float32, as the models' authors had it: it moves narrow bands by up to 1e-4.
+    # In float32, as in the authors' code, which changes narrow bands by up to 1e-4.
     edges = float(lowest) + torch.arange(n_mels + 2) * step
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     mels = _mel(torch.arange(n_fft // 2 + 1) * (sample_rate / n_fft))[:, None]

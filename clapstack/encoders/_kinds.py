@@ -1,4 +1,4 @@
-"""Which encoder a checkpoint is for, found in its files."""
+"""Detection of a checkpoint's kind from its files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from clapstack.encoders._finding import find_any
 from clapstack.encoders._reading import guarded, read_content, read_json, tensors_in
 from clapstack.exceptions import CheckpointError
 
-# "model_type" of a configuration : kind. Of other models that transformers knows,
-# sentence-transformers reads those that embed audio and text.
+# Kind by "model_type" of a configuration. Other models that transformers knows are read
+# by sentence-transformers, if they embed audio and text.
 _BY_TYPE = {
     "clap": "laion",
     "wavlm": "wavlm",
@@ -23,7 +23,7 @@ _BY_TYPE = {
     "pe_audio": "pe-audio",
     "pe_audio_video": "pe-audio",
 }
-# kind : a tensor that files of no other kind have, wrappers and all.
+# A tensor that only files of this kind have, with or without the prefix of a wrapper.
 _BY_TENSOR = {
     "laion": re.compile(r"(^|\.)audio_branch\."),
     "msclap": re.compile(r"(^|\.)caption_encoder\."),
@@ -35,9 +35,10 @@ _BY_TENSOR = {
 
 
 def kind_of(checkpoint: str | os.PathLike[str], revision: str | None = None) -> str:
-    """Return which encoder a checkpoint is for.
+    """Return the kind of encoder that a checkpoint is for.
 
-    Of a hub id no more than settings are fetched; of a file on the hub, that file.
+    For a hub id, only configuration files are downloaded; for a file on the hub, that
+    file.
 
     Parameters
     ----------
@@ -50,12 +51,12 @@ def kind_of(checkpoint: str | os.PathLike[str], revision: str | None = None) -> 
     Returns
     -------
     kind : str
-        As :func:`load_encoder` takes it.
+        As for :func:`load_encoder`.
 
     Raises
     ------
     CheckpointError
-        If there is no such checkpoint, or it is of no kind that is known.
+        If the checkpoint does not exist or its kind is unknown.
 
     Examples
     --------
@@ -69,12 +70,12 @@ def kind_of(checkpoint: str | os.PathLike[str], revision: str | None = None) -> 
         kind = _kind_of_file(place) if place.is_file() else _kind_of_folder(place)
     if kind is None:
         of_folder = place.is_file() and (place.parent / "config.json").exists()
-        hint = f"Pass its folder, {place.parent}, if that has a kind. " * of_folder
+        hint = f"Pass its folder, {place.parent}, if that is one. " * of_folder
         msg = (
-            f"{place} is of no kind that is known here: there are {sorted(_kinds())}. "
-            f"{hint}"
-            f"Give it a transformer of clapstack.features or, as the page 'Adding an "
-            f"encoder' of the guide shows, an encoder of your own."
+            f"{place} is not a known kind of checkpoint; known kinds are "
+            f"{sorted(_kinds())}. {hint}"
+            f"Choose a transformer of clapstack.features or, as the page 'Adding an "
+            f"encoder' of the guide shows, write a custom encoder."
         )
         raise CheckpointError(msg)
     return kind
@@ -93,15 +94,15 @@ def _kind_of_folder(folder: Path) -> str | None:
         inner = [*folder.glob("*.pt*"), *(p.parent for p in folder.glob("*/*.json"))]
         such = f", such as {min(inner)}" if inner else ""
         msg = (
-            f"{folder} is no checkpoint: it has no config.json, modules.json or "
-            f"CLAP_weights*.pth. Pass one that has, or a file of weights{such}."
+            f"{folder} is not a checkpoint: it has no config.json, modules.json or "
+            f"CLAP_weights*.pth. Pass a folder with one, or a file of weights{such}."
         )
         raise CheckpointError(msg)
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
     if "model_variant" in config:
         return "eat"
-    if "vit" in str(config.get("architecture", "")):  # as timm has it
+    if "vit" in str(config.get("architecture", "")):  # timm's format
         return "audiomae"
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers.audio_utils import mel_filter_bank
 
-# Part of every encoder's identity: raise it when a change here moves embeddings.
+# Part of every encoder's identity: increment when a change here alters embeddings.
 FRONT_END_VERSION = "2"
 
 _POWER_FLOOR = 1e-10
-# Float64 spectra of this many frames stay in a processor's cache: twice as fast as a
-# batch of whole clips, and memory does not grow with the clip. A GPU is kept waiting
-# by many small pieces: it takes more, in some 0.5 GB.
+# Float64 spectra of this many frames fit into a processor's cache: twice as fast as a
+# batch of whole clips, and memory does not grow with the clip. Many small pieces would
+# slow down a GPU, so it gets more at once, some 0.5 GB.
 _FRAMES_AT_ONCE = 256
 _FRAMES_AT_ONCE_ON_GPU = 16_384
 
@@ -52,10 +52,10 @@ class LogMel(nn.Module):
         self.n_fft = 2 * (len(bank) - 1)
         self.n_mels = bank.shape[1]
         self.hop_length = hop_length
-        # Bins between the lowest and the highest that a band weighs; often 60 %.
+        # Bins from the lowest to the highest nonzero weight; often 60 %.
         weighed = bank.any(dim=1).nonzero().flatten().tolist()
         if not weighed:
-            msg = f"The mel bank of shape {tuple(bank.shape)} weighs no frequency."
+            msg = f"The mel bank of shape {tuple(bank.shape)} has no nonzero weight."
             raise ValueError(msg)
         self.heard = slice(weighed[0], weighed[-1] + 1)
         window = torch.hann_window(self.n_fft, dtype=torch.float64)
@@ -75,7 +75,7 @@ class LogMel(nn.Module):
         decibels : Tensor of shape (n, 1 + n_samples // hop_length, n_mels), float32
         """
         n_frames = 1 + waveforms.shape[1] // self.hop_length
-        # On a CPU no product sees two clips, whose bits must not depend on each other.
+        # On a CPU, one clip per product, so that its bits do not depend on others.
         at_once, clips = _FRAMES_AT_ONCE, 1
         if self.window.is_cuda:
             at_once = _FRAMES_AT_ONCE_ON_GPU
@@ -115,7 +115,7 @@ class LogMel(nn.Module):
         return self._compress(power @ self.bank[self.heard]).float()
 
     def _compress(self, power: torch.Tensor) -> torch.Tensor:
-        """Map the power of each band to the scale that the model sees."""
+        """Convert the power of each band to the scale of the model's input."""
         return 10 * torch.log10(power.clamp(min=_POWER_FLOOR))
 
 
@@ -169,8 +169,8 @@ def fill_window(
     window : int
         Length to reach, in samples.
     padding : {"repeatpad", "repeat", "pad"}
-        "repeatpad": as many whole copies as fit, then zeros. "repeat": copies, the
-        last one cut. "pad": zeros.
+        "repeatpad" appends as many whole copies as fit, then zeros; "repeat" appends
+        copies, the last one cut; "pad" appends zeros.
 
     Returns
     -------
@@ -192,20 +192,20 @@ def tile_frames(
     n_copies: int,
     silence: float,
 ) -> torch.Tensor:
-    """Cut windows out of a clip's spectrogram, each repeated as its samples would be.
+    """Cut windows from a clip's spectrogram; repeat each like the samples of a clip.
 
     Parameters
     ----------
     mel : Tensor of shape (n_clip_frames, n_mels)
         The whole clip.
     starts : sequence of int
-        First frames of the windows.
+        First frame of each window.
     size : int
         Frames of a window.
     n_frames : int
-        Frames that the model sees.
+        Frames of the model's input.
     n_copies : int
-        How often a window stands in them at most; silence fills the rest.
+        Maximum number of copies of a window; silence fills the remaining frames.
     silence : float
         As `LogMel.silence`.
 
@@ -223,9 +223,9 @@ def tile_frames(
 def fusion_chunk_starts(n_frames: int, chunk: int) -> list[int]:
     """Place three chunks of `chunk` frames in the front, middle and back.
 
-    The positions that a chunk can take are split into three ranges of nearly equal
-    length, as LAION's fusion does, and the centre of each is taken where LAION draws
-    at random. A range without positions gives 0.
+    The possible positions of a chunk are split into three ranges of nearly equal
+    length, as in LAION's fusion. LAION draws from each range at random; here its centre
+    is used. An empty range yields 0.
 
     Examples
     --------
@@ -239,8 +239,8 @@ def fusion_chunk_starts(n_frames: int, chunk: int) -> list[int]:
 def fuse(mel: torch.Tensor, chunk: int) -> torch.Tensor:
     """Stack the shrunk whole and three chunks of a long clip.
 
-    The shrunk whole is interpolated bilinearly without smoothing, as transformers
-    does it. The authors' own package smooths (torchvision's Resize): its embeddings
+    The whole clip is shrunk by bilinear interpolation without smoothing, as in
+    transformers. The authors' package smooths (torchvision's Resize), so its embeddings
     of long clips differ from these by about 1e-3.
 
     Parameters
@@ -248,7 +248,7 @@ def fuse(mel: torch.Tensor, chunk: int) -> torch.Tensor:
     mel : Tensor of shape (n_frames, n_mels)
         The whole clip, `n_frames` > `chunk`.
     chunk : int
-        Frames that the model sees at once.
+        Frames of the model's input.
 
     Returns
     -------

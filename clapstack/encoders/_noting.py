@@ -1,4 +1,4 @@
-"""Which files an encoder was read from, and how each of them was then."""
+"""Record of the files that an encoder was read from, with their states."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _LISTENING: list[NotedFiles] = []
 
 
 class NotedFiles:
-    """Files that were looked for, by the state in which they were before.
+    """Files that were looked up, with their states before they were read.
 
     Attributes
     ----------
     states : dict of str to FileState or None
-        By absolute path, folders of these files too, in which others may appear; None
-        for what is not there.
+        States by absolute path, including the files' folders, where others may appear.
+        None for missing files.
     settled : bool
-        Whether any change would have left another state.
+        Whether every change would result in another state.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class NotedFiles:
         self.settled = True
 
     def add(self, path: Path) -> None:
-        """Note a file and its folder, unless they are noted."""
+        """Record a file and its folder, unless they are recorded already."""
         for place in (path.absolute(), path.absolute().parent):
             if str(place) not in self.states:
                 state = file_state(place)
@@ -38,7 +38,7 @@ class NotedFiles:
 
 @contextmanager
 def noted_files() -> Iterator[NotedFiles]:
-    """Collect what is passed to `note_file` meanwhile."""
+    """Collect the files passed to `note_file` in this context."""
     files = NotedFiles()
     _LISTENING.append(files)
     try:
@@ -48,6 +48,6 @@ def noted_files() -> Iterator[NotedFiles]:
 
 
 def note_file(path: Path) -> None:
-    """Note a file that a checkpoint depends on; it is read after this, or missing."""
+    """Record a file that a checkpoint depends on, before it is read or if missing."""
     for files in _LISTENING:
         files.add(path)

@@ -1,10 +1,10 @@
-"""Parallel forward passes on a CPU, one thread each, several side by side.
+"""Parallel forward passes on a CPU, with one thread each.
 
-A pass that is split over threads waits for the slowest of them at every layer, and
-where another process has a core, each wait can take a time slice of the system: one
-window then took 3.5 times as long as with one thread (measured, two cores). A product
-split over threads may also round in another way. So no pass is split, and passes run
-next to each other instead, which keeps as many cores busy.
+A pass split over threads waits for the slowest thread at every layer. If another
+process occupies a core, each wait can take a time slice of the scheduler: one window
+then took 3.5 times as long as with one thread (measured, two cores). A product split
+over threads may also round differently. Therefore no pass is split; several run side by
+side instead, which keeps as many cores busy.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _START = threading.Lock()
 def side_by_side(
     function: Callable[[Batch], Result], batches: Iterable[Batch]
 ) -> list[Result]:
-    """Apply a forward pass to batches, in inference mode; return what it makes of each.
+    """Apply a forward pass to batches, in inference mode; return the results.
 
-    As many run at a time as ``torch.get_num_threads()`` says, with one thread each. So
+    Up to ``torch.get_num_threads()`` passes run at a time, with one thread each, so
     `function` is called from several threads.
     """
     batches = list(batches)
@@ -42,35 +42,35 @@ def side_by_side(
     ]
     try:
         return [future.result() for future in waiting]
-    # After an error nobody waits for the others; those that run go to their end.
+    # After an error, passes that have not started are cancelled.
     finally:
         for future in waiting:
             future.cancel()
 
 
 def _in_inference_mode(function: Callable[[Batch], Result], batch: Batch) -> Result:
-    with torch.inference_mode():  # which holds for a thread
+    with torch.inference_mode():  # set per thread
         return function(batch)
 
 
 @lru_cache
 def _workers(n_threads: int) -> ThreadPoolExecutor:
-    """Return workers that stay: a thread's first pass takes memory and time."""
+    """Return persistent workers: a thread's first pass takes memory and time."""
     return ThreadPoolExecutor(n_threads, "clapstack", initializer=_take_one_thread)
 
 
 if hasattr(os, "register_at_fork"):
-    # A forked process has none of the threads.
+    # A forked process does not inherit the threads.
     os.register_at_fork(after_in_child=_workers.cache_clear)
 
 
 def _take_one_thread() -> None:
-    """Let PyTorch use one thread in this thread, and as many as before in others."""
+    """Limit PyTorch to one thread in this thread, without changing others."""
     with _START:
-        # Asking comes first: PyTorch sets up a thread that it does not know yet.
+        # Query first, because PyTorch then initialises a thread that is new to it.
         before: Any = torch.get_num_threads()
         torch.set_num_threads(1)
-        # The number of this thread is now 1, but so is that of threads to come.
+        # The number is now 1 in this thread, but also in threads yet to start.
         others = threading.Thread(target=torch.set_num_threads, args=(before,))
         others.start()
         others.join()

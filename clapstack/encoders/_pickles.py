@@ -1,9 +1,9 @@
 """Limits on pickles of weights, checked before anything is built.
 
-``torch.load(weights_only=True)`` runs no foreign code, but it does what the pickle
-says: ``bytearray(10 ** 11)`` takes 100 GB, and a kilobyte of instructions that copy one
-long list takes as much. So its instructions are followed here first, with sizes in
-place of objects.
+``torch.load(weights_only=True)`` runs no foreign code, but it follows the pickle's
+instructions: ``bytearray(10 ** 11)`` takes 100 GB, and so does a kilobyte of
+instructions that copy one long list. Instructions are therefore simulated here first,
+with sizes in place of objects.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any, BinaryIO, NoReturn
 
 from clapstack.exceptions import CheckpointError
 
-# A tensor takes 90 bytes of a pickle, those of a published file and its optimizer less
-# than 0.3 MB and 100,000 instructions. Python needs up to 64 bytes for one byte of a
-# pickle, and some 2 s to follow and to read the worst.
+# A tensor takes 90 bytes of a pickle; those of a published file and its optimizer take
+# less than 0.3 MB and 100,000 instructions. Python needs up to 64 bytes for one byte of
+# a pickle, and some 2 s to simulate and read the worst case.
 _MOST_BYTES = 1 << 20
 _MOST_INSTRUCTIONS = 250_000
 # A training checkpoint is nested six deep. Hashing nested tuples recurses without a
 # limit: 100,000 of them crash the interpreter.
 _DEEPEST = 64
-# Characters and objects that calls are handed in all. Each may copy what it is given.
+# Total characters and objects passed to calls, each of which may copy its arguments.
 _MOST_HANDED = 4 << 20
 
 _STORES = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
@@ -34,13 +34,13 @@ _GROWS = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS")
 _CALLS = ("REDUCE", "NEWOBJ", "NEWOBJ_EX", "BUILD", "OBJ", "INST")
 _MARK = pickletools.markobject
 _SLICE = pickletools.stackslice
-# A file of before torch 1.6: number, version, system, the content, names of storages.
+# Before torch 1.6: magic number, version, system, content, names of storages.
 _N_PICKLES_BEFORE_ZIP = 5
 _ALLOCATES = "builtins bytearray", "__builtin__ bytearray"
 
 
 class _Weighed:
-    """Stands for an object: how much it holds, and how deep."""
+    """Stand-in for an object, with its size and depth."""
 
     __slots__ = ("depth", "size")
 
@@ -50,12 +50,12 @@ class _Weighed:
 
 
 def check_pickles(path: Path) -> None:
-    """Refuse a file of ``torch.save`` that would take the machine when it is read.
+    """Reject a file of ``torch.save`` that would exhaust the machine when read.
 
-    It is a zip archive of torch 1.6 or later, or the pickles of before. CheckpointError
-    if entries of the archive are compressed, bear one name or exceed the file; or if a
-    pickle is larger, deeper or hands more to its calls than that of any published
-    checkpoint, or cannot be followed.
+    The file is a zip archive of torch 1.6 or later, or consists of the pickles of
+    earlier versions. Raises CheckpointError if entries of the archive are compressed,
+    share a name or exceed the file; or if a pickle is larger, deeper or passes more to
+    its calls than that of any published checkpoint, or cannot be simulated.
     """
     try:
         for pickle in _pickles(path):
@@ -71,7 +71,7 @@ def _pickles(path: Path) -> Iterator[BinaryIO]:
             content = file.read(_N_PICKLES_BEFORE_ZIP * _MOST_BYTES)
         stream = BytesIO(content)
         for _ in range(_N_PICKLES_BEFORE_ZIP):
-            # Fewer pickles than five are for torch to refuse.
+            # torch rejects files with fewer than five pickles.
             if stream.tell() < len(content):
                 yield stream
         return
@@ -90,20 +90,20 @@ def _check_entries(
 ) -> None:
     names = {entry.filename for entry in entries}
     if len(names) < len(entries):
-        _refuse("several entries of the archive bear one name")
-    # torch maps entries into memory: it would take compressed bytes for weights.
+        _refuse("several entries of the archive have the same name")
+    # torch maps entries into memory and would read compressed bytes as weights.
     packed = [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
     if packed:
         _refuse(
-            f"the entry {packed[0].filename!r} of the archive is compressed, to "
-            f"{packed[0].file_size} bytes when unpacked; torch.save compresses nothing"
+            f"the entry {packed[0].filename!r} of the archive is compressed "
+            f"({packed[0].file_size} bytes unpacked); torch.save compresses nothing"
         )
     if sum(entry.file_size for entry in entries) > file_size or comment:
         _refuse("the entries of the archive overlap or exceed the file")
 
 
 def _weigh(stream: BinaryIO) -> None:
-    """Follow one pickle, to its end."""
+    """Simulate one pickle to its end."""
     stack: list[Any] = []
     memo: dict[Any, _Weighed] = {}
     handed = 0
@@ -118,7 +118,7 @@ def _weigh(stream: BinaryIO) -> None:
             stack.append(_MARK)
             continue
         if argument in _ALLOCATES:
-            _refuse("it would allocate a bytearray of any size")
+            _refuse("it would allocate a bytearray of arbitrary size")
         taken = _pop(stack, opcode)
         size, depth = 1, 1
         if isinstance(argument, str | bytes):
@@ -144,10 +144,10 @@ def _weigh(stream: BinaryIO) -> None:
 def _remember(
     name: str, place: Any, memo: dict[Any, _Weighed], stack: list[Any]
 ) -> None:
-    """Put the top of the stack into the memo, or take it from there."""
+    """Store the top of the stack in the memo, or push a stored object."""
     if name in _RECALLS:
         if place not in memo:
-            _refuse("it is damaged: its pickle recalls what it never stored")
+            _refuse("it is damaged: its pickle recalls an object it never stored")
         stack.append(memo[place])
     elif not stack or stack[-1] is _MARK:
         _refuse("it is damaged: an instruction of its pickle lacks its operands")
@@ -159,11 +159,11 @@ def _instructions(stream: BinaryIO) -> Iterator[Any]:
     try:
         yield from pickletools.genops(stream)
     except ValueError as error:  # also of text that is not UTF-8
-        _refuse(f"it is damaged, or no file of torch.save ({error})", error)
+        _refuse(f"it is damaged, or not a file of torch.save ({error})", error)
 
 
 def _pop(stack: list[Any], opcode: Any) -> list[_Weighed]:
-    """Take off the stack what an instruction consumes, the deepest first."""
+    """Pop the operands of an instruction off the stack, the deepest first."""
     wanted = opcode.stack_before
     if not wanted:
         return []
@@ -184,5 +184,5 @@ def _pop(stack: list[Any], opcode: Any) -> list[_Weighed]:
 
 
 def _refuse(reason: str, cause: Exception | None = None) -> NoReturn:
-    msg = f"{reason}. Fetch it again from its publisher."
+    msg = f"{reason}. Download it again from its publisher."
     raise CheckpointError(msg) from cause

@@ -1,4 +1,4 @@
-"""Models built after their tensors: configurations, shapes, strict loading."""
+"""Models built to match their tensors: configurations, shapes, strict loading."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from clapstack.exceptions import CheckpointError
 
 _NOTHING = re.compile(r"(?!)")
 
-# torch renamed the halves of a normalised weight; published files have either name.
+# torch renamed the parts of a normalised weight; published files use either name.
 _RENAMED = {
     re.compile(r"\.weight_g$"): ".parametrizations.weight.original0",
     re.compile(r"\.weight_v$"): ".parametrizations.weight.original1",
 }
 
-# What every configuration of transformers has says how to run and save a model, and may
-# name code or kernels to fetch. Only these of it are about the model itself.
+# The settings common to all configurations of transformers describe how to run and save
+# a model, and may name code or kernels to download. Only these describe the model.
 _OF_MODELS = {"pad_token_id", "bos_token_id", "eos_token_id", "vocab_size"}
 # The largest size of a published model is a vocabulary of 250,000 tokens.
 _MOST_SIZE = 10_000_000
-HEAD_WIDTH = 64  # of attention, in every published model whose file does not say it
+HEAD_WIDTH = 64  # of attention, in all published models whose file does not specify it
 
 
 class Tensors(dict[str, torch.Tensor]):
-    """Tensors of a file, from whose shapes the sizes of its model are inferred.
+    """Tensors of a file, whose shapes determine the sizes of its model.
 
-    One that is asked for and is not there raises CheckpointError.
+    Access to a missing tensor raises CheckpointError.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], source: Path):
@@ -55,20 +55,20 @@ class Tensors(dict[str, torch.Tensor]):
 def count_modules(names: Iterable[str], pattern: str) -> int:
     """Count numbered modules; the group of `pattern` is the number.
 
-    Numbers that are there are counted, since one forged name would claim a billion.
+    Existing numbers are counted, since a single forged name could claim a billion.
     """
     found = (re.match(pattern, name) for name in names)
     n_modules = len({match[1] for match in found if match})
-    check_number(n_modules, 0, MOST_LAYERS, f"Modules of the names {pattern!r}")
+    check_number(n_modules, 0, MOST_LAYERS, f"Number of modules named {pattern!r}")
     return n_modules
 
 
 def count_text_heads(width: int, source: Path) -> int:
-    """Return how many attention heads a text tower has, which no tensor shows."""
+    """Return the number of attention heads of a text tower, which no tensor reveals."""
     if width % HEAD_WIDTH:
         msg = (
-            f"The text tower of {source} is {width} wide; its attention heads cannot "
-            f"be inferred, since that is not a multiple of {HEAD_WIDTH}."
+            f"The text tower of {source} has width {width}. Its attention heads cannot "
+            f"be inferred, because that is not a multiple of {HEAD_WIDTH}."
         )
         raise CheckpointError(msg)
     return width // HEAD_WIDTH
@@ -77,10 +77,10 @@ def count_text_heads(width: int, source: Path) -> int:
 def check_supported(
     settings: Mapping[str, Any], supported: Mapping[str, Any], place: str
 ) -> None:
-    """Refuse settings that change a model in ways which no published one needs."""
+    """Reject settings that no published model uses."""
     for name, needed in supported.items():
         found = settings[name]
-        # By type first: what a file holds may have no truth value, or no end.
+        # Type first: a value from a file may have no truth value, or be endless.
         if not isinstance(found, bool | int | str) or found != needed:
             msg = (
                 f"{place} has {name}={short_repr(found)}; only {needed!r}, as in the "
@@ -90,22 +90,22 @@ def check_supported(
 
 
 def read_config(folder: Path, config_class: Any) -> Any:
-    """Read ``config.json`` of a folder as a configuration of a class of transformers.
+    """Read ``config.json`` of a folder with a configuration class of transformers.
 
-    CheckpointError if it is of another kind of model, or holds a value of a type or
-    sign that its default does not have.
+    Raises CheckpointError if it describes another kind of model, or if the type or sign
+    of a value differs from its default's.
     """
     path = folder / "config.json"
     return config_from(read_json(path), config_class, path)
 
 
 def config_from(content: Mapping[str, Any], config_class: Any, path: Path) -> Any:
-    """Return what `read_config` does of the content, or a part, of the file `path`."""
+    """Apply `read_config` to the content, or a part, of the file `path`."""
     with guarded(str(path)):
         return config_class.from_dict(_of_model(content, config_class(), path))
 
 
-# Names that ModernBERT's configuration had before transformers 5, which reads them.
+# Former names in ModernBERT's configuration, which transformers 5 still reads.
 _FORMER = {
     "global_attn_every_n_layers": 3,
     "global_rope_theta": 160_000.0,
@@ -133,7 +133,7 @@ def _of_model(content: Mapping[str, Any], default: Any, path: Path) -> Any:
                 msg = f"{name} in {path} must be an object; got {short_repr(value)}."
                 raise CheckpointError(msg)
             part = getattr(default, name)
-            # Parts of old files do not say their type.
+            # Parts of old files do not specify their type.
             value = _of_model({"model_type": part.model_type} | value, part, path)
         else:
             _check_like(value, defaults[name], f"{name} in {path}")
@@ -142,7 +142,7 @@ def _of_model(content: Mapping[str, Any], default: Any, path: Path) -> Any:
 
 
 def _check_like(value: Any, default: Any, what: str) -> None:
-    """Refuse a value that is not of the kind of its default; None is for the model."""
+    """Reject a value whose type differs from its default's; None is always allowed."""
     if value is None or default is None:
         return
     if isinstance(default, bool | str):
@@ -150,7 +150,7 @@ def _check_like(value: Any, default: Any, what: str) -> None:
         if not isinstance(value, kind):
             msg = (
                 f"{what} must be a {kind.__name__}; got {short_repr(value)}. Compare "
-                f"it with the publisher's."
+                f"it with the publisher's file."
             )
             raise CheckpointError(msg)
     elif isinstance(default, int):
@@ -179,24 +179,24 @@ def fill_model(
     prefix: re.Pattern[str] = _NOTHING,
     unused: re.Pattern[str] = _NOTHING,
 ) -> Any:
-    """Build a model and fill it with tensors that are read already.
+    """Build a model and fill it with tensors that have already been read.
 
     Parameters
     ----------
     build : callable
-        Makes the model, given the tensors of the file. The random weights that it
-        has at first do not touch the global generator.
+        Creates the model, given the tensors of the file. Its initial random weights do
+        not affect the global generator.
     found : mapping of str to Tensor
-        What the file holds. A tensor that is missing, unexpected or of wrong shape is
+        Tensors of the file. A tensor that is missing, unexpected or of wrong shape is
         an error.
     weights : Path
         The file, for error messages.
     prefix : Pattern, default=nothing
-        What names in the file may start with, and the model's do not.
+        Prefix that names in the file may have and the model's do not.
     unused : Pattern, default=nothing
-        Names, without `prefix`, that may be there or not: no feature depends on them.
-        Those that the model has are set to zero, so that its fingerprint does not
-        depend on them either.
+        Names, without `prefix`, of optional tensors: no feature depends on them. Those
+        that the model has are set to zero, so that its fingerprint does not depend on
+        them either.
     """
     renamed = {_renamed(name, prefix): tensor for name, tensor in found.items()}
     tensors = Tensors(renamed, weights)
@@ -218,10 +218,10 @@ def build_checked(
 ) -> Any:
     """Build a model whose tensors have the names and shapes of those of a file.
 
-    It is built without memory first (on torch's device "meta") and compared: sizes that
-    a configuration or a forged name claims are not allocated before the file has them.
-    `named` gives the tensors of a ``state_dict()`` the names of the file; those of
-    `unused` are left out of the comparison.
+    The model is first built without memory (on torch's device "meta") and compared, so
+    that sizes which a configuration or a forged name claims are allocated only if the
+    file has them. `named` gives the tensors of a ``state_dict()`` the names of the
+    file; those of `unused` are not compared.
     """
     with torch.random.fork_rng(devices=[]):
         with torch.device("meta"):

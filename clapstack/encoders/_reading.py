@@ -1,4 +1,4 @@
-"""Reading of weights and configurations from anybody: strict, safe and bounded."""
+"""Strict, safe and bounded reading of untrusted weights and configurations."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from clapstack.encoders._noting import note_file
 from clapstack.encoders._pickles import check_pickles
 from clapstack.exceptions import CheckpointError
 
-# Where transformers' extractors are described; only transformers 5 writes the second.
+# Files that describe transformers' extractors; only transformers 5 writes the second.
 EXTRACTOR_FILES = ["preprocessor_config.json", "processor_config.json"]
 
-# Buffers that a constructor derives from the configuration, and a counter that only
-# training uses: published files hold them or not, by the version that wrote them.
+# Buffers derived from the configuration, and a counter used in training only. Whether a
+# published file contains them depends on the version that wrote it.
 DERIVED = re.compile(
     r"(^|\.)(position_ids|token_type_ids|relative_position_index|num_batches_tracked)$"
 )
 
-# Bounds of what one may meet, far from what is published: a vocabulary of 250,000
-# tokens takes 17 MB, the largest model has 1,300 tensors. Within them, reading and
-# building take some seconds at most, and no memory but the file's.
+# Bounds far above what is published: a vocabulary of 250,000 tokens takes 17 MB, the
+# largest model has 1,300 tensors. Within them, reading and building take a few seconds
+# at most, and no more memory than the file.
 _MOST_JSON = 32 << 20
 _COUNTS = re.compile(r"^num_|layers?$")
 _MOST_COUNTED = 100_000
 _MOST_HEADER = 4 << 20
 _MOST_TENSORS = 4096
 MOST_LAYERS = 256
-# Tensors may share memory, as tied weights do; all of them are not larger than this
-# many times the file.
+# Tensors may share memory, as tied weights do. Their total size must not exceed this
+# many times the file's.
 _MOST_SHARED = 4
 
-# What wraps a model gives all names a prefix (torch's parallel training, Lightning), or
-# puts itself into the names wherever it wraps a part (torch.compile, FSDP).
+# Wrappers of models add a prefix to all names (torch's parallel training, Lightning),
+# or insert their name wherever they wrap a part (torch.compile, FSDP).
 _WRAPPERS = {"module", "model", "net", "network", "clap", "clap_model"}
 _INSERTED = re.compile(
     r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module"
@@ -54,8 +54,8 @@ _INSERTED = re.compile(
 _CONTENTS = ("model", "state_dict", "model_state_dict", "module", "model_state")
 _DEEPEST_CONTENT = 4
 
-# What parsers and constructors raise when sizes, names or values make no sense: those
-# of transformers and torch document nothing narrower. Out of memory, a missing package
+# Errors that parsers and constructors raise for senseless sizes, names or values;
+# transformers and torch document nothing narrower. Lack of memory, a missing package
 # and a missing name are not among them.
 _SENSELESS = (
     ArithmeticError,
@@ -70,23 +70,23 @@ _SENSELESS = (
 
 
 def _empty_dict(*_: Any) -> dict[Any, Any]:
-    """Stand for a defaultdict, and for what makes its values."""
+    """Stand in for a defaultdict and for the factory of its values."""
     return {}
 
 
 def _empty_bytes(*_: Any) -> bytes:
-    """Stand for the values of an array that has none: Python calls bytes for these."""
+    """Stand in for the values of an empty array, which Python creates with bytes."""
     return b""
 
 
 def _empty_array(kind: type, shape: Any, dtype: Any) -> np.ndarray:
-    """Begin an array, as NumPy does before it sets shape and values."""
+    """Create an empty array, as NumPy does before it sets shape and values."""
     return np.ndarray((0,), np.int8)
 
 
-# Training checkpoints hold more than weights: learning rates and losses as NumPy
-# scalars and arrays, arguments, paths. What builds these and runs no code of others is
-# let through, under the names of NumPy 1 and 2 and of every Python.
+# Training checkpoints contain more than weights: learning rates and losses as NumPy
+# scalars and arrays, arguments, paths. Constructors of these that run no foreign code
+# are allowed, under the names of NumPy 1 and 2 and of every Python version.
 _rebuild_scalar = np.float64().__reduce__()[0]
 _PLAIN_VALUES: list[Any] = [
     *(
@@ -129,67 +129,66 @@ _TRUE_REASON = re.compile(r"WeightsUnpickler error:\s*(\S.*?)\.? *(?:\n|$)")
 
 @contextmanager
 def guarded(checkpoint: str) -> Iterator[None]:
-    """Read and build under one kind of error, whatever a checkpoint may hold.
+    """Turn errors from reading and building a checkpoint into CheckpointError.
 
-    Any error of a parser or a constructor becomes a CheckpointError, of which it is the
-    cause. Every encoder reads its checkpoint within this door, and nothing else: what
-    goes wrong on a device, later, is no fault of the file.
+    The error of the parser or constructor becomes its cause. Every encoder reads its
+    checkpoint in this context and does nothing else there: later failures on a device
+    are not the file's fault.
     """
     try:
         yield
     except CheckpointError:
         raise
     except BaseException as error:
-        # The tokenizers library panics on some patterns, with a class that is no
+        # The tokenizers library panics on some patterns, with a class that is not an
         # Exception and cannot be imported.
         panics = type(error).__name__ == "PanicException"
         if not (panics or isinstance(error, _SENSELESS)):
             raise
         msg = (
-            f"Checkpoint {checkpoint!r} makes no model: {type(error).__name__}: "
-            f"{first_line(error)}. It is damaged, or its configuration is not that of "
-            f"its weights: fetch it again from its publisher."
+            f"Checkpoint {checkpoint!r} cannot be loaded: {type(error).__name__}: "
+            f"{first_line(error)}. It is damaged, or its configuration does not match "
+            f"its weights. Download it again from its publisher."
         )
         raise CheckpointError(msg) from error
 
 
 def is_derived(name: str) -> bool:
-    """Tell whether a tensor of this name follows from the configuration."""
+    """Return whether a tensor of this name is derived from the configuration."""
     return DERIVED.search(name) is not None
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read named tensors, without running any code that the file may hold.
+    """Read named tensors without running any code from the file.
 
     Parameters
     ----------
     path : Path
-        A ``.safetensors`` file, or what ``torch.save`` wrote: a mapping of names to
-        tensors, or one that holds such a mapping as "model" or "state_dict"; or the
-        ``.index.json`` of several such files.
+        A ``.safetensors`` file; a file from ``torch.save`` with a mapping of names to
+        tensors, alone or as "model" or "state_dict"; or the ``.index.json`` of several
+        such files.
 
     Returns
     -------
     tensors : dict of str to Tensor
-        Half precision becomes float32. Names have no prefix of what wrapped the model
-        when it was saved.
+        Half precision becomes float32. Prefixes of wrappers are removed from names.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, or holds anything but tensors, plain values, NumPy's
+        If the file is damaged, or contains anything but tensors, plain values, NumPy
         scalars and arrays, paths and command-line arguments.
     """
     return tensors_in(read_content(path), path)
 
 
 def read_content(path: Path) -> Any:
-    """Read all that a file of weights holds, as `read_tensors` reads its tensors."""
+    """Read the whole content of a file of weights, as safely as `read_tensors`."""
     note_file(path)
     if path.suffix == ".json":
         return _read_shards(path)
     if not path.is_file():
-        msg = f"{path} is no regular file, so no weights can be read from it."
+        msg = f"{path} is not a regular file, so weights cannot be read from it."
         raise CheckpointError(msg)
     try:
         if path.suffix == ".safetensors":
@@ -201,26 +200,26 @@ def read_content(path: Path) -> Any:
                 path,
                 map_location="cpu",
                 weights_only=True,
-                # An optimizer's state, twice the size of the weights, stays unread.
+                # Leaves an optimizer's state, twice the size of the weights, unread.
                 mmap=zipfile.is_zipfile(path),
             )
     except CheckpointError:
         raise
-    # Neither library says what it raises on a forged file: KeyError, AssertionError,
-    # struct.error, BadZipFile and a dozen others were seen. Nothing but these libraries
-    # runs in here.
+    # Neither library documents what it raises for a forged file: KeyError,
+    # AssertionError, struct.error, BadZipFile and a dozen others occur. Only these
+    # libraries run in here.
     except Exception as error:
         raise CheckpointError(_unreadable(path, error)) from error
 
 
 def tensors_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    """Return the named tensors of what `read_content` returned for a file."""
+    """Return the named tensors in the result of `read_content` for a file."""
     tensors = _mapping_of_tensors(content)
     if tensors is None:
         msg = (
-            f"{path} must hold a mapping of names to tensors, alone, as 'model' or as "
-            f"'state_dict'; got {type(content).__name__}. Is it a checkpoint of "
-            f"another format?"
+            f"{path} must contain a mapping of names to tensors, alone, as 'model' or "
+            f"as 'state_dict'; got {type(content).__name__}. It may be a checkpoint of "
+            f"another format."
         )
         raise CheckpointError(msg)
     _check_stored(tensors, path)
@@ -234,43 +233,43 @@ def tensors_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
 
 
 def adapter_message(place: Path) -> str:
-    """Say what to do with an adapter, which holds but changes of other weights."""
+    """Explain how to use an adapter, which contains only changes to weights."""
     return (
-        f"{place} is a PEFT adapter: it holds changes of a model's weights, not the "
-        f"weights. Load it with peft, call merge_and_unload() and save what that "
-        f"returns with save_pretrained()."
+        f"{place} is a PEFT adapter: it contains changes to a model's weights, not the "
+        f"weights. Load it with peft, call merge_and_unload() and save the result with "
+        f"save_pretrained()."
     )
 
 
 def check_size(path: Path) -> None:
-    """Refuse a file beside the weights that is too large, or no file."""
+    """Reject a companion file that is too large or not a regular file."""
     note_file(path)
     if path.exists() and not path.is_file():
-        msg = f"{path} cannot be read: it is no regular file."
+        msg = f"{path} cannot be read: it is not a regular file."
         raise CheckpointError(msg)
     if path.exists() and path.stat().st_size > _MOST_JSON:
         msg = (
             f"{path} has {path.stat().st_size} bytes; no checkpoint needs more than "
-            f"{_MOST_JSON}. Fetch it again from its publisher."
+            f"{_MOST_JSON}. Download it again from its publisher."
         )
         raise CheckpointError(msg)
 
 
 def read_json(path: Path, *, kind: type = dict, counted: bool = True) -> Any:
-    """Read a JSON object of a checkpoint, or with `kind` list an array.
+    """Read a JSON object of a checkpoint or, with `kind` list, an array.
 
-    It may not be large nor, if its numbers are settings (`counted`), count more layers
-    or labels than anything has.
+    The size of the file is limited and, if its numbers are settings (`counted`), so are
+    the numbers of layers and labels.
     """
     check_size(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        msg = f"{path} cannot be read: {error}. Fetch it again from its publisher."
+        msg = f"{path} cannot be read: {error}. Download it again from its publisher."
         raise CheckpointError(msg) from error
     if not isinstance(content, kind):
         what = "a JSON object" if kind is dict else "a JSON array"
-        msg = f"{path} must hold {what}; got {type(content).__name__}."
+        msg = f"{path} must contain {what}; got {type(content).__name__}."
         raise CheckpointError(msg)
     if counted:
         _check_counts({"": content}, path)
@@ -278,9 +277,9 @@ def read_json(path: Path, *, kind: type = dict, counted: bool = True) -> Any:
 
 
 def _check_counts(content: Mapping[str, Any], path: Path) -> None:
-    """Refuse numbers of which transformers makes lists while it reads a configuration.
+    """Reject numbers from which transformers would build huge lists.
 
-    That is in reach of everything that reads a folder, tokenizers among it.
+    It builds them while it reads a configuration, as tokenizers do too.
     """
     for name, value in content.items():
         if isinstance(value, dict):
@@ -289,8 +288,8 @@ def _check_counts(content: Mapping[str, Any], path: Path) -> None:
             check_number(value, -1, _MOST_COUNTED, f"{name} in {path}")
 
 
-# Our names of what extractors set, with the least and most that makes sense. Published
-# ones: 16 to 48 kHz, windows of 5 to 30 s, spectra of 400 to 2,048 samples.
+# Settings of extractors, by our names, with their plausible range. Published ones have
+# 16 to 48 kHz, windows of 5 to 30 s, spectra of 400 to 2,048 samples.
 _BOUNDS: dict[str, tuple[float, float]] = {
     "sample_rate": (1000, 768_000),
     "n_fft": (16, 16_384),
@@ -306,8 +305,8 @@ _FRACTIONS = ("f_min", "f_max", "seconds")
 def read_extractor(folder: Path, names: Mapping[str, str]) -> dict[str, Any]:
     """Read settings of transformers' feature extractor, given our names and theirs.
 
-    CheckpointError if there is no file of `EXTRACTOR_FILES` in the folder, or a setting
-    is missing or makes no sense.
+    Raises CheckpointError if the folder has none of `EXTRACTOR_FILES`, or a setting is
+    missing or implausible.
     """
     first, second = (folder / name for name in EXTRACTOR_FILES)
     if first.exists():
@@ -315,7 +314,7 @@ def read_extractor(folder: Path, names: Mapping[str, str]) -> dict[str, Any]:
     else:
         path, extractor = second, read_json(second).get("feature_extractor", {})
     if not isinstance(extractor, dict):
-        msg = f"{path} must hold an object as 'feature_extractor'."
+        msg = f"{path} must contain an object 'feature_extractor'."
         raise CheckpointError(msg)
     missing = [name for name in names.values() if name not in extractor]
     if missing:
@@ -334,9 +333,9 @@ def read_extractor(folder: Path, names: Mapping[str, str]) -> dict[str, Any]:
 def check_number(
     value: Any, least: float, most: float, what: str, *, whole: bool = True
 ) -> None:
-    """Refuse what is no number from `least` to `most`; `what` names it and its file.
+    """Reject anything but a number from `least` to `most`.
 
-    It must be an integer unless `whole` is False.
+    It must be an integer unless `whole` is False. `what` names it and its file.
     """
     kinds = int if whole else (int, float)
     if (
@@ -346,7 +345,7 @@ def check_number(
     ):
         msg = (
             f"{what} must be {'an integer' if whole else 'a number'} from {least} to "
-            f"{most}; got {short_repr(value)}. Compare it with the publisher's."
+            f"{most}; got {short_repr(value)}. Compare it with the publisher's file."
         )
         raise CheckpointError(msg)
 
@@ -358,10 +357,10 @@ def check_tensors(
     source: Path,
     unused: re.Pattern[str] = DERIVED,
 ) -> None:
-    """Refuse a checkpoint whose names or shapes differ from those of its model.
+    """Reject a checkpoint whose names or shapes differ from those of its model.
 
-    Those that match `unused` may be there or not, since no embedding depends on them.
-    The message has the missing, unexpected and misshapen names.
+    Tensors that match `unused` are optional, since no embedding depends on them. The
+    message lists missing, unexpected and misshapen tensors.
     """
     needed = {name for name in expected if not unused.search(name)}
     found = {name for name in tensors if not unused.search(name)}
@@ -385,60 +384,62 @@ def check_tensors(
     if wrong:
         msg = (
             f"{source} does not match its model. Tensors {'; '.join(wrong)}. The file "
-            f"is damaged, or of another model than its configuration says."
+            f"is damaged, or its configuration describes another model."
         )
         raise CheckpointError(msg)
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a message, which may be a page."""
+    """Return the first line of an error message, which may be long."""
     line = str(error).strip().split("\n")[0].rstrip(".")[:500]
     return line or type(error).__name__
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in a line why a library did not load a file."""
+    """Explain in one line why a library did not load a file."""
     if named := _NAMED_CLASS.search(str(error)):
-        return f"it holds an object of {named[1]}, which could run code when read"
-    # torch says first what anybody might do, and then why it did not load.
+        return f"it contains an object of {named[1]}, which could run code when read"
+    # torch gives general advice before the reason.
     why = _TRUE_REASON.search(str(error))
     return why[1][:500] if why else f"{type(error).__name__}: {first_line(error)}"
 
 
 def _read_shards(index: Path) -> dict[str, Any]:
-    """Read the files that an index names, which lie beside it."""
+    """Read the files that an index lists, which are in its folder."""
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(
         isinstance(place, str) for place in places.values()
     ):
-        msg = f"{index} must hold an object 'weight_map' of tensors and their files."
+        msg = f"{index} must contain an object 'weight_map' of tensors and their files."
         raise CheckpointError(msg)
     found: dict[str, Any] = {}
     for shard in sorted(set(places.values())):
-        # No way out of the folder: the name of a file, in every system's terms.
+        # Must not leave the folder: a plain file name on every system.
         names = {PurePosixPath(shard).name, PureWindowsPath(shard).name}
         if names != {shard} or not shard.endswith((".safetensors", ".bin")):
             msg = (
-                f"{index} names {shard[:200]!r}, which is no file of weights beside it."
+                f"{index} lists {shard[:200]!r}, which is not a file of weights in its "
+                f"folder."
             )
             raise CheckpointError(msg)
         path = index.parent / shard
         if not path.is_file():
             msg = (
-                f"{index} names {shard}, which is not in {index.parent}: fetch it too."
+                f"{index} lists {shard}, which is not in {index.parent}. Download it "
+                f"too."
             )
             raise CheckpointError(msg)
         content = _mapping_of_tensors(read_content(path)) or {}
         found.update({n: t for n, t in content.items() if places.get(n) == shard})
     missing = sorted(places.keys() - found.keys())
     if missing:
-        msg = f"{index} names tensors that its files lack: {first_few(missing)}."
+        msg = f"{index} lists tensors that its files lack: {first_few(missing)}."
         raise CheckpointError(msg)
     return found
 
 
 def _mapping_of_tensors(content: Any) -> Mapping[str, torch.Tensor] | None:
-    """Return the tensors that training scripts keep under one of a few names."""
+    """Return the tensors, which training scripts store under one of a few names."""
     for _ in range(_DEEPEST_CONTENT):
         if not isinstance(content, Mapping):
             return None
@@ -450,19 +451,19 @@ def _mapping_of_tensors(content: Any) -> Mapping[str, torch.Tensor] | None:
 
 
 def check_header(path: Path) -> None:
-    """Refuse a safetensors file whose header alone would take much memory."""
+    """Reject a safetensors file whose header alone would take much memory."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
     if not 0 < size <= min(_MOST_HEADER, path.stat().st_size):
         msg = (
             f"{path} cannot be read: its header claims {size} bytes of "
-            f"{path.stat().st_size}. Fetch it again from its publisher."
+            f"{path.stat().st_size}. Download it again from its publisher."
         )
         raise CheckpointError(msg)
 
 
 def _check_stored(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Refuse tensors that stand for more than the file holds."""
+    """Reject tensors that claim more data than the file contains."""
     files = [path]
     if path.suffix == ".json":
         files = [
@@ -471,22 +472,22 @@ def _check_stored(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     room = _MOST_SHARED * sum(file.stat().st_size for file in files)
     if len(tensors) > _MOST_TENSORS:
         msg = (
-            f"{path} holds {len(tensors)} tensors; no supported model has more than "
+            f"{path} contains {len(tensors)} tensors; no supported model has more than "
             f"{_MOST_TENSORS}."
         )
         raise CheckpointError(msg)
     odd = [name for name, tensor in tensors.items() if not _is_plain(tensor)]
     if odd:
         msg = (
-            f"{path} holds tensors that are sparse, quantized, complex, expanded or "
+            f"{path} contains tensors that are sparse, quantized, complex, expanded or "
             f"without values: {first_few(odd)}. Save them dense and real."
         )
         raise CheckpointError(msg)
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     if size > room:
         msg = (
-            f"{path} is damaged: its tensors, of {size} bytes, do not fit its "
-            f"{room // _MOST_SHARED}. Fetch it again from its publisher."
+            f"{path} is damaged: its tensors claim {size} bytes, but it has only "
+            f"{room // _MOST_SHARED}. Download it again from its publisher."
         )
         raise CheckpointError(msg)
 
@@ -504,10 +505,10 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 def _without_wrappers(
     tensors: Mapping[str, torch.Tensor], path: Path
 ) -> dict[str, torch.Tensor]:
-    """Take off the names what wrapped the model when it was saved."""
+    """Remove from the names what wrappers added to them when the model was saved."""
     plain = {_INSERTED.sub("", name): tensor for name, tensor in tensors.items()}
     if len(plain) < len(tensors):
-        msg = f"{path} holds tensors twice, of a wrapped model and of a plain one."
+        msg = f"{path} contains tensors twice, of a wrapped model and of a plain one."
         raise CheckpointError(msg)
     while len(wrapper := {name.partition(".")[0] for name in plain}) == 1:
         if not wrapper <= _WRAPPERS or not all("." in name for name in plain):
@@ -520,12 +521,13 @@ def _unreadable(path: Path, error: Exception) -> str:
     named = _NAMED_CLASS.search(str(error))
     if named:
         return (
-            f"{path} holds an object of {named[1]} beside its tensors, which could run "
-            f"code when read; it was not loaded. If you trust its publisher, load it "
-            f"with torch.load(…, weights_only=False) and save its state_dict alone."
+            f"{path} was not loaded: besides tensors, it contains an object of "
+            f"{named[1]}, which could run code when read. If you trust its publisher, "
+            f"load it with torch.load(…, weights_only=False) and save only its "
+            f"state_dict."
         )
     return (
-        f"{path} cannot be read: {reason_of(error)}. Fetch it again from its "
-        f"publisher; if you trust that, load it with torch.load(…, weights_only=False) "
-        f"and save its state_dict alone."
+        f"{path} cannot be read: {reason_of(error)}. Download it again from its "
+        f"publisher or, if you trust it, load it with torch.load(…, "
+        f"weights_only=False) and save only its state_dict."
     )

@@ -1,4 +1,4 @@
-"""Loading of encoders, each once per process."""
+"""Loading of encoders, once per process."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from clapstack.encoders.audio import AudioEncoder
 from clapstack.encoders.clap import ClapEncoder
 
 _LOGGER = logging.getLogger("clapstack")
-# kind : module below this folder, class in it. Imported when first asked for: all of
-# them would load most of transformers.
+# Module in this folder and class, by kind. Imported on first use, because all of them
+# would load most of transformers.
 _KINDS = {
     "laion": ("clap._laion", "LaionClapEncoder"),
     "msclap": ("clap._msclap", "MsClapEncoder"),
@@ -38,15 +38,15 @@ _KINDS = {
         "SentenceTransformerEncoder",
     ),
 }
-# The authors' packages, by the name that `backend` has for them; each has one kind.
+# The authors' packages, by their name in `backend`; each supports one kind.
 _REFERENCES = {
     "laion_clap": {"laion": ("clap._reference", "LaionReferenceEncoder")},
     "msclap": {"msclap": ("clap._reference", "MsClapReferenceEncoder")},
 }
-# As many as a union of all published families has: fewer would load each model again
-# for each table.
+# Number of families in a union of all published ones: with fewer, every table would
+# load each model again.
 _MOST_LOADED = 10
-# Held while loading, so that threads that ask for one encoder get one load.
+# Held while loading, so that concurrent requests for an encoder load it once.
 _LOCK = threading.Lock()
 
 
@@ -59,48 +59,49 @@ def load_encoder(
     dtype: str = "float32",
     backend: str = "clapstack",
 ) -> ClapEncoder | AudioEncoder:
-    """Return a frozen encoder; load it if this process has not yet.
+    """Return a frozen encoder; load it unless this process already has.
 
-    The ten encoders used last stay loaded. A local checkpoint that was rewritten
-    since is loaded anew.
+    The ten most recently used encoders stay loaded. A local checkpoint that has been
+    rewritten is loaded again.
 
     Parameters
     ----------
     kind : str
         Format of the checkpoint: "laion", "msclap", "m2d-clap" or
-        "sentence-transformer", which give a ClapEncoder; "mga-clap" or "pe-audio",
-        which give one that has `encode_frames`; "wavlm", "audiomae", "eat", "beats",
-        "beats-states", "whisper" or "ctc", which give an AudioEncoder.
+        "sentence-transformer" for a ClapEncoder; "mga-clap" or "pe-audio" for one with
+        `encode_frames`; "wavlm", "audiomae", "eat", "beats", "beats-states", "whisper"
+        or "ctc" for an AudioEncoder.
     checkpoint : str or path-like
-        A hub id, a local folder or file, or "bundled:<name>", as the transformer of
-        the kind takes it, such as :class:`~clapstack.LaionClapPairFeatures`.
+        A hub id, a local folder or file, or "bundled:<name>", as accepted by the
+        transformer of this kind, such as :class:`~clapstack.LaionClapPairFeatures`.
     revision : str or None, default=None
-        Branch, tag or commit of a hub id. Files of BEATs, M2D-CLAP and MGA-CLAP,
-        which are nowhere on the hub, have none.
+        Branch, tag or commit of a hub id. Must be None for files of BEATs, M2D-CLAP and
+        MGA-CLAP, which are not on the hub.
     device : str or None, default=None
-        A torch device. None takes "cuda", else "mps", else "cpu", whichever is there.
+        A torch device. None selects "cuda" if available, else "mps", else "cpu".
     dtype : {"float32", "bfloat16"}, default="float32"
-        Of the towers. "bfloat16" is about three times as fast on processors that have
-        it; its embeddings have a cosine of about 0.9999 with those of float32.
+        Precision of the model. "bfloat16" is about three times as fast on processors
+        that support it; its embeddings have a cosine of about 0.9999 with those of
+        float32.
     backend : {"clapstack", "laion_clap", "msclap"}, default="clapstack"
-        Whose model classes run: ours, or for "laion" those of the package laion-clap
-        and for "msclap" those of the package msclap, in float32, to compare with. The
-        weights, the fingerprint and what is encoded of a clip are the same; the
-        identity under which embeddings are stored is not.
+        Model classes to run: clapstack's or, for comparison, those of the packages
+        laion-clap (for "laion") or msclap (for "msclap"), in float32. The weights, the
+        fingerprint and the encoded part of a clip are the same; the identity under
+        which embeddings are stored is not.
 
     Returns
     -------
     encoder : ClapEncoder or AudioEncoder
-        Shared: every caller in this process gets the same object.
+        Shared by all callers in this process.
 
     Raises
     ------
     CheckpointError
         If the checkpoint cannot be found, read safely, or matched to its model.
     ImportError
-        If the package of `backend`, or what it needs, is not installed.
+        If the package of `backend` or one of its dependencies is not installed.
     ValueError
-        If `kind` or `dtype` is unknown, or `backend` is not one of `kind`.
+        If `kind` or `dtype` is unknown, or `backend` does not support `kind`.
 
     Examples
     --------
@@ -126,14 +127,13 @@ def load_encoder(
     path = Path(name).expanduser()
     if path.exists():
         name, stamp = str(path.absolute()), _stamp(path)
-    # By the path and the state of its files, so that a checkpoint which was rewritten
-    # is another one.
+    # Keyed by path and file states, so that a rewritten checkpoint is loaded again.
     with _LOCK:
         return _load(kind, name, stamp, revision, device, dtype, backend)
 
 
 def clear_encoders() -> None:
-    """Forget all loaded encoders, to free their memory."""
+    """Release all loaded encoders to free their memory."""
     with _LOCK:
         _load.cache_clear()
 
@@ -154,7 +154,7 @@ def _load(
         encoder: ClapEncoder | AudioEncoder = getattr(encoders, name).load(
             checkpoint, revision=revision, device=device, dtype=dtype
         )
-    if backend == "clapstack":  # the packages read files of their own
+    if backend == "clapstack":  # the packages read further files
         encoder.files = files
     _LOGGER.info("Loaded %s encoder %r on %s as %s", kind, checkpoint, device, dtype)
     return encoder
@@ -167,11 +167,11 @@ def _best_device() -> str:
 
 
 def _stamp(path: Path) -> tuple[tuple[str | int, ...], ...]:
-    """Tell one state of local files from another."""
-    # No deeper than the folder of a tokenizer: somebody may pass a home folder.
+    """Return a key that changes whenever local files change."""
+    # No deeper than a tokenizer's subfolder: someone may pass a home folder.
     files = sorted([*path.glob("*"), *path.glob("*/*")]) if path.is_dir() else [path]
     stats = [(file, file.stat()) for file in files if file.is_file()]
-    # Copies may keep the size and the time of what they replace, but not all of these.
+    # A replaced file may keep its size and mtime, but not all of these.
     return tuple(
         (str(f), s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for f, s in stats
     )

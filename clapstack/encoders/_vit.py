@@ -1,4 +1,4 @@
-"""Parts of a vision transformer, with the names that timm gives their tensors."""
+"""Parts of a vision transformer, named as in timm."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Patches(nn.Module):
     Parameters
     ----------
     width : int
-        Of a token.
+        Width of a token.
     patch : (int, int)
-        Sides of a patch.
+        Height and length of a patch.
     """
 
     def __init__(self, width: int, patch: tuple[int, int]):
@@ -29,21 +29,20 @@ class Patches(nn.Module):
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
         """Map spectrograms of shape (n, height, length) to (n, n_patches, width).
 
-        Patches follow one another along the length first. What is over at the ends
-        is not seen.
+        Patches are ordered along the length first. Incomplete patches are dropped.
         """
         return self.proj(mels[:, None]).flatten(2).transpose(1, 2)
 
 
 def with_first(token: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Put a learned token of shape (1, 1, width) before the tokens of every clip."""
+    """Prepend a learned token of shape (1, 1, width) to the tokens of every clip."""
     return torch.cat([token.expand(len(tokens), -1, -1), tokens], dim=1)
 
 
 def vit_blocks(
     tensors: Tensors, name: str, *, n_heads: int, eps: float, norm_first: bool = True
 ) -> nn.Sequential:
-    """Build the blocks that a file has tensors for, under the names ``<name>.0.``, ….
+    """Build the blocks whose tensors a file has under the names ``<name>.0.``, ….
 
     The other arguments are those of :class:`VitBlock`.
     """
@@ -63,15 +62,15 @@ class VitBlock(nn.Module):
     Parameters
     ----------
     width : int
-        Of a token.
+        Width of a token.
     hidden : int
         Width inside the perceptron.
     n_heads : int
-        Of the attention.
+        Number of attention heads.
     eps : float
-        Of the layer norms.
+        Epsilon of the layer norms.
     norm_first : bool, default=True
-        Whether a norm stands before each part, or behind each sum.
+        Whether norms precede each part; if False, they follow each sum.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class VitBlock(nn.Module):
     ):
         super().__init__()
         if n_heads < 1 or width % n_heads:
-            msg = f"{n_heads} heads make no attention of {width} channels"
+            msg = f"{width} channels cannot be split into {n_heads} attention heads"
             raise ValueError(msg)
         self.norm_first = norm_first
         self.norm1 = nn.LayerNorm(width, eps=eps)
@@ -99,7 +98,7 @@ class VitBlock(nn.Module):
         self.mlp = nn.Sequential(OrderedDict(layers))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Map tokens of shape (n, n_tokens, width) to as many."""
+        """Transform tokens of shape (n, n_tokens, width)."""
         if self.norm_first:
             tokens = tokens + self.attn(self.norm1(tokens))
             return tokens + self.mlp(self.norm2(tokens))
@@ -115,7 +114,7 @@ class _Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        # timm lays query, key and value side by side in one layer.
+        # timm computes query, key and value in one layer.
         heads = self.qkv(tokens).unflatten(2, (3, self.n_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         seen = nn.functional.scaled_dot_product_attention(query, key, value)

@@ -17,7 +17,7 @@ __all__ = [
 
 
 class _BaseAudioFeatures(_OfCheckpoint, _BaseFeatures):
-    """Features of the clips of pairs."""
+    """Features of each pair's clip."""
 
     _parameter_constraints: dict = {
         **_BaseFeatures._parameter_constraints,
@@ -75,7 +75,7 @@ class AudioMaeFeatures(_BaseAudioFeatures):
         By default ``"gaunernst/vit_base_patch16_1024_128.audiomae_as2m"``. A hub id,
         or a local folder in timm's format: ``config.json`` and ``model.safetensors``
         or ``pytorch_model.bin``. The model fine-tuned on AudioSet,
-        ``"gaunernst/vit_base_patch16_1024_128.audiomae_as2m_ft_as20k"``, serves too;
+        ``"gaunernst/vit_base_patch16_1024_128.audiomae_as2m_ft_as20k"``, also works;
         its classifier is not used.
     {revision, crop, device, dtype, clips_at_once, cache, verbose}
 
@@ -86,14 +86,14 @@ class AudioMaeFeatures(_BaseAudioFeatures):
     See Also
     --------
     WavLmFeatures : States of a self-supervised speech model.
-    LaionClapPairFeatures : A contrastive family; its notes on the store hold here.
+    LaionClapPairFeatures : Contrastive family; its notes on the store apply here too.
 
     Notes
     -----
-    Columns are ``mean0``, …, ``std0``, …, ``max0``, …. The paper pools each channel
-    over the map without saying how; the three statistics are those of its other
-    models. The model sees 1,024 frames: a shorter clip is filled up as in training, and
-    the tokens of the filling belong to the map. The class token does not.
+    Columns are ``mean0``, …, ``std0``, …, ``max0``, …. The paper does not specify how
+    it pools each channel over the map; the three statistics are the ones it uses for
+    its other models. The model's input has 1,024 frames: a shorter clip is padded as in
+    training, and the padding's tokens are pooled too. The class token is not.
 
     The published weights are licensed CC BY-NC 4.0.
 
@@ -134,21 +134,21 @@ class AudioMaeFeatures(_BaseAudioFeatures):
 class BeatsFeatures(_BaseAudioFeatures):
     """Sound-event logits of BEATs.
 
-    How surely each of AudioSet's 527 classes of sounds is heard, before the sigmoid and
-    averaged over time [1]_ (paper [2]_, section 3.1).
+    Logits of AudioSet's 527 sound classes, before the sigmoid, averaged over time [1]_
+    (paper [2]_, section 3.1).
 
     {auxiliary}
 
     Parameters
     ----------
     checkpoint : str or path-like
-        Path of a ``.pt`` file of the authors, by default
+        Path of one of the authors' ``.pt`` files, by default
         ``"BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt"`` in the working directory.
-        The folder ``beats`` of Microsoft's project unilm links to them; they are not
-        fetched. Logits need a fine-tuned one.
+        Microsoft's project unilm links to the files in its folder ``beats``; clapstack
+        does not download them. Logits require a fine-tuned checkpoint.
     output : {"logits", "embedding"}, default="logits"
-        ``"embedding"`` gives mean, standard deviation and maximum over time of each
-        channel of the final states instead: 2,304 columns, of any of the files.
+        ``"embedding"`` returns mean, standard deviation and maximum over time of each
+        channel of the final states instead: 2,304 columns, from any of the files.
     {no_revision, crop, device, dtype, clips_at_once, cache, verbose}
 
     Attributes
@@ -158,14 +158,14 @@ class BeatsFeatures(_BaseAudioFeatures):
     See Also
     --------
     EatFeatures : Tokens of another audio transformer.
-    LaionClapPairFeatures : A contrastive family; its notes on the store hold here.
+    LaionClapPairFeatures : Contrastive family; its notes on the store apply here too.
 
     Notes
     -----
-    Columns are ``logit0``, …, ``logit526`` in the order of AudioSet's classes in the
-    file's own table, or ``mean0``, …, ``std0``, …, ``max0``, …. A clip of up to 10 s is
-    heard as it is, without padding, but one shorter than 0.175 s is filled up with
-    silence: the authors' code refuses it.
+    Columns are ``logit0``, …, ``logit526`` in the order of the checkpoint's class
+    table, or ``mean0``, …, ``std0``, …, ``max0``, …. A clip of up to 10 s is encoded
+    without padding, except that one shorter than 0.175 s, which the authors' code
+    rejects, is padded with silence.
 
     References
     ----------
@@ -213,7 +213,7 @@ class BeatsFeatures(_BaseAudioFeatures):
 
 @documented(longest="10.26 s")
 class EatFeatures(_BaseAudioFeatures):
-    """Class token of EAT, and statistics of its other tokens.
+    """Class token of EAT and statistics of its patch tokens.
 
     The final state of the class token, and mean, standard deviation and maximum of each
     channel over the tokens of all patches: 3,072 columns for the base size [1]_ (paper
@@ -224,10 +224,10 @@ class EatFeatures(_BaseAudioFeatures):
     Parameters
     ----------
     checkpoint : str or path-like, default="worstchan/EAT-base_epoch30_pretrain"
-        A hub id, or a local folder that holds ``config.json`` and
-        ``model.safetensors``; ``"worstchan/EAT-base_epoch30_finetune_AS2M"`` and the
-        large ones serve too, without their classifier. The code that those folders
-        come with is neither fetched nor run. Or a ``.pt`` file of the authors.
+        A hub id, a local folder with ``config.json`` and ``model.safetensors``, or one
+        of the authors' ``.pt`` files.
+        ``"worstchan/EAT-base_epoch30_finetune_AS2M"`` and the large models also work,
+        without their classifier. Code in these folders is neither downloaded nor run.
     {revision, crop, device, dtype, clips_at_once, cache, verbose}
 
     Attributes
@@ -238,13 +238,13 @@ class EatFeatures(_BaseAudioFeatures):
     --------
     BeatsFeatures : Sound-event logits.
     AudioMaeFeatures : Token map of another audio transformer.
-    LaionClapPairFeatures : A contrastive family; its notes on the store hold here.
+    LaionClapPairFeatures : Contrastive family; its notes on the store apply here too.
 
     Notes
     -----
-    Columns are ``cls0``, …, ``mean0``, …, ``std0``, …, ``max0``, …. The model sees
-    1,024 frames: a shorter clip is filled up as in training, and the tokens of the
-    filling are pooled too. The class token is not.
+    Columns are ``cls0``, …, ``mean0``, …, ``std0``, …, ``max0``, …. The model's input
+    has 1,024 frames: a shorter clip is padded as in training, and the padding's tokens
+    are pooled too. The class token is not.
 
     References
     ----------
@@ -280,9 +280,9 @@ class EatFeatures(_BaseAudioFeatures):
         )
 
 
-@documented(longest="half a minute", pieces="consecutive pieces of equal length")
+@documented(longest="30 s", pieces="consecutive pieces of equal length")
 class WavLmFeatures(_BaseAudioFeatures):
-    """States of WavLM, pooled over time.
+    """Final states of WavLM, pooled over time.
 
     Mean, standard deviation and maximum over time of each channel of the final
     states: 3,072 columns for WavLM Large [1]_ (paper [2]_, section 3.2).
@@ -305,13 +305,14 @@ class WavLmFeatures(_BaseAudioFeatures):
     --------
     WhisperFeatures : States of a model trained on transcripts.
     CtcFeatures : States and transcript of wav2vec 2.0.
-    LaionClapPairFeatures : A contrastive family; its notes on the store hold here.
+    LaionClapPairFeatures : Contrastive family; its notes on the store apply here too.
 
     Notes
     -----
-    Columns are ``mean0``, …, ``std0``, …, ``max0``, …. The clip is scaled to zero mean
-    and unit variance first if the checkpoint's extractor says so (WavLM Large does).
-    Clips are never padded, except that one shorter than a frame, 25 ms, gets zeros.
+    Columns are ``mean0``, …, ``std0``, …, ``max0``, …. The clip is first scaled to zero
+    mean and unit variance if the checkpoint's feature extractor is configured to do so
+    (WavLM Large's is). Clips are not padded, except that one shorter than a frame
+    (25 ms) is padded with zeros.
 
     References
     ----------
@@ -347,9 +348,9 @@ class WavLmFeatures(_BaseAudioFeatures):
         )
 
 
-@documented(longest="half a minute")
+@documented(longest="30 s")
 class WhisperFeatures(_BaseAudioFeatures):
-    """States of Whisper's encoder, pooled over time.
+    """Final states of Whisper's encoder, pooled over time.
 
     Mean, standard deviation and maximum over time of each channel of the encoder's
     final states: 1,536 columns for Whisper base [1]_ (paper [2]_, section 3.2).
@@ -372,14 +373,14 @@ class WhisperFeatures(_BaseAudioFeatures):
     --------
     CtcFeatures : States and transcript of wav2vec 2.0.
     WavLmFeatures : States of a self-supervised model.
-    LaionClapPairFeatures : A contrastive family; its notes on the store hold here.
+    LaionClapPairFeatures : Contrastive family; its notes on the store apply here too.
 
     Notes
     -----
-    Columns are ``mean0``, …, ``std0``, …, ``max0``, …. Whisper hears half a minute; a
-    shorter clip is filled up with silence, as in training. Only the states that the
-    clip itself reaches, one per 20 ms, are pooled: with the filling's, the statistics
-    of a 10 s clip would be two thirds silence. The decoder is not loaded.
+    Columns are ``mean0``, …, ``std0``, …, ``max0``, …. Whisper's input is 30 s long; a
+    shorter clip is padded with silence, as in training. Only the states of the clip
+    itself, one per 20 ms, are pooled; otherwise two thirds of the states of a 10 s clip
+    would be silence. The decoder is not loaded.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Base classes of the transformers over (audio, text) pairs."""
+"""Base classes for transformers of (audio, text) pairs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from clapstack.pairs import check_pairs
 
 
 class _BaseFeatures(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
-    """Features of pairs from one frozen encoder, which `_load_encoder` returns."""
+    """Features of pairs from the frozen encoder that `_load_encoder` returns."""
 
     _parameter_constraints: dict = {
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -33,12 +33,12 @@ class _BaseFeatures(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         "verbose": ["verbose"],
     }
 
-    crop = None  # an encoder of one's own decides itself
+    crop = None  # a custom encoder crops as it sees fit
 
     @_fit_context(prefer_skip_nested_validation=True)
     @documented()
     def fit(self, X, y=None):
-        """Load the encoder and record which one it is; nothing is encoded yet.
+        """Load the encoder and record its fingerprint; nothing is encoded yet.
 
         Parameters
         ----------
@@ -74,10 +74,11 @@ class _BaseFeatures(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         Raises
         ------
         BadPairsError
-            If rows cannot be used. Every one is named, also for a text that is not
-            read; the others are encoded and stored by then.
+            If some rows are unusable. The error lists all of them, including rows whose
+            text is unusable even if this transformer ignores texts. The other rows are
+            encoded and stored first.
         FingerprintMismatchError
-            If the encoder is not the one that was fitted.
+            If the loaded weights differ from the fitted ones.
         """
         check_is_fitted(self)
         return self._features(check_pairs(self, X, reset=False))
@@ -93,8 +94,8 @@ class _BaseFeatures(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         names : ndarray of str
-            A block of one column bears its name, such as ``cosine``; others number
-            theirs: ``audio0``, ….
+            A one-column block has the block's name, such as ``cosine``; the columns of
+            wider blocks are numbered: ``audio0``, ….
         """
         check_is_fitted(self)
         return np.asarray(self._names(), dtype=object)
@@ -106,35 +107,35 @@ class _BaseFeatures(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         return tags
 
     def _fitted_encoder(self):
-        """Load the encoder; refuse one that is not the one that was fitted."""
+        """Load the encoder; reject weights other than the fitted ones."""
         encoder = self._load_encoder()
         if encoder.fingerprint != self.fingerprint_:
             msg = (
-                f"{self!r} was fitted with the weights {self.fingerprint_}, and the "
-                f"weights {encoder.fingerprint} are loaded now. Load the weights of "
-                "that time, or fit again."
+                f"{self!r} was fitted with the weights {self.fingerprint_}, but the "
+                f"loaded weights are {encoder.fingerprint}. Load the original weights "
+                "or fit again."
             )
             raise FingerprintMismatchError(msg)
         return encoder
 
     def _check_parameters(self):
-        """Refuse parameters before an encoder is loaded for them."""
+        """Validate parameters before the encoder is loaded."""
 
     @abstractmethod
     def _record_widths(self, encoder):
-        """Set the attribute that the names of the columns follow from."""
+        """Set the fitted attribute that determines the column names."""
 
     @abstractmethod
     def _features(self, pairs):
-        """Return the features of checked pairs."""
+        """Return the features of validated pairs."""
 
     @abstractmethod
     def _names(self):
-        """Return the names of the columns."""
+        """Return the column names."""
 
 
 class _BasePairFeatures(_BaseFeatures):
-    """Pair features, equation 1, of an encoder with two towers."""
+    """Pair features (equation 1) of an encoder with two towers."""
 
     _parameter_constraints: dict = {
         **_BaseFeatures._parameter_constraints,
@@ -169,7 +170,7 @@ class _BasePairFeatures(_BaseFeatures):
 
 
 class _OfCheckpoint:
-    """A transformer whose encoder is a published one: its parameters, assigned."""
+    """Parameters of a transformer whose encoder is a published checkpoint."""
 
     _checkpoint_constraints: dict = {
         "checkpoint": [str, os.PathLike],

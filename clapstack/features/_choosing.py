@@ -1,4 +1,4 @@
-"""The transformer that a checkpoint needs."""
+"""Choice of the transformer for a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ __all__ = ["features_for"]
 
 _ALL = [getattr(m, name) for m in (_audio, _clap, _ctc) for name in m.__all__]
 _CLASSES = {features._kind: features for features in _ALL}
-_CLASSES["beats"] = _audio.BeatsFeatures  # of two kinds, by a parameter
+_CLASSES["beats"] = _audio.BeatsFeatures  # `output` selects one of its two kinds
 
 
 def features_for(checkpoint: str | os.PathLike[str], **settings: Any) -> Any:
-    """Return the transformer that reads a checkpoint, found in its files.
+    """Return the transformer for a checkpoint, detected from its files.
 
     Parameters
     ----------
     checkpoint : str or path-like
-        A folder, a file, a hub id or the name of a bundled checkpoint. Of a hub id no
-        more than settings are fetched to find out.
+        A folder, a file, a hub id or the name of a bundled checkpoint. For a hub id,
+        only configuration files are downloaded to detect the kind.
     **settings
         Further parameters of the transformer, such as `device` or `cache`.
 
     Returns
     -------
     transformer : estimator
-        Not fitted.
+        The unfitted transformer.
 
     Raises
     ------
     CheckpointError
-        If there is no such checkpoint, or it is of no kind that is known.
+        If the checkpoint does not exist or its kind is unknown.
 
     Examples
     --------

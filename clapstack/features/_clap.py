@@ -30,20 +30,23 @@ _CONSTRAINTS: dict = {
 class LaionClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
     r"""Pair features of a LAION CLAP checkpoint.
 
-    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
-    of its unit embeddings, equation 1 of [1]_.
+    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`,
+    where :math:`a` and :math:`b` are its unit-norm embeddings (equation 1 of [1]_).
 
     {no_weights}
 
     Parameters
     ----------
     checkpoint : str or path-like, default="laion/clap-htsat-unfused"
-        In transformers' format, a hub id or a local folder. In the authors' own, a
-        ``.pt`` file such as ``"630k-audioset-best.pt"`` with roberta-base's tokenizer
-        beside it, in ``tokenizer/`` beside it or on the hub; or such a file on the
-        hub, ``"lukewys/laion_clap/630k-audioset-best.pt"``. Its kind (unfused or
-        fused) and size are read from it. Or the name of a bundled checkpoint:
-        ``"bundled:laion-unfused"``, ``"bundled:laion-fused"``.
+        One of
+
+        - a hub id or a local folder in transformers' format;
+        - a ``.pt`` file of the authors, such as ``"630k-audioset-best.pt"``, with
+          roberta-base's tokenizer next to it, in ``tokenizer/`` next to it or on the
+          hub. Kind (unfused or fused) and size are read from the file;
+        - such a file on the hub: ``"lukewys/laion_clap/630k-audioset-best.pt"``;
+        - a bundled checkpoint: ``"bundled:laion-unfused"`` or
+          ``"bundled:laion-fused"``.
     {revision, crop, blocks, device, dtype, backend, pairs_at_once, cache, verbose}
 
     Attributes
@@ -52,15 +55,15 @@ class LaionClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
 
     See Also
     --------
-    MsClapPairFeatures : The same for MS-CLAP.
-    PairFeatures : The same for an encoder of one's own.
-    PrecomputedPairFeatures : The same from embeddings that exist already.
+    MsClapPairFeatures : Pair features of MS-CLAP.
+    PairFeatures : Pair features of a custom encoder.
+    PrecomputedPairFeatures : Pair features of precomputed embeddings.
 
     Notes
     -----
-    Embeddings are stored under the content of the clip or text, the weights and the
-    settings, never under a path alone: changed audio is encoded again, and nothing
-    else is, in whichever fold, candidate, process or run it comes back.
+    The store identifies an embedding by the content of the clip or text, the weights
+    and the settings, never by a path alone. Changed audio is therefore encoded again;
+    everything else is encoded once across folds, candidates, processes and runs.
 
     References
     ----------
@@ -107,9 +110,9 @@ class LaionClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
 class MsClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
     r"""Pair features of an MS-CLAP checkpoint.
 
-    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
-    of its unit embeddings, equation 1 of [1]_. MS-CLAP's own embeddings are not of
-    unit norm; they are normalised.
+    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`,
+    where :math:`a` and :math:`b` are its unit-norm embeddings (equation 1 of [1]_).
+    MS-CLAP's raw embeddings do not have unit norm; they are normalised.
 
     {no_weights}
 
@@ -117,8 +120,9 @@ class MsClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
     ----------
     checkpoint : str or path-like, default="microsoft/msclap"
         A hub id, a local folder or file in the official format, or the name of the
-        bundled checkpoint, ``"bundled:msclap"``. A hub id means the version of 2023;
-        that of 2022 is ``"microsoft/msclap/CLAP_weights_2022.pth"``, or a local file.
+        bundled checkpoint, ``"bundled:msclap"``. A hub id selects the 2023 version; for
+        the 2022 version, use ``"microsoft/msclap/CLAP_weights_2022.pth"`` or a local
+        file.
     {revision, crop, blocks, device, dtype, backend, pairs_at_once, cache, verbose}
 
     Attributes
@@ -127,7 +131,7 @@ class MsClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
 
     See Also
     --------
-    LaionClapPairFeatures : The same for LAION CLAP; its notes hold here too.
+    LaionClapPairFeatures : Pair features of LAION CLAP; its notes apply here too.
 
     References
     ----------
@@ -175,8 +179,8 @@ class M2dClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
     r"""Pair features of M2D-CLAP.
 
     A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
-    of its unit embeddings, equation 1 of [1]_, in the space of M2D-CLAP 2025 [2]_:
-    3,841 columns.
+    where :math:`a` and :math:`b` are its unit-norm embeddings (equation 1 of [1]_). The
+    embeddings of M2D-CLAP 2025 [2]_ yield 3,841 columns.
 
     {no_weights}
 
@@ -184,11 +188,11 @@ class M2dClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
     ----------
     checkpoint : str or path-like
         Path of the authors' file, by default
-        ``"m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025/checkpoint-30.pth"`` below the
-        working directory. NTT's project m2d has it in its release 0.5.0, under a
-        licence of its own, which you must accept: it is not fetched. Put the tokenizer
-        of ``google-bert/bert-base-uncased`` (``tokenizer.json`` or ``vocab.txt``)
-        beside it, or into ``tokenizer/`` beside it.
+        ``"m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025/checkpoint-30.pth"`` in the
+        working directory. Release 0.5.0 of NTT's project m2d provides it under its own
+        licence, which you must accept; clapstack does not download it. Put the
+        tokenizer of ``google-bert/bert-base-uncased`` (``tokenizer.json`` or
+        ``vocab.txt``) next to it, or in ``tokenizer/`` next to it.
     {no_revision, crop, blocks, device, dtype, pairs_at_once, cache, verbose}
 
     Attributes
@@ -197,14 +201,14 @@ class M2dClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
 
     See Also
     --------
-    LaionClapPairFeatures : The same for LAION CLAP; its notes hold here too.
-    MsClapPairFeatures : The same for MS-CLAP.
+    LaionClapPairFeatures : Pair features of LAION CLAP; its notes apply here too.
+    MsClapPairFeatures : Pair features of MS-CLAP.
 
     Notes
     -----
-    A clip shorter than 10 s is filled up with silence, as in the authors' example. Of a
-    longer one their code shows all windows to the last layer at once; here each
-    window is embedded by itself and the embeddings are averaged.
+    A clip shorter than 10 s is padded with silence, as in the authors' example. For a
+    longer clip, their code passes all windows to the last layer together; clapstack
+    embeds each window separately and averages the embeddings.
 
     References
     ----------
@@ -248,7 +252,7 @@ class M2dClapPairFeatures(_OfCheckpoint, _BasePairFeatures):
 
 
 class _NamedCheckpoint(_OfCheckpoint, _BasePairFeatures):
-    """Pair features of a checkpoint that must be named."""
+    """Pair features of a published model without a default checkpoint."""
 
     _parameter_constraints: dict = _CONSTRAINTS
 
@@ -273,20 +277,21 @@ class _NamedCheckpoint(_OfCheckpoint, _BasePairFeatures):
 
 @documented(longest="10 s", rows="embeddings", paper="1")
 class MgaClapPairFeatures(_NamedCheckpoint):
-    r"""Pair features of MGA-CLAP, which the best two systems of XACLE 2026 had.
+    r"""Pair features of MGA-CLAP, used by the best two systems of XACLE 2026.
 
     A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
-    of its unit embeddings, equation 1 of [1]_, in the space of [2]_: 5,121 columns.
+    where :math:`a` and :math:`b` are its unit-norm embeddings (equation 1 of [1]_). The
+    embeddings of MGA-CLAP [2]_ yield 5,121 columns.
 
     {no_weights}
 
     Parameters
     ----------
     checkpoint : str or path-like
-        Path of the authors' ``model.pt``, to which the page of their project
-        ``Ming-er/MGA-CLAP`` links; it is not fetched. Put the tokenizer of
-        ``google-bert/bert-base-uncased`` (``tokenizer.json`` or ``vocab.txt``) beside
-        it, or into ``tokenizer/`` beside it.
+        Path of the authors' ``model.pt``. Their project ``Ming-er/MGA-CLAP`` links to
+        it; clapstack does not download it. Put the tokenizer of
+        ``google-bert/bert-base-uncased`` (``tokenizer.json`` or ``vocab.txt``) next to
+        it, or in ``tokenizer/`` next to it.
     {no_revision, crop, blocks, device, dtype, pairs_at_once, cache, verbose}
 
     Attributes
@@ -295,13 +300,13 @@ class MgaClapPairFeatures(_NamedCheckpoint):
 
     See Also
     --------
-    LaionClapPairFeatures : The same for LAION CLAP; its notes hold here too.
+    LaionClapPairFeatures : Pair features of LAION CLAP; its notes apply here too.
 
     Notes
     -----
-    A clip shorter than 10 s is filled up with silence and a text is cut at 30 tokens,
-    as in the authors' evaluations. They trained on captions without punctuation; texts
-    are encoded as they are, as in their example.
+    A clip shorter than 10 s is padded with silence and a text is truncated to 30
+    tokens, as in the authors' evaluations. The training captions had no punctuation;
+    texts are nevertheless encoded unchanged, as in the authors' example.
 
     References
     ----------
@@ -322,11 +327,12 @@ class MgaClapPairFeatures(_NamedCheckpoint):
 
 @documented(longest="30 s", rows="embeddings", paper="1")
 class PeAudioPairFeatures(_NamedCheckpoint):
-    r"""Pair features of PE-A-Frame, or of PE-AV without its video.
+    r"""Pair features of PE-A-Frame, or of PE-AV without video.
 
     A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
-    of its unit embeddings, equation 1 of [1]_, in a space of [2]_: 5,121 columns.
-    transformers 5.0 or later has the models.
+    where :math:`a` and :math:`b` are its unit-norm embeddings (equation 1 of [1]_). The
+    embeddings of these models [2]_ yield 5,121 columns. transformers 5.0 or later is
+    required.
 
     {no_weights}
 
@@ -343,16 +349,17 @@ class PeAudioPairFeatures(_NamedCheckpoint):
 
     See Also
     --------
-    LaionClapPairFeatures : The same for LAION CLAP; its notes hold here too.
+    LaionClapPairFeatures : Pair features of LAION CLAP; its notes apply here too.
 
     Notes
     -----
-    PE-A-Frame compares texts with frames of 40 ms; a clip is their mean, scaled to unit
-    norm. :ref:`The encoder <frames>` gives the frames themselves.
+    PE-A-Frame compares texts with frames of 40 ms; a clip's embedding is the mean of
+    its frames, scaled to unit norm. :ref:`The encoder <frames>` returns the frames
+    themselves.
 
-    Texts are embedded as by the authors and by transformers 5.0. From 5.1 on,
-    transformers normalises them once more, with weights that belong to another layer:
-    what its own model returns for a text differs.
+    Texts are embedded as in the authors' code and in transformers 5.0. Later versions
+    of transformers apply one more normalisation, with the weights of another layer, so
+    the text embeddings of their own model differ.
 
     References
     ----------
@@ -369,13 +376,13 @@ class PeAudioPairFeatures(_NamedCheckpoint):
     _kind = "pe-audio"
 
 
-@documented(longest="what the model takes", rows="embeddings", paper="1")
+@documented(longest="the model's input", rows="embeddings", paper="1")
 class SentenceTransformerPairFeatures(_OfCheckpoint, _BasePairFeatures):
     r"""Pair features of any audio-text model of sentence-transformers.
 
-    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`
-    of its unit embeddings, equation 1 of [1]_. The library sentence-transformers loads
-    and runs the model, and must be installed:
+    A pair (audio, text) becomes :math:`[a, b, a\odot b, |a-b|, (a-b)^2, a^\top b]`,
+    where :math:`a` and :math:`b` are its unit-norm embeddings (equation 1 of [1]_). The
+    library sentence-transformers loads and runs the model; install it with
     ``pip install "clapstack[sentence-transformers]"``.
 
     {no_weights}
@@ -383,14 +390,14 @@ class SentenceTransformerPairFeatures(_OfCheckpoint, _BasePairFeatures):
     Parameters
     ----------
     checkpoint : str or path-like, default="google/embeddinggemma-2"
-        A hub id or a local folder in the format of sentence-transformers, or in that of
-        transformers if the library embeds audio and text with it, as it does with every
-        ``ClapModel``.
+        A hub id or a local folder in the format of sentence-transformers. A model in
+        transformers' format also works if the library can embed audio and text with it,
+        as it can with every ``ClapModel``.
     {revision, crop}
     joint : {"separate", "both"}, default="separate"
-        ``"both"`` also embeds audio and text together, with a model that can:
-        `projection_dim_` more columns, ``joint0``, …. A clip is encoded again for
-        each of its texts.
+        ``"both"`` also embeds audio and text together, if the model supports it. This
+        adds `projection_dim_` columns, ``joint0``, …, and encodes a clip again for each
+        of its texts.
     {blocks, device, dtype, clips_alone, cache, verbose}
 
     Attributes
@@ -399,18 +406,18 @@ class SentenceTransformerPairFeatures(_OfCheckpoint, _BasePairFeatures):
 
     See Also
     --------
-    LaionClapPairFeatures : The same for LAION CLAP, several times as fast.
-    PairFeatures : The same for an encoder of one's own.
+    LaionClapPairFeatures : Pair features of LAION CLAP, several times as fast.
+    PairFeatures : Pair features of a custom encoder.
 
     Notes
     -----
-    Up to the length that the model's front end takes at once (30 s if it has no limit),
-    an embedding is that of ``SentenceTransformer.encode``. Of a longer clip the library
-    takes the beginning or a random part; here its windows are embedded and averaged.
-    Clips shorter than 25 ms are filled up with silence.
+    Up to the longest input of the model's front end (30 s if it has no limit), an
+    embedding equals that of ``SentenceTransformer.encode``. For a longer clip, the
+    library uses the beginning or a random part; clapstack averages the embeddings of
+    windows. Clips shorter than 25 ms are padded with silence.
 
-    Nothing of a folder is run: one that needs code of its own, or names classes that
-    are not the library's, is refused before anything is computed.
+    No code from a folder is run: a model that needs its own code, or names classes from
+    outside the library, is rejected before anything is computed.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Clips in memory, read once for all encoders of one sample rate."""
+"""In-memory cache of decoded clips, shared by encoders of one sample rate."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _DEFAULT_BYTES = 1 << 30  # 559 clips of 10 s at 48 kHz
 
 
 def clip_cache_bytes() -> int:
-    """Return how much memory shared clips may take.
+    """Return the memory limit of shared clips.
 
     Returns
     -------
     n_bytes : int
-        ``$CLAPSTACK_SHARED_BYTES``, or 1 GiB if it is not set. At 0, no clip outlives
-        its batch, and every encoder decodes the table anew.
+        ``$CLAPSTACK_SHARED_BYTES``, or 1 GiB if it is not set. At 0, clips are dropped
+        after their batch and every encoder decodes the table again.
 
     Raises
     ------
     ValueError
-        If the variable is no whole number, or negative.
+        If the variable is not a non-negative whole number.
     """
     given = os.environ.get(_VARIABLE, "").strip()
     if not given:
@@ -34,35 +34,35 @@ def clip_cache_bytes() -> int:
     if not given.isdecimal():
         msg = (
             f"${_VARIABLE} must be a number of bytes, 0 or more; got {given!r}. Unset "
-            f"it for the default of {_DEFAULT_BYTES}."
+            f"it to use the default of {_DEFAULT_BYTES}."
         )
         raise ValueError(msg)
     return int(given)
 
 
 class ClipCache:
-    """Clips that were read, kept for the next encoder that hears the same table.
+    """Decoded clips, kept for the next encoder that processes the same table.
 
-    The encoders of a ``FeatureUnion`` take one table after another, each all of it.
-    What the first has decoded and resampled waits here for those of its rate. When
-    memory is full no clip makes room for another: a table too large for it is gone
-    through from its beginning by every encoder, so that the clips which came last are
-    those needed last. Clips leave when another table comes.
+    The encoders of a ``FeatureUnion`` process the whole table one after another. Clips
+    that one has decoded and resampled are reused by the others of its rate. When the
+    cache is full, nothing is evicted: each encoder goes through the table from its
+    beginning, so the clips read last are also needed last. Starting another table drops
+    the clips that it does not contain.
 
     Parameters
     ----------
     max_bytes : int
-        Of samples held at most.
+        Maximum size of the cached samples.
 
     Attributes
     ----------
     n_bytes : int
-        Of samples held.
+        Size of the cached samples.
 
     Notes
     -----
-    Safe with threads. What goes in and what comes out are copies, since an encoder
-    may work in place.
+    Thread-safe. Clips are copied on the way in and out, because an encoder may modify
+    them in place.
     """
 
     def __init__(self, max_bytes: int):
@@ -72,7 +72,7 @@ class ClipCache:
         self._lock = threading.Lock()
 
     def get(self, key: str, sample_rate: int) -> np.ndarray | None:
-        """Return the clip of that content at that rate, or None."""
+        """Return the clip with this content at this rate, or None."""
         clip = self._clips.get((key, sample_rate))
         return None if clip is None else clip.copy()
 
@@ -86,7 +86,7 @@ class ClipCache:
             self.n_bytes += clip.nbytes
 
     def keep_only(self, keys: Iterable[str]) -> None:
-        """Forget the clips of any other content, at whatever rate."""
+        """Drop clips of any other content, at all rates."""
         if not self._clips:
             return
         kept = set(keys)

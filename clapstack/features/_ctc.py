@@ -1,4 +1,4 @@
-"""Features of a CTC speech recogniser, and what it recognised against the prompt."""
+"""Features of a CTC speech recogniser and its transcript's overlap with the prompt."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ _WORD = re.compile(r"\w+(?:'\w+)*")
 
 
 @documented(
-    longest="half a minute",
+    longest="30 s",
     pieces="consecutive pieces of equal length",
-    joined=", and joins their transcripts",
+    joined=" and joins their transcripts",
 )
 class CtcFeatures(_BaseAudioFeatures):
     """States, confidence and transcript of a CTC speech recogniser.
 
-    Of wav2vec 2.0 [1]_, as the paper [2]_ uses it (section 3.2): pooled final states,
-    how sure the recogniser is, how much it recognised, and how much of that stands in
-    the prompt. An auxiliary family, to stand beside contrastive ones.
+    The features are pooled final states of wav2vec 2.0 [1]_, the recogniser's
+    confidence, the length of its transcript, and the overlap of the transcript with the
+    prompt, as in section 3.2 of the paper [2]_. This is an auxiliary family, meant to
+    complement contrastive ones.
 
     {no_weights}
 
@@ -41,7 +42,7 @@ class CtcFeatures(_BaseAudioFeatures):
     Attributes
     ----------
     blocks_ : dict of str to int
-        Name and width of each block of what the encoder makes: the features up to
+        Name and width of each block that the encoder returns: the features up to
         ``transcript_length``, and the transcript as code points.
     {sample_rate_, fingerprint_, seen_}
 
@@ -49,7 +50,7 @@ class CtcFeatures(_BaseAudioFeatures):
     --------
     WhisperFeatures : States of a model trained on many languages.
     WavLmFeatures : States of a self-supervised model.
-    LaionClapPairFeatures : A contrastive family; its notes on the store hold here.
+    LaionClapPairFeatures : Contrastive family; its notes on the store apply here too.
 
     Notes
     -----
@@ -61,13 +62,13 @@ class CtcFeatures(_BaseAudioFeatures):
       each frame's most probable token;
     - ``blank_ratio``: share of frames whose most probable token is the blank;
     - ``transcript_length``: characters of the greedy transcript, spaces included;
-    - ``overlap``: share of the prompt's distinct words that the transcript has;
-    - ``jaccard``: words in both over words in either.
+    - ``overlap``: share of the prompt's distinct words that occur in the transcript;
+    - ``jaccard``: number of words in both over number of words in either.
 
-    Words are runs of letters and digits, apostrophes within, in whatever case. Both
-    overlaps are 0 where there is no word. They see the first 1,024 characters of a
-    transcript, a minute of fast speech. On clips without speech the transcript is empty
-    or a fragment, which is what the paper found on most of XACLE.
+    Words are runs of letters and digits, with apostrophes inside; case is ignored. Both
+    overlaps are 0 if the prompt or the transcript has no words. They use the first
+    1,024 characters of a transcript, a minute of fast speech. On clips without speech
+    the transcript is empty or a fragment, as the paper reports for most of XACLE.
 
     References
     ----------
@@ -103,7 +104,7 @@ class CtcFeatures(_BaseAudioFeatures):
         )
 
     def transcribe(self, X):
-        """Return the greedy transcript of the clip of every row.
+        """Return the greedy transcript of each row's clip.
 
         Parameters
         ----------
@@ -113,14 +114,14 @@ class CtcFeatures(_BaseAudioFeatures):
         Returns
         -------
         transcripts : list of str
-            At most 1,024 characters each; empty where nothing was recognised.
+            At most 1,024 characters each; empty if nothing was recognised.
 
         Raises
         ------
         BadPairsError
-            As by `transform`.
+            As for `transform`.
         FingerprintMismatchError
-            As by `transform`.
+            As for `transform`.
         """
         check_is_fitted(self)
         return self._transcripts(self._embed(check_pairs(self, X, reset=False)))
@@ -155,10 +156,10 @@ def lexical_overlap(prompt, transcript):
     Returns
     -------
     overlap : float
-        Share of the prompt's distinct words that the transcript has.
+        Share of the prompt's distinct words that occur in the transcript.
     jaccard : float
-        Number of words in both over number of words in either. Both are 0 where there
-        is no word to count.
+        Number of words in both over number of words in either. Both are 0 if a text has
+        no words.
 
     Examples
     --------

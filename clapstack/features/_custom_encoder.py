@@ -1,4 +1,4 @@
-"""Pair features of an encoder that the user brings."""
+"""Pair features of a custom encoder."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from clapstack.families import PAIR_BLOCKS
 from clapstack.features._base import _BasePairFeatures
 from clapstack.features._docstring import documented
 
-# Of unit embeddings: an encoder in half precision rounds by about 1e-3.
+# For unit-norm embeddings, whose rounding error in half precision is about 1e-3.
 _TOLERANCE = 2e-3
-# Encoders by identity and method, of which an input was embedded again.
+# Encoders already checked for stability, by id and method.
 _CHECKED: WeakValueDictionary = WeakValueDictionary()
 
 __all__ = ["PairFeatures", "as_array", "unit_rows"]
@@ -27,27 +27,29 @@ __all__ = ["PairFeatures", "as_array", "unit_rows"]
 
 @documented()
 class PairFeatures(_BasePairFeatures):
-    """Pair features of an encoder of one's own.
+    """Pair features of a custom encoder.
 
     Parameters
     ----------
     encoder : object
         Any object with
 
-        - ``encode_audio(waveforms)``: a list of mono float32 clips at its rate, to an
-          array or torch tensor of shape (n, projection_dim), on any device, in any
-          real dtype, with or without gradients;
-        - ``encode_text(texts)``: a list of strings, to one of the same width;
+        - ``encode_audio(waveforms)``: maps a list of mono float32 clips at its sample
+          rate to an array or torch tensor of shape (n, projection_dim), on any device,
+          in any real dtype, with or without gradients;
+        - ``encode_text(texts)``: maps a list of strings to an array or tensor of the
+          same width;
         - ``sample_rate``: in Hz;
-        - optionally ``projection_dim``; else one text is encoded to find it.
+        - optionally ``projection_dim``; without it, a text is encoded to determine it.
 
-        The rows need not be of unit norm; they are normalised. With an attribute
-        ``identity``, a string that changes whenever its embeddings do, embeddings are
-        stored; without it nothing is, and a warning says so. ``fingerprint``, a
-        string, tells weights apart; without it ``identity`` does. Clones share the
-        encoder; a pickle holds it. Once in a process, a clip and a text of the first
-        batch are embedded again, alone: a warning says if they come out otherwise,
-        because the encoder draws at random or sees what shares a batch.
+        Rows need not have unit norm; they are normalised. If the encoder has an
+        attribute ``identity``, a string that changes whenever its embeddings do,
+        embeddings are stored; otherwise they are not, and a warning is issued. An
+        optional string ``fingerprint`` identifies the weights; it defaults to
+        ``identity``. Clones share the encoder, and a pickle contains it. Once per
+        process, a clip and a text of the first batch are embedded again, alone. If the
+        result differs, a warning reports that the encoder is random or depends on the
+        other inputs in a batch.
     {blocks}
     batch_size : int, default=32
         Clips per call of ``encode_audio``, texts per call of ``encode_text``.
@@ -57,12 +59,12 @@ class PairFeatures(_BasePairFeatures):
     ----------
     {projection_dim_, sample_rate_}
     fingerprint_ : str or None
-        The encoder's fingerprint or identity; `transform` refuses another.
+        The encoder's fingerprint or identity; `transform` rejects any other.
     {seen_}
 
     See Also
     --------
-    LaionClapPairFeatures : The same for published checkpoints.
+    LaionClapPairFeatures : Pair features of LAION CLAP.
 
     Examples
     --------
@@ -113,16 +115,16 @@ class PairFeatures(_BasePairFeatures):
         encoder = _CustomEncoder(self.encoder)
         if encoder.identity is None and self.cache is not None:
             msg = (
-                f"{type(self.encoder).__name__} has no attribute 'identity', so that "
-                "its embeddings cannot be told from another encoder's: nothing is "
-                "stored. Give it one, or set cache=None."
+                f"{type(self.encoder).__name__} has no attribute 'identity', so its "
+                "embeddings cannot be distinguished from another encoder's and are not "
+                "stored. Add the attribute, or set cache=None."
             )
             warnings.warn(msg, stacklevel=2)
         return encoder
 
 
 class _CustomEncoder:
-    """A user's encoder behind the interface of ours."""
+    """Adapter that gives a user's encoder the interface of the built-in ones."""
 
     def __init__(self, encoder):
         if isinstance(encoder, type):
@@ -146,7 +148,7 @@ class _CustomEncoder:
             self.projection_dim = self._rows("encode_text", ["a sound"]).shape[1]
 
     def _attribute(self, name, kind, what, **default):
-        """Return an attribute; refuse one that is of another kind, zero or empty."""
+        """Return an attribute; reject a wrong type, zero or an empty string."""
         value = getattr(self.encoder, name, default.get("default"))
         if value is None and default:
             return None
@@ -162,7 +164,7 @@ class _CustomEncoder:
         return self._encode("encode_text", texts, batch_size)
 
     def _encode(self, method, items, batch_size):
-        # Of the first batch the shortest, to which padding adds most.
+        # Check the shortest input of the first batch: padding affects it most.
         some = range(min(batch_size, len(items)))
         shortest = min(some, key=lambda row: len(items[row]))
         alone = self._alone(method, items[shortest]) if len(some) > 1 else None
@@ -180,33 +182,33 @@ class _CustomEncoder:
         return units
 
     def _alone(self, method, item):
-        """Return an input embedded twice, alone: once in a process; later nothing."""
+        """Embed an input alone, twice; return None if this process already did."""
         key = id(self.encoder), method
         if _CHECKED.get(key) is self.encoder:
             return None
-        with suppress(TypeError):  # of an object that cannot be referred to weakly
+        with suppress(TypeError):  # the object does not support weak references
             _CHECKED[key] = self.encoder
-        # Copies, since an encoder may work in place.
+        # Copies, because an encoder may modify its inputs in place.
         return [self._rows(method, [copy.copy(item)])[0] for _ in range(2)]
 
     def _warn_if_unstable(self, method, together, alone, again):
         chance, company = abs(alone - again).max(), abs(alone - together).max()
         if chance > _TOLERANCE:
-            what = f"twice, differs by {chance:.1g}: the encoder draws at random"
-            remedy = "Crop at fixed places, and call eval() on a model"
+            what = f"twice differ by {chance:.1g}"
+            remedy = "The encoder is random: crop at fixed positions, call eval()"
         elif company > _TOLERANCE:
-            what = f"alone, differs by {company:.1g} from itself in a batch"
-            remedy = "Encode inputs one by one, or mask what pads them"
+            what = f"alone and in a batch differ by {company:.1g}"
+            remedy = "Encode inputs one by one, or mask the padding"
         else:
             return
         msg = (
-            f"{self.source}.{method}: an input, embedded {what}. Scores would "
-            f"depend on it. {remedy}."
+            f"{self.source}.{method}: embeddings of one input {what}, so scores would "
+            f"not be reproducible. {remedy}."
         )
         warnings.warn(msg, UnstableEncoderWarning, stacklevel=6)
 
     def _rows(self, method, items):
-        """Return what the encoder makes of one batch, a row for each item."""
+        """Encode one batch; return one row per item."""
         made = getattr(self.encoder, method)(items)
         try:
             rows = as_array(made)
@@ -219,31 +221,31 @@ class _CustomEncoder:
         except (TypeError, ValueError) as error:
             msg = (
                 f"{self.source}.{method} must return numbers of shape (n, "
-                f"{self.projection_dim or 'projection_dim'}), a row for each of the "
-                f"{len(items)} items that it is given: {error}."
+                f"{self.projection_dim or 'projection_dim'}), one row for each of the "
+                f"{len(items)} items passed to it: {error}."
             )
             raise type(error)(msg) from error
         return rows
 
 
 def as_array(made):
-    """Return an array of real numbers, of an array, a tensor or a list of either.
+    """Convert an array, a tensor or a list of either to an array of real numbers.
 
-    Nothing of torch is imported for it: a tensor is what can be detached.
+    torch is not imported: any object with a method ``detach`` counts as a tensor.
 
     Raises
     ------
     TypeError
-        If it is something else, such as an output object of transformers.
+        If the input is something else, such as an output object of transformers.
     ValueError
-        If it is ragged.
+        If the list is ragged.
     """
     if isinstance(made, Mapping) or hasattr(made, "to_tuple"):
         fields = [
             name for name in made if getattr(getattr(made, name, None), "ndim", 0) == 2
         ]
-        remedy = " or ".join(f".{name}" for name in fields) or "of its tensors one"
-        msg = f"got {type(made).__name__}; return {remedy} of it"
+        remedy = " or ".join(f"its .{name}" for name in fields) or "one of its tensors"
+        msg = f"got {type(made).__name__}; return {remedy}"
         raise TypeError(msg)
     if isinstance(made, list | tuple):
         made = [_detached(part) for part in made]
@@ -255,7 +257,7 @@ def as_array(made):
 
 
 def _detached(made):
-    """Return the numbers of a tensor; anything else as it is."""
+    """Return a tensor as a NumPy array; anything else unchanged."""
     if not hasattr(made, "detach"):
         return made
     tensor = made.detach().cpu()
@@ -265,10 +267,10 @@ def _detached(made):
 
 
 def unit_rows(rows):
-    """Return float32 rows of unit norm; refuse rows that have no direction."""
+    """Scale rows to unit norm, as float32; reject zero or non-finite rows."""
     rows = np.asarray(rows, dtype=np.float64)
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     if not np.all(np.isfinite(norms) & (norms > 0)):
-        msg = "an embedding must be finite and not all zero; one is not."
+        msg = "embeddings must be finite and not all zero; at least one is not."
         raise ValueError(msg)
     return (rows / norms).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Blocks of docstrings that several transformers share.
+"""Docstring blocks shared by several transformers.
 
-A line ``{device, cache}`` of a docstring becomes the blocks of these names, so that
-``help()``, the documentation and numpydoc's checks see them in full.
+A line ``{device, cache}`` in a docstring is replaced by the blocks of these names, so
+that ``help()``, the documentation and numpydoc's checks see the full text.
 """
 
 from __future__ import annotations
@@ -18,58 +18,59 @@ _LINE = re.compile(r"^( *)\{([\w, ]+)\}$", re.MULTILINE)
 _BLOCKS = {
     # Paragraphs
     "no_weights": """\
-The estimator holds no weights: a process loads a checkpoint once and shares it
+The estimator stores no weights: a process loads a checkpoint once and shares it
 among clones.""",
     "auxiliary": """\
-The text is not read: this is an auxiliary family, to stand beside contrastive
-ones. The estimator holds no weights: a process loads a checkpoint once and shares
+The text is ignored: this is an auxiliary family, meant to complement contrastive
+ones. The estimator stores no weights: a process loads a checkpoint once and shares
 it among clones.""",
     # Parameters
     "revision": """\
 revision : str or None, default=None
-    Commit of a hub id; None is its newest.""",
+    Commit of a hub repository. None means the latest.""",
     "no_revision": """\
 revision : None
-    Only None: a file on this machine has no commits.""",
+    Must be None: a local file has no revisions.""",
     "crop": """\
 crop : {{"windows", "center", "start"}}, default="windows"
-    What is encoded of a clip longer than {longest}.
+    How a clip longer than {longest} is encoded.
     ``"windows"`` averages the {rows} of
     {pieces} that cover it{joined};
-    the others take one window. Never a random one.""",
+    ``"center"`` and ``"start"`` encode a single window. Nothing is random.""",
     "blocks": """\
 blocks : tuple or list of str, default=all
-    Which parts of equation 1 to build, from ``"audio"``, ``"text"``,
+    Parts of equation 1 to build, chosen from ``"audio"``, ``"text"``,
     ``"product"``, ``"absdiff"``, ``"sqdiff"`` and ``"cosine"``.""",
     "device": """\
 device : str or None, default=None
-    Such as ``"cpu"`` or ``"cuda:0"``. None takes CUDA, else MPS, else the CPU.""",
+    Device of the encoder, such as ``"cpu"`` or ``"cuda:0"``. None selects CUDA if
+    available, else MPS, else the CPU.""",
     "dtype": """\
 dtype : {{"float32", "bfloat16"}}, default="float32"
-    Precision of the model. The result is float32.""",
+    Precision of the model. Features are float32 in any case.""",
     "backend": """\
 backend : {{"clapstack", "{package}"}}, default="clapstack"
-    Whose model classes run: clapstack's, or those of the authors' package, to
-    compare with; that takes float32 and ``pip install "clapstack[reference]"``.
-    What is encoded of a clip is the same, see :ref:`the guide <reference>`.""",
+    Model classes to run: clapstack's or, for comparison, those of the authors'
+    package, which require float32 and ``pip install "clapstack[reference]"``. Both
+    encode the same part of a clip, see :ref:`the guide <reference>`.""",
     "pairs_at_once": """\
 batch_size : int, default=32
     Clips or texts per forward pass.""",
     "clips_alone": """\
 batch_size : int, default=32
-    Clips or texts that are read and stored together. Each goes through the model
-    alone.""",
+    Clips or texts read and stored together. The model processes each alone.""",
     "clips_at_once": """\
 batch_size : int, default=32
-    Clips per forward pass, at most. On a CPU one is taken.""",
+    Maximum number of clips per forward pass. On a CPU it is always one.""",
     "equal_clips_at_once": """\
 batch_size : int, default=32
-    Clips per forward pass, at most; only clips of equal length share one. On a CPU
-    one is taken.""",
+    Maximum number of clips per forward pass; only clips of equal length share one.
+    On a CPU it is always one.""",
     "cache": """\
 cache : str, path-like or None, default="auto"
-    Folder of the embedding store. ``"auto"`` is ``$CLAPSTACK_CACHE`` or the
-    user's cache folder; None stores nothing, and every call encodes again.""",
+    Folder of the embedding store. ``"auto"`` means ``$CLAPSTACK_CACHE`` or, if that
+    is unset, the user's cache folder. None disables the store: every call encodes
+    again.""",
     "verbose": """\
 verbose : bool, default=False
     Whether to show progress bars.""",
@@ -85,7 +86,7 @@ sample_rate_ : int
     Sample rate of the encoder, in Hz.""",
     "fingerprint_": """\
 fingerprint_ : str
-    Fingerprint of the weights; `transform` refuses others.""",
+    Fingerprint of the weights; `transform` rejects other weights.""",
     "seen_": """\
 n_features_in_ : int
     Number of columns seen during :term:`fit`, 2.
@@ -94,8 +95,8 @@ feature_names_in_ : ndarray of shape (2,)
     # Methods
     "X_of_fit": """\
 X : DataFrame of shape (n_pairs, 2)
-    Columns ``audio`` and ``text``; other columns are ignored. Or rows of
-    ``(audio, text)``. Only the columns are looked at.
+    Table with columns ``audio`` and ``text``, or rows of ``(audio, text)``. Other
+    columns are ignored. The values are not read.
 y : None
     Ignored.""",
     # References
@@ -103,7 +104,7 @@ y : None
 .. [{paper}] S. Li, J. Li, T. Shinozaki, "Stacking Complementary CLAP Embeddings for
    Improving Text-Audio Alignment Correspondence Scoring", 2026.""",
 }
-# What most docstrings have in a block's own braces.
+# Default values of the placeholders inside blocks.
 _WORDS = {
     "longest": "the encoder's window",
     "pieces": "evenly spaced windows",
@@ -114,12 +115,12 @@ _WORDS = {
 
 
 def documented(**words: str) -> Callable[[Any], Any]:
-    """Return a decorator that puts blocks into a docstring.
+    """Return a decorator that inserts shared blocks into a docstring.
 
     Parameters
     ----------
     **words : str
-        What stands in the blocks where they have names in braces.
+        Values of the placeholders inside blocks.
 
     Examples
     --------
@@ -141,7 +142,7 @@ def documented(**words: str) -> Callable[[Any], Any]:
         return indent("\n".join(blocks), line[1])
 
     def decorate(thing: Any) -> Any:
-        if thing.__doc__ is not None:  # as it is under python -OO
+        if thing.__doc__ is not None:  # None under python -OO
             thing.__doc__ = _LINE.sub(with_blocks, thing.__doc__)
         return thing
 

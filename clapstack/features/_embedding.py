@@ -1,4 +1,4 @@
-"""Embeddings of pairs: look up, read and encode what is missing, store it."""
+"""Embeddings of pairs, looked up in the store or encoded and stored."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ __all__ = [
 
 _READERS = min(16, os.cpu_count() or 1)
 _SOURCES_PER_TASK = 256  # a task of one source would cost more than its lookup
-_FEW_SOURCES = 4  # are read in the thread that calls
-_SLOW_S = 2e-4  # of looking at a file: a local disk takes a hundredth of it
-# Distinct inputs that show whether a tower has collapsed.
+_FEW_SOURCES = 4  # so few are read in the calling thread
+_SLOW_S = 2e-4  # per file status; a local disk needs a hundredth of it
+# Number of distinct inputs that suffice to detect a collapsed tower.
 _ENOUGH_INPUTS = 1000
-# Content keys of the files that this process has met; about 0.5 kB each.
+# Content keys of the files that this process has seen; about 0.5 kB each.
 _KEYS: dict[Any, str] = {}
 _MOST_KEYS = 100_000
 _CLIPS = ClipCache(clip_cache_bytes())
 
 
 class PairEncoder(Protocol):
-    """What `embed_pairs` needs of an encoder with two towers."""
+    """Interface of the two-tower encoders that `embed_pairs` accepts."""
 
     sample_rate: int
     projection_dim: int
@@ -74,7 +74,7 @@ class PairEncoder(Protocol):
 
 
 class ClipEncoder(Protocol):
-    """What `embed_clips` needs of an encoder."""
+    """Interface of the encoders that `embed_clips` accepts."""
 
     sample_rate: int
     embedding_dim: int
@@ -83,7 +83,7 @@ class ClipEncoder(Protocol):
     def encode_audio(
         self, waveforms: Sequence[np.ndarray], *, crop: str | None, batch_size: int
     ) -> np.ndarray:
-        """Return a row of `embedding_dim` values per mono float32 clip."""
+        """Return one row of `embedding_dim` values per mono float32 clip."""
 
 
 def embed_clips(
@@ -97,8 +97,8 @@ def embed_clips(
 ) -> np.ndarray:
     """Embed the clip of every pair, each distinct one at most once.
 
-    As `embed_pairs`, but for an encoder of clips. A text that cannot be used is an
-    error here too, so that all encoders refuse the same rows.
+    Like `embed_pairs`, but for an audio-only encoder. Unusable texts are errors here
+    too, so that all encoders reject the same rows.
     """
     with opened_store(cache, encoder) as store:
         clips, bad = _embed_clips(
@@ -126,7 +126,7 @@ def embed_pairs(
     encoder : PairEncoder
         The frozen encoder. Nothing is stored if its identity is None.
     crop : str or None
-        Handed to the encoder, and part of the key of an audio embedding.
+        Passed to the encoder, and part of the store key of audio embeddings.
     batch_size : int
         Clips or texts per forward pass, and clips per transaction of the store.
     cache : {"auto"}, path-like or None
@@ -142,8 +142,8 @@ def embed_pairs(
     Raises
     ------
     BadPairsError
-        If a row cannot be used. It names every such row; all the others are encoded
-        and stored by then.
+        If some rows are unusable. The error lists all of them; the other rows are
+        encoded and stored first.
     """
     bad = bad_texts(pairs)
     unusable = {row.position for row in bad}
@@ -166,10 +166,10 @@ def embed_together(
     cache: str | os.PathLike[str] | None,
     verbose: bool,
 ) -> np.ndarray:
-    """Embed each distinct pair of a clip and a text at most once, as one.
+    """Embed each distinct (clip, text) pair jointly, at most once.
 
-    As `embed_pairs`, which is to have found the pairs usable, but for an encoder with
-    ``encode_pairs(waveforms, texts, *, crop)``.
+    Like `embed_pairs`, but for an encoder with ``encode_pairs(waveforms, texts, *,
+    crop)``. Call `embed_pairs` first, which rejects unusable pairs.
     """
     rate = encoder.sample_rate
     scope = f"{encoder.identity}\npair {rate} {crop} {READING_VERSION}"
@@ -189,7 +189,8 @@ def embed_together(
             for batch in _read_ahead(wanted, rate, batch_size):
                 for clip, samples, read_key in batch:
                     if read_key != clip or isinstance(samples, AudioError):
-                        msg = f"{describe_audio(where[clip])} changed while it was read"
+                        name = describe_audio(where[clip])
+                        msg = f"{name} changed while it was read. Run this again."
                         raise AudioError(msg)
                     some = missing[clip]
                     rows[[place[key] for key in some]] = _stored(
@@ -209,7 +210,7 @@ def embed_together(
 def opened_store(
     cache: str | os.PathLike[str] | None, encoder: PairEncoder | ClipEncoder
 ) -> Iterator[EmbeddingStore | None]:
-    """Open the store, None if nothing is to be stored, and close it at the end."""
+    """Open the store and close it at the end; None if nothing is stored."""
     store = open_store(cache) if encoder.identity is not None else None
     try:
         yield store
@@ -219,7 +220,7 @@ def opened_store(
 
 
 def refuse_bad_pairs(bad: Iterable[BadPair], pairs: pd.DataFrame) -> None:
-    """Raise BadPairsError if there are faults: one for each row, with its index."""
+    """Raise BadPairsError if there are faults, merged into one per row."""
     rows: dict[int, BadPair] = {}
     for fault in bad:
         other = rows.get(fault.position)
@@ -241,7 +242,7 @@ def _embed_clips(
     batch_size: int,
     verbose: bool,
 ) -> tuple[np.ndarray, list[BadPair]]:
-    """Return a row per clip, zero for those that cannot be used, and these clips."""
+    """Return one row per clip (zeros if unusable) and the list of unusable clips."""
     rate = encoder.sample_rate
     scope = f"{encoder.identity}\naudio {rate} {crop} {READING_VERSION}"
     clips = Clips(sources, store)
@@ -261,17 +262,16 @@ def _embed_clips(
 
 
 class Clips:
-    """The clips of a table, each distinct one once, and those that cannot be used.
+    """Distinct clips of a table, and the errors of unusable ones.
 
     Attributes
     ----------
     keys : list of str or AudioError
-        The content key of each source, or what is wrong with it.
+        Content key of each source, or its error.
     distinct : dict of str to object
-        A source by key, in order of the table.
+        One source per key, in table order.
     faults : dict of str or AudioError to AudioError
-        What is wrong with a clip; those that cannot be decoded are added when they
-        are read.
+        Error of each unusable clip; decoding errors are added during reading.
     """
 
     def __init__(self, sources: list[Any], store: EmbeddingStore | None):
@@ -288,7 +288,7 @@ class Clips:
     def read(
         self, keys: Iterable[str], encoder: Any, batch_size: int, verbose: bool
     ) -> Iterator[tuple[tuple[str, ...], tuple[np.ndarray, ...], tuple[str, ...]]]:
-        """Yield batches of keys, samples and the keys of what was read."""
+        """Yield batches of keys, samples and keys of the content that was read."""
         missing = {key: self.distinct[key] for key in keys}
         with _bar(len(missing), "clip", encoder, verbose) as bar:
             for batch in _read_ahead(missing, encoder.sample_rate, batch_size):
@@ -304,7 +304,7 @@ class Clips:
                 bar.update(len(batch))
 
     def bad(self) -> list[BadPair]:
-        """Return the rows of clips that cannot be used."""
+        """Return the rows with unusable clips."""
         return [
             BadPair(i, i, describe_audio(self._sources[i]), str(self.faults[key]))
             for i, key in enumerate(self.keys)
@@ -319,14 +319,14 @@ def embed_texts(
     batch_size: int,
     verbose: bool,
 ) -> np.ndarray:
-    """Return an embedding per text; texts may come more than once."""
+    """Return one embedding per text; texts may repeat."""
     scope = f"{encoder.identity}\ntext"
     place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     keys = [text_key(text) for text in place]
     found, rows = _look_up(store, scope, keys, _width(encoder))
     missing = [text for text, row in place.items() if not found[row]]
-    # Texts of like length together, so that little is padded; the longest first, so
-    # that the time left is overrated rather than underrated.
+    # Batches of similar length need little padding. With the longest first, the
+    # progress bar overestimates the remaining time rather than underestimating it.
     missing.sort(key=len, reverse=True)
     with _bar(len(missing), "text", encoder, verbose) as bar:
         for batch in batched(missing, batch_size):
@@ -344,16 +344,16 @@ def embed_texts(
 
 
 def _check_collapse(tower: str, rows: np.ndarray, encoder: Any) -> None:
-    """Warn once if a tower gives the distinct inputs of a table one embedding.
+    """Warn once if a tower maps the distinct inputs of a table to one embedding.
 
-    Here, where all of a table is in sight, stored embeddings too: an encoder sees but
-    batches of what is new.
+    The check needs the whole table, stored embeddings included; an encoder sees only
+    batches of new inputs.
     """
     collapsed = getattr(encoder, "collapsed", None)  # an audio-only encoder has none
     if collapsed is None or tower in collapsed:
         return
     rows = rows[:_ENOUGH_INPUTS]
-    rows = rows[rows.any(axis=1)]  # without the clips that cannot be used
+    rows = rows[rows.any(axis=1)]  # without unusable clips
     if warn_if_collapsed(tower, encoder.source, rows, None):
         collapsed.add(tower)
 
@@ -368,7 +368,7 @@ def _look_up(
 
 
 def _in_order(rows: np.ndarray, order: list[int]) -> np.ndarray:
-    """Return rows in an order; zeros for -1."""
+    """Return rows in the given order; zeros for -1."""
     if order == list(range(len(rows))):
         return rows
     out = np.zeros((len(order), rows.shape[1]), rows.dtype)
@@ -381,11 +381,11 @@ def _in_order(rows: np.ndarray, order: list[int]) -> np.ndarray:
 def _audio_keys(
     sources: list[Any], store: EmbeddingStore | None
 ) -> list[str | AudioError]:
-    """Return the content key of every source, or what is wrong with it.
+    """Return the content key of every source, or its error.
 
-    A file that is as it was when the store noted its key is not read for it.
+    Files unchanged since the store recorded their key are not read.
     """
-    # Taken before any file is read: one that changes meanwhile has another state.
+    # Taken before any file is read, so that a change during reading is detected.
     states = _states(sources)
     keys: list[Any] = [_KEYS.get(state) for state in states]
     new = [i for i, key in enumerate(keys) if key is None]
@@ -397,7 +397,7 @@ def _audio_keys(
         for i in new:
             keys[i] = recalled.get(states[i])
         new = [i for i in new if keys[i] is None]
-    # A clip in memory may stand in many rows, and to hash it takes long.
+    # A clip in memory may occur in many rows, and hashing it is slow.
     once = {id(sources[i]): sources[i] for i in new}
     read = _spread(partial(_attempt, audio_key), list(once.values()))
     by_id = dict(zip(once, read, strict=True))
@@ -415,18 +415,18 @@ def _audio_keys(
 
 
 def _states(sources: list[Any]) -> list[FileState | None]:
-    """Return the state of every source, None where it has none."""
+    """Return the file state of every source; None for sources without one."""
     start = time.perf_counter()
     first = [file_state(source) for source in sources[:_SOURCES_PER_TASK]]
-    # Files that answer at once are looked at in this thread: several would wait for
-    # each other, not for the disk.
+    # On a fast disk, use this thread only: several would wait for each other, not for
+    # the disk.
     if time.perf_counter() - start < _SLOW_S * len(first):
         return first + [file_state(source) for source in sources[len(first) :]]
     return first + _spread(file_state, sources[len(first) :])
 
 
 def _spread(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-    """Return what a function makes of each item, many of them in several threads."""
+    """Apply a function to each item, in several threads if there are many."""
     if len(items) <= _FEW_SOURCES:
         return [function(item) for item in items]
     with ThreadPoolExecutor(_READERS) as pool:
@@ -440,10 +440,10 @@ def _spread(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
 def _read_ahead(
     sources: dict[str, Any], sample_rate: int, batch_size: int
 ) -> Iterator[list[tuple[str, np.ndarray | AudioError, str]]]:
-    """Yield batches of (key, samples or fault, key of what was read).
+    """Yield batches of (key, samples or error, key of the content that was read).
 
-    While one batch is encoded the next is read, so that two are held at most, besides
-    the clips that are shared.
+    The next batch is read while the current one is encoded, so at most two are in
+    memory, besides the shared clips.
     """
 
     def read(key: str) -> tuple[str, np.ndarray | AudioError, str]:
@@ -457,7 +457,7 @@ def _read_ahead(
         return key, samples, read_key
 
     for clips in _ahead(read, sources, batch_size):
-        # In order: which clips find room depends on no thread.
+        # In order, so that thread timing does not decide which clips are cached.
         for _, samples, read_key in clips:
             if not isinstance(samples, AudioError):
                 _CLIPS.put(read_key, sample_rate, samples)
@@ -467,7 +467,7 @@ def _read_ahead(
 def _ahead(
     read: Callable[[str], Any], keys: Collection[str], batch_size: int
 ) -> Iterator[list[Any]]:
-    """Yield batches of what `read` returns, of which the next is read meanwhile."""
+    """Yield batches of results of `read`; the next batch is read in the background."""
     if len(keys) <= min(_FEW_SOURCES, batch_size):
         if keys:
             yield [read(key) for key in keys]
@@ -482,7 +482,7 @@ def _ahead(
 
 
 def _attempt(function: Callable[..., Any], source: Any, *args: Any) -> Any:
-    """Call a reader; return its AudioError, without the name of the source."""
+    """Call a reader; return an AudioError instead of raising it, without the source."""
     try:
         return function(source, *args)
     except AudioError as error:
@@ -496,7 +496,7 @@ def _stored(
     scope: str,
     keys: Sequence[str],
 ) -> np.ndarray:
-    """Store embeddings and return them, checked."""
+    """Check, store and return embeddings."""
     embeddings = check_embeddings(embeddings, len(keys), encoder)
     if store is not None:
         store.put(scope, keys, embeddings)
@@ -506,14 +506,14 @@ def _stored(
 def check_embeddings(
     embeddings: Any, n_rows: int, encoder: Any, what: str = "inputs"
 ) -> np.ndarray:
-    """Return what an encoder made as float32; refuse a wrong shape, NaN, infinities."""
+    """Return embeddings as float32; reject a wrong shape, NaN and infinities."""
     embeddings = np.asarray(embeddings, dtype=np.float32)
     expected = (n_rows, _width(encoder))
     if embeddings.shape != expected or not np.isfinite(embeddings).all():
         msg = (
             f"{type(encoder).__name__} must return finite embeddings of shape "
             f"{expected} for {n_rows} {what}; got shape {embeddings.shape} with "
-            f"{np.count_nonzero(~np.isfinite(embeddings))} values that are not finite."
+            f"{np.count_nonzero(~np.isfinite(embeddings))} non-finite values."
         )
         raise ValueError(msg)
     return embeddings
@@ -536,10 +536,10 @@ def _bar(total: int, unit: str, encoder: Any, verbose: bool) -> Any:
 
 
 def _short_name(encoder: Any) -> str:
-    """Return the name of a checkpoint, for a progress bar, or of an encoder's class."""
+    """Return the checkpoint's name, or the encoder's class name, for a progress bar."""
     path = PurePath(getattr(encoder, "source", type(encoder).__name__))
     named = [part for part in path.parts if part.startswith("models--")]
-    if named:  # owner and name, as the hub's cache has them
+    if named:  # models--<owner>--<name> in the hub's cache
         return named[-1].split("--")[-1]
     generic = path.name.startswith(("model", "pytorch_model"))
     return path.parent.name if generic else path.name

@@ -1,4 +1,4 @@
-"""Features of the events that a prompt names: which are missing, in which order."""
+"""Features of the events that a prompt names: their presence and their order."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ _COLUMNS = {
     "explained": ("explained",),
 }
 _SHARED = ("n_clauses", "claims_order")
-#: Name of the columns that are means over several encoders.
+#: Prefix of the columns that are means over several encoders.
 _ALL = "all"
-# Of the softmax that weighs windows by their cosines. Chosen, as the two below, on
-# training pairs of the simulated challenge with the bundled checkpoints.
+# Temperature of the softmax that weights windows by their cosines. Like the next two
+# values, it was chosen on training pairs of the simulated challenge with the bundled
+# checkpoints.
 _TEMPERATURE = 0.1
-# Windows that are this far below the loudest, in dB, may stay unexplained.
+# Windows more than this many dB below the loudest may stay unexplained.
 _ACTIVE = 17.0
-# The worst-explained part of the others is looked at.
+# Quantile over the other windows: low, so that the worst-explained ones decide.
 _QUANTILE = 0.15
-# What the names of checkpoints have that are not LAION's.
+# Patterns in the names of checkpoints that are not LAION CLAP.
 _KINDS = {
     r"ms-?clap|CLAP_weights": MsClapPairFeatures,
     r"m2d_?clap": M2dClapPairFeatures,
@@ -60,18 +61,18 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class EventScores:
-    """Cosines of the clauses of a prompt with the windows of a clip.
+    """Cosines between the clauses of a prompt and the windows of a clip.
 
     Attributes
     ----------
     clauses : Clauses
         The clauses of the prompt and their claimed order.
     cosines : dict of str to ndarray of shape (n_clauses, n_windows)
-        By encoder.
+        Cosines of clauses and windows, by encoder.
     whole : dict of str to float
         Cosine of the whole prompt and the whole clip, by encoder.
     starts, stops : ndarray of shape (n_windows,)
-        When the windows are, in seconds; the last stop is the end of the clip.
+        Start and end of each window in seconds; the last stop is the end of the clip.
     power : ndarray of shape (n_windows,)
         Mean square of the samples of each window.
     """
@@ -85,7 +86,7 @@ class EventScores:
 
     @property
     def is_active(self) -> np.ndarray:
-        """Which windows are loud enough to need an explanation; shape (n_windows,)."""
+        """Mask of the windows loud enough to need an explanation."""
         return self.power >= self.power.max() * 10 ** (-_ACTIVE / 10)
 
     def order_margin(self, claim: tuple[int, int]) -> float:
@@ -94,12 +95,12 @@ class EventScores:
         Parameters
         ----------
         claim : tuple of (int, int)
-            The clause that is claimed to sound first, and the other.
+            Indices of the clause that is claimed to sound first and of the other.
 
         Returns
         -------
         margin : float
-            In cosine, the mean over encoders; 0 for a clip of one window.
+            Difference in cosine, averaged over encoders; 0 for a clip of one window.
         """
         first, second = claim
         margins = [order_margin(s[first], s[second]) for s in self.cosines.values()]
@@ -110,9 +111,9 @@ class EventScores:
 class EventFeatures(TransformerMixin, BaseEstimator):
     r"""Features of the events that a prompt names.
 
-    A prompt is split into clauses, a clip into short windows. Their cosines say what
-    one cosine of the whole pair does not: that a named sound is absent, that an unnamed
-    one is there, that the order is another. Read more in the
+    A prompt is split into clauses and a clip into short windows. Their cosines reveal
+    what the cosine of the whole pair does not: a named sound that is absent, an unnamed
+    sound that is present, or a wrong order. Read more in the
     :ref:`User Guide <events>`.
 
     {no_weights}
@@ -120,67 +121,67 @@ class EventFeatures(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     encoders : str, list of str, transformer or FeatureUnion
-        The CLAP models to look through: checkpoints, or transformers of pair features
-        such as :class:`LaionClapPairFeatures`, whose settings hold here too. A
-        checkpoint with ``msclap``, ``CLAP_weights`` or ``m2d_clap`` in its name is of
-        that model; any other is of LAION CLAP. Several transformers stand in a
-        :class:`~sklearn.pipeline.FeatureUnion`, which gives them names.
+        CLAP models to use: checkpoints, or transformers of pair features such as
+        :class:`LaionClapPairFeatures`, whose settings apply here too. A checkpoint with
+        ``msclap`` or ``CLAP_weights`` in its name is loaded as MS-CLAP, one with
+        ``m2d_clap`` as M2D-CLAP, and any other as LAION CLAP. Pass several transformers
+        in a :class:`~sklearn.pipeline.FeatureUnion`, which names them.
     length : float, default=2.0
-        Length of a window in seconds, no more than any of the encoders sees at once.
+        Length of a window in seconds; at most the window of each encoder.
     hop : float, default=1.0
-        Time between the starts of two windows in seconds, at most; from 0.01 to
+        Maximum time between the starts of consecutive windows in seconds; from 0.01 to
         `length`.
     windows : {"auto", "dense", "tiled"}, default="auto"
-        How a window is embedded. ``"dense"`` pools the states that the audio tower has
-        within a window after it saw the whole clip: as fast as the embedding of the
-        clip. ``"tiled"`` encodes each window as a clip of its own, from frames of one
-        spectrogram, repeated: one pass of the tower for each window. ``"auto"`` is
-        ``"dense"`` for the encoders that have such states, HTS-AT towers (LAION CLAP,
-        MS-CLAP 2023), and ``"tiled"`` for others.
+        How windows are embedded. ``"dense"`` runs the audio tower once on the whole
+        clip and pools its states within each window: as fast as embedding the clip.
+        ``"tiled"`` encodes each window as a separate clip, cut from one spectrogram and
+        repeated: one pass of the tower per window. ``"auto"`` uses ``"dense"`` for
+        encoders with such states, that is HTS-AT towers (LAION CLAP, MS-CLAP 2023), and
+        ``"tiled"`` for others.
     blocks : tuple or list of str, default=all
-        Which columns to build: ``"cosine"``, ``"presence"``, ``"order"``,
-        ``"explained"``.
+        Columns to build: ``"cosine"``, ``"presence"``, ``"order"``, ``"explained"``.
 
     Attributes
     ----------
     encoders_ : list of (str, transformer)
-        The transformers, fitted, by the names that stand in those of the columns. As a
-        :class:`~sklearn.pipeline.FeatureUnion` does, `fit` fits those of `encoders`
-        themselves.
+        The fitted transformers, by the names used in the columns. Like
+        :class:`~sklearn.pipeline.FeatureUnion`, `fit` fits the transformers in
+        `encoders` themselves, not clones.
     {seen_}
 
     See Also
     --------
     clapstack.captions.split_clauses : Splits a prompt.
-    clapstack.inspection.explain_events : Says in words what these features measure.
+    clapstack.inspection.explain_events : Explains in words what these features measure.
     LaionClapPairFeatures : Features of the whole pair.
 
     Notes
     -----
-    With :math:`S_{it}` the cosine of clause i and window t, and
-    :math:`s_i = \sum_t S_{it} p_{it}` its mean under
-    :math:`p_{it} \propto \exp(S_{it} / 0.1)`, the columns of an encoder are
+    Let :math:`S_{it}` be the cosine of clause i and window t, and
+    :math:`s_i = \sum_t S_{it} p_{it}` its mean over windows with weights
+    :math:`p_{it} \propto \exp(S_{it} / 0.1)`. The columns of each encoder are
 
-    - ``cosine``: of the whole prompt and the whole clip;
+    - ``cosine``: cosine of the whole prompt and the whole clip;
     - ``weakest``, ``mean``: minimum and mean of :math:`s_i` over clauses;
       ``lag``: their difference;
-    - ``margin``: for a claim that i sounds before j, the best
-      :math:`S_{it} + S_{ju}` over t < u less the best over t > u; the least over
-      all claims, 0 where there is none. ``inversion`` is min(0, ``margin``),
-      ``centroids`` the least difference of the centroids of :math:`p_j` and
-      :math:`p_i` as a part of the clip, ``weakest_ordered`` the minimum of
-      :math:`s_i` over the clauses that a claim is about;
-    - ``explained``: of windows within 17 dB of the loudest, the 15 % quantile of
-      :math:`\max_i S_{it} + \max_i (S_{it} - \max_u S_{iu})`: low if something is
-      to be heard that no clause names.
+    - ``margin``: for a claim that i sounds before j, the maximum of
+      :math:`S_{it} + S_{ju}` over t < u minus its maximum over t > u; the minimum
+      over all claims, or 0 without claims. ``inversion`` is min(0, ``margin``),
+      ``centroids`` the smallest difference between the centroids of :math:`p_j` and
+      :math:`p_i` as a fraction of the clip, ``weakest_ordered`` the minimum of
+      :math:`s_i` over the clauses with a claimed order;
+    - ``explained``: 15 % quantile, over windows within 17 dB of the loudest, of
+      :math:`\max_i S_{it} + \max_i (S_{it} - \max_u S_{iu})`: low if a sound is
+      present that no clause names.
 
-    Each starts with the name of its encoder; of several encoders their mean comes too,
-    named ``all``. The number of clauses, ``n_clauses``, and whether they claim an
-    order, ``claims_order``, come last. These two mark a family that
-    :class:`~clapstack.ClapStackingRegressor` fits models of their own to.
+    Column names start with the name of the encoder. With several encoders, their means
+    are added under the name ``all``. The last two columns are the number of clauses,
+    ``n_clauses``, and whether they claim an order, ``claims_order``. By these two,
+    :class:`~clapstack.ClapStackingRegressor` recognises the family and fits separate
+    models to it.
 
-    Window embeddings are stored, as those of whole clips are, under the weights,
-    `length`, `hop` and `windows`: another value of these encodes every clip again.
+    Like embeddings of whole clips, window embeddings are stored. Changing the weights,
+    `length`, `hop` or `windows` encodes every clip again.
 
     Examples
     --------
@@ -195,7 +196,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
     _parameter_constraints: dict = {
         "encoders": [str, os.PathLike, list, HasMethods(["fit", "transform"])],
         "length": [Interval(Real, 0, None, closed="neither")],
-        "hop": [Interval(Real, 0.01, None, closed="left")],  # or windows are endless
+        "hop": [Interval(Real, 0.01, None, closed="left")],  # else too many windows
         "windows": [StrOptions({"auto", "dense", "tiled"})],
         "blocks": [tuple, list],
     }
@@ -218,7 +219,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
     @_fit_context(prefer_skip_nested_validation=True)
     @documented()
     def fit(self, X, y=None):
-        """Load the encoders and record which they are; nothing is encoded yet.
+        """Load the encoders and record their fingerprints; nothing is encoded yet.
 
         Parameters
         ----------
@@ -232,7 +233,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
         check_pairs(self, X, reset=True)
         if self.hop > self.length:
             msg = (
-                f"hop must be at most length, or some of a clip is in no window; got "
+                f"hop must be at most length, so that windows cover the clip; got "
                 f"hop={self.hop} and length={self.length}."
             )
             raise ValueError(msg)
@@ -266,13 +267,13 @@ class EventFeatures(TransformerMixin, BaseEstimator):
         Raises
         ------
         BadPairsError
-            If rows cannot be used; every one is named, and the others are encoded and
-            stored by then.
+            If some rows are unusable. The error lists all of them; the other rows are
+            encoded and stored first.
         FingerprintMismatchError
-            If an encoder is not the one that was fitted.
+            If the loaded weights of an encoder differ from the fitted ones.
         ValueError
-            If an encoder sees less than `length` at once, or has no states for dense
-            windows.
+            If `length` exceeds an encoder's window, or an encoder has no states for
+            dense windows.
         """
         return np.array(
             [_columns(scores, self._blocks()) for scores in self.score_clauses(X)],
@@ -280,7 +281,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
         )
 
     def score_clauses(self, X):
-        """Return the cosines that the features are made of.
+        """Return the cosines from which the features are computed.
 
         Parameters
         ----------
@@ -295,7 +296,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
         Raises
         ------
         BadPairsError, FingerprintMismatchError, ValueError
-            As by `transform`.
+            As for `transform`.
         """
         check_is_fitted(self)
         pairs = check_pairs(self, X, reset=False)
@@ -318,7 +319,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
                 method=self._method(encoder),
                 **settings,
             )
-            # Refuses rows that cannot be used; the windows of the others are stored.
+            # Raises for unusable rows; the windows of the others are stored by now.
             audio, text = embed_pairs(pairs, encoder, crop=transformer.crop, **settings)
             split = split or [split_clauses(one) for one in pairs["text"]]
             clips = clips or windows
@@ -376,7 +377,7 @@ class EventFeatures(TransformerMixin, BaseEstimator):
 
 
 def _named_transformers(encoders):
-    """Return (name, transformer of pair features), for what `encoders` may be."""
+    """Return (name, transformer) pairs for any accepted value of `encoders`."""
     if isinstance(encoders, FeatureUnion):
         named = [
             (name, transformer)
@@ -394,8 +395,8 @@ def _named_transformers(encoders):
     names = [name for name, _ in named]
     if not names or len(set(names)) < len(names) or _ALL in names:
         msg = (
-            f"encoders must be one encoder or more of distinct names, none of them "
-            f"{_ALL!r}; got {names}. Name them: "
+            f"encoders must be one or more encoders with distinct names other than "
+            f"{_ALL!r}; got {names}. Name them with "
             "FeatureUnion([(name, transformer), ...])."
         )
         raise ValueError(msg)
@@ -413,7 +414,7 @@ def _named_transformers(encoders):
 
 
 def _name_of(checkpoint):
-    """Return a checkpoint's name as columns can have it."""
+    """Return a checkpoint's name in a form suitable for column names."""
     name = re.split(r"[/\\:]", os.fspath(checkpoint))[-1]
     return re.sub(r"\W+|_+", "_", name.rpartition(".")[0] or name).strip("_")
 
@@ -426,7 +427,7 @@ def _of_checkpoint(checkpoint):
 
 
 def _columns(scores, blocks):
-    """Return the row of features of one pair; `blocks` in the order of columns."""
+    """Return the features of one pair; `blocks` must be in column order."""
     rows = []
     for name, cosines in scores.cosines.items():
         row = []
@@ -447,12 +448,12 @@ def _columns(scores, blocks):
 
 
 def window_weights(cosines):
-    """Return how much each window counts for each clause, of the shape of `cosines`."""
+    """Return the weight of each window for each clause, in the shape of `cosines`."""
     return softmax(cosines / _TEMPERATURE, axis=1)
 
 
 def presence_of(cosines):
-    """Return how surely each clause is heard: a softmax-mean over windows."""
+    """Return the presence of each clause: a softmax-weighted mean over windows."""
     return (window_weights(cosines) * cosines).sum(axis=1)
 
 
@@ -487,7 +488,7 @@ def order_margin(first, second):
 
 
 def centroids_of(cosines):
-    """Return where in the clip each clause sounds, from 0 to 1."""
+    """Return the position of each clause in the clip, from 0 to 1."""
     n_windows = cosines.shape[1]
     return window_weights(cosines) @ (np.arange(n_windows) / max(1, n_windows - 1))
 

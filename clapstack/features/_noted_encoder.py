@@ -1,8 +1,8 @@
-"""Encoders of which a note is enough until something is to be encoded.
+"""Stand-ins for encoders that load the weights only when something must be encoded.
 
-Beside a store lies a note of every encoder that was loaded for it: its fingerprint, its
-widths, and the state of the files that it was read from. As long as none of these files
-changes, what is in the store serves without torch, and without reading the weights.
+For every encoder that was loaded, a note is kept next to the store: its fingerprint,
+its widths, and the state of the files that it was read from. While these files stay
+unchanged, stored embeddings are served without torch and without reading the weights.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from clapstack.store import open_store
 __all__ = ["load_when_needed"]
 
 _FOLDER = "encoders"
-# What a note says of an encoder, the numbers with the most that any has; for anything
-# else the encoder is loaded.
+# Attributes in a note, with the largest plausible value of numbers. Access to any other
+# attribute loads the encoder.
 _MOST = {
     "embedding_dim": 1 << 16,
     "projection_dim": 1 << 16,
@@ -39,9 +39,9 @@ _MOST = {
 }
 _WORDS = ("fingerprint", "identity", "source")
 _FACTS = ("blocks", *_MOST, *_WORDS)
-# Bytes of a note: ten thousand files, which no checkpoint has.
+# Maximum bytes of a note: enough for ten thousand files, more than any checkpoint has.
 _LONGEST = 1 << 21
-# Whose versions may change what is read of the same files.
+# Packages whose version can change what is read from the same files.
 _READERS = ("transformers", "tokenizers", "sentence-transformers", "timm")
 _MOST_NOTED = 32
 
@@ -51,26 +51,26 @@ def load_when_needed(
     request: tuple[Any, ...],
     cache: str | os.PathLike[str] | None,
 ) -> Any:
-    """Return an encoder, or what is noted of it.
+    """Return an encoder, or a stand-in if there is a valid note on it.
 
     Parameters
     ----------
     load : callable
         Loads the encoder, given the `request`.
     request : tuple of plain values
-        What says which encoder it is.
+        Identifies the encoder.
     cache : {"auto"}, path-like or None
-        As for `open_store`; without a store nothing is noted.
+        As for `open_store`; without a store no note is written.
 
     Returns
     -------
     encoder : encoder
-        One that is noted loads itself when it is to encode.
+        A stand-in loads the encoder when something must be encoded.
     """
     store = open_store(cache)
     if store is None or not _rounds_as_usual():
         return load(*request)
-    # The folder that the hub's client uses, whatever its variables say since.
+    # The folder that the hub's client uses, even if its variables have changed since.
     hub_folder = os.path.abspath(hub.HF_HUB_CACHE)
     named = json.dumps([request, hub_folder, _code()])
     key = hashlib.sha256(named.encode()).hexdigest()
@@ -84,21 +84,21 @@ def load_when_needed(
 
 
 class NotedEncoder:
-    """An encoder as a note has it, which is loaded when it is asked for more.
+    """Stand-in with the noted attributes of an encoder; other attributes load it.
 
     Parameters
     ----------
     load : callable
         Loads the encoder.
     place : Path
-        The note.
+        File of the note.
     facts : dict of str to plain values
-        Attributes of the encoder; those of `_FACTS` that are not among them it lacks.
+        Attributes of the encoder. Those of `_FACTS` that are missing here do not exist.
     """
 
     def __init__(self, load: Callable[[], Any], place: Path, facts: dict[str, Any]):
         vars(self).update(facts)
-        if "blocks" not in facts:  # an encoder of audio alone embeds nothing
+        if "blocks" not in facts:  # only encoders of pairs are checked for collapse
             self.collapsed: set[str] = set()
         self._load = load
         self._place = place
@@ -113,17 +113,17 @@ class NotedEncoder:
     def _loaded(self) -> Any:
         encoder = self._load()
         if _facts_of(encoder) != self._facts:
-            with suppress(OSError):  # a store that cannot be written
+            with suppress(OSError):  # read-only store
                 self._place.unlink()
             msg = (
-                f"The weights {encoder.fingerprint} were loaded from {encoder.source}, "
-                f"and those of {self.source} are {self.fingerprint}: a newer version "
-                "was published, or the file changed just now. Run this again; a model "
-                "that was fitted on the other ones is to be fitted again."
+                f"The weights loaded from {encoder.source} are {encoder.fingerprint}, "
+                f"but {self.source} had {self.fingerprint} before: a newer version was "
+                "published, or the file has just changed. Run this again, and refit "
+                "models that were fitted with the old weights."
             )
             raise FingerprintMismatchError(msg)
         if "collapsed" in vars(self):
-            # One set, so that each collapse is named once.
+            # Share the set, so that each collapse is reported once.
             encoder.collapsed.update(self.collapsed)
             self.collapsed = encoder.collapsed
         return encoder
@@ -133,12 +133,12 @@ class NotedEncoder:
 def _noted(
     load: Callable[..., Any], request: tuple[Any, ...], place: Path, note: str
 ) -> NotedEncoder:
-    """Return the encoder of a note: one per process, so that it warns once."""
+    """Return the stand-in for a note: one per process, so that it warns once."""
     return NotedEncoder(partial(load, *request), place, json.loads(note)["facts"])
 
 
 def _read(place: Path) -> str | None:
-    """Return a note, if it holds: no file of the encoder has changed since."""
+    """Return a note if it is valid: no file of the encoder has changed since."""
     damage = OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError
     with suppress(*damage):
         if not place.is_file() or place.stat().st_size > _LONGEST:
@@ -152,7 +152,7 @@ def _read(place: Path) -> str | None:
 
 
 def _plausible(facts: dict[str, Any]) -> bool:
-    """Return whether facts may be those of an encoder, whoever wrote them."""
+    """Return whether the attributes are plausible: anyone may have written the note."""
     blocks = facts.get("blocks", {})
     width = "embedding_dim" if blocks else "projection_dim"
     numbers = [(facts[name], most) for name, most in _MOST.items() if name in facts]
@@ -167,15 +167,15 @@ def _plausible(facts: dict[str, Any]) -> bool:
 
 
 def _write(place: Path, encoder: Any) -> None:
-    """Note an encoder, if each change of its files would show."""
+    """Write a note on an encoder if every later change of its files is detectable."""
     files = getattr(encoder, "files", None)
     if files is None or not files.settled or not _rounds_as_usual():
         return
     states = {path: state and list(state) for path, state in files.states.items()}
     note = json.dumps({"files": states, "facts": _facts_of(encoder)})
-    # A store that cannot be written warns by itself.
+    # A read-only store issues its own warning.
     with suppress(OSError):
-        place.unlink(missing_ok=True)  # rather than write to where a link leads
+        place.unlink(missing_ok=True)  # do not write through a link
         write_text(place, note)
 
 
@@ -189,17 +189,17 @@ def _state(path: str) -> list[Any] | None:
 
 
 def _rounds_as_usual() -> bool:
-    """Return whether torch's products, whose precision is in identities, are usual."""
+    """Return whether torch's matmul precision, part of identities, is the default."""
     torch = sys.modules.get("torch")
     return torch is None or torch.get_float32_matmul_precision() == "highest"
 
 
 @lru_cache(maxsize=1)
 def _code() -> list[Any]:
-    """Return what changes with the code that reads checkpoints and encodes."""
+    """Return digests and versions of the code that reads checkpoints and encodes."""
     folder = Path(__file__).parents[1] / "encoders"
-    # Their content: some packagers give all files one time, and a raised version of a
-    # front end has as many digits.
+    # Digests, because some packagers set the same time stamp for all files, and an
+    # incremented version number keeps the file size.
     ours = [file_digest(path) for path in sorted(folder.rglob("*.py"))]
     versions = []
     for package in _READERS:

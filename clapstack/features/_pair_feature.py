@@ -10,7 +10,7 @@ from clapstack.families import PAIR_BLOCKS
 
 __all__ = ["check_blocks", "pair_feature_names", "pair_features"]
 
-_NORM_TOLERANCES = {2: 1e-2}  # by the bytes of a value: half precision rounds so
+_NORM_TOLERANCES = {2: 1e-2}  # by item size: rounding error of half precision
 _ROWS = 64  # 64 rows of φ at d = 1024 are 1.3 MB: they stay in the processor's cache
 
 
@@ -55,11 +55,11 @@ def pair_features(
     b : ndarray of shape (n_pairs, projection_dim)
         Text embeddings, unit norm.
     blocks : sequence of str, default=all
-        Which parts of φ to build: ``"audio"``, ``"text"``, ``"product"``,
-        ``"absdiff"``, ``"sqdiff"``, ``"cosine"``. They keep this order.
+        Parts of φ to build: ``"audio"``, ``"text"``, ``"product"``, ``"absdiff"``,
+        ``"sqdiff"``, ``"cosine"``. The columns always have this order.
     normalize : bool, default=False
-        Whether to scale embeddings to unit norm first. If not, others are refused: of
-        them the last column is no cosine.
+        Whether to scale embeddings to unit norm first. If False, embeddings of any
+        other norm are rejected, because the last column would not be a cosine.
 
     Returns
     -------
@@ -69,8 +69,8 @@ def pair_features(
     Raises
     ------
     ValueError
-        If the shapes differ, are not 2-D, or `blocks` is not a selection; if a row is
-        not of unit norm, or with `normalize` is zero or not finite.
+        If the shapes differ or are not 2-D; if `blocks` is not a valid selection; if a
+        row does not have unit norm or, with `normalize`, is zero or not finite.
 
     References
     ----------
@@ -87,7 +87,7 @@ def pair_features(
     array([[0.6, 0. , 0.6]], dtype=float32)
     """
     blocks = check_blocks(blocks)
-    # Row by row in memory, since sums over columns are added up in another order.
+    # C order: other memory layouts would change the order of summation.
     a, b = np.asarray(a, order="C"), np.asarray(b, order="C")
     if a.ndim != 2 or a.shape != b.shape:
         msg = (
@@ -108,8 +108,8 @@ def pair_features(
 
 
 def _of_unit_norm(rows: np.ndarray, name: str, normalize: bool) -> np.ndarray:
-    """Return rows of unit norm; refuse those that are not, or cannot be."""
-    # Float64 would double the 5 % that this takes of the time of float32 rows.
+    """Return rows of unit norm; reject rows that are not or cannot be scaled."""
+    # For float32 rows, this takes 5 % of the time; float64 would double that.
     dtype = np.float64 if normalize else np.result_type(rows, np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=dtype))
     # Written so that NaN counts as wrong.
@@ -118,11 +118,11 @@ def _of_unit_norm(rows: np.ndarray, name: str, normalize: bool) -> np.ndarray:
         remedy = "Encode it again."
     else:
         wrong = ~(np.abs(norms - 1) <= _NORM_TOLERANCES.get(rows.dtype.itemsize, 1e-3))
-        remedy = "Pass normalize=True, which scales the rows to it."
+        remedy = "Pass normalize=True to scale the rows."
     if wrong.any():
         row = int(np.argmax(wrong))
         msg = (
-            f"Embeddings must be of unit norm; row {row} of {name} has norm "
+            f"Embeddings must have unit norm; row {row} of {name} has norm "
             f"{norms[row]:g}. {remedy}"
         )
         raise ValueError(msg)
@@ -163,7 +163,7 @@ def pair_feature_names(
 
 
 def _write(block: str, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """Write one block of some rows into its columns."""
+    """Write one block of features into its columns."""
     match block:
         case "audio":
             out[:] = a

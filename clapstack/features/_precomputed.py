@@ -1,4 +1,4 @@
-"""Pair features of embeddings that exist already."""
+"""Pair features of precomputed embeddings."""
 
 from __future__ import annotations
 
@@ -27,29 +27,35 @@ from clapstack.pairs import check_pairs
 __all__ = ["PrecomputedPairFeatures"]
 
 _FORMS = (
-    "Give a .npz with the arrays 'keys' and 'embeddings' or with one 1-D array per "
+    "Use a .npz with the arrays 'keys' and 'embeddings' or with one 1-D array per "
     "key, or a table with the columns 'key' and 'embedding' or with keys as its index."
 )
 
 
 @documented()
 class PrecomputedPairFeatures(_BasePairFeatures):
-    """Pair features from embeddings that exist already, paired by key.
+    """Pair features of precomputed embeddings, looked up by key.
 
     Parameters
     ----------
     audio_embeddings : mapping, DataFrame, ndarray or path-like
-        From what is in the column ``audio`` (a path or an id) to an embedding, an array
-        or torch tensor of one axis; or a DataFrame whose index holds the keys, or with
-        the columns ``key`` and ``embedding``; or an array with these fields; or a file
-        of that: a ``.npz`` with one array per key, or with the two arrays ``keys`` and
-        ``embeddings``, a ``.npy`` or a Parquet file. Files must not hold pickled
-        objects. A key is a path as a text or a Path, and no key may come twice.
-        Mappings and arrays are part of the model: :func:`~clapstack.save_model` writes
-        keys (texts!) and embeddings with it. Of a DataFrame it cannot.
+        Embeddings of clips, by the value in the column ``audio`` (a path or an id).
+        One of
+
+        - a mapping of keys to 1-D arrays or torch tensors;
+        - a DataFrame with the keys as its index, or with the columns ``key`` and
+          ``embedding``;
+        - a structured array with these two fields;
+        - a file: a ``.npz`` with one array per key or with the two arrays ``keys`` and
+          ``embeddings``, a ``.npy`` or a Parquet file. Files must not contain pickled
+          objects.
+
+        Paths may be str or Path, and keys must be unique. Mappings and arrays are part
+        of the model: :func:`~clapstack.save_model` writes their embeddings and keys,
+        texts included, to the file. It cannot save a DataFrame.
     text_embeddings : mapping, DataFrame, ndarray or path-like
-        The same for the column ``text``. Embeddings need not be of unit norm; they
-        are normalised.
+        Embeddings of texts, by the value in the column ``text``. Embeddings need not
+        have unit norm; they are normalised.
     {blocks}
 
     Attributes
@@ -58,7 +64,7 @@ class PrecomputedPairFeatures(_BasePairFeatures):
 
     See Also
     --------
-    PairFeatures : Computes the embeddings with an encoder of one's own.
+    PairFeatures : Computes the embeddings with a custom encoder.
 
     Examples
     --------
@@ -86,7 +92,7 @@ class PrecomputedPairFeatures(_BasePairFeatures):
     @_fit_context(prefer_skip_nested_validation=True)
     @documented()
     def fit(self, X, y=None):
-        """Find the width of the embeddings.
+        """Determine the width of the embeddings.
 
         Parameters
         ----------
@@ -103,7 +109,7 @@ class PrecomputedPairFeatures(_BasePairFeatures):
         text_dim = _width(self.text_embeddings, "text_embeddings")
         if audio_dim != text_dim:
             msg = (
-                "audio_embeddings and text_embeddings must be of one space; got "
+                "audio_embeddings and text_embeddings must have the same width; got "
                 f"vectors of {audio_dim} and of {text_dim} values."
             )
             raise ValueError(msg)
@@ -119,7 +125,7 @@ class PrecomputedPairFeatures(_BasePairFeatures):
         refuse_bad_pairs(bad, pairs)
         units = [unit_rows(np.stack(some)) for some in vectors.values()]
         for name, rows in zip(vectors, units, strict=True):
-            # By Python's texts: Arrow's refuse names of files that are no UTF-8.
+            # Python strings, because Arrow's reject file names that are not UTF-8.
             last = {str(key): row for row, key in enumerate(pairs[name])}
             distinct = rows[list(last.values())]
             warn_if_collapsed(name, f"{name}_embeddings", distinct, None)
@@ -132,13 +138,13 @@ def _table(source):
         name = os.path.expanduser(os.fspath(source))
         return _by_key(_keys_and_rows_of_file(name), name)
     if _is_mapping(source) and all(isinstance(key, str) for key in source):
-        return source  # as it is, because it may read its vectors when asked
+        return source  # unchanged, because it may load its vectors lazily
     name = f"this {type(source).__name__}"
     return _by_key(_keys_and_rows(source, name), name)
 
 
 def _keys_and_rows_of_file(name):
-    # NumPy leaves these to whoever unpacks an archive.
+    # Errors of damaged archives that NumPy does not translate.
     damage: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, EOFError)
     with open(name, "rb") as file:
         head = file.read(4)
@@ -149,7 +155,7 @@ def _keys_and_rows_of_file(name):
             pyarrow = import_optional("pyarrow", extra="parquet", caller=caller)
             damage = (pyarrow.ArrowException,)
         elif head[:2] != b"PK" and head != b"\x93NUM":
-            msg = f"{name} is no .npz, .npy or Parquet file. {_FORMS}"
+            msg = f"{name} is not a .npz, .npy or Parquet file. {_FORMS}"
             raise ValueError(msg)
         try:
             if is_parquet:
@@ -163,7 +169,7 @@ def _keys_and_rows_of_file(name):
                 raise
             msg = f"{name}: {error} {_FORMS}"
             if "allow_pickle" in str(error):
-                msg = f"{name} holds Python objects, which are never loaded. {_FORMS}"
+                msg = f"{name} has pickled objects, which are never loaded. {_FORMS}"
             raise ValueError(msg) from error
 
 
@@ -175,7 +181,7 @@ def _keys_and_rows(content, name):
         if {"key", "embedding"} <= set(content.columns):
             return list(content["key"]), list(content["embedding"])
         if isinstance(content.index, pd.RangeIndex):
-            msg = f"{name} has no keys: its index counts its rows. {_FORMS}"
+            msg = f"{name} has no keys: its index only numbers rows. {_FORMS}"
             raise ValueError(msg)
         return list(content.index), list(content.to_numpy())
     if isinstance(content, np.ndarray):
@@ -199,21 +205,21 @@ def _is_mapping(content):
 
 
 def _by_key(found, name):
-    """Return embeddings by key; refuse keys that occur twice."""
+    """Return embeddings by key; reject duplicate keys."""
     keys, rows = found
     if len(keys) != len(rows):
-        msg = f"{name}: there are {len(keys)} keys and {len(rows)} embeddings."
+        msg = f"{name} has {len(keys)} keys, but {len(rows)} embeddings."
         raise ValueError(msg)
     keys = [_plain_key(key) for key in keys]
     nested = next((key for key in keys if not isinstance(key, Hashable)), None)
     if nested is not None:
-        msg = f"{name}: a key must be a text or a number; got {nested!r}. {_FORMS}"
+        msg = f"{name}: a key must be a string or a number; got {nested!r}. {_FORMS}"
         raise ValueError(msg)
     table = dict(zip(keys, rows, strict=True))
     if len(table) < len(keys):
         twice = [key for key, count in Counter(keys).items() if count > 1]
         msg = (
-            f"{name}: {len(twice)} keys occur more than once, such as "
+            f"{name}: duplicate keys ({len(twice)}), such as "
             f"{twice[0]!r}. Keep one embedding per key."
         )
         raise ValueError(msg)
@@ -221,7 +227,7 @@ def _by_key(found, name):
 
 
 def _plain_key(key):
-    """Return the text that a path or bytes stand for; other keys as they are."""
+    """Return a path or bytes as a string; other keys unchanged."""
     if isinstance(key, os.PathLike):
         key = os.fspath(key)
     return os.fsdecode(key) if isinstance(key, bytes) else key
@@ -236,25 +242,25 @@ def _width(source, name):
         try:
             vector = as_array(vector)
         except (TypeError, ValueError) as error:
-            msg = f"{name} must hold 1-D vectors of numbers; {key!r}: {error}."
+            msg = f"{name} must contain 1-D vectors of numbers; {key!r}: {error}."
             raise type(error)(msg) from error
         if vector.ndim == 1 and len(vector):
             return len(vector)
         msg = (
-            f"{name} must hold 1-D vectors; {key!r} has the shape {vector.shape}. "
+            f"{name} must contain 1-D vectors; {key!r} has shape {vector.shape}. "
             f"{_FORMS}"
         )
         raise ValueError(msg)
-    msg = f"{name} is empty; it must hold one vector per key."
+    msg = f"{name} is empty; it must contain one vector per key."
     raise ValueError(msg)
 
 
 def _usable(embedding, dim):
-    """Return a vector of `dim` values, or None and what is wrong with it."""
+    """Return a vector of `dim` values, or None and the reason why it is unusable."""
     try:
         vector = as_array(embedding)
     except (TypeError, ValueError) as error:
-        return None, f"its embedding is no vector of numbers: {error}."
+        return None, f"its embedding is not a vector of numbers: {error}."
     if vector.shape != (dim,):
         return None, (
             f"its embedding has shape {vector.shape}; the others have ({dim},)."
@@ -265,14 +271,14 @@ def _usable(embedding, dim):
 
 
 def _look_up(column, table, dim):
-    """Return the vector of every usable row, and the rows that are not."""
+    """Return the vectors of usable rows, and the unusable rows."""
     vectors, faults = [], []
     for position, (index, key) in enumerate(column.items()):
         key = _plain_key(key)
         if not isinstance(key, Hashable) or key not in table:
             reason = (
-                f"no embedding has this key; {len(table)} keys are there, such as "
-                f"{next(iter(table))!r}. Keys must equal the column {column.name!r}."
+                f"no embedding has this key; there are {len(table)} keys, such as "
+                f"{next(iter(table))!r}. Keys must match the column {column.name!r}."
             )
         else:
             vector, reason = _usable(table[key], dim)

@@ -1,4 +1,4 @@
-"""Embeddings of short windows of clips: looked up, or encoded and stored."""
+"""Embeddings of short windows of clips, looked up or encoded and stored."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from clapstack.store import EmbeddingStore
 
 __all__ = ["ClipWindows", "embed_windows"]
 
-# Raise it when a change here or in an encoder's windows moves what is stored.
+# Increment when a change here or in an encoder's windows alters the stored values.
 _VERSION = "1"
-# Of a row that is stored, what stands behind the embedding: start, stop and power.
+# Values stored after each embedding: start, stop and power.
 _N_MORE = 3
 
 
@@ -33,7 +33,7 @@ class ClipWindows(NamedTuple):
     embeddings : ndarray of shape (n_windows, projection_dim), float32
         Rows of unit norm.
     starts, stops : ndarray of shape (n_windows,), float32
-        In seconds, ascending; the last stop is the end of the clip.
+        Times in seconds, ascending; the last stop is the end of the clip.
     power : ndarray of shape (n_windows,), float32
         Mean square of the samples, at the encoder's rate.
     """
@@ -62,11 +62,11 @@ def embed_windows(
     sources : list
         Clips, as in the column ``audio`` of a table.
     encoder : PairEncoder
-        One without a method ``encode_windows`` gets windows as clips of their own.
+        Without a method ``encode_windows``, it receives windows as separate clips.
     length, hop : float
         Length of a window and time between the starts of two, in seconds.
     method : {"tiled", "dense"}
-        As ``ClapEncoder.encode_windows`` takes it.
+        As for ``ClapEncoder.encode_windows``.
     batch_size : int
         Clips per transaction of the store.
     cache : {"auto"}, path-like or None
@@ -77,12 +77,12 @@ def embed_windows(
     Returns
     -------
     windows : list of ClipWindows or None
-        One per source, None for a clip that cannot be used: `embed_pairs` names it.
+        One per source; None for an unusable clip, which `embed_pairs` reports.
 
     Raises
     ------
     ValueError
-        If an encoder returns embeddings of another shape, or that are not finite.
+        If an encoder returns embeddings of the wrong shape or with non-finite values.
     """
     rate = encoder.sample_rate
     scope = (
@@ -136,8 +136,8 @@ def _encode(
         return encoder.encode_windows(waveforms, starts, length, method=method)
     if method != "tiled":
         msg = (
-            f"{type(encoder).__name__} cuts no windows (encode_windows), and gets them "
-            f"as clips of their own; method={method!r} needs it. Use 'tiled'."
+            f"{type(encoder).__name__} has no method encode_windows, which {method!r} "
+            "windows require. Use 'tiled', which encodes windows as separate clips."
         )
         raise ValueError(msg)
     size = round(length * encoder.sample_rate)
@@ -157,7 +157,7 @@ def _row(
     rate: int,
     length: float,
 ) -> np.ndarray:
-    """Return what is stored of a clip: its windows, when they are, their powers."""
+    """Return a clip's stored table: embedding, start, stop and power of each window."""
     stops = [min(start + length, len(waveform) / rate) for start in starts]
     powers = [
         np.mean(np.square(waveform[round(a * rate) : round(b * rate)], dtype=float))
@@ -167,11 +167,12 @@ def _row(
 
 
 class _Shelf:
-    """Tables of one width and of any length in the store.
+    """Tables of one width and any length in the store.
 
-    The store has rows of one width a lookup. So a table is one row, under a scope of
-    its length, and its length is a row of one number under a scope that is looked up
-    first; it is stored last, so that a kill leaves no length without its table.
+    A lookup in the store returns rows of one width. Each table is therefore stored as
+    one row, under a scope that contains its length. The length itself is a row of one
+    number under another scope, which is looked up first. It is stored last, so that an
+    interruption never leaves a length without its table.
     """
 
     def __init__(self, store: EmbeddingStore | None, scope: str, width: int):
@@ -180,7 +181,7 @@ class _Shelf:
         self._width = width
 
     def get(self, keys: list[str]) -> dict[str, np.ndarray]:
-        """Return the tables that are there, by key."""
+        """Return the stored tables, by key."""
         if self._store is None:
             return {}
         tables: dict[str, np.ndarray] = {}
@@ -203,7 +204,7 @@ class _Shelf:
         return tables
 
     def put(self, keys: Sequence[str], tables: Sequence[np.ndarray]) -> None:
-        """Store tables; those that are there stay as they are."""
+        """Store tables; existing ones stay unchanged."""
         if self._store is None:
             return
         lengths = np.array([len(table) for table in tables])

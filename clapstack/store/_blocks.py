@@ -1,4 +1,4 @@
-"""Blocks of embeddings in the file of a store: reading, finding and dropping them."""
+"""Blocks of embeddings in the file of a store: finding, reading and dropping them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from clapstack._compat import batched
 from clapstack.store._database import Connection, is_intact, transaction, value
 from clapstack.store._index import KEY_BYTES, Ints, Keys, key_words
 
-VALUES_PER_QUERY = 500  # every build of SQLite takes 999 variables
+VALUES_PER_QUERY = 500  # every build of SQLite supports 999 variables
 _PAGES_PER_STEP = 1_024
 
 
 class Block(NamedTuple):
-    """A block as it stands in the file; damage may change even the types."""
+    """A block as found in the file; damage may change even the types."""
 
     id: int
     scope: Any
@@ -33,7 +33,7 @@ class Block(NamedTuple):
         return len(self.keys or b"") // KEY_BYTES
 
     def holds(self, scope: str, keys: Keys, slots: Any) -> bool:
-        """Return whether the keys stand in these slots, under this scope."""
+        """Return whether the block has these keys in these slots, under this scope."""
         if self.scope != scope.encode():
             return False
         if isinstance(slots, slice):
@@ -49,7 +49,7 @@ class Block(NamedTuple):
         )
 
 
-# Vectors whose length does not fit the keys are not even read: damage can make it huge.
+# Vectors whose length does not match the keys are not read: damage can make it huge.
 _BLOCK_QUERY = (
     "SELECT blocks.id, name, width, stored, checksum, {crc}, "
     "CASE WHEN typeof(keys) = 'blob' THEN keys END, "
@@ -60,16 +60,16 @@ _BLOCK_QUERY = (
 
 
 def places_of(blocks: Ints, slots: Ints) -> dict[int, tuple[Any, Any]]:
-    """Return, for each block, the places of its rows in the result and its slots.
+    """Return, for each block, the positions of its rows in the result, and its slots.
 
-    Both are slices where rows are wanted in the order in which they stand.
+    Both are slices if rows are requested in the order of the block.
     """
     order = np.argsort(blocks, kind="stable")
     ids, starts = np.unique(blocks[order], return_index=True)
     stops = np.append(starts[1:], len(order))
     slots = slots[order]
-    # 1 where a row does not follow the one before, in the result or in the block. A
-    # block without a break, but for its first row, is read in order.
+    # 1 where a row does not follow the previous one, in the result or in the block. A
+    # block without breaks, except at its first row, is read in order.
     breaks = np.ones(len(order), np.int64)
     breaks[1:] = (np.diff(order) != 1) | (np.diff(slots) != 1)
     breaks[starts] = 0
@@ -79,7 +79,7 @@ def places_of(blocks: Ints, slots: Ints) -> dict[int, tuple[Any, Any]]:
     for number, start, stop, whole, where, slot in zip(
         *(column.tolist() for column in columns), strict=True
     ):
-        # A slice copies 3.5 times as fast as an array of places (7,500 rows of 512
+        # A slice copies 3.5 times as fast as an array of positions (7,500 rows of 512
         # values: 1.2 ms and 4.1 ms, measured).
         if whole:
             n_rows = stop - start
@@ -92,7 +92,7 @@ def places_of(blocks: Ints, slots: Ints) -> dict[int, tuple[Any, Any]]:
 
 
 def blocks_at(connection: Connection, ids: list[int]) -> Iterator[Block]:
-    """Yield those of the blocks that are there."""
+    """Yield those of the blocks that exist."""
     for some in batched(ids, VALUES_PER_QUERY):
         query = f"{_block_query(connection)} WHERE blocks.id IN ({marks(some)})"
         yield from map(Block._make, connection.execute(query, some))
@@ -103,7 +103,7 @@ def _block_query(connection: Connection) -> str:
 
 
 def block_at(connection: Connection, number: int) -> Block | None:
-    """Return a block, without keys if it cannot be read; None if it is not there."""
+    """Return a block, without keys if it cannot be read; None if it does not exist."""
     try:
         query = f"{_block_query(connection)} WHERE blocks.id = ?"
         row = connection.execute(query, (number,))
@@ -115,7 +115,7 @@ def block_at(connection: Connection, number: int) -> Block | None:
 
 
 def present(connection: Connection, ids: Iterable[int]) -> set[int]:
-    """Return those of the blocks that are there."""
+    """Return those of the blocks that exist."""
     found: set[int] = set()
     for some in batched(ids, VALUES_PER_QUERY):
         query = f"SELECT id FROM blocks WHERE id IN ({marks(some)})"
@@ -131,9 +131,9 @@ def drop(connection: Connection, blocks: list[Block]) -> None:
 
 
 def drop_oldest(connection: Connection, before: float, n_blocks: int) -> int:
-    """Drop the first blocks, and what is known of files that were noted before them.
+    """Drop the oldest blocks, and records of files that are older than the rest.
 
-    Returns how many rows they held.
+    Returns the number of rows dropped.
     """
     chosen = "SELECT id FROM blocks WHERE stored < ? ORDER BY stored, id LIMIT ?"
     total = (
@@ -145,7 +145,7 @@ def drop_oldest(connection: Connection, before: float, n_blocks: int) -> int:
         connection.execute(
             f"DELETE FROM blocks WHERE id IN ({chosen})", (before, n_blocks)
         )
-        # Keys of files are of no use once the embeddings of their time are gone.
+        # Keys of files are useless without the embeddings of their time.
         connection.execute(
             "DELETE FROM files WHERE stored < "
             "COALESCE((SELECT MIN(stored) FROM blocks), ?)",
@@ -156,8 +156,8 @@ def drop_oldest(connection: Connection, before: float, n_blocks: int) -> int:
 
 
 def n_excess(connection: Connection, max_bytes: int) -> int:
-    """Return about how many blocks the file holds beyond `max_bytes`."""
-    # The size of the file itself says nothing: free pages are given back at the end.
+    """Return about how many blocks the file has in excess of `max_bytes`."""
+    # The size of the file is no measure: free pages are released at the end.
     n_pages = value(connection, "PRAGMA page_count")
     n_pages -= value(connection, "PRAGMA freelist_count")
     n_bytes = n_pages * value(connection, "PRAGMA page_size")
@@ -165,7 +165,7 @@ def n_excess(connection: Connection, max_bytes: int) -> int:
         return 0
     n_blocks = value(connection, "SELECT COUNT(*) FROM blocks")
     share = (n_bytes - max_bytes) / n_bytes
-    return max(1, int(n_blocks * share / 2))  # nears it from above
+    return max(1, int(n_blocks * share / 2))  # approaches the limit from above
 
 
 def give_space_back(connection: Connection) -> None:
@@ -173,10 +173,10 @@ def give_space_back(connection: Connection) -> None:
     while n_free:
         connection.execute(f"PRAGMA incremental_vacuum({_PAGES_PER_STEP})").fetchall()
         left = value(connection, "PRAGMA freelist_count")
-        if left >= n_free:  # damaged, or made by others without auto_vacuum
+        if left >= n_free:  # damaged, or created elsewhere without auto_vacuum
             break
         n_free = left
-    # Until then what was given back is in the write-ahead log beside the file.
+    # Until then, the change exists only in the write-ahead log.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
@@ -188,7 +188,7 @@ def n_entries(connection: Connection) -> int:
 
 
 def names_of(block: Block) -> list[str]:
-    """Return the content keys of a damaged block, or else its number."""
+    """Return the content keys of a damaged block, or its number if they are lost."""
     content = block.keys or b""
     starts = range(0, block.n_rows * KEY_BYTES, KEY_BYTES)
     keys = [content[at : at + KEY_BYTES].hex() for at in starts]

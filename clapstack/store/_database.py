@@ -1,4 +1,4 @@
-"""The file of a store: its tables, how it is opened, what is wrong with it."""
+"""The file of a store: tables, opening, and diagnosis of damage."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from clapstack.store._index import KEY_BYTES, ScopeIndex
 FILE = "embeddings.sqlite3"
 READ_OR_STORED = "read from it or stored in it"
 
-_FORMAT = 2  # raise it when a table that earlier versions read changes
+_FORMAT = 2  # increment when a table that earlier versions read changes
 _TABLES = (
     "CREATE TABLE scopes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-    # One block is what one call stored. Numbers are never used again, so that a reader
-    # who remembers one cannot take another block for it. The vectors come last but for
-    # the CRC, which is read along with them: what stands behind them is read through
-    # them. The CRC is younger than the format, and empty in blocks that are older.
+    # Each call stores one block. Numbers are never reused, so that a reader who
+    # remembers one cannot mistake another block for it. The vectors precede only the
+    # CRC, which is read along with them: columns after them are read through them. The
+    # CRC is newer than the format, and empty in older blocks.
     """
     CREATE TABLE blocks (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -62,9 +62,9 @@ _COLUMNS_BEFORE = {**_COLUMNS, "blocks": _COLUMNS["blocks"].removesuffix(" crc")
 # A block of embeddings is read page by page: 7,500 rows of 512 values take 14 ms,
 # 18 ms with SQLite's default of 4 KiB (measured).
 _PAGE_BYTES = 32_768
-_CACHE_KIB = 8_192  # a large cache of pages makes one pass over the vectors slower
-_BUSY_S = 60.0  # how long to wait for another process that writes
-_ROOM_BYTES = 1 << 20  # with less of it free, a disk counts as full
+_CACHE_KIB = 8_192  # a larger page cache slows down a single pass over the vectors
+_BUSY_S = 60.0  # how long to wait for another process that is writing
+_ROOM_BYTES = 1 << 20  # with less free space, a disk counts as full
 
 warned: set[tuple[str, str]] = set()
 
@@ -75,17 +75,17 @@ class Connection(sqlite3.Connection):
     Attributes
     ----------
     file, log : tuple of int or None
-        Device and inode of the file that is open, as its name may pass to another, and
-        of its write-ahead log when it was last used.
+        Device and inode of the open file, since another may take its name, and of its
+        write-ahead log when last used.
     log_path : Path
-        Name of the log, which need not be there.
+        Path of the log, which may not exist.
     has_crc : bool
-        Whether blocks have a column for their CRC; files of earlier versions gain it
-        when they are opened for writing.
+        Whether blocks have a column for their CRC; it is added to files of earlier
+        versions when they are opened for writing.
     obstacle : Exception or None
-        Why the file was opened for reading only.
+        Why the file was opened only for reading.
     indexes : dict of str to ScopeIndex
-        What is in it, by scope, as far as it was asked for.
+        Indexes of the scopes looked up so far.
     """
 
     has_crc = True
@@ -100,19 +100,19 @@ class Connection(sqlite3.Connection):
 
 
 class UnusableFileError(sqlite3.DatabaseError):
-    """The file is not one that this version can use, or not here."""
+    """The file cannot be used by this version, or not in this place."""
 
     def __init__(self, what: str, remedy: str):
         super().__init__(what)
         self.remedy = remedy
 
 
-_WRITABLE = "Make its folder writable, or copy all of it to one that is."
+_WRITABLE = "Make its folder writable, or copy the whole folder to a writable place."
 _ELSEWHERE = "set cache=... or CLAPSTACK_CACHE to another folder"
 
 
 def connect(root: Path, *, for_reading: bool = False) -> Connection:
-    """Open the file for reading and writing, or else for reading."""
+    """Open the file for reading and writing, or only for reading if necessary."""
     file = Path(os.path.realpath(root / FILE))
     if for_reading:
         return _opened_for_reading(file)
@@ -133,10 +133,10 @@ def connect(root: Path, *, for_reading: bool = False) -> Connection:
 
 @contextmanager
 def connected_alone(root: Path) -> Iterator[Connection]:
-    """Open the file so that a change of it takes no room on the disk.
+    """Open the file so that changes need no disk space.
 
-    The journal is in memory and the index of the write-ahead log too, so that nobody
-    else can use the file meanwhile, and a kill in the middle of a change can damage it.
+    The journal and the index of the write-ahead log are in memory. No other process can
+    use the file meanwhile, and an interruption during a change can damage it.
     """
     file = Path(os.path.realpath(root / FILE))
     connection = _opened(file, "mode=rw", alone=True)
@@ -148,29 +148,29 @@ def connected_alone(root: Path) -> Iterator[Connection]:
 
 
 def is_current(connection: Connection, root: Path) -> bool:
-    """Return whether the open file is the one that now has its name."""
+    """Return whether the open file still has its name."""
     return connection.file == identity_of(root / FILE)
 
 
 def note_log(connection: Connection) -> None:
-    """Note which log belongs to the file, after it was used."""
+    """Record which log belongs to the file, after it was used."""
     connection.log = identity_of(connection.log_path)
 
 
 def leave(connection: Connection) -> None:
-    """Close a file that was deleted, or whose name passed to another.
+    """Close a file that was deleted or replaced by another.
 
-    SQLite would take the log of the old file for that of the new one.
+    SQLite would use the log of the old file for the new one.
     """
     log = connection.log_path
     if _has_content(log) and identity_of(log) == connection.log:
-        msg = f"another file took its place, and {log.name} belongs to the one before"
+        msg = f"another file has replaced it, but {log.name} belongs to the old one"
         raise UnusableFileError(msg, "Move the log away when no process uses it.")
     connection.close()
 
 
 def identity_of(file: Path) -> tuple[int, int] | None:
-    """Return device and inode, None if there is no such file."""
+    """Return device and inode; None if the file does not exist."""
     try:
         status = os.stat(file)
     except OSError:
@@ -179,24 +179,24 @@ def identity_of(file: Path) -> tuple[int, int] | None:
 
 
 def value(connection: sqlite3.Connection, query: str, *values: Any) -> Any:
-    """Return the one value that a query gives."""
+    """Return the single value of a query's result."""
     return connection.execute(query, values).fetchone()[0]
 
 
 def crc(scope: bytes, keys: bytes, vectors: bytes, stated: Any) -> int:
-    """Bind vectors to their keys, to their scope and to their checksum."""
+    """Return a CRC that binds vectors to their keys, scope and checksum."""
     joined = zlib.crc32(keys, zlib.crc32(b"%r %b" % (stated, scope)))
     return zlib.crc32(vectors, joined)
 
 
 def checksum(scope: bytes, keys: bytes, vectors: bytes) -> int:
-    """Return what bound blocks before they had a CRC, and earlier versions still read.
+    """Return the checksum of blocks without a CRC, which earlier versions still read.
 
-    The vectors' 32-bit words are summed, modulo 2**32, under odd weights that are mixed
-    from their places. No change of one word goes unseen, but changes of the highest
+    The vectors' 32-bit words are summed, modulo 2**32, with odd weights derived from
+    their positions. Every change of one word is detected, but changes of the highest
     bits of two words cancel each other out.
     """
-    # Sums of unsigned integers wrap around at 2**32, which is what is wanted here.
+    # Sums of unsigned integers wrap around at 2**32, as intended.
     words = np.frombuffer(vectors, np.uint32)
     weights = _weights(1 << (len(words) - 1).bit_length())[: len(words)]
     total = int(np.einsum("i,i->", words, weights))
@@ -205,7 +205,7 @@ def checksum(scope: bytes, keys: bytes, vectors: bytes) -> int:
 
 @lru_cache(maxsize=4)
 def _weights(size: int) -> npt.NDArray[np.uint32]:
-    """Return odd weights: SplitMix64 of the place."""
+    """Return odd weights: SplitMix64 of the position."""
     mixed = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -215,7 +215,7 @@ def _weights(size: int) -> npt.NDArray[np.uint32]:
 def is_intact(
     scope: Any, width: Any, stated: Any, stated_crc: Any, keys: Any, vectors: Any
 ) -> bool:
-    """Return whether a block is as it was stored; damage may change even the types."""
+    """Return whether a block is unchanged; damage may alter even the types."""
     is_whole = (
         isinstance(scope, bytes)
         and isinstance(keys, bytes)
@@ -232,7 +232,7 @@ def is_intact(
 
 
 def fault_of_structure(connection: sqlite3.Connection) -> str | None:
-    """Return what is wrong with the file as a whole, None if nothing is."""
+    """Return the fault of the file as a whole, or None."""
     try:
         fault = value(connection, "PRAGMA integrity_check(1)")
     except sqlite3.OperationalError:
@@ -243,17 +243,17 @@ def fault_of_structure(connection: sqlite3.Connection) -> str | None:
 
 
 def block_ids(connection: sqlite3.Connection) -> list[int]:
-    """Return the numbers of all blocks, in rising order.
+    """Return the numbers of all blocks, in ascending order.
 
-    In a damaged file, of all that can be found: from both ends of the table and of its
-    indexes, up to where they are broken. What they name need not be there.
+    A damaged file is searched from both ends of the table and of its indexes, up to
+    where they are broken. The blocks found this way may not exist.
     """
     n_bytes = value(connection, "PRAGMA page_count") * value(
         connection, "PRAGMA page_size"
     )
     found: set[int] = set()
     for order in ("id", "id DESC", "scope", "scope DESC", "stored", "stored DESC"):
-        # As many as fit in the file: pages that lead back to themselves never end.
+        # At most as many as fit in the file: damaged pages may form a loop.
         query = f"SELECT id FROM blocks ORDER BY {order} LIMIT {n_bytes // KEY_BYTES}"
         try:
             for (number,) in connection.execute(query):
@@ -270,14 +270,14 @@ def block_ids(connection: sqlite3.Connection) -> list[int]:
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Return whether the file is damaged, and not just out of reach or read-only."""
+    """Return whether the file is damaged, rather than out of reach or read-only."""
     return isinstance(error, sqlite3.DatabaseError) and not isinstance(
         error, sqlite3.OperationalError
     )
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Return whether there is no room on the disk."""
+    """Return whether the disk is full."""
     return isinstance(error, sqlite3.OperationalError) and "is full" in str(error)
 
 
@@ -286,25 +286,25 @@ def explained(root: Path, error: Exception) -> str:
     if isinstance(error, UnusableFileError):
         remedy = error.remedy
     elif "not a database" in str(error) or "no such" in str(error):
-        remedy = f"If it is no file of yours, move it away, or {_ELSEWHERE}."
+        remedy = f"If it is another program's file, move it away, or {_ELSEWHERE}."
     elif is_damage(error):
         remedy = (
-            "It is damaged: save the rows that are whole with clapstack cache merge "
-            f"{root} --folder NEW, and {_ELSEWHERE}, such as NEW. Rows that are lost "
-            "are encoded again."
+            "It is damaged: save the intact rows with clapstack cache merge "
+            f"{root} --folder NEW, and {_ELSEWHERE}, such as NEW. Lost rows are "
+            "encoded again."
         )
     elif "locked" in str(error):
-        remedy = f"Wait until no other process writes it, or {_ELSEWHERE}."
+        remedy = f"Wait until no other process writes to it, or {_ELSEWHERE}."
     else:
         remedy = (
-            f"Make it writable or free some space, {_ELSEWHERE}, or cache=None to do "
-            "without."
+            f"Make it writable or free some space, {_ELSEWHERE}, or cache=None to work "
+            "without a store."
         )
     return f"({error}). {remedy}"
 
 
 def warn_once(root: Path, error: Exception, state: str, what: str) -> None:
-    """Warn, once per process and folder, that nothing more is `what`."""
+    """Warn once per process and folder that nothing more is `what`."""
     if (str(root), state) in warned:
         return
     warned.add((str(root), state))
@@ -316,11 +316,11 @@ def warn_once(root: Path, error: Exception, state: str, what: str) -> None:
 
 
 def _refuse_stray_log(file: Path) -> None:
-    """Refuse a write-ahead log without its file: SQLite would delete it."""
+    """Reject a write-ahead log without its file: SQLite would delete the log."""
     log = Path(f"{file}-wal")
     if not _has_content(file) and _has_content(log):
         msg = (
-            f"{log.name} has rows, and the file that it belongs to is missing or empty"
+            f"{log.name} has rows, but the file that it belongs to is missing or empty"
         )
         raise UnusableFileError(msg, "Copy both, or move the log away.")
 
@@ -331,18 +331,18 @@ def _opened_for_reading(file: Path) -> Connection:
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise
-    # Even a reader of a write-ahead log writes beside the file, so this folder is
-    # read-only or its disk is full. Without a log the file can be taken as it stands.
+    # Even readers of a write-ahead log write to the folder, so it is read-only or the
+    # disk is full. Without a log, the file can be read as it is.
     if _has_content(Path(f"{file}-journal")):
-        msg = f"a change was interrupted, and {file.name}-journal undoes it"
+        msg = f"a change was interrupted, and {file.name}-journal must undo it"
         raise UnusableFileError(msg, _WRITABLE)
     if not _has_content(Path(f"{file}-wal")):
         return _opened(file, "immutable=1")
     if os.name == "nt":
         msg = f"{file.name}-wal has rows that cannot be read in a read-only folder"
         raise UnusableFileError(msg, _WRITABLE)
-    # The index of the log goes into memory. No locks are needed: whoever wrote the log
-    # would keep its index in a file, which the first attempt would have found.
+    # The index of the log is kept in memory. No locks are needed: a process writing the
+    # log would have its index in a file, which the first attempt would have used.
     return _opened(file, "mode=ro&vfs=unix-none", alone=True)
 
 
@@ -356,30 +356,30 @@ def _opened(file: Path, query: str, *, alone: bool = False) -> Connection:
         uri=True,
         timeout=_BUSY_S,
         check_same_thread=False,
-        isolation_level=None,  # transactions begin where we say
+        isolation_level=None,  # transactions begin explicitly
         factory=Connection,
     )
-    connection.text_factory = bytes  # a damaged row need not be valid UTF-8
+    connection.text_factory = bytes  # a damaged row may be invalid UTF-8
     try:
         if alone:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute(f"PRAGMA cache_size = {-_CACHE_KIB}")
-        # Nothing of a store is written outside its folder.
+        # Nothing is written outside the store's folder.
         connection.execute("PRAGMA temp_store = MEMORY")
-        # A store may come from somebody else: its schema may call no unsafe function.
+        # A store may be untrusted: its schema must not call unsafe functions.
         connection.execute("PRAGMA trusted_schema = OFF")
         if query == "mode=rwc" and _is_empty(connection):
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-            # Has to be set before the first table: later it would take a copy of the
-            # file.
+            # Must be set before the first table is created: later it would require a
+            # copy of the file.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _use_write_ahead_log(connection)
             _make_tables(connection)
         _check_tables(connection)
         if query == "mode=rwc":
             _use_write_ahead_log(connection)
-            # With a write-ahead log that loses at most the last blocks when the power
-            # fails, and saves a wait for the disk at every block.
+            # With a write-ahead log, a power failure loses at most the last blocks, and
+            # blocks do not wait for the disk.
             connection.execute("PRAGMA synchronous = NORMAL")
             if not connection.has_crc:
                 _add_crc(connection)
@@ -390,7 +390,7 @@ def _opened(file: Path, query: str, *, alone: bool = False) -> Connection:
     except sqlite3.Error:
         connection.close()
         raise
-    except UnicodeDecodeError as error:  # in a message that quotes a damaged schema
+    except UnicodeDecodeError as error:  # the message quotes a damaged schema
         connection.close()
         msg = "malformed database schema"
         raise sqlite3.DatabaseError(msg) from error
@@ -405,7 +405,7 @@ def _is_empty(connection: Connection) -> bool:
 
 
 def _check_tables(connection: Connection) -> None:
-    """Raise UnusableFileError if this is not a store that this version can use."""
+    """Raise UnusableFileError if this version cannot use the file as a store."""
     check_format(connection)
     query = (
         "SELECT COUNT(*) FROM sqlite_master WHERE type IN ('view', 'trigger') "
@@ -417,14 +417,14 @@ def _check_tables(connection: Connection) -> None:
     found = _columns(connection)
     connection.has_crc = found == _COLUMNS
     if found != _COLUMNS and found != _COLUMNS_BEFORE:
-        msg = "it has not the tables of an embedding store"
+        msg = "it does not have the tables of an embedding store"
         raise UnusableFileError(msg, f"Move it away, or {_ELSEWHERE}.")
 
 
 def check_format(connection: Connection) -> None:
     """Raise UnusableFileError if the file has another format."""
     found = value(connection, "PRAGMA user_version")
-    msg = f"it has format {found}, and this version of clapstack reads format {_FORMAT}"
+    msg = f"it has format {found}, but this version of clapstack reads format {_FORMAT}"
     if found > _FORMAT:
         raise UnusableFileError(msg, f"Upgrade clapstack, or {_ELSEWHERE}.")
     if found != _FORMAT:
@@ -442,7 +442,7 @@ def _columns(connection: Connection) -> dict[str, str]:
 
 
 def _add_crc(connection: Connection) -> None:
-    """Give blocks a column for their CRC, unless another process just did."""
+    """Add a column for the CRC of blocks, unless another process just did."""
     with _whole(connection):
         if _columns(connection) != _COLUMNS:
             connection.execute("ALTER TABLE blocks ADD COLUMN crc INTEGER")
@@ -452,7 +452,7 @@ def _add_crc(connection: Connection) -> None:
 def _use_write_ahead_log(connection: Connection) -> None:
     """Switch a file to WAL; wait while another process does the same.
 
-    SQLite waits for locks by itself, except for this one.
+    SQLite itself waits for all locks except this one.
     """
     give_up = time.monotonic() + _BUSY_S
     while True:
@@ -466,7 +466,7 @@ def _use_write_ahead_log(connection: Connection) -> None:
 
 
 def _make_tables(connection: Connection) -> None:
-    """Make the tables of an empty file, unless another process just did."""
+    """Create the tables of an empty file, unless another process just did."""
     with _whole(connection):
         if _is_empty(connection):
             for statement in _TABLES:
@@ -475,9 +475,9 @@ def _make_tables(connection: Connection) -> None:
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
-    """Write all or none of what is written within; other writers wait meanwhile.
+    """Commit all changes in this context or none; other writers wait meanwhile.
 
-    Raises UnusableFileError if a newer version changed the format meanwhile.
+    Raises UnusableFileError if a newer version has changed the format.
     """
     with _whole(connection):
         check_format(connection)

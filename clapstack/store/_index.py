@@ -1,8 +1,7 @@
-"""An index in memory of the rows of one scope, filled from the blocks.
+"""In-memory index of the rows of one scope, filled from the blocks.
 
-In memory because a table of SQLite in its place, by scope and key, takes longer
-(measured with 7,500 rows: 0.20 s against 0.125 s to put them, 0.032 s against 0.013 s
-to get them).
+An SQLite table by scope and key would be slower (measured with 7,500 rows: 0.20 s
+instead of 0.125 s to put them, 0.032 s instead of 0.013 s to get them).
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ _WORDS = KEY_BYTES // 8
 Keys = npt.NDArray[np.uint64]  # of shape (n, 4)
 Ints = npt.NDArray[np.int64]
 
-# Rows that came since the index was last sorted; sorting costs more than looking here.
+# Maximum rows added since the last sort; sorting costs more than searching these.
 _MOST_UNSORTED = 4_096
-# A lookup goes through at most so many times the rows it wants for one after another.
+# A lookup scans at most this many times the requested rows for a consecutive run.
 _SCANNED = 16
 
 
@@ -48,13 +47,13 @@ def key_words(content: bytes) -> Keys:
 class ScopeIndex:
     """Block and slot of every row of a scope that has been read.
 
-    48 bytes a row, 64 once it is sorted, which a lookup in the order of storing does
-    without. Rows of one key are alike; otherwise the one that was stored first counts.
+    It takes 48 bytes per row, or 64 once sorted; lookups in storage order need no
+    sorting. Rows of one key are equal; if they are not, the first one stored is used.
 
     Attributes
     ----------
     last : int
-        The last block that is in it.
+        Number of the last block added.
     """
 
     def __init__(self) -> None:
@@ -67,7 +66,7 @@ class ScopeIndex:
         self._recent: dict[bytes, tuple[int, int]] = {}
 
     def add(self, blocks: Iterable[tuple[int, bytes]]) -> None:
-        """Add blocks, in rising order of their numbers: number and joined keys."""
+        """Add blocks, given by number and joined keys, in ascending order of number."""
         ids, contents = [], []
         for number, content in blocks:
             self.last = number
@@ -78,7 +77,7 @@ class ScopeIndex:
             for number, content in zip(ids, contents, strict=True):
                 for slot, at in enumerate(range(0, len(content), KEY_BYTES)):
                     key = content[at : at + KEY_BYTES]
-                    # The row that was stored first counts: see the class.
+                    # The first row stored is used, see the class.
                     self._recent.setdefault(key, (number, slot))
             return
         recent = np.array([*self._recent.values()], np.int64).reshape(-1, 2)
@@ -93,9 +92,9 @@ class ScopeIndex:
         self._recent = {}
 
     def find(self, wanted: Keys) -> tuple[Ints, Ints]:
-        """Return the block and slot of each key; block 0 where there is none."""
-        # A table is mostly looked up as it was stored: 200,000 keys take 1.7 ms so, and
-        # 78 ms in another order, which has to be sorted (measured).
+        """Return the block and slot of each key; block 0 for missing keys."""
+        # Tables are mostly looked up in storage order: 200,000 keys then take 1.7 ms,
+        # and 78 ms in another order, which needs sorting (measured).
         run = self._run(wanted)
         if run is not None:
             return self._blocks[run], self._slots[run]
@@ -105,12 +104,12 @@ class ScopeIndex:
             if self._order is None:
                 self._order = np.argsort(self._keys[:, 0], kind="stable")
                 self._words = self._keys[self._order, 0]
-            # Only first words are searched for: of two keys with one first word, which
-            # chance gives once in 2^64, the second is not found and is encoded again.
+            # Only first words are searched. Of two keys with the same first word, which
+            # occurs once in 2^64 by chance, the second is missed and encoded again.
             at = np.searchsorted(self._words, wanted[:, 0])
             at[at == len(self._words)] = 0
             at = self._order[at]
-            # Keys of which the first word alone is equal are compared as a whole.
+            # Keys with equal first words are compared as a whole.
             same = (self._keys[at] == wanted).all(axis=1)
             blocks[same] = self._blocks[at[same]]
             slots[same] = self._slots[at[same]]
@@ -122,7 +121,7 @@ class ScopeIndex:
         return blocks, slots
 
     def _run(self, wanted: Keys) -> slice | None:
-        """Return where the keys stand one after the other, if they do."""
+        """Return the position of the keys if they are stored consecutively."""
         if not len(wanted) or _SCANNED * len(wanted) < len(self._keys):
             return None
         starts = np.flatnonzero(self._keys[:, 0] == wanted[0, 0])

@@ -1,4 +1,4 @@
-"""The folder of a store, and the keys of texts."""
+"""Location of the store, and keys of texts."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ __all__ = ["default_cache_dir", "open_store", "text_key"]
 
 
 def open_store(cache: str | os.PathLike[str] | None) -> EmbeddingStore | None:
-    """Return the store that the parameter `cache` of an estimator stands for.
+    """Return the store for the parameter `cache` of an estimator.
 
     Parameters
     ----------
     cache : {"auto"}, path-like or None
-        ``"auto"`` is `default_cache_dir`; a path is a folder, ``~`` the user's home;
-        None is no store.
+        ``"auto"`` means `default_cache_dir`. A path is a folder, in which ``~`` is the
+        user's home. None means no store.
 
     Returns
     -------
     store : EmbeddingStore or None
-        None for None, or when there is no home folder to put the cache in; a warning
-        says so.
+        None if `cache` is None or, with a warning, if the user has no home folder.
     """
     if cache is None:
         return None
@@ -46,8 +45,9 @@ def default_cache_dir() -> Path:
     Returns
     -------
     folder : Path
-        Without the variable: ``$XDG_CACHE_HOME`` or ``~/.cache`` on Linux,
-        ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows.
+        If the variable is not set, the user's cache folder is ``$XDG_CACHE_HOME`` or
+        ``~/.cache`` on Linux, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on
+        Windows.
 
     Raises
     ------
@@ -65,9 +65,9 @@ def default_cache_dir() -> Path:
     return Path(base).expanduser() / "clapstack"
 
 
-@lru_cache(maxsize=1 << 16)  # one table after another, for every encoder
+@lru_cache(maxsize=1 << 16)  # every encoder looks up the same table
 def text_key(text: str) -> str:
-    """Return the key of the content of a text.
+    """Return the content key of a text.
 
     Parameters
     ----------

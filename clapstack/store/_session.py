@@ -27,13 +27,13 @@ from clapstack.store._database import (
 
 T = TypeVar("T")
 
-# Connections of a parent process. A child may not even close one: that would drop the
-# locks of the parent, by the rules of POSIX.
+# Connections of a parent process. A child must not even close them: under POSIX, that
+# would release the parent's locks.
 _inherited: list[Connection] = []
 
 
 class Session:
-    """Runs work on the file of a store, through a connection that it opens and checks.
+    """Runs operations on a store's file through a connection that it manages.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ class Session:
     Attributes
     ----------
     for_reading : bool
-        Whether to open the file for reading only.
+        Whether to open the file only for reading.
     connection : Connection or None
-        Open in this process, if it has been needed.
+        This process's connection, once opened.
     """
 
     def __init__(self, root: Path) -> None:
@@ -60,14 +60,13 @@ class Session:
     def attempt(
         self, work: Callable[[Connection], T], *, writes: bool = False
     ) -> T | None:
-        """Do some work on the file; once that fails, warn and do no more of it."""
+        """Run an operation on the file; after a failure, warn and run no more."""
         if not self._readable or (writes and not self._writable):
             return None
         try:
             return self._run(work)
         except (sqlite3.Error, OSError) as error:
-            # What cannot be written may still be read; what is damaged is not read
-            # either.
+            # A file that cannot be written may still be read; a damaged one is not.
             if writes and self.connection is not None and not is_damage(error):
                 self._writable = False
                 state, what = "cannot be written", "stored in it"
@@ -78,7 +77,7 @@ class Session:
             return None
 
     def insist(self, work: Callable[[Connection], T]) -> T:
-        """Do some work on the file or say why not."""
+        """Run an operation on the file; raise OSError if that fails."""
         try:
             return self._run(work)
         except (sqlite3.Error, OSError) as error:
@@ -87,7 +86,7 @@ class Session:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Use a connection that takes no room on the disk; see `connected_alone`."""
+        """Use a connection that needs no disk space; see `connected_alone`."""
         self.close()
         try:
             with connected_alone(self.root) as self.connection:
@@ -105,7 +104,7 @@ class Session:
                 self.connection = None
 
     def exists(self) -> bool:
-        """Return whether there is a file."""
+        """Return whether the file exists."""
         try:
             os.stat(self.root / FILE)
         except (FileNotFoundError, NotADirectoryError):
@@ -113,7 +112,7 @@ class Session:
         return True
 
     def _cause(self, error: Exception) -> Exception:
-        """Return why a file is read-only, where that is the error."""
+        """Return the reason why a file is read-only, if that is the error."""
         obstacle = self.connection.obstacle if self.connection else None
         return obstacle if obstacle and "readonly" in str(error) else error
 
@@ -126,7 +125,7 @@ class Session:
             self._process = os.getpid()
         with self._lock:
             if self.connection is not None:
-                # Somebody may have deleted the folder, or copied another store into it.
+                # The folder may have been deleted, or another store copied into it.
                 if is_current(self.connection, self.root):
                     check_format(self.connection)
                 else:
@@ -141,6 +140,6 @@ class Session:
 
 
 def unusable(root: Path, error: Exception) -> OSError:
-    """Return the error of a store that cannot be used, and what to do."""
+    """Return the error for an unusable store, with a remedy."""
     words = explained(root, error)
     return OSError(f"the embedding store {root / FILE} cannot be used {words}")

@@ -1,4 +1,4 @@
-"""The store of embeddings: looking up, adding, checking, dropping, merging."""
+"""The store of embeddings: lookup, insertion, verification, pruning and merging."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ __all__ = ["EmbeddingStore", "MergeReport", "StoreStats", "VerifyReport"]
 T = TypeVar("T")
 FloatArray = npt.NDArray[np.float32]
 
-_BLOCKS_PER_STEP = 32  # of long work: other writers have their turn between steps
+_BLOCKS_PER_STEP = 32  # in long operations, so that others can write between steps
 
 _KEY = re.compile(rb"[0-9a-f]{64}")
 
 
 class StoreStats(NamedTuple):
-    """What a store holds.
+    """Content of a store.
 
     Attributes
     ----------
@@ -89,15 +89,15 @@ class StoreStats(NamedTuple):
 
 
 class VerifyReport(NamedTuple):
-    """What `EmbeddingStore.verify` found.
+    """Result of `EmbeddingStore.verify`.
 
     Attributes
     ----------
     n_checked : int
         Number of embeddings.
     dropped : list of str
-        Content keys of those in blocks that did not match their checksum; the number
-        of the block where its keys are lost.
+        Content keys of embeddings in blocks that did not match their checksum, or the
+        number of a block whose keys are lost.
     """
 
     n_checked: int
@@ -105,16 +105,16 @@ class VerifyReport(NamedTuple):
 
 
 class MergeReport(NamedTuple):
-    """What `EmbeddingStore.merge` did.
+    """Result of `EmbeddingStore.merge`.
 
     Attributes
     ----------
     n_added : int
-        Number of embeddings that are new here.
+        Number of embeddings that were added.
     n_present : int
-        Number that were here before.
+        Number of embeddings that were already present.
     n_damaged : int
-        Number that did not match their checksum and were left out.
+        Number of embeddings that did not match their checksum and were skipped.
     """
 
     n_added: int
@@ -123,14 +123,13 @@ class MergeReport(NamedTuple):
 
 
 class EmbeddingStore:
-    """Embeddings in one SQLite file, safe with many writers at once.
+    """Embeddings in one SQLite file, safe with concurrent writers.
 
     Parameters
     ----------
     root : path-like
-        Folder of the store. It is made when something is first stored or looked up.
-        It should be on a local disk: SQLite's write-ahead log does not work across
-        machines.
+        Folder of the store, created at the first lookup or insertion. It should be on a
+        local disk: SQLite's write-ahead log does not work across machines.
 
     Attributes
     ----------
@@ -139,24 +138,24 @@ class EmbeddingStore:
 
     Notes
     -----
-    What one call of `put` stores is one block: one row of the file, one transaction,
-    one CRC-32 over its vectors, their keys and their scope. A killed writer loses
-    that block and nothing else. Embeddings are immutable: of two writers of one key the
-    first wins, and as keys stand for content they agree. A block whose checksum does
-    not match is dropped with a warning.
+    Each call of `put` stores one block: one row of the file, one transaction, one
+    CRC-32 over its vectors, keys and scope. An interrupted writer loses only that
+    block. Embeddings are immutable: if two writers store the same key, the first wins;
+    since keys identify content, their embeddings agree. A block that does not match its
+    checksum is dropped with a warning.
 
-    A lookup reads the keys of a scope (32 bytes a row) into an index in memory, then
-    the blocks that hold what is wanted, whole, each once. A row counts only if its
-    block matches its CRC and has the key and the scope that were asked for.
+    A lookup reads the keys of a scope (32 bytes per row) into an index in memory, then
+    each block with requested rows, once and as a whole. A row is returned only if its
+    block matches its CRC and has the requested key and scope.
 
-    One connection is opened per process, when it is first needed, and never crosses a
-    fork; a pickled store carries its folder only.
+    Each process opens one connection, when first needed, and does not share it with
+    forked processes. A pickled store contains only its folder.
 
-    A run never fails for its store. When nothing can be written (read-only folder, full
-    disk), one warning per process and folder says so, and the object goes on reading
-    what is there; when nothing can be read either (damaged file), it does neither. Only
-    `stats`, `verify`, `prune` and `merge`, which are called for the store's own sake,
-    raise OSError then.
+    A run never fails because of its store. If nothing can be written (read-only folder,
+    full disk), one warning per process and folder is issued, and existing embeddings
+    are still read. If nothing can be read either (damaged file), the store is not used.
+    Only `stats`, `verify`, `prune` and `merge`, which operate on the store itself,
+    raise OSError in these cases.
 
     Examples
     --------
@@ -187,24 +186,24 @@ class EmbeddingStore:
     def get(
         self, scope: str, keys: Sequence[str], width: int
     ) -> tuple[npt.NDArray[np.bool_], FloatArray]:
-        """Look up the embeddings of some contents.
+        """Look up embeddings by the content that was encoded.
 
         Parameters
         ----------
         scope : str
-            What encoded them, and how: all that the numbers depend on besides the
-            content.
+            Identifies the encoder and its settings: everything that embeddings depend
+            on besides the content.
         keys : sequence of str
-            What was encoded: from `clapstack.audio.audio_key` or `text_key`.
+            Keys of the content, from `clapstack.audio.audio_key` or `text_key`.
         width : int
             Length of an embedding.
 
         Returns
         -------
         found : ndarray of shape (n_keys,), bool
-            Which keys are there.
+            Whether each key is stored.
         rows : ndarray of shape (n_keys, width), float32
-            Their embeddings; zeros where a key is not there.
+            Embeddings; zeros for keys that are not stored.
 
         Raises
         ------
@@ -222,8 +221,7 @@ class EmbeddingStore:
             places = places_of(blocks, slots)
             for block in blocks_at(connection, list(places)):
                 where, some = places[block.id]
-                # Checked at every reading: a changed bit would be a wrong feature in
-                # silence.
+                # Checked at every reading: a changed bit would silently alter features.
                 if not block.is_intact:
                     damaged.append(block)
                 elif block.width == width and block.holds(scope, wanted[where], some):
@@ -239,15 +237,15 @@ class EmbeddingStore:
         if damaged:
             msg = (
                 f"{sum(block.n_rows for block in damaged)} rows in damaged blocks of "
-                f"the embedding store {self.root} are dropped; what they held will be "
-                "encoded again."
+                f"the embedding store {self.root} are dropped and will be encoded "
+                "again."
             )
             warnings.warn(msg, stacklevel=2)
             self._session.attempt(partial(drop, blocks=damaged), writes=True)
         return found, rows
 
     def put(self, scope: str, keys: Sequence[str], rows: npt.ArrayLike) -> None:
-        """Store embeddings, all or none of them; keys that are there stay as they are.
+        """Store embeddings, all or none of them; existing keys stay unchanged.
 
         Parameters
         ----------
@@ -256,7 +254,7 @@ class EmbeddingStore:
         keys : sequence of str
             As for `get`.
         rows : array-like of shape (n_keys, width)
-            One embedding per key; kept as float32.
+            One embedding per key; stored as float32.
 
         Raises
         ------
@@ -277,7 +275,7 @@ class EmbeddingStore:
             )
 
     def _index(self, connection: Connection, scope: str) -> ScopeIndex:
-        """Return the index of a scope, with all blocks that are there now."""
+        """Return the index of a scope, including all blocks stored by now."""
         index = connection.indexes.setdefault(scope, ScopeIndex())
         query = (
             "SELECT blocks.id, keys FROM blocks JOIN scopes ON scopes.id = scope "
@@ -291,7 +289,7 @@ class EmbeddingStore:
         return index
 
     def _blocks_of(self, connection: Connection, scope: str, keys: Keys) -> Ints:
-        """Return the block of each key, 0 where there is none at this moment."""
+        """Return the current block of each key; 0 for keys without one."""
         blocks, _ = self._index(connection, scope).find(keys)
         wanted = set(blocks[blocks > 0].tolist())
         if wanted and present(connection, wanted) != wanted:  # another process pruned
@@ -307,9 +305,9 @@ class EmbeddingStore:
         vectors: FloatArray,
         stored: int,
     ) -> int:
-        """Store what is not there, as one block; return how many rows that is."""
-        # Looked up within the transaction, when no other process can store the same
-        # keys.
+        """Store the rows with new keys as one block; return their number."""
+        # Keys are looked up within the transaction, so that no other process can store
+        # the same ones.
         with transaction(connection):
             blocks = self._blocks_of(connection, scope, keys)
             _, first = np.unique(keys, axis=0, return_index=True)
@@ -328,7 +326,7 @@ class EmbeddingStore:
                 "VALUES ((SELECT id FROM scopes WHERE name = ?), ?, ?, ?, ?, ?, ?)"
             )
             bound = scope.encode(), joined, content
-            # Versions before the CRC check the sum alone, and it is bound by the CRC.
+            # Versions without the CRC check only the sum, which the CRC includes.
             stated = checksum(*bound)
             sums = stated, crc(*bound, stated)
             row = (scope, vectors.shape[1], stored, *sums, joined, content)
@@ -338,7 +336,7 @@ class EmbeddingStore:
     # Audio files
 
     def recall_files(self, files: Iterable[FileState]) -> dict[FileState, str]:
-        """Return the content keys of the files that are as they were when remembered.
+        """Return the content keys of files that are unchanged since they were recorded.
 
         Parameters
         ----------
@@ -348,10 +346,10 @@ class EmbeddingStore:
         Returns
         -------
         keys : dict of FileState to str
-            Keys, as from `clapstack.audio.audio_key`; unknown and changed files are
-            left out.
+            Keys, as from `clapstack.audio.audio_key`, without unknown and changed
+            files.
         """
-        # As bytes: the name of a file need not be valid in any encoding.
+        # As bytes: file names may be invalid in any encoding.
         places = {os.fsencode(file.path): file for file in files}
         found: dict[FileState, str] = {}
 
@@ -370,13 +368,13 @@ class EmbeddingStore:
         return found
 
     def remember_files(self, keys: Mapping[FileState, str]) -> None:
-        """Note the content keys of files, so that they need not be read again.
+        """Record the content keys of files, so that they need not be read again.
 
         Parameters
         ----------
         keys : mapping of FileState to str
-            The key of each file. The state must have been taken before the file was
-            read for its key: a file that changes in between then has another state.
+            The key of each file. Take the state before reading the file for its key, so
+            that a change in between is detected.
         """
         now = int(time.time())
         rows = [
@@ -395,17 +393,17 @@ class EmbeddingStore:
     # Care
 
     def stats(self) -> StoreStats:
-        """Count what the store holds.
+        """Count the content of the store.
 
         Returns
         -------
         stats : StoreStats
-            Entries, known files, bytes on disk, entries of each width.
+            Number of entries and known files, bytes on disk, entries of each width.
 
         Raises
         ------
         OSError
-            If the store cannot be read. One that does not exist yet is empty.
+            If the store cannot be read. A store that does not exist yet is empty.
         """
         if not self._session.exists():
             return StoreStats(0, 0, 0, {})
@@ -433,14 +431,14 @@ class EmbeddingStore:
         Returns
         -------
         report : VerifyReport
-            How many rows were checked, and the content keys that were dropped.
+            Number of rows checked, and the content keys that were dropped.
 
         Raises
         ------
         OSError
-            If the file is damaged as a whole: nothing is dropped then, and the message
-            says how many embeddings are whole and how to save them. Also if a damaged
-            block cannot be dropped because the store is read-only.
+            If the file is damaged as a whole. Nothing is dropped then, and the message
+            reports how many embeddings are intact and how to save them. Also if a
+            damaged block cannot be dropped because the store is read-only.
         """
         if not self._session.exists():
             return VerifyReport(0, [])
@@ -451,12 +449,12 @@ class EmbeddingStore:
             for block in self._all_blocks():
                 n_checked += block.n_rows
                 if not block.is_intact:
-                    # Only the keys are needed later; all blocks of a file may be bad.
+                    # Only the keys are needed later, and all blocks may be damaged.
                     bad.append(block._replace(vectors=b""))
                 bar.update(block.n_rows)
         n_bad = sum(block.n_rows for block in bad)
         if fault is not None:
-            words = f"{fault}; {n_checked - n_bad:,} rows in it are whole"
+            words = f"{fault}; {n_checked - n_bad:,} rows in it are intact"
             raise unusable(self.root, sqlite3.DatabaseError(words))
         if bad:
             self._session.insist(partial(drop, blocks=bad))
@@ -471,14 +469,15 @@ class EmbeddingStore:
         older_than: timedelta | None = None,
         verbose: bool = False,
     ) -> int:
-        """Drop the embeddings that were stored first, and give the space back.
+        """Drop the oldest embeddings and release their disk space.
 
         Parameters
         ----------
         max_bytes : int, optional
-            Drop until the file has at most this size, in bytes, or no embeddings.
+            Drop embeddings until the file has at most this size in bytes, or none are
+            left.
         older_than : timedelta, optional
-            Drop what was stored longer ago than this.
+            Drop embeddings stored longer ago than this.
         verbose : bool, default=False
             Whether to show a progress bar.
 
@@ -496,12 +495,12 @@ class EmbeddingStore:
 
         Notes
         -----
-        Age counts from the time of storing, not of the last use. What was stored
-        together goes together. What is dropped is encoded again when it is needed.
+        Age counts from the time of storing, not from the last use. Embeddings stored
+        together are dropped together. Dropped embeddings are encoded again when needed.
 
-        On a full disk, which has no room for a journal, the journal is kept in memory:
-        no other process can use the store meanwhile, and a kill in the middle of the
-        work can damage the file.
+        On a full disk without room for a journal, the journal is kept in memory: no
+        other process can use the store meanwhile, and an interruption can damage the
+        file.
         """
         if max_bytes is None and older_than is None:
             msg = "prune needs a limit: pass max_bytes=..., older_than=... or both."
@@ -553,35 +552,35 @@ class EmbeddingStore:
     def merge(
         self, other: EmbeddingStore | str | os.PathLike[str], *, verbose: bool = False
     ) -> MergeReport:
-        """Add the embeddings of another store; doing it again changes nothing.
+        """Add the embeddings of another store; repeating it changes nothing.
 
         Parameters
         ----------
         other : EmbeddingStore or path-like
-            The other store, or its folder. It is only read.
+            The other store, or its folder. It is not changed.
         verbose : bool, default=False
             Whether to show a progress bar.
 
         Returns
         -------
         report : MergeReport
-            How many embeddings were added, were here before, or are damaged there.
+            Numbers of embeddings that were added, already present, or damaged.
 
         Raises
         ------
         FileNotFoundError
             If there is no store in that folder.
         ValueError
-            If it is this store.
+            If `other` is this store.
         OSError
             If the other store cannot be read, or this one cannot be written.
 
         Notes
         -----
-        Every block is checked against its checksum on the way and keeps its age. A
-        store that is damaged as a whole is read as far as possible: merging it into a
-        new one saves the rows that are whole. What is known of audio files is left out:
-        it speaks of one machine.
+        Every block is checked against its checksum and keeps its age. A store that is
+        damaged as a whole is read as far as possible: merging it into a new one saves
+        the intact rows. Records of audio files are not merged, because they apply to
+        one machine only.
         """
         if not isinstance(other, EmbeddingStore):
             with closing(EmbeddingStore(other)) as opened:
@@ -593,7 +592,7 @@ class EmbeddingStore:
         if self._session.exists() and os.path.samefile(
             other.root / FILE, self.root / FILE
         ):
-            msg = f"{other.root} is this store; merge takes another one."
+            msg = f"{other.root} is this store. Pass another one."
             raise ValueError(msg)
         n_added = n_read = n_damaged = 0
         now = int(time.time())
@@ -604,8 +603,7 @@ class EmbeddingStore:
                 if not block.is_intact:
                     n_damaged += block.n_rows
                     continue
-                # Through `_add`, so that rows which are here already are not stored
-                # twice.
+                # Through `_add`, so that existing rows are not stored twice.
                 vectors = np.frombuffer(block.vectors, np.float32)
                 n_added += self._session.insist(
                     partial(
@@ -619,7 +617,7 @@ class EmbeddingStore:
         return MergeReport(n_added, n_read - n_added - n_damaged, n_damaged)
 
     def close(self) -> None:
-        """Close this process's connection; it is opened again when next needed."""
+        """Close this process's connection; it is reopened when needed."""
         self._session.close()
 
     def __len__(self) -> int:
@@ -632,7 +630,7 @@ class EmbeddingStore:
         return type(self), (self.root,)
 
     def _all_blocks(self) -> Iterator[Block]:
-        """Yield all blocks that can be found; one that cannot be read has no keys."""
+        """Yield all blocks that can be found; an unreadable one has no keys."""
         for number in self._session.insist(block_ids):
             block = self._session.insist(partial(block_at, number=number))
             if block is not None:
@@ -644,13 +642,13 @@ class EmbeddingStore:
 
 
 def _stated(file: FileState, key: bytes) -> str:
-    """Return the state of a file and what binds its content key to it."""
+    """Return the state of a file, with a CRC that binds its content key to it."""
     crc = zlib.crc32(key, zlib.crc32(os.fsencode(file.path)))
     return f"{' '.join(map(str, file[1:]))} {crc}"
 
 
 def _is_state(state: Any, file: FileState, key: bytes) -> bool:
-    """Return whether a file is as noted; earlier versions noted it without a CRC."""
+    """Return whether a file is unchanged; earlier versions recorded it without CRC."""
     bound = _stated(file, key).encode()
     without = bound.rpartition(b" ")[0]
     return state == bound or (state == without and bool(_KEY.fullmatch(key)))

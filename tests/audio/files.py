@@ -1,7 +1,7 @@
-"""Audio files of many formats, whole, joined, cut and with wrong counts.
+"""Audio files of many formats: whole, concatenated, truncated or with wrong counts.
 
-Each is made with a known number of samples, at RATE. Lossy codecs may give somewhat
-more (a filled last block, the encoder's delay), never fewer.
+Each has a known number of samples at RATE. Lossy codecs may yield somewhat more (a
+padded last block, the encoder's delay), but never fewer.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ PYAV = {
 
 
 class Made(NamedTuple):
-    """A file, and how many samples must come out of it.
+    """A file, and the number of samples that it must yield.
 
     `least` is what went in, `most` what the codec may add. `whole` is False where the
     file lacks something, so that only a refusal is right.
@@ -125,7 +125,7 @@ def make(name: str, rng: np.random.Generator, n_frames: int, n_channels: int) ->
 
 
 def joined(first: Made, second: Made) -> Made:
-    """Return two files one after the other."""
+    """Return two concatenated files."""
     return Made(
         first.content + second.content,
         first.least + second.least,
@@ -152,7 +152,7 @@ TAGS = {
 
 
 def tagged(made: Made, kind: str) -> Made:
-    """Return a file with a tag or padding behind its end."""
+    """Return a file with a tag or padding after its end."""
     return made._replace(content=made.content + TAGS[kind])
 
 
@@ -161,7 +161,7 @@ UNKNOWN = (0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
 def with_length(made: Made, length: int) -> Made | None:
-    """Return a file that states another number of bytes, or None where none is."""
+    """Return a file that states another number of bytes, or None if it states none."""
     content = bytearray(made.content)
     magic = bytes(content[:4])
     if magic == b"RIFF":
@@ -178,7 +178,7 @@ def with_length(made: Made, length: int) -> Made | None:
 
 
 def with_count(made: Made, name: str, factor: float) -> Made | None:
-    """Return a file that states another number of frames, or None where none is."""
+    """Return a file that states another number of frames, or None if it states none."""
     content = bytearray(made.content)
     n_samples = int(made.least * factor)
     if name == "mp3":
@@ -203,7 +203,7 @@ def with_count(made: Made, name: str, factor: float) -> Made | None:
 
 
 def _sign_page(content: bytearray, at: int) -> None:
-    """Write the checksum of the page of Ogg that ends a file."""
+    """Write the checksum of the last Ogg page of a file."""
     struct.pack_into("<I", content, at + 22, 0)
     crc = 0
     for byte in content[at:]:

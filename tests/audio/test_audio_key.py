@@ -31,7 +31,7 @@ def clip(tmp_path, samples):
 
 
 def settle(monkeypatch):
-    """Let files count as settled: an hour has passed since they were written."""
+    """Pretend that files were written an hour ago."""
     later = time.time_ns() + 3600 * 10**9
     monkeypatch.setattr(time, "time_ns", lambda: later)
 

@@ -1,7 +1,7 @@
-"""A thousand damaged or odd clips: each gives finite samples or is refused.
+"""A thousand damaged or odd clips: each yields finite samples or is rejected.
 
-They are read in processes of their own, so that a crash of libsndfile or a hang is one
-failed test. To look at one clip: ``python tests/audio/test_fuzz.py 417 418``.
+They are read in separate processes, so that a crash of libsndfile or a hang is a single
+failed test. To inspect a clip: ``python tests/audio/test_fuzz.py 417 418``.
 """
 
 import io
@@ -110,7 +110,7 @@ def tell(words):
 
 
 def read_clips(first, last, folder):
-    """Read clips; tell how each ends, and raise what must not be raised."""
+    """Read clips; return the outcome of each, and raise unexpected errors."""
     import resource
 
     from clapstack.audio import audio_key, read_audio
@@ -164,7 +164,7 @@ def test_a_header_that_promises_terabytes_is_refused(tmp_path):
     at = max(content.find(tag) for tag in (b"Xing", b"Info"))
     struct.pack_into(">I", content, at + 8, 0xFFFFFFFF)  # MPEG frames
     path.write_bytes(bytes(content))
-    with pytest.raises(AudioError, match="promises 4294967295 frames, 16 are there"):
+    with pytest.raises(AudioError, match="states 4294967295 frames, but has 16"):
         read_audio(path, 16_000)
 
 

@@ -166,7 +166,7 @@ def test_truncated_float_wav_after_a_chunk_of_notes(write):
     notes = b"LIST" + struct.pack("<I", 5_000) + bytes(5_000)
     path = write("noted.wav", noise())
     path.write_bytes(content[:at] + notes + content[at:-4])
-    refused(path, "truncated: it promises 32000 bytes of samples, 31996 are there")
+    refused(path, "truncated: it states 32000 bytes of samples, but has 31996")
 
 
 def test_mp3_with_a_picture_before_the_sound(write):
@@ -179,19 +179,19 @@ def test_mp3_with_a_picture_before_the_sound(write):
 def test_format_that_is_not_read_is_named(tmp_path):
     path = tmp_path / "clip.voc"
     soundfile.write(path, noise(), RATE)
-    refused(path, "VOC files are not supported. Convert it to WAV or FLAC")
+    refused(path, "VOC files are not supported. Convert this one to WAV or FLAC")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        (b"\xef\xbb\xbf\n<!DOCTYPE html>", "a page of HTML, as of a failed download"),
-        (b"\x1f\x8b\x08\0", "compressed with gzip. Decompress it"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html>", "HTML, perhaps from a failed download"),
+        (b"\x1f\x8b\x08\0", "gzip-compressed data. Decompress it"),
         (b"\x0bwr\xd1T@C\xe1", "AC-3 files are not supported"),
     ],
 )
-def test_what_stands_in_the_place_of_a_clip_is_named(tmp_path, content, message):
+def test_a_file_that_is_not_audio_is_identified(tmp_path, content, message):
     path = tmp_path / "clip.wav"
     path.write_bytes(content)
     refused(path, message)
@@ -199,7 +199,7 @@ def test_what_stands_in_the_place_of_a_clip_is_named(tmp_path, content, message)
 
 @pytest.mark.parametrize("value", [0.0, 0.25])
 def test_silent_clip(value):
-    refused((np.full(100, value), RATE), f"silent: each of its 100 .* equals {value:g}")
+    refused((np.full(100, value), RATE), f"silent: all of its 100 .* equal {value:g}")
 
 
 def test_channels_that_cancel_out():
@@ -251,8 +251,8 @@ def test_ragged_samples():
     refused(([[0.1], [0.1, 0.2]], RATE), "do not form an array")
 
 
-def test_list_of_integers_has_no_full_scale():
-    refused(([1, -2, 300], RATE), "list of integers has no full scale")
+def test_list_of_integers_is_refused():
+    refused(([1, -2, 300], RATE), "full scale of a list of integers is unknown")
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
@@ -261,7 +261,7 @@ def test_sixteen_bit_samples_in_a_wider_type(dtype):
     refused((samples, RATE), "samples of a narrower type")
 
 
-def test_floats_that_nobody_scaled():
+def test_floats_far_over_full_scale():
     refused((noise() * 32_768, RATE), r"float samples must be on \[-1, 1\]")
 
 
@@ -274,7 +274,7 @@ def test_rate_before_samples():
 
 
 def test_samples_without_rate():
-    refused(noise(), r"Samples alone do not tell their rate")
+    refused(noise(), r"The sample rate is missing")
 
 
 def test_mapping_of_other_keys():

@@ -1,4 +1,4 @@
-"""Rows as people hold them: bytes, open files, tensors, rows of datasets."""
+"""Clips in all accepted forms: bytes, open files, tensors, rows of datasets."""
 
 import io
 import os
@@ -78,7 +78,7 @@ def test_threads_may_read_one_file_object(clip):
 
 def test_a_file_open_as_text_is_refused(clip):
     with clip.open(encoding="latin-1") as file:
-        refused(file, r"gives str, where bytes are needed. Open .* open\(path, 'rb'\)")
+        refused(file, r"returns str instead of bytes. Open .* open\(path, 'rb'\)")
 
 
 def test_a_closed_file_is_refused(clip):
@@ -88,13 +88,16 @@ def test_a_closed_file_is_refused(clip):
 
 
 def test_a_memoryview_of_samples_is_refused(samples):
-    refused(memoryview(samples), "does not hold the bytes of an audio file")
+    refused(memoryview(samples), "does not contain the bytes of an audio file")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no named pipes in folders there")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
-    refused(tmp_path / "pipe.wav", "no regular file but a pipe.* Pass its content")
+    refused(
+        tmp_path / "pipe.wav",
+        "pipe, a socket or a device, not a regular.* Pass its content",
+    )
 
 
 # Paths
@@ -130,7 +133,7 @@ def test_a_path_of_any_type(clip, kind):
     ],
 )
 def test_a_url_is_not_fetched(url):
-    refused(url, "this is a URL, and clapstack fetches nothing. Download the file")
+    refused(url, "this is a URL, which clapstack does not download. Download the file")
 
 
 def test_a_path_with_a_colon_is_a_path(tmp_path, clip, monkeypatch):

@@ -1,4 +1,4 @@
-"""Captions of all shapes, what is refused, and what holds of any text."""
+"""Splitting of many captions, rejected input, and properties of any text."""
 
 import re
 import string
@@ -22,7 +22,7 @@ SIGNS = string.punctuation + "…’"
 
 
 def clauses_of(line):
-    """Return the caption and the clauses of a line of the table."""
+    """Return the caption and the clauses in a line of the table."""
     caption, arrow, expected = line.partition(" -> ")
     if not arrow:
         return caption, Clauses((caption.strip(),))

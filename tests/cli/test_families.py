@@ -59,7 +59,7 @@ def test_cosines_of_ones_own_encoders_rank_a_table(run, table):
             ["--family", "strange"],
             "unknown families ['strange']; there are ['laion_unf",
         ),
-        (["--family", "a=/no/where"], "is neither a file or folder on this machine"),
+        (["--family", "a=/no/where"], "is neither a local file or folder"),
     ],
 )
 def test_families_that_are_none_are_named(run, table, arguments, message):

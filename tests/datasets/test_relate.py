@@ -126,7 +126,9 @@ def test_every_pair_names_the_system_of_its_clip(relate):
 
 def test_a_clip_without_a_folder_is_named(relate):
     rewrite(relate[1], lambda t: t.assign(wavname=["/2.wav", *t["wavname"][1:]]))
-    with pytest.raises(ValueError, match=r"in no folder.* in line 2 \(/2\.wav\)"):
+    with pytest.raises(
+        ValueError, match=r"lacks the folder of its system in line 2 \(/2\.wav\)"
+    ):
         load_relate(*relate)
 
 
@@ -158,7 +160,7 @@ def test_score_off_the_scale_is_named(relate):
 
 def test_listener_who_rated_a_pair_twice_is_named(relate):
     rewrite(relate[1], lambda t: pd.concat([t, t[:1]]))
-    with pytest.raises(ValueError, match=r"rated the pair before in line 9"):
+    with pytest.raises(ValueError, match=r"rated the pair again in line 9"):
         load_relate(*relate)
 
 

@@ -229,7 +229,7 @@ def test_rating_of_an_unknown_clip_is_named(folder):
 
 
 def test_missing_folder_says_what_to_pass(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds 'meta_data' and 'wav'"):
+    with pytest.raises(FileNotFoundError, match="has 'meta_data' and 'wav'"):
         load_xacle(tmp_path)
 
 
@@ -267,11 +267,13 @@ def test_rating_of_another_text_is_named(folder):
     pairs = pd.read_csv(folder / "meta_data" / "train_average.csv")
     ratings = pairs.assign(score=4, text=["c", "another", "b"])
     ratings.to_csv(folder / "meta_data" / "train.csv", index=False)
-    with pytest.raises(ValueError, match=r"another one than .* line 3 \(00000\.wav\)"):
+    with pytest.raises(
+        ValueError, match=r"differs from the one .* line 3 \(00000\.wav\)"
+    ):
         load_xacle(folder)
 
 
-def test_real_folder_is_told_from_a_simulated_one(folder, challenge_folder):
+def test_real_and_simulated_folders_are_distinguished(folder, challenge_folder):
     assert not load_xacle(folder).simulated
     assert load_xacle(challenge_folder).simulated
 

@@ -1,5 +1,4 @@
-"""Tiny checkpoints in the published formats. Their weights are random: they exercise
-code, and say nothing about sound."""
+"""Tiny checkpoints in the published formats, with random weights, to test the code."""
 
 from __future__ import annotations
 
@@ -60,7 +59,7 @@ def msclap_unused():
 
 @pytest.fixture(scope="session")
 def msclap_official(msclap_unused):
-    """The tensors of a small model under the authors' names, all of them."""
+    """Return all tensors of a small model, under the authors' names."""
     model = MsClap2023Model(
         ClapAudioConfig(
             num_mel_bins=16,
@@ -101,12 +100,12 @@ def laion_unused():
 
 @pytest.fixture(scope="session")
 def laion_official(laion_unused):
-    """Tensors of a small model, fused or not, under the authors' names, all of them."""
+    """Return all tensors of a small model, fused or not, under the authors' names."""
     return {fused: make_laion_official(fused) | laion_unused for fused in (False, True)}
 
 
 def unused_tensors():
-    """Name all that MS-CLAP's file holds and no embedding depends on."""
+    """Return the tensors of MS-CLAP's file that no embedding depends on."""
     tensors = unused_in_htsat("audio_encoder.base.htsat.")
     for layer in (0, 1):
         attention = f"caption_encoder.base.h.{layer}.attn."
@@ -161,7 +160,7 @@ def copy_of(tmp_path):
 
 @pytest.fixture(scope="session")
 def hiss():
-    """A tone in noise at 16 kHz, by its length in samples."""
+    """Return a tone in noise at 16 kHz, given its length in samples."""
 
     def make(n_samples):
         rng = np.random.RandomState(n_samples)

@@ -1,4 +1,4 @@
-"""The forms in which people hold checkpoints: wrapped, in shards, with more beside."""
+"""Common forms of checkpoints: wrapped, sharded, with additional content."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_names_of_a_tower_are_no_wrapper(tmp_path):
 def test_tensors_of_a_wrapped_and_of_a_plain_model_are_refused(tmp_path):
     tensors = {"a.b": torch.ones(1), "_orig_mod.a.b": torch.zeros(1)}
     torch.save(tensors, tmp_path / "weights.pt")
-    with pytest.raises(CheckpointError, match="holds tensors twice"):
+    with pytest.raises(CheckpointError, match="contains tensors twice"):
         read_tensors(tmp_path / "weights.pt")
 
 
@@ -173,7 +173,9 @@ def sharded(laion_folders, copy_of):
 
 def test_a_shard_that_is_missing_is_named(sharded):
     (sharded / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"names model-00002-of-.* fetch it too"):
+    with pytest.raises(
+        CheckpointError, match=r"lists model-00002-of-.* Download it too"
+    ):
         load_encoder("laion", sharded)
 
 
@@ -196,7 +198,7 @@ def test_a_tensor_that_its_shard_lacks_is_named(sharded):
 def test_a_variant_is_named(laion_folders, copy_of, variant, usual):
     folder = copy_of(laion_folders[False])
     (folder / "model.safetensors").rename(folder / variant)
-    message = rf"It has {variant}, a variant: .* under the name {usual}"
+    message = rf"It contains {variant}, a variant: .* copy it to {usual}"
     with pytest.raises(CheckpointError, match=message):
         load_encoder("laion", folder)
 
@@ -209,7 +211,7 @@ def test_weights_of_another_framework_are_named(laion_folders, copy_of):
 
 
 @pytest.mark.parametrize("kind", ["laion", "wavlm"])
-def test_an_adapter_is_to_be_merged(tmp_path, kind):
+def test_an_adapter_is_refused_with_a_remedy(tmp_path, kind):
     (tmp_path / "adapter_config.json").write_text("{}")
     name = "base_model.model.text_model.q.lora_A.weight"
     write_tensors(tmp_path, {name: torch.ones(1)})
@@ -218,7 +220,7 @@ def test_an_adapter_is_to_be_merged(tmp_path, kind):
         load_encoder(kind, tmp_path)
 
 
-def test_weights_with_an_adapter_in_them_are_to_be_merged(laion_folders, copy_of):
+def test_weights_that_contain_an_adapter_are_refused(laion_folders, copy_of):
     folder = copy_of(laion_folders[False])
     edit_tensors(folder, lambda t: t.update({"text.lora_A.weight": torch.ones(1)}))
     with pytest.raises(CheckpointError, match=r"merge_and_unload\(\)"):
@@ -263,7 +265,9 @@ def test_numbers_beside_the_weights_keep_their_values(tmp_path):
 def test_another_class_is_named(tmp_path):
     content = {"model": {"a": torch.ones(2)}, "sizes": zipfile.ZipInfo("x")}
     torch.save(content, tmp_path / "weights.pt")
-    with pytest.raises(CheckpointError, match=r"holds an object of zipfile\.ZipInfo"):
+    with pytest.raises(
+        CheckpointError, match=r"contains an object of zipfile\.ZipInfo"
+    ):
         read_tensors(tmp_path / "weights.pt")
 
 
@@ -281,7 +285,7 @@ def test_the_reason_is_that_of_the_file(tmp_path, beside, protocol, reason):
     with pytest.raises(CheckpointError, match=rf"cannot be read: .*{reason}") as caught:
         read_tensors(tmp_path / "weights.pt")
     assert "Re-running" not in str(caught.value)
-    assert "save its state_dict alone" in str(caught.value)
+    assert "save only its state_dict" in str(caught.value)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -348,7 +352,7 @@ def test_an_untrained_projection_is_seen_at_load(laion_folders, copy_of, tower):
         load_encoder("laion", folder, device="cpu")
 
 
-def test_so_it_is_in_an_official_file(laion_official, tmp_path):
+def test_an_untrained_projection_in_an_official_file_is_seen(laion_official, tmp_path):
     layers = {"0": torch.nn.Linear(64, 24), "2": torch.nn.Linear(24, 24)}
     fresh = {
         f"text_projection.{number}.{name}": tensor.detach()
@@ -367,7 +371,7 @@ def test_the_bundled_projections_are_trained(name):
         load_encoder("msclap" if name == "msclap" else "laion", f"bundled:{name}")
 
 
-def test_zero_biases_alone_are_no_sign(laion_folders, copy_of):
+def test_zero_biases_alone_do_not_mean_untrained(laion_folders, copy_of):
     folder = copy_of(laion_folders[False])
 
     def edit(tensors):

@@ -1,4 +1,4 @@
-"""Damaged and forged checkpoints: one kind of error, whatever they hold."""
+"""Damaged and forged checkpoints always raise CheckpointError."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_damaged_checkpoint_loads_or_is_named(places, tmp_path, part):
 
 
 @pytest.mark.parametrize("bomb", sorted(pickle_bombs()))
-def test_a_pickle_that_would_take_the_machine_is_refused(tmp_path, bomb):
+def test_a_pickle_that_would_exhaust_memory_is_refused(tmp_path, bomb):
     path = tmp_path / "weights.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("weights/data.pkl", pickle_bombs()[bomb])
@@ -75,7 +75,7 @@ def test_a_pickle_that_would_take_the_machine_is_refused(tmp_path, bomb):
 
 
 @pytest.mark.parametrize("bomb", ["bytearray", "nested_keys", "harm"])
-def test_so_is_one_in_a_file_of_before_the_archives(tmp_path, bomb):
+def test_such_a_pickle_in_a_file_of_old_torch_is_refused(tmp_path, bomb):
     path = tmp_path / "weights.bin"
     path.write_bytes(pickle_bombs()[bomb])
     with pytest.raises(CheckpointError, match=r"weights\.bin"):
@@ -87,7 +87,9 @@ def test_compressed_entries_are_refused(tmp_path):
     torch.save({"a": torch.ones(3)}, path)
     with zipfile.ZipFile(path, "a", compression=zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("weights/data/9", bytes(10**7))
-    with pytest.raises(CheckpointError, match=r"data/9' .* compressed, to 10000000"):
+    with pytest.raises(
+        CheckpointError, match=r"data/9' .* compressed \(10000000 bytes unpacked\)"
+    ):
         read_tensors(path)
 
 
@@ -97,7 +99,7 @@ def test_two_entries_of_one_name_are_refused(tmp_path):
     torch.save({"a": torch.ones(3)}, path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("weights/data.pkl", b"")
-    with pytest.raises(CheckpointError, match=r"several entries .* bear one name"):
+    with pytest.raises(CheckpointError, match=r"several entries .* have the same name"):
         read_tensors(path)
 
 
@@ -120,7 +122,7 @@ def test_tensors_that_stand_for_more_than_the_file_holds_are_named(tmp_path, ten
 def test_one_tensor_under_many_names_is_not_taken_for_many(tmp_path):
     tensor = torch.ones(1000)
     torch.save({f"layer{i}": tensor for i in range(90)}, tmp_path / "weights.pt")
-    with pytest.raises(CheckpointError, match="of 360000 bytes, do not fit"):
+    with pytest.raises(CheckpointError, match="claim 360000 bytes, but it has only"):
         read_tensors(tmp_path / "weights.pt")
 
 
@@ -142,7 +144,7 @@ def test_a_header_larger_than_its_file_is_refused(tmp_path):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match="no regular file"):
+    with pytest.raises(CheckpointError, match="not a regular file"):
         read_content(tmp_path / "model.safetensors")
 
 
@@ -164,9 +166,9 @@ HOSTILE = [
     ("hidden_size", 10**30, "hidden_size .* must be an integer"),
     ("intermediate_size", -5, "intermediate_size .* from 0 to .*; got -5"),
     ("layer_norm_eps", "small", "layer_norm_eps .* must be a number"),
-    ("hidden_act", "no such", r"makes no model: KeyError"),
-    ("num_attention_heads", 0, r"makes no model: "),
-    ("pad_token_id", 10**7, r"makes no model: AssertionError: Padding_idx"),
+    ("hidden_act", "no such", r"cannot be loaded: KeyError"),
+    ("num_attention_heads", 0, r"cannot be loaded: "),
+    ("pad_token_id", 10**7, r"cannot be loaded: AssertionError: Padding_idx"),
 ]
 
 
@@ -184,8 +186,8 @@ def test_a_configuration_is_not_believed(laion_folders, copy_of, name, value, me
         ("depths", [2, 10**6], r"layers of a tower .* got 1000002"),
         ("depths", [2, 4], r"missing: .*layers\.1\.blocks\.2"),
         ("spec_size", 10**6, r"image of 1000000 pixels"),
-        ("spec_size", 64, r"takes 64 frames of 64 mel bands .* a window has 101"),
-        ("patch_stride", [0, 0], "makes no model: ZeroDivisionError"),
+        ("spec_size", 64, r"accepts 64 frames of 64 mel bands .* a window has 101"),
+        ("patch_stride", [0, 0], "cannot be loaded: ZeroDivisionError"),
         ("window_size", 1000, r"wrong shape: .*relative_position_bias_table"),
     ],
 )
@@ -201,12 +203,16 @@ def test_sizes_of_the_audio_tower_are_not_believed(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("max_length_s", 30, r"takes 256 frames of 64 mel bands .* a window has 3001"),
+        (
+            "max_length_s",
+            30,
+            r"accepts 256 frames of 64 mel bands .* a window has 3001",
+        ),
         ("max_length_s", -1, "max_length_s in .* from 0.01 to 600; got -1"),
         ("sampling_rate", "48k", r"sampling_rate in .* must be an integer"),
         ("hop_length", 0, r"hop_length in .* from 1"),
         ("fft_window_size", 10**9, r"fft_window_size in .* to 16384"),
-        ("feature_size", 32, r"makes 32 mel bands .* the audio tower takes 64"),
+        ("feature_size", 32, r"produces 32 mel bands .* the audio tower needs 64"),
     ],
 )
 def test_the_extractor_must_suit_the_tower(
@@ -263,8 +269,8 @@ def test_labels_by_the_billion_are_refused(tmp_path):
     [
         ({"conv_stride": [10**6] * 7}, r"conv_stride in .* from 1 to 4096"),
         ({"conv_stride": [0] * 7}, r"conv_stride in .* from 1 to 4096"),
-        ({"conv_dim": [16] * 300}, r"makes no model: "),
-        ({"num_hidden_layers": 300}, r"layers by .* to 256"),
+        ({"conv_dim": [16] * 300}, r"cannot be loaded: "),
+        ({"num_hidden_layers": 300}, r"layers in .* to 256"),
         ({"hidden_size": 10**9}, r"hidden_size .* to 10000000; got 1000000000"),
         ({"hidden_size": 10**7}, r"wrong shape: .* instead of \(10000000"),
     ],
@@ -288,7 +294,9 @@ def test_ids_written_as_text_do_not_order_a_vocabulary(tmp_path):
     path = tmp_path / "vocab.json"
     ids = json.loads(path.read_text())
     path.write_text(json.dumps({token: str(i) for token, i in ids.items()}))
-    with pytest.raises(CheckpointError, match=r"each of the model's 12 tokens its id"):
+    with pytest.raises(
+        CheckpointError, match=r"each of the model's 12 tokens to its id"
+    ):
         load_encoder("ctc", tmp_path)
 
 
@@ -296,9 +304,9 @@ def test_ids_written_as_text_do_not_order_a_vocabulary(tmp_path):
     ("cfg", "message"),
     [
         ({"max_distance": "x"}, "max_distance in the 'cfg' .* must be an integer"),
-        ({"max_distance": 1}, "20 buckets of distances, the last for 1 patches"),
+        ({"max_distance": 1}, "20 buckets of distances up to 1 patches"),
         ({"conv_pos_groups": 0}, "conv_pos_groups in the 'cfg' .* from 1"),
-        ({"conv_pos_groups": 7}, "makes no model: ValueError"),
+        ({"conv_pos_groups": 7}, "cannot be loaded: ValueError"),
         ({"gru_rel_pos": torch.ones(2)}, "has gru_rel_pos=tensor"),
     ],
 )
@@ -328,7 +336,7 @@ def test_a_name_that_claims_a_billion_layers_builds_none(beats_content, tmp_path
 def test_thousands_of_layers_are_refused(eat_tensors, tmp_path):
     more = {f"model.blocks.{i}.norm1.weight": torch.ones(64) for i in range(500)}
     save_eat(tmp_path, eat_tensors | more)
-    with pytest.raises(CheckpointError, match=r"Modules of the names .* got 500"):
+    with pytest.raises(CheckpointError, match=r"Number of modules named .* got 500"):
         load_encoder("eat", tmp_path)
 
 
@@ -338,7 +346,7 @@ def test_a_tokenizer_with_an_id_beyond_the_tower_is_refused(laion_folders, copy_
     last = max(vocabulary, key=vocabulary.get)
     vocabulary[last] = 10**6
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="its largest id is 1000000"):
+    with pytest.raises(CheckpointError, match="with ids up to 1000000"):
         load_encoder("laion", folder)
 
 
@@ -379,11 +387,11 @@ def test_no_file_that_a_tokenizer_names_is_read(laion_folders, copy_of, setting)
     ],
     ids=["doubled", "prepended"],
 )
-def test_a_tokenizer_that_makes_books_of_letters_is_refused(tmp_path, normalizer):
+def test_a_tokenizer_that_lengthens_texts_is_refused(tmp_path, normalizer):
     content = {"normalizer": normalizer, "model": {"type": "BPE"}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(
-        CheckpointError, match=r"tokenizer\.json replaces characters by"
+        CheckpointError, match=r"tokenizer\.json lengthens texts more than 1000 times"
     ):
         read_tokenizer(tmp_path, "roberta")
 
@@ -401,7 +409,9 @@ def test_a_tensor_in_a_shard_of_another_folder_is_not_read(tmp_path):
     index = folder / "model.safetensors.index.json"
     for shard in ("../outside.safetensors", str(tmp_path / "outside.safetensors")):
         index.write_text(json.dumps({"weight_map": {"a": shard}}))
-        with pytest.raises(CheckpointError, match="no file of weights beside it"):
+        with pytest.raises(
+            CheckpointError, match="not a file of weights in its folder"
+        ):
             read_tensors(index)
 
 
@@ -409,7 +419,9 @@ def test_a_panic_of_the_tokenizers_library_is_an_error_of_the_checkpoint():
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = Split(Regex("(a+)+$"), "isolated")
     with (
-        pytest.raises(CheckpointError, match="'folder' makes no model: PanicException"),
+        pytest.raises(
+            CheckpointError, match="'folder' cannot be loaded: PanicException"
+        ),
         guarded("folder"),
     ):
         tokenizer.encode("a" * 40 + "b")

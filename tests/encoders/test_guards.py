@@ -1,4 +1,4 @@
-"""What stands between a broken checkpoint and features that look sound."""
+"""Guards against broken checkpoints that yield plausible features."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEXTS = [f"sound number {i}" for i in range(8)]
 
 @pytest.fixture
 def collapsed(laion_folders, copy_of):
-    """An encoder both of whose projections hardly look at their tower."""
+    """An encoder whose projections hardly depend on their towers."""
     folder = copy_of(laion_folders[False])
 
     def shrink(tensors):
@@ -39,19 +39,19 @@ def clips(noise):
     return [noise(800 + 100 * i) for i in range(8)]
 
 
-def test_a_collapsed_text_tower_is_told_with_its_numbers(collapsed):
+def test_a_collapsed_text_tower_triggers_a_warning_with_numbers(collapsed):
     told = r"text tower of .*checkpoint.* 8 distinct inputs .* cosine is (0\.99|1\.00)"
     with pytest.warns(CollapsedTowerWarning, match=told):
         collapsed.encode_text(TEXTS)
 
 
-def test_a_collapsed_audio_tower_is_told_with_its_numbers(collapsed, clips):
+def test_a_collapsed_audio_tower_triggers_a_warning_with_numbers(collapsed, clips):
     told = r"audio tower of .*checkpoint.* 8 distinct inputs .* is (0\.99|1\.00)"
     with pytest.warns(CollapsedTowerWarning, match=told):
         collapsed.encode_audio(clips)
 
 
-def test_a_collapsed_tower_is_told_once(collapsed):
+def test_a_collapsed_tower_triggers_one_warning(collapsed):
     with pytest.warns(CollapsedTowerWarning):
         collapsed.encode_text(TEXTS)
     with warnings.catch_warnings():
@@ -60,13 +60,13 @@ def test_a_collapsed_tower_is_told_once(collapsed):
 
 
 @pytest.mark.parametrize("texts", [TEXTS[:7], TEXTS[:7] * 9], ids=["few", "repeated"])
-def test_less_than_eight_distinct_texts_tell_nothing(collapsed, texts):
+def test_fewer_than_eight_distinct_texts_trigger_no_warning(collapsed, texts):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         collapsed.encode_text(texts)
 
 
-def test_less_than_eight_distinct_clips_tell_nothing(collapsed, clips):
+def test_fewer_than_eight_distinct_clips_trigger_no_warning(collapsed, clips):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         collapsed.encode_audio(clips[:7] * 3)

@@ -1,4 +1,4 @@
-"""Forward passes on a CPU: one thread each, several side by side."""
+"""Parallel forward passes on a CPU, with one thread each."""
 
 import threading
 

@@ -94,7 +94,7 @@ def test_only_the_last_ten_stay_loaded(laion_folders, loads):
     assert loads() == 12
 
 
-def test_clearing_forgets(laion_folders, loads):
+def test_clearing_releases_encoders(laion_folders, loads):
     load_encoder("laion", str(laion_folders[False]))
     clear_encoders()
     load_encoder("laion", str(laion_folders[False]))

@@ -1,4 +1,4 @@
-"""The bits of an embedding do not depend on what is encoded with it."""
+"""The bits of an embedding do not depend on other inputs."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def texts():
 
 
 def same_rows(rows, expected):
-    """Compare texts: some kernels round the last rows of a product in another way."""
+    """Compare texts: some kernels round the last rows of a product differently."""
     if torch.backends.cpu.get_cpu_capability() == "AVX512":
         assert_array_equal(rows, expected)
     else:

@@ -13,7 +13,7 @@ from clapstack.exceptions import CheckpointError
 
 
 class RunsCode:
-    """What a malicious file of weights would hold."""
+    """Content of a malicious file of weights."""
 
     def __init__(self, witness):
         self.witness = witness
@@ -25,7 +25,9 @@ class RunsCode:
 def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path):
     path = tmp_path / "CLAP_weights_2023.pth"
     torch.save({"model": RunsCode(tmp_path / "harm")}, path)
-    with pytest.raises(CheckpointError, match="could run code when read; it was not"):
+    with pytest.raises(
+        CheckpointError, match=r"was not loaded: .* could run code when read"
+    ):
         read_tensors(path)
     assert not (tmp_path / "harm").exists()
 
@@ -42,7 +44,7 @@ def test_an_old_style_pickle_is_refused_and_not_run(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no weights at all" * 9])
 def test_a_damaged_file_is_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(CheckpointError, match=rf"{name}.* Fetch it again"):
+    with pytest.raises(CheckpointError, match=rf"{name}.* Download it again"):
         read_tensors(tmp_path / name)
 
 
@@ -50,7 +52,7 @@ def test_a_truncated_file_is_named(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save({"a": torch.zeros(1000)}, path)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(CheckpointError, match=r"weights\.pth .*Fetch it again"):
+    with pytest.raises(CheckpointError, match=r"weights\.pth .*Download it again"):
         read_tensors(path)
 
 
@@ -58,7 +60,7 @@ def test_a_truncated_file_is_named(tmp_path):
 def test_a_file_of_something_else_is_named(tmp_path, content):
     torch.save(content, tmp_path / "weights.pth")
     with pytest.raises(
-        CheckpointError, match=r"must hold a mapping of names to tensors"
+        CheckpointError, match=r"must contain a mapping of names to tensors"
     ):
         read_tensors(tmp_path / "weights.pth")
 
@@ -72,7 +74,8 @@ def test_many_faults_are_counted_not_listed(tmp_path):
 @pytest.mark.parametrize("kind", ["laion", "msclap"])
 def test_a_name_that_is_neither_here_nor_a_hub_id_is_refused(kind):
     with pytest.raises(
-        CheckpointError, match=r"'no/such/folder' is neither a file .* nor a hub id"
+        CheckpointError,
+        match=r"'no/such/folder' is neither a local file .* nor a hub id",
     ):
         load_encoder(kind, "no/such/folder")
 
@@ -165,5 +168,7 @@ def test_a_tokenizer_larger_than_the_text_tower_is_refused(laion_folders, copy_o
     vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     vocab["more"] = len(vocab)
     (folder / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"is not the text tower's: it has \d+"):
+    with pytest.raises(
+        CheckpointError, match=r"does not match the text tower: it has \d+"
+    ):
         load_encoder("laion", str(folder))

@@ -12,7 +12,7 @@ from clapstack.features import PairFeatures
 
 
 class ToyEncoder:
-    """A numpy stand-in for a CLAP model: deterministic, small, counts its work.
+    """A small, deterministic numpy stand-in for a CLAP model that counts its work.
 
     An embedding is a random projection, seeded by the checkpoint's name, of the energy
     in 16 frequency bands or of the letters of a text.
@@ -58,7 +58,7 @@ class ToyEncoder:
 
 
 class ToyAudioEncoder(ToyEncoder):
-    """The audio side of it, as an audio-only encoder; it never hears of texts."""
+    """The audio side of the toy, as an audio-only encoder."""
 
     blocks = {"mean": 4, "std": 2}
 
@@ -71,7 +71,7 @@ class ToyAudioEncoder(ToyEncoder):
 
 
 class ToyCtcEncoder(ToyAudioEncoder):
-    """With a transcript behind the features, which tells the length of the clip."""
+    """A toy with a transcript, which reveals the clip's length, after the features."""
 
     blocks = {"mean": 6, "blank_ratio": 1, "transcript_length": 1, "transcript": 8}
 
@@ -100,7 +100,7 @@ def rng():
 
 @pytest.fixture
 def encoders(monkeypatch):
-    """Every toy encoder loaded so far, by (kind, checkpoint); loading makes one."""
+    """Every toy encoder loaded so far, by (kind, checkpoint)."""
     loaded = {}
 
     def load_encoder(kind, checkpoint, **settings):
@@ -119,7 +119,7 @@ def toy_encoder():
 
 
 def once_used(toy):
-    """Return a toy whose first inputs were embedded again, as every encoder's are."""
+    """Return a toy encoder that has passed the check for stability."""
     clips = [(np.linspace(-1, 1, n), 8_000) for n in (400, 300)]
     features = PairFeatures(toy, cache=None)
     features.fit_transform(pd.DataFrame({"audio": clips, "text": ["rain", "a dog"]}))

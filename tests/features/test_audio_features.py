@@ -1,4 +1,4 @@
-"""What the audio-only features do besides the battery of test_pair_transformers."""
+"""Audio-only features, beyond the checks of test_pair_transformers."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Encoders of one sample rate share what was decoded and resampled."""
+"""Encoders of one sample rate share decoded and resampled clips."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +33,7 @@ def shared(monkeypatch):
 
 @pytest.fixture
 def reads(monkeypatch, shared):
-    """How often each clip was decoded and resampled."""
+    """Number of times each clip was decoded and resampled."""
     counts, read = Counter(), _embed.read_keyed_audio
 
     def counted(source, sample_rate):

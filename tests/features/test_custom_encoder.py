@@ -1,4 +1,4 @@
-"""Encoders of one's own."""
+"""Custom encoders."""
 
 import warnings
 from pathlib import Path
@@ -19,7 +19,7 @@ BLOCKS = ("audio", "text", "cosine")
 
 
 class Plain:
-    """The least that an encoder needs: no identity, no unit norm."""
+    """A minimal encoder, without identity or unit norm."""
 
     sample_rate = 8_000
 
@@ -134,12 +134,12 @@ def test_attributes_of_another_kind_are_named_before_anything_is_encoded(
         PairFeatures(encoder).fit(X)
 
 
-def test_a_class_is_no_encoder_yet(X):
+def test_a_class_instead_of_an_instance_is_refused(X):
     with pytest.raises(TypeError, match=r"an object, not a class; got Plain\. Pass Pl"):
         PairFeatures(Plain).fit(X)
 
 
-def test_an_encoder_that_draws_at_random_is_said(X):
+def test_a_random_encoder_triggers_a_warning(X):
     class Drawing(Plain):
         rng = np.random.default_rng(0)
 
@@ -147,24 +147,26 @@ def test_an_encoder_that_draws_at_random_is_said(X):
             return self.rng.standard_normal((len(waveforms), 2))
 
     with pytest.warns(
-        UnstableEncoderWarning, match=r"Drawing\.encode_audio: .* twice, .* at random"
+        UnstableEncoderWarning,
+        match=r"Drawing\.encode_audio: .* twice differ .* is random",
     ):
         PairFeatures(Drawing(), cache=None).fit_transform(X)
 
 
-def test_an_encoder_that_sees_its_neighbours_is_said(X):
+def test_an_encoder_that_depends_on_its_batch_triggers_a_warning(X):
     class Padding(Plain):
         def encode_text(self, texts):
             longest = max(map(len, texts))
             return [[len(text), longest] for text in texts]
 
     with pytest.warns(
-        UnstableEncoderWarning, match=r"Padding\.encode_text: .* itself in a batch"
+        UnstableEncoderWarning,
+        match=r"Padding\.encode_text: .* alone and in a batch differ",
     ):
         PairFeatures(Padding(), cache=None).fit_transform(X)
 
 
-def test_an_input_is_embedded_again_once_and_not_where_it_is_alone_anyway(X):
+def test_stability_is_checked_once_and_only_for_batches(X):
     calls = []
 
     class Counting(Plain):
@@ -230,7 +232,7 @@ def test_a_file_that_changes_while_it_is_read_is_stored_under_its_new_content(
 
 
 class OfTorch(Plain):
-    """An encoder of torch: 32 numbers, whatever `finish` makes of them."""
+    """A torch encoder whose 32 numbers are passed through `finish`."""
 
     def __init__(self, finish):
         self.finish = finish
@@ -273,7 +275,7 @@ def test_an_output_object_is_named_with_the_field_to_return(X):
 
     message = (
         r"OfTorch\.encode_text must return .* got BaseModelOutputWithPooling; "
-        r"return \.pooler_output of it"
+        r"return its \.pooler_output"
     )
     with pytest.raises(TypeError, match=message):
         PairFeatures(OfTorch(finish), cache=None).fit(X)
@@ -291,7 +293,7 @@ def test_an_output_object_is_named_with_the_field_to_return(X):
         (lambda t: torch.cat([t, t]), r"got shape \(2, 32\)"),
     ],
 )
-def test_what_is_no_row_for_each_item_is_named(X, finish, message):
+def test_output_without_one_row_per_item_is_named(X, finish, message):
     with pytest.raises((TypeError, ValueError), match=message):
         PairFeatures(OfTorch(finish), cache=None).fit(X)
 
@@ -318,7 +320,7 @@ def eight():
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])
-def test_a_collapsed_encoder_of_ones_own_is_seen(eight, batch_size):
+def test_a_collapsed_custom_encoder_triggers_a_warning(eight, batch_size):
     class Collapsed(OfTorch):
         identity = "collapsed-1"
 

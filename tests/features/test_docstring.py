@@ -1,4 +1,4 @@
-"""Blocks of docstrings that several transformers share."""
+"""Docstring blocks shared by several transformers."""
 
 import inspect
 import re
@@ -34,7 +34,7 @@ def test_blocks_are_indented_as_their_line_and_keep_braces_of_their_own():
     lines = inspect.getdoc(crop).splitlines()
     assert lines[2] == 'crop : {"windows", "center", "start"}, default="windows"'
     assert lines[3:5] == [
-        "    What is encoded of a clip longer than a day.",
+        "    How a clip longer than a day is encoded.",
         '    ``"windows"`` averages the rows of',
     ]
     assert lines[-1] == "    Whether to show progress bars."

@@ -1,4 +1,4 @@
-"""An interrupted run loses the batch in flight; the next one goes on from there."""
+"""An interrupted run loses only the current batch; the next run resumes there."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from clapstack.store import EmbeddingStore
 @pytest.fixture
 def interrupt():
     def at_call(encoder, method, call):
-        """Let the user press Ctrl-C in that call of an encoder's method, once."""
+        """Simulate Ctrl-C once, in this call of an encoder's method."""
         encode, calls = getattr(encoder, method), []
 
         def interrupted(inputs, **options):

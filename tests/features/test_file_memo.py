@@ -23,7 +23,7 @@ class CountingEncoder:
 
 @pytest.fixture
 def old_clip(tmp_path):
-    """Return a clip whose times are old enough to be trusted."""
+    """Return a clip whose time stamps are old enough to be trusted."""
     path = tmp_path / "clip.wav"
     sf.write(path, np.linspace(-0.5, 0.5, 8000), 8000)
     return path

@@ -1,4 +1,4 @@
-"""What an encoder is, known without its weights: noted beside the store."""
+"""Stand-ins for encoders, built from notes next to the store."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ MSCLAP = BUNDLED.parent / "msclap"
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch):
-    """Let files count as settled: an hour has passed since they were written."""
+    """Pretend that files were written an hour ago."""
     later = time.time_ns() + 3600 * 10**9
     monkeypatch.setattr(time, "time_ns", lambda: later)
 
@@ -45,7 +45,7 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def loads(caplog):
-    """Return a function that says how many encoders were loaded since it was called."""
+    """Return a function that counts the encoders loaded since its last call."""
     caplog.set_level(logging.INFO, logger="clapstack")
     clear_encoders()
 
@@ -68,7 +68,7 @@ def test_what_is_stored_needs_no_weights(checkpoint, pairs, tmp_path, loads):
     assert loads() == 0
 
 
-def test_what_is_not_stored_is_encoded_as_ever(checkpoint, pairs, tmp_path, loads):
+def test_what_is_not_stored_is_encoded(checkpoint, pairs, tmp_path, loads):
     features = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
     features.transform(pairs[:1])
     loads()
@@ -124,7 +124,7 @@ def test_other_rounding_is_another_encoder(checkpoint, pairs, tmp_path, loads):
     assert loads() == 1
 
 
-def test_a_note_that_proves_wrong_is_an_error_once(checkpoint, pairs, tmp_path, loads):
+def test_a_wrong_note_is_an_error_once(checkpoint, pairs, tmp_path, loads):
     store = tmp_path / "store"
     LaionClapPairFeatures(checkpoint, cache=store).fit(pairs)
     loads()
@@ -215,7 +215,7 @@ def test_what_is_no_note_is_not_read(checkpoint, pairs, tmp_path, loads):
 
 
 class TestTokenizerOfTheHub:
-    """A file of weights without a tokenizer beside it takes that of the hub's cache."""
+    """A file of weights without a tokenizer uses the one in the hub's cache."""
 
     @pytest.fixture
     def weights(self, tmp_path, monkeypatch):
@@ -244,19 +244,21 @@ class TestTokenizerOfTheHub:
         clear_encoders()
         return MsClapPairFeatures(weights, cache=store).fit(pairs).fingerprint_
 
-    def test_that_moved_is_seen(self, weights, pairs, tmp_path):
+    def test_a_moved_tokenizer_is_seen(self, weights, pairs, tmp_path):
         before = self.fingerprint(weights, pairs, tmp_path / "store")
         self.publish(tmp_path / "hub", "1", a="b", b="a")
         assert self.fingerprint(weights, pairs, tmp_path / "store") != before
 
-    def test_that_one_beside_the_weights_replaces_is_seen(
+    def test_a_tokenizer_added_next_to_the_weights_is_seen(
         self, weights, pairs, tmp_path
     ):
         before = self.fingerprint(weights, pairs, tmp_path / "store")
         self.copy(tmp_path / "alone" / "tokenizer", a="b", b="a")
         assert self.fingerprint(weights, pairs, tmp_path / "store") != before
 
-    def test_of_another_cache_is_another(self, weights, pairs, tmp_path, monkeypatch):
+    def test_a_tokenizer_of_another_cache_is_another(
+        self, weights, pairs, tmp_path, monkeypatch
+    ):
         before = self.fingerprint(weights, pairs, tmp_path / "store")
         self.publish(tmp_path / "other", "1", a="b", b="a")
         # As in a process where HF_HOME was set after its client had read it.

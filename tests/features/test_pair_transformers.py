@@ -1,7 +1,7 @@
-"""The battery that every transformer over pairs must pass.
+"""Checks that every transformer of pairs must pass.
 
-scikit-learn's own estimator checks feed numeric arrays, which pair transformers do not
-take; these stand in for them.
+They replace scikit-learn's own estimator checks, which pass numeric arrays that pair
+transformers do not accept.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ from clapstack.store import EmbeddingStore
 
 
 class World:
-    """One transformer class, set up on toy encoders."""
+    """One transformer class, configured with toy encoders."""
 
     def __init__(self, kind, pairs, encoders, toy, cache, tmp_path):
         self.kind = kind
@@ -82,7 +82,7 @@ class World:
 
     @property
     def n_texts(self):
-        """How many of the eight texts are encoded."""
+        """Number of the eight texts that are encoded."""
         return 0 if self.kind in AUDIO else 8
 
     @property
@@ -95,7 +95,7 @@ class World:
 
     @property
     def some_param(self):
-        """A parameter that may be changed, and a value that is not its default."""
+        """A parameter to change, and a value other than its default."""
         return {"batch_size": 7} if self.kind in AUDIO else {"blocks": ("cosine",)}
 
     def n_stored(self):
@@ -404,7 +404,7 @@ def check_other_weights_are_refused(world):
     transformer = world.make().fit(world.pairs)
     fitted = world.encoder.fingerprint
     world.encoder.fingerprint = "0123"
-    with pytest.raises(FingerprintMismatchError, match=f"{fitted}.* 0123 are loaded"):
+    with pytest.raises(FingerprintMismatchError, match=f"{fitted}.* weights are 0123"):
         transformer.transform(world.pairs)
 
 

@@ -1,4 +1,4 @@
-"""Embeddings that exist already."""
+"""Pair features of precomputed embeddings."""
 
 import warnings
 import zipfile
@@ -34,7 +34,7 @@ def test_tensors_by_key_are_taken(table):
     assert_allclose(features.fit_transform(X), expected, atol=5e-3)
 
 
-def test_collapsed_embeddings_by_key_are_seen():
+def test_collapsed_precomputed_embeddings_trigger_a_warning():
     rng = np.random.default_rng(0)
     audio = {f"{i}.wav": 1 + 1e-3 * rng.standard_normal(32) for i in range(8)}
     text = {f"text {i}": rng.standard_normal(32) for i in range(8)}
@@ -109,13 +109,11 @@ def test_an_unusable_embedding_is_named(table, vector, reason):
 def test_a_key_that_is_missing_is_named_beside_one_that_is_there(table):
     audio, text, X, _ = table
     X.loc[1, "text"] = "Rain"
-    with pytest.raises(
-        BadPairsError, match=r"text 'Rain': .* 2 keys .* such as 'rain'"
-    ):
+    with pytest.raises(BadPairsError, match=r"text 'Rain': .* 2 keys, such as 'rain'"):
         PrecomputedPairFeatures(audio, text).fit_transform(X)
 
 
-def test_samples_are_no_key(table):
+def test_samples_cannot_be_keys(table):
     audio, text, _, _ = table
     X = pd.DataFrame({"audio": [{"array": [0.1]}], "text": ["rain"]})
     with pytest.raises(BadPairsError, match="no embedding has this key"):
@@ -192,7 +190,7 @@ def with_members(path):
 @pytest.mark.parametrize("save", [with_keys, with_members])
 def test_a_key_that_stands_twice_is_named_with_its_file(table, tmp_path, save):
     save(tmp_path / "a.npz")
-    message = r"a\.npz: 1 keys occur more than once, such as 'a\.wav'"
+    message = r"a\.npz: duplicate keys \(1\), such as 'a\.wav'"
     with pytest.raises(ValueError, match=message):
         PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
 
@@ -201,16 +199,16 @@ def test_a_key_that_stands_twice_in_memory_is_named(table):
     _, text, X, _ = table
     frame = pd.DataFrame(np.eye(2), index=["a.wav", "a.wav"])
     for twice in (frame, {"a.wav": [1, 0], Path("a.wav"): [0, 1]}):
-        with pytest.raises(ValueError, match=r"more than once, such as 'a\.wav'"):
+        with pytest.raises(ValueError, match=r"duplicate keys \(1\), such as 'a\.wav'"):
             PrecomputedPairFeatures(twice, text).fit(X)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"key,x\na.wav,1\n", r"a\.npz is no \.npz, \.npy or Parquet file\. Give a"),
+        (b"key,x\na.wav,1\n", r"a\.npz is not a \.npz, \.npy or Parquet file\. Use a"),
         (b"PK and no more", r"a\.npz is damaged \(File is not a zip file\)"),
-        (b"", r"a\.npz is no \.npz"),
+        (b"", r"a\.npz is not a \.npz"),
     ],
 )
 def test_a_file_of_another_kind_is_named(table, tmp_path, content, message):
@@ -235,25 +233,23 @@ def test_a_cut_file_of_embeddings_is_named(table, tmp_path, form):
 
 def test_keys_of_two_axes_are_refused(table, tmp_path):
     np.savez(tmp_path / "a.npz", keys=[["a.wav"]], embeddings=[[1.0, 0.0]])
-    with pytest.raises(ValueError, match=r"a\.npz: a key must be a text or a number"):
+    with pytest.raises(ValueError, match=r"a\.npz: a key must be a string or a number"):
         PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
 
 
 def test_arrays_of_other_programs_are_named_with_their_file(table, tmp_path):
     np.savez(tmp_path / "a.npz", audio=np.eye(2), row=[0, 1])
-    message = (
-        r"a\.npz \(audio_embeddings\) must hold 1-D vectors; 'audio' has the shape"
-    )
+    message = r"a\.npz \(audio_embeddings\) must contain 1-D vectors; 'audio' has shape"
     with pytest.raises(ValueError, match=message):
         PrecomputedPairFeatures(tmp_path / "a.npz", table[1]).fit(table[2])
 
 
 def test_a_frame_without_keys_is_refused(table):
-    with pytest.raises(ValueError, match=r"its index counts its rows\. Give a"):
+    with pytest.raises(ValueError, match=r"its index only numbers rows\. Use a"):
         PrecomputedPairFeatures(pd.DataFrame(np.eye(2)), table[1]).fit(table[2])
 
 
-def test_a_plain_array_does_not_tell_its_keys(table, tmp_path):
+def test_a_plain_array_without_keys_is_refused(table, tmp_path):
     _, text, X, _ = table
     np.save(tmp_path / "a.npy", np.ones((2, 2)))
     with pytest.raises(ValueError, match="fields 'key' and 'embedding'; got float64"):
@@ -264,7 +260,7 @@ def test_pickled_objects_are_not_loaded(table, tmp_path):
     audio, text, X, _ = table
     np.save(tmp_path / "a.npy", audio)
     with pytest.raises(
-        ValueError, match=r"a\.npy holds Python objects, which are never"
+        ValueError, match=r"a\.npy has pickled objects, which are never"
     ):
         PrecomputedPairFeatures(tmp_path / "a.npy", text).fit(X)
 

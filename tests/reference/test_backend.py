@@ -51,7 +51,7 @@ def test_a_part_is_imported_without_what_stands_above_it(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("kind", "checkpoint", "backend"), CHECKPOINTS)
 def test_a_backend_runs_in_float32(kind, checkpoint, backend):
-    with pytest.raises(ValueError, match=r"takes dtype='float32'; got 'bfloat16'"):
+    with pytest.raises(ValueError, match=r"requires dtype='float32'; got 'bfloat16'"):
         load_encoder(kind, checkpoint, backend=backend, dtype="bfloat16")
 
 

@@ -52,7 +52,7 @@ def high_bits_flipped(folder, rng):
 
 
 def tree_pages_flipped(folder, rng):
-    """Flip bits where cells and pointers of pages stand."""
+    """Flip bits of the cells and pointers of pages."""
 
     def change(content):
         for page in range(1, len(content) // PAGE):
@@ -76,7 +76,7 @@ def header_damaged(folder, rng):
 
 
 def log_damaged(folder, rng):
-    """Flip bits of a log that was not written back, or cut it, or zero its head."""
+    """Damage a log that was not written back: flip bits, truncate or zero its head."""
     with_log(folder)
     log = folder / f"{FILE}-wal"
     content = bytearray(log.read_bytes())
@@ -228,7 +228,7 @@ DAMAGES = [
 
 
 def with_log(folder):
-    """Leave half of the blocks in a log, as a killed writer does."""
+    """Leave half of the blocks in a log, like a killed writer."""
     copy = folder.with_name(f"{folder.name}-log")
     connection = sqlite3.connect(folder / FILE, isolation_level=None)
     connection.execute("PRAGMA wal_autocheckpoint = 0")

@@ -1,4 +1,4 @@
-"""Rows that tell whether they are as they were stored: each holds its number."""
+"""Rows that contain their own number, so that any change is detected."""
 
 import numpy as np
 
@@ -12,13 +12,13 @@ def numbers(first, last):
 
 
 def put(store, some, width=8, scope=SCOPE):
-    """Store rows that hold their own number, as one block."""
+    """Store rows that contain their own number, as one block."""
     rows = np.repeat(np.array(some, np.float32)[:, None], width, axis=1)
     store.put(scope, [text_key(str(number)) for number in some], rows)
 
 
 def get(store, some, width=8, scope=SCOPE):
-    """Return which numbers are there; each must be as it was put."""
+    """Return the numbers that are stored; each must be unchanged."""
     found, rows = store.get(scope, [text_key(str(number)) for number in some], width)
     for number, row in zip(np.array(some)[found], rows[found], strict=True):
         assert (row == number).all()

@@ -37,7 +37,7 @@ def damage(store, sql, *values):
 
 
 def put_apart(store, some):
-    """Store each row as a block of its own; the blocks are numbered from 1."""
+    """Store each row as a separate block; blocks are numbered from 1."""
     for number in some:
         put(store, [number])
 
@@ -291,10 +291,10 @@ def test_a_file_that_takes_the_place_of_another_is_read(store):
 def test_the_log_of_a_file_that_was_replaced_is_not_taken_for_the_new_ones(store):
     put(store, numbers(0, 5))
     replace_file(store)
-    with pytest.warns(UserWarning, match=r"sqlite3-wal belongs to the one before"):
+    with pytest.warns(UserWarning, match=r"sqlite3-wal belongs to the old one"):
         put(store, [8])
     for _ in range(2):
-        with pytest.raises(OSError, match="belongs to the one before"):
+        with pytest.raises(OSError, match="belongs to the old one"):
             store.stats()
     for name in ("wal", "shm"):
         (store.root / f"{FILE}-{name}").unlink()
@@ -359,7 +359,7 @@ def test_changes_that_cancel_each_other_out_in_a_sum_are_damage(store):
 
 
 def before_the_crc(store):
-    """Make a file what an earlier version wrote."""
+    """Turn a file into one of an earlier version."""
     if sqlite3.sqlite_version_info < (3, 35):
         pytest.skip("this SQLite drops no columns")
     damage(store, "ALTER TABLE blocks DROP COLUMN crc")

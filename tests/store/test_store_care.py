@@ -21,7 +21,7 @@ def other(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Let a test say what time it is, in seconds."""
+    """Let a test set the time, in seconds."""
     now = [time.time()]
     monkeypatch.setattr(store_module.time, "time", lambda: now[0])
     return now
@@ -65,12 +65,12 @@ def test_stats_give_the_bytes_on_disk(store):
         lambda store: store.prune(max_bytes=0),
     ],
 )
-def test_care_for_a_store_that_does_not_exist_makes_none(store, look):
+def test_maintenance_of_a_missing_store_does_not_create_it(store, look):
     look(store)
     assert not store.root.exists()
 
 
-def test_care_for_a_file_that_is_no_database_is_an_error(tmp_path):
+def test_maintenance_of_a_file_that_is_no_database_is_an_error(tmp_path):
     (tmp_path / FILE).write_bytes(b"not a database " * 100)
     with pytest.raises(OSError, match=r"cannot be used \(file is not a database\)"):
         EmbeddingStore(tmp_path).stats()
@@ -101,7 +101,9 @@ def test_verify_sees_a_damaged_structure(store):
     at = content.rindex(b"encoder\ntext")  # in the index of the scopes or in the table
     content[at : at + 2] = b"zz"
     (store.root / FILE).write_bytes(bytes(content))
-    with pytest.raises(OSError, match=r"sqlite3 cannot be used.* rows in it are whole"):
+    with pytest.raises(
+        OSError, match=r"sqlite3 cannot be used.* rows in it are intact"
+    ):
         store.verify()
 
 
@@ -114,7 +116,7 @@ def test_the_whole_rows_of_a_damaged_file_are_saved_by_merging(store, other):
     content[9 * page : 10 * page] = bytes(page)
     (store.root / FILE).write_bytes(bytes(content))
     with pytest.raises(
-        OSError, match=r"([1-9]\d*) rows in it are whole.* --folder NEW"
+        OSError, match=r"([1-9]\d*) rows in it are intact.* --folder NEW"
     ):
         store.verify()
     n_added = other.merge(store.root).n_added

@@ -1,4 +1,4 @@
-"""Every kind of damage once; ``tests/bench/fuzz_store.py`` tries hundreds."""
+"""One case of every kind of damage; ``tests/bench/fuzz_store.py`` has hundreds."""
 
 import shutil
 import sqlite3
@@ -38,7 +38,7 @@ def test_a_damaged_store_serves_no_wrong_row_and_says_what_is_wrong(
     ],
     ids=["endless view", "trigger"],
 )
-def test_what_computes_instead_of_holding_rows_is_refused(tmp_path, forged):
+def test_views_and_triggers_in_a_store_are_refused(tmp_path, forged):
     store = EmbeddingStore(tmp_path)
     store.put("encoder", [text_key("rain")], [[0.6, 0.8]])
     store.close()

@@ -19,13 +19,13 @@ def clip(tmp_path):
 
 @pytest.fixture
 def settled(monkeypatch):
-    """Let files count as settled: an hour has passed since they were written."""
+    """Pretend that files were written an hour ago."""
     later = time.time_ns() + 3600 * 10**9
     monkeypatch.setattr(time, "time_ns", lambda: later)
 
 
 def rewrite(path, content):
-    """Change a file, but neither its size nor its time of modification."""
+    """Change a file without changing its size or time of modification."""
     status = os.stat(path)
     time.sleep(0.05)  # more than a tick of the file system's clock
     path.write_bytes(content)

@@ -196,7 +196,7 @@ def test_a_limit_of_file_size_is_a_full_disk(tmp_path):
 
 @pytest.fixture
 def shared_folder():
-    """A folder that any user can reach; pytest's own are their owner's."""
+    """A folder that any user can access; pytest's own are private."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -205,7 +205,7 @@ def shared_folder():
 
 
 def read_only(folder, work):
-    """Do some work in a child that may read the folder but not write it."""
+    """Run a function in a child process that can read the folder, but not write it."""
 
     def as_guest():
         if os.geteuid() == 0:
@@ -268,7 +268,7 @@ def test_a_read_only_store_of_an_earlier_version_is_read(shared_folder):
 
 
 def forget_memory(folder):
-    """Leave what a copy by rsync leaves: the log, without the shared memory."""
+    """Leave the state after a copy by rsync: the log, without the shared memory."""
     (folder / "embeddings.sqlite3-shm").unlink()
 
 
@@ -301,7 +301,7 @@ def test_a_read_only_store_with_a_change_to_undo_is_refused(shared_folder):
     (shared_folder / "embeddings.sqlite3-journal").write_bytes(b"\1" * 600)
 
     def work():
-        with pytest.raises(OSError, match=r"-journal undoes it.* folder writable"):
+        with pytest.raises(OSError, match=r"-journal must undo it.* folder writable"):
             EmbeddingStore(shared_folder).stats()
 
     assert read_only(shared_folder, work) == 0

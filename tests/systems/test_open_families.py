@@ -65,9 +65,11 @@ def test_a_checkpoint_of_an_unknown_kind_leads_to_the_guide(tmp_path):
 
 
 def test_places_without_a_checkpoint_are_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"nowhere' is neither a file or folder"):
+    with pytest.raises(
+        CheckpointError, match=r"nowhere' is neither a local file or folder"
+    ):
         kind_of(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match=r"is no checkpoint: .* of weights\.$"):
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint: .* of weights\.$"):
         kind_of(tmp_path)
     (tmp_path / "model.pt").touch()
     with pytest.raises(CheckpointError, match=r"of weights, such as .*model\.pt\.$"):
@@ -145,7 +147,7 @@ def test_weights_of_ones_own_for_the_logits_that_join_are_taken():
 
 def test_a_file_of_a_folder_leads_to_the_folder(checkpoints):
     folder = Path(checkpoints["laion_larger_general"])
-    with pytest.raises(CheckpointError, match=r"of no kind .* Pass its folder, "):
+    with pytest.raises(CheckpointError, match=r"not a known kind .* Pass its folder, "):
         kind_of(folder / "model.safetensors")
 
 

@@ -1,7 +1,7 @@
 """AudioMAE: a vision transformer over Kaldi's filter bank, in timm's format.
 
-The file of weights holds tensors alone. What they leave open is fixed here as the
-authors fix it; the rest is inferred from the tensors' names and shapes.
+The file of weights contains only tensors. What they do not reveal is fixed here as in
+the authors' code; the rest is inferred from the tensors' names and shapes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _UNUSED = re.compile(r"^(fc_norm|head)\.")
 class AudioVit(nn.Module):
     """A vision transformer that maps a spectrogram to a map of tokens.
 
-    Submodules are named as in timm, whose files of weights it takes. Rows of the map
-    follow time. It is not normalised at the end in a fine-tuned model.
+    Submodules are named as in timm, whose files of weights it reads. Rows of the map
+    are in order of time. In a fine-tuned model it is not normalised at the end.
 
     Parameters
     ----------
     tensors : Tensors
-        Of the file: their shapes give the sizes.
+        Tensors of the file, whose shapes determine the sizes.
     """
 
     def __init__(self, tensors: Tensors):
@@ -46,7 +46,7 @@ class AudioVit(nn.Module):
         width, _, patch, _ = tensors["patch_embed.proj.weight"].shape
         n_tokens = tensors["pos_embed"].shape[1] - 1
         if patch > N_MELS or n_tokens % (N_MELS // patch) or not n_tokens:
-            msg = f"{n_tokens} patches of {patch} fill no spectrogram of {N_MELS} bands"
+            msg = f"{n_tokens} patches of {patch} do not fill {N_MELS} mel bands"
             raise ValueError(msg)
         self.n_frames = n_tokens * patch * patch // N_MELS
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -56,14 +56,14 @@ class AudioVit(nn.Module):
         self.blocks = vit_blocks(
             tensors, "blocks", n_heads=width // HEAD_WIDTH, eps=eps
         )
-        # timm moves the norm behind the pooling when it adds a classifier.
+        # timm moves the norm after the pooling when it adds a classifier.
         is_fine_tuned = "fc_norm.weight" in tensors
         self.norm = nn.Identity() if is_fine_tuned else nn.LayerNorm(width, eps=eps)
 
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
         """Map (n, n_frames, n_mels) to tokens (n, n_tokens, width), without the class.
 
-        The class token takes part in the attention all the same.
+        The class token still takes part in the attention.
         """
         tokens = with_first(self.cls_token, self.patch_embed(mels)) + self.pos_embed
         return self.norm(self.blocks(tokens))[:, 1:]
@@ -72,9 +72,9 @@ class AudioVit(nn.Module):
 class AudioMaeEncoder(AudioEncoder):
     """AudioMAE: mean, standard deviation and maximum of each channel of its token map.
 
-    The model sees 1,024 frames, 10.26 s; a shorter clip is filled up with zeros on the
-    scale of the filter bank, as the authors do it. All tokens of the map are pooled,
-    those of the filling too, and the class token is left out.
+    The model's input has 1,024 frames, 10.26 s; a shorter clip is padded with zeros on
+    the scale of the filter bank, as in the authors' code. All tokens of the map are
+    pooled, including the padding's but not the class token.
     """
 
     @classmethod

@@ -16,19 +16,19 @@ from clapstack.encoders._base import FrozenEncoder, checked_waveform, fingerprin
 from clapstack.encoders._mel import fill_window
 from clapstack.exceptions import CheckpointError
 
-# The statistics of `pool`, in the order in which it joins them.
+# The statistics of `pool`, in order.
 POOLED = ("mean", "std", "max")
 
 
 class AudioEncoder(FrozenEncoder):
-    """A frozen model that maps waveforms to a row of features each.
+    """A frozen model that maps each waveform to a row of features.
 
-    Made by :func:`load_encoder`. A clip no longer than `window` is heard in one pass.
-    A longer one is heard in pieces (see `fixed_length`), whose features are averaged.
-    Nothing is padded for the sake of what shares its batch; on a CPU each piece goes
-    through the model alone, so that the bits of a row depend on its clip only.
+    Created by :func:`load_encoder`. A clip no longer than `window` is encoded in one
+    pass. A longer one is encoded in pieces (see `fixed_length`), whose features are
+    averaged. No clip is padded because of others in its batch; on a CPU each piece is
+    encoded alone, so that the bits of a row depend only on its clip.
 
-    A subclass sets `version` and `fixed_length`, and has `_read`, `_prepare` and
+    A subclass sets `version` and `fixed_length`, and implements `_read`, `_prepare` and
     `_embed`.
 
     Parameters
@@ -36,27 +36,27 @@ class AudioEncoder(FrozenEncoder):
     model : Module
         Loaded weights in float32.
     settings : mapping of plain values
-        What else the features depend on; part of the fingerprint. Holds at least
-        "sample_rate" (Hz), "window" and "shortest" (samples; a piece shorter than the
-        latter gets zeros appended).
+        Everything else that features depend on; part of the fingerprint. At least
+        "sample_rate" (Hz), "window" and "shortest" (samples; zeros are appended to a
+        piece shorter than the latter).
     blocks : mapping of str to int
         Name and width of each block of features, in order.
     source : str
-        Where the weights came from, for error messages.
+        Origin of the weights, for error messages.
     device : str
         A torch device.
     dtype : {"float32", "bfloat16"}, default="float32"
-        Of the model.
+        Precision of the model.
 
     Attributes
     ----------
     sample_rate : int
-        Rate that waveforms must have, in hertz.
+        Required sample rate of waveforms, in hertz.
     window : int
-        Most samples that the model hears at once.
+        Maximum number of samples in the model's input.
     blocks : dict of str to int
-        As given. Columns are named after it: a block of one column bears its name,
-        others number their columns from 0.
+        As given. It determines the column names: a one-column block has the block's
+        name, the columns of wider blocks are numbered from 0.
     embedding_dim : int
         Length of a row: the sum of the widths in `blocks`.
     fingerprint : str
@@ -64,15 +64,15 @@ class AudioEncoder(FrozenEncoder):
         for a file in half precision and its copy in single precision.
     identity : str
         `fingerprint`, the dtype of the model, the name of the class and its version:
-        all that a row depends on besides the waveform and `crop`.
+        everything that a row depends on besides the waveform and `crop`.
     """
 
-    #: Raise it when a change to the subclass moves its features.
+    #: Increment when a change to the subclass alters its features.
     version: ClassVar[str] = "1"
-    #: Whether the model sees inputs of one shape, however short the piece. Then the
-    #: pieces of a long clip are windows of full length, evenly spaced, as for CLAP,
-    #: and pieces of any length share a batch. If not, the pieces are consecutive and
-    #: of equal length, so that each frame is heard once.
+    #: Whether the model's input has one shape, however short the piece. If so, the
+    #: pieces of a long clip are evenly spaced windows of full length, as for CLAP, and
+    #: pieces of any length share a batch. If not, they are consecutive and of equal
+    #: length, so that each frame is encoded once.
     fixed_length: ClassVar[bool] = True
 
     def __init__(
@@ -112,12 +112,11 @@ class AudioEncoder(FrozenEncoder):
         waveforms : sequence of ndarray of shape (n_samples,), float32
             Mono, at `sample_rate`, usually within [-1, 1].
         crop : {"windows", "center", "start"}, default="windows"
-            What to hear of a clip longer than the window: pieces that cover it, whose
-            features are averaged; or one window.
+            How to encode a clip longer than the window: average the features of pieces
+            that cover it; or encode a single window.
         batch_size : int, default=32
-            Pieces that go through the model at once, at most. On a CPU one does. On a
-            GPU whose memory is too small for them, half as many do from then on, with
-            a warning.
+            Maximum number of pieces per pass; on a CPU it is always one. If a GPU runs
+            out of memory, the number is halved from then on, with a warning.
 
         Returns
         -------
@@ -126,9 +125,9 @@ class AudioEncoder(FrozenEncoder):
         Raises
         ------
         AudioError
-            If a waveform is not a non-empty row of finite numbers.
+            If a waveform is not a non-empty 1-D array of finite numbers.
         CheckpointError
-            If a feature comes out that is not finite.
+            If a feature is not finite.
         """
         if not waveforms:
             return np.zeros((0, self.embedding_dim), dtype=np.float32)
@@ -150,10 +149,10 @@ class AudioEncoder(FrozenEncoder):
 
     @abstractmethod
     def _prepare(self, waveform: NDArray[np.float32]) -> torch.Tensor:
-        """Return what the model sees of a piece: float32, without a batch axis.
+        """Return the model's input for a piece: float32, without a batch axis.
 
-        Equal lengths give equal shapes; with `fixed_length` all shapes are equal. It
-        may be computed on `_front_end_device`.
+        Pieces of equal length have inputs of equal shape; with `fixed_length`, all
+        shapes are equal. May be computed on `_front_end_device`.
         """
 
     @abstractmethod
@@ -163,8 +162,7 @@ class AudioEncoder(FrozenEncoder):
         Parameters
         ----------
         inputs : Tensor of shape (n, ...)
-            What `_prepare` returned, stacked, on the device of the model and in its
-            dtype.
+            Stacked results of `_prepare`, on the model's device and in its dtype.
         lengths : sequence of int
             Samples of each piece.
 
@@ -175,7 +173,7 @@ class AudioEncoder(FrozenEncoder):
         """
 
     def _samples(self, waveform: NDArray[np.float32]) -> torch.Tensor:
-        """Return a waveform where the front end computes."""
+        """Return a waveform as a tensor on the front end's device."""
         return torch.from_numpy(waveform).to(self._front_end_device)
 
     def _join(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -198,10 +196,10 @@ class AudioEncoder(FrozenEncoder):
     def _batches(
         self, pieces: Sequence[NDArray[np.float32]], batch_size: int
     ) -> Iterator[list[int]]:
-        """Yield the places of pieces that may share a batch."""
+        """Yield the positions of pieces that may share a batch."""
         alike: dict[int, list[int]] = {}
         for place, piece in enumerate(pieces):
-            # By length, since padding would be seen by a model that takes any length.
+            # By length, since a model of any length would process padding too.
             alike.setdefault(0 if self.fixed_length else len(piece), []).append(place)
         for places in alike.values():
             yield from batched(places, min(batch_size, self._at_once))
@@ -218,14 +216,14 @@ class AudioEncoder(FrozenEncoder):
         if not finite.all():
             msg = (
                 f"The features of waveform {rows[int(np.argmin(finite))]} are not all "
-                f"finite. The weights of {self.source} are probably damaged: fetch "
+                f"finite. The weights of {self.source} are probably damaged: download "
                 f"them again, or compare their checksum with the publisher's."
             )
             raise CheckpointError(msg)
 
 
 def pool(states: torch.Tensor) -> torch.Tensor:
-    """Pool states over time (or over whatever their second axis is).
+    """Pool states over their second axis, usually time.
 
     Parameters
     ----------

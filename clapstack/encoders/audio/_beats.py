@@ -1,6 +1,6 @@
 """BEATs, from the authors' files of weights.
 
-What the tensors of a file do not tell about the model stands in its "cfg".
+Settings of the model that its tensors do not reveal are in the file's "cfg".
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from clapstack.encoders.audio._beats_model import BeatsModel
 from clapstack.exceptions import CheckpointError
 
 WINDOW_SECONDS = 10
-# The authors hand Kaldi's filter bank whole numbers of 16 bits, not samples below 1.
+# The authors pass 16-bit integers to Kaldi's filter bank, not samples below 1.
 FULL_SCALE = 2**15
 MEAN, STD = 15.41663, 6.55582
 
 _FINE_TUNED = "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt"
 _ORIGIN = (
-    f"a .pt file of the authors, such as {_FINE_TUNED}, to which the folder beats of "
-    f"Microsoft's project unilm links"
+    f"one of the authors' .pt files, such as {_FINE_TUNED}, which Microsoft's project "
+    f"unilm links to in its folder beats"
 )
 
-# What the authors' code takes where "cfg" is silent, and what all published files have.
+# Defaults of the authors' code for what "cfg" lacks, and values of all published files.
 _DEFAULTS = {
     "layer_norm_first": False,
     "deep_norm": False,
@@ -59,9 +59,9 @@ _SUPPORTED = {
 class BeatsEncoder(AudioEncoder):
     """BEATs fine-tuned on AudioSet: logits of its classes, averaged over time.
 
-    The logits are those before the sigmoid, as the paper takes them. A clip of up to
-    10 s is heard whole, whatever its length: there is no padding but zeros behind a
-    clip shorter than a patch (0.175 s), which the authors' code refuses.
+    Logits are taken before the sigmoid, as in the paper. A clip of up to 10 s is
+    encoded whole and without padding, except that zeros are appended to a clip shorter
+    than a patch (0.175 s), which the authors' code rejects.
     """
 
     fixed_length: ClassVar[bool] = False
@@ -90,8 +90,8 @@ class BeatsEncoder(AudioEncoder):
     def _blocks(cls, model: BeatsModel, weights: Path) -> dict[str, int]:
         if model.predictor is None:
             msg = (
-                f"{weights} is pre-trained only: it has no classes, and so no logits. "
-                f"Use a fine-tuned file, such as {_FINE_TUNED}, or take its states."
+                f"{weights} is only pre-trained: it has no classes and thus no logits. "
+                f"Use a fine-tuned file, such as {_FINE_TUNED}, or output='embedding'."
             )
             raise CheckpointError(msg)
         return {"logit": model.predictor.out_features}
@@ -120,8 +120,8 @@ def _read_model(weights: Path) -> BeatsModel:
     config = content.get("cfg") if isinstance(content, Mapping) else None
     if not isinstance(config, Mapping):
         msg = (
-            f"{weights} has no 'cfg', which describes the model beside its weights. "
-            f"A BEATs checkpoint is {_ORIGIN}."
+            f"{weights} has no 'cfg', which must describe the model. A BEATs "
+            f"checkpoint is {_ORIGIN}."
         )
         raise CheckpointError(msg)
     build = _builder({**_DEFAULTS, **config}, weights)
@@ -140,8 +140,7 @@ def _builder(config: Mapping[str, Any], weights: Path) -> Callable[..., BeatsMod
         depth = count_modules(tensors, r"encoder\.layers\.(\d+)\.")
         return BeatsModel(
             tensors,
-            # DeepNorm's α of an encoder with so many layers, which keeps deep ones
-            # stable.
+            # DeepNorm's α for this depth, which keeps deep encoders stable.
             residual_scale=(2 * depth) ** 0.25 if config["deep_norm"] else 1.0,
             max_distance=config["max_distance"],
             conv_groups=config["conv_pos_groups"],

@@ -1,4 +1,4 @@
-"""The network of BEATs; modules bear the names of the authors' tensors."""
+"""The network of BEATs, with modules named after the authors' tensors."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class BeatsModel(nn.Module):
     Parameters
     ----------
     tensors : Tensors
-        Of the file: their shapes give the sizes.
+        Tensors of the file, whose shapes determine the sizes.
     residual_scale : float
-        Weight of what goes around each part of a layer (DeepNorm's α).
+        Weight of the residual around each part of a layer (DeepNorm's α).
     max_distance : int
         Distance of two patches, in patches, beyond which all are treated alike.
     conv_groups : int
-        Groups of the convolution that tells positions.
+        Groups of the positional convolution.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class BeatsModel(nn.Module):
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
         """Map (n, n_frames, n_mels) to the final states, (n, n_patches, width).
 
-        Patches go by time, then by frequency. Frames beyond a multiple of `patch` are
-        not seen.
+        Patches are ordered by time, then by frequency. Frames beyond a multiple of
+        `patch` are dropped.
         """
         patches = self.patch_embedding(mels[:, None]).flatten(2).transpose(1, 2)
         return self.encoder(self.post_extract_proj(self.layer_norm(patches)))
@@ -84,8 +84,8 @@ class _Encoder(nn.Module):
         n_buckets, n_heads = tensors[_BIAS].shape
         if width % n_heads or not 4 <= n_buckets < 4 * max_distance:
             msg = (
-                f"{n_heads} heads and {n_buckets} buckets of distances, the last for "
-                f"{max_distance} patches, make no attention of {width} channels"
+                f"attention of {width} channels cannot have {n_heads} heads and "
+                f"{n_buckets} buckets of distances up to {max_distance} patches"
             )
             raise ValueError(msg)
         convolution = nn.Conv1d(
@@ -94,7 +94,7 @@ class _Encoder(nn.Module):
         self.pos_conv = nn.Sequential(weight_norm(convolution, dim=2), nn.GELU())
         self.layer_norm = nn.LayerNorm(width)
         hidden = len(tensors["encoder.layers.0.fc1.weight"])
-        # One table for all layers, each of which has a name for it in the file.
+        # All layers share one table, which the file has under a name for each.
         table = nn.Embedding(n_buckets, n_heads)
         self.layers = nn.ModuleList(
             _Layer(width, hidden, table, residual_scale)
@@ -104,7 +104,7 @@ class _Encoder(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         n_patches = states.shape[1]
-        # With an even kernel there is one position too many at the end.
+        # An even kernel yields one extra position at the end.
         position = self.pos_conv(states.transpose(1, 2))[..., :n_patches]
         states = self.layer_norm(states + position.transpose(1, 2))
         bias = self._position_bias(n_patches, states.device)
@@ -113,7 +113,7 @@ class _Encoder(nn.Module):
         return states
 
     def _position_bias(self, n_patches: int, device: torch.device) -> torch.Tensor:
-        """Return what attention adds, of shape (n_heads, n_patches, n_patches)."""
+        """Return the attention bias, of shape (n_heads, n_patches, n_patches)."""
         first: Any = self.layers[0]
         table = first.self_attn.relative_attention_bias
         place = torch.arange(n_patches)
@@ -145,7 +145,7 @@ class _Layer(nn.Module):
 
 
 class _GatedAttention(nn.Module):
-    """Self-attention whose position bias each query turns up or down."""
+    """Self-attention with a position bias that each query scales by a gate."""
 
     def __init__(self, width: int, table: nn.Embedding):
         super().__init__()
@@ -163,8 +163,8 @@ class _GatedAttention(nn.Module):
             part(states).unflatten(2, (self.n_heads, -1)).transpose(1, 2)
             for part in (self.q_proj, self.k_proj, self.v_proj)
         )
-        # As in WavLM: eight numbers of each query, summed by fours, make two gates.
-        # With the first closed the bias counts twice.
+        # As in WavLM: eight numbers per query, summed in fours, form two gates. If the
+        # first is closed, the bias counts twice.
         gates = self.grep_linear(query).unflatten(3, (2, 4)).sum(dim=4).sigmoid()
         update, reset = gates.chunk(2, dim=3)
         gate = update * (reset * self.grep_a - 1) + 2
@@ -179,15 +179,15 @@ def position_buckets(
 ) -> torch.Tensor:
     """Sort distances into buckets, as T5 does.
 
-    A distance is the place of the key minus that of the query. Half of the `n_buckets`
-    are for each sign; of these, half hold one distance each and the others are ever
-    wider, up to `max_distance`, beyond which the last takes all.
+    A distance is the position of the key minus that of the query. Each sign has half of
+    the `n_buckets`. Half of these contain one distance each; the others become wider up
+    to `max_distance`, beyond which the last contains all distances.
     """
     n_each = n_buckets // 2
     n_exact = n_each // 2
     size = distances.abs()
     share = torch.log(size.float() / n_exact) / math.log(max_distance / n_exact)
-    # log(0), of distance 0, is not taken.
+    # log(0), for distance 0, is not used.
     wide = n_exact + (share.clamp(min=0) * (n_each - n_exact)).long()
     bucket = torch.where(size < n_exact, size, wide.clamp(max=n_each - 1))
     return bucket + n_each * (distances > 0)

@@ -20,10 +20,10 @@ from clapstack.encoders.audio._base import POOLED, pool
 from clapstack.encoders.audio._speech import UNUSED, SpeechEncoder, speech_settings
 from clapstack.exceptions import CheckpointError
 
-#: Characters of a transcript that a row holds: a minute of fast speech.
+#: Maximum characters of a transcript in a row: a minute of fast speech.
 TRANSCRIPT_LENGTH = 1024
 
-# Tokens that stand for no text, by their names in the tokenizer's configuration.
+# Tokens without text, by their names in the tokenizer's configuration.
 _SPECIAL = {
     "pad_token": "<pad>",
     "unk_token": "<unk>",
@@ -35,18 +35,18 @@ _SPECIAL = {
 class CtcEncoder(SpeechEncoder):
     """wav2vec 2.0 with a CTC head.
 
-    A row holds, in this order: mean, standard deviation and maximum of the final
-    states over time; mean and variance over time of a frame's confidence, which is
-    the probability of its most probable token; the blank ratio, that is the share of
-    frames whose most probable token is the blank; the number of characters of the
-    greedy transcript; and the transcript itself, as code points, cut or filled up with
-    zeros to 1,024. (A float32 holds each code point exactly.)
+    A row contains, in this order: mean, standard deviation and maximum of the final
+    states over time; mean and variance over time of the confidence, that is the
+    probability of each frame's most probable token; the blank ratio, that is the share
+    of frames whose most probable token is the blank; the number of characters of the
+    greedy transcript; and the transcript itself as code points, cut or zero-padded to
+    1,024. (float32 represents each code point exactly.)
 
-    A clip is heard whole up to half a minute. The pieces of a longer one are averaged,
-    but their transcripts are joined by a space.
+    Clips of up to 30 s are encoded whole. For a longer clip, the numbers of its pieces
+    are averaged and their transcripts joined by a space.
 
-    The group normalisation of the base model takes statistics over a whole clip, so
-    that padding would change them: only clips of equal length share a batch.
+    The group normalisation of the base model computes statistics over a whole clip,
+    which padding would change: only clips of equal length share a batch.
     """
 
     @classmethod
@@ -82,8 +82,7 @@ class CtcEncoder(SpeechEncoder):
 
     def _embed(self, inputs: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         states = self._model.wav2vec2(inputs).last_hidden_state
-        # float32 whatever the dtype: steps of bfloat16 near a confidence of 1 are
-        # 0.004.
+        # Always float32: near a confidence of 1, bfloat16 has steps of 0.004.
         logits = self._model.lm_head(states).float()
         confidence, tokens = logits.softmax(dim=2).max(dim=2)
         blank = self._settings["blank"]
@@ -112,10 +111,10 @@ class CtcEncoder(SpeechEncoder):
 
 
 def read_symbols(folder: Path, vocab_size: int) -> list[str]:
-    """Read what each token writes into a transcript, by token id.
+    """Read the text of each token in a transcript, by token id.
 
-    The word delimiter writes a space, a special token nothing. CheckpointError if
-    ``vocab.json`` in `folder` does not give each of the model's tokens its id.
+    The word delimiter becomes a space, a special token nothing. Raises CheckpointError
+    if ``vocab.json`` in `folder` does not map each of the model's tokens to its id.
     """
     vocabulary = read_json(folder / "vocab.json")
     config = read_json(folder / "tokenizer_config.json")
@@ -123,9 +122,9 @@ def read_symbols(folder: Path, vocab_size: int) -> list[str]:
     whole = all(type(i) is int for i in ids) and len(ids) == vocab_size
     if not whole or set(ids) != set(range(vocab_size)):
         msg = (
-            f"{folder / 'vocab.json'} must give each of the model's {vocab_size} "
-            f"tokens its id; it has {len(vocabulary)} entries. Of a vocabulary of "
-            f"several languages, leave one."
+            f"{folder / 'vocab.json'} must map each of the model's {vocab_size} tokens "
+            f"to its id; it has {len(vocabulary)} entries. If it contains several "
+            f"languages, keep only one."
         )
         raise CheckpointError(msg)
     writes = {config.get("word_delimiter_token", "|"): " "}
@@ -136,7 +135,7 @@ def read_symbols(folder: Path, vocab_size: int) -> list[str]:
 
 
 def greedy_text(tokens: Sequence[int], symbols: Sequence[str], blank: int) -> str:
-    """Decode the most probable token of each frame: repeats are one, blanks are none.
+    """Decode the most probable token of each frame: merge repeats, drop blanks.
 
     Examples
     --------
@@ -149,12 +148,12 @@ def greedy_text(tokens: Sequence[int], symbols: Sequence[str], blank: int) -> st
 
 
 def decoded(codes: NDArray[np.float32]) -> str:
-    """Return the text of a row of code points, which zeros fill up."""
+    """Return the text of a zero-padded row of code points."""
     return "".join(map(chr, codes[codes > 0].astype(int)))
 
 
 def _coded(texts: Sequence[str]) -> torch.Tensor:
-    """Return the length of each text and its code points, cut or filled up."""
+    """Return the length of each text and its code points, cut or zero-padded."""
     rows: Any = torch.zeros(len(texts), 1 + TRANSCRIPT_LENGTH)
     for row, text in zip(rows, texts, strict=True):
         points = [ord(character) for character in text[:TRANSCRIPT_LENGTH]]

@@ -1,7 +1,7 @@
 """EAT, an audio transformer, from its folders on the hub or the authors' own files.
 
-The folders come with code that would run when they are loaded as the hub means it; here
-only their tensors and settings are read. Modules bear the names of those tensors.
+The folders contain code that the hub's usual loading would run; here only their tensors
+and settings are read. Modules are named after those tensors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from clapstack.encoders.audio._base import POOLED, AudioEncoder, pool
 
 MEAN, STD = -4.268, 4.569
 
-# What the authors' code takes where config.json is silent.
+# Defaults of the authors' code for settings that config.json lacks.
 _DEFAULTS: dict[str, Any] = {
     "img_size": (1024, N_MELS),
     "norm_eps": 1e-6,
@@ -54,7 +54,7 @@ _SUPPORTED = {
 }
 
 _PREFIX = re.compile(r"model\.")
-# The classifier of a fine-tuned model, and in the authors' own files what only
+# The classifier of a fine-tuned model and, in the authors' own files, tensors that only
 # training uses.
 _UNUSED = re.compile(
     r"^(fc_norm|head|decoder|shared_decoder|recon_proj|cls_proj)\.|^center$"
@@ -64,7 +64,7 @@ _IN_PT = {
     re.compile(r"^modality_encoders\.IMAGE\.context_encoder\.norm\."): "pre_norm.",
     re.compile(r"^modality_encoders\.IMAGE\."): "",
 }
-_TEACHER = "_ema"  # among the tensors, a mapping of more of them
+_TEACHER = "_ema"  # among the tensors, a mapping of further tensors
 
 
 class EatModel(nn.Module):
@@ -73,11 +73,11 @@ class EatModel(nn.Module):
     Parameters
     ----------
     tensors : Tensors
-        Of the checkpoint: their shapes give the sizes.
+        Tensors of the checkpoint, whose shapes determine the sizes.
     n_heads : int or None
-        Of the attention; None is one for every 64 channels.
+        Number of attention heads; None means one for every 64 channels.
     norm_eps : float
-        Of the layer norms.
+        Epsilon of the layer norms.
     """
 
     def __init__(self, tensors: Tensors, *, n_heads: int | None, norm_eps: float):
@@ -112,13 +112,13 @@ class EatModel(nn.Module):
 class EatEncoder(AudioEncoder):
     """EAT: its class token; mean, deviation and maximum of the tokens of its patches.
 
-    The model sees 1,024 frames, 10.26 s. Of a shorter clip the filter bank is filled
-    up with zeros, as by the authors; the patches of the filling are pooled too.
+    The model's input has 1,024 frames, 10.26 s. For a shorter clip, the filter bank is
+    padded with zeros, as in the authors' code; the padding's patches are pooled too.
     """
 
     @classmethod
     def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
-        """Read a folder in the hub's format, or a ``.pt`` file of the authors."""
+        """Read a folder in the hub's format, or one of the authors' ``.pt`` files."""
         model, n_frames, source = _read_model(checkpoint, revision)
         width = model.extra_tokens.shape[2]
         return partial(
@@ -152,7 +152,7 @@ class EatEncoder(AudioEncoder):
 
 
 def _read_model(checkpoint: str, revision: str | None) -> tuple[EatModel, int, Path]:
-    """Return the model, the frames that it sees, and the file of its weights."""
+    """Return the model, the number of frames in its input, and its file of weights."""
     own = Path(checkpoint).expanduser()
     if own.is_file() and own.suffix == ".pt":
         model = fill_model(
@@ -183,11 +183,11 @@ def _read_model(checkpoint: str, revision: str | None) -> tuple[EatModel, int, P
 
 
 def _check_frames(model: EatModel, n_frames: Any, source: Path) -> None:
-    """Refuse more frames than the model has positions for, or none."""
+    """Reject zero frames, or more than the model has positions for."""
     n_positions = model.fixed_positional_encoder["positions"].shape[1]
     patch = model.local_encoder.proj.kernel_size[0]
     most = n_positions // (N_MELS // patch) * patch
-    # The positions of a shorter input are the first ones.
+    # A shorter input uses the first positions.
     check_number(n_frames, patch, most, f"frames (img_size) of {source}")
 
 
@@ -198,7 +198,7 @@ def _build(tensors: Tensors, settings: Mapping[str, Any]) -> EatModel:
 
 
 def _tensors_of_pt(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file of the authors under the names of the hub."""
+    """Return the tensors of one of the authors' files, under the hub's names."""
     content = read_content(path)
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         student = {k: v for k, v in content["model"].items() if _TEACHER not in k}

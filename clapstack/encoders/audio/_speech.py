@@ -1,4 +1,4 @@
-"""Raw samples of speech as the input of a model: WavLM and wav2vec 2.0."""
+"""Base of encoders whose input is raw samples: WavLM and wav2vec 2.0."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from clapstack.encoders._reading import MOST_LAYERS, check_number, read_extracto
 from clapstack.encoders.audio._base import AudioEncoder
 from clapstack.exceptions import CheckpointError
 
-# Attention takes memory by the square of the length: 0.15 GB a layer of WavLM Large
-# for half a minute, 15 GB for five minutes.
+# The memory of attention grows with the square of the length: 0.15 GB per layer of
+# WavLM Large for 30 s, 15 GB for five minutes.
 WINDOW_SECONDS = 30
 
 _VARIANCE_FLOOR = 1e-7
 
-# Stands for masked frames, in training only; published files hold it or not.
+# Replaces masked frames, in training only; not in all published files.
 UNUSED = re.compile(r"(^|\.)masked_spec_embed$")
 
-# What the tensors do not tell and the states depend on.
+# Settings that states depend on and tensors do not reveal.
 _ARCHITECTURE = (
     "conv_stride",
     "do_stable_layer_norm",
@@ -36,7 +36,7 @@ _ARCHITECTURE = (
 
 
 class SpeechEncoder(AudioEncoder):
-    """A model of samples, of any number of them."""
+    """A model of raw samples, of any length."""
 
     fixed_length = False
 
@@ -47,14 +47,14 @@ class SpeechEncoder(AudioEncoder):
 
 
 def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
-    """Translate the configurations of a model and its extractor, which is in `folder`.
+    """Translate the configurations of a model and of its extractor, in `folder`.
 
-    The model has the convolutions of wav2vec 2.0. CheckpointError if a setting is
-    missing, or if the model ends in an adapter, which shortens and transforms the
+    The model has the convolutions of wav2vec 2.0. Raises CheckpointError if a setting
+    is missing, or if the model ends in an adapter, which shortens and transforms the
     states.
     """
     if config.add_adapter:
-        msg = f"The model in {folder} ends in an adapter (add_adapter); none may."
+        msg = f"The model in {folder} ends in an unsupported adapter (add_adapter)."
         raise CheckpointError(msg)
     names = {"sample_rate": "sampling_rate", "normalize": "do_normalize"}
     settings = read_extractor(folder, names)
@@ -62,14 +62,14 @@ def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
         msg = f"do_normalize in {folder} must be true or false."
         raise CheckpointError(msg)
     for said in (config.num_hidden_layers, len(config.conv_dim)):
-        check_number(said, 1, MOST_LAYERS, f"layers by {folder / 'config.json'}")
+        check_number(said, 1, MOST_LAYERS, f"layers in {folder / 'config.json'}")
     window = WINDOW_SECONDS * settings["sample_rate"]
     for name in ("conv_kernel", "conv_stride"):
         for number in getattr(config, name):
             check_number(number, 1, 4096, f"{name} in {folder / 'config.json'}")
-    # torch fails on an input that makes no frame at all.
+    # torch fails on an input shorter than a frame.
     shortest = first_frame(config.conv_kernel, config.conv_stride)
-    check_number(shortest, 1, window, f"samples of a first frame by {folder}")
+    check_number(shortest, 1, window, f"samples of a first frame in {folder}")
     return {
         **settings,
         "window": window,
@@ -79,7 +79,7 @@ def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
 
 
 def first_frame(kernels: list[int], strides: list[int]) -> int:
-    """Return how many samples the first frame behind convolutions is made of.
+    """Return the number of samples that the first frame after convolutions covers.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def first_frame(kernels: list[int], strides: list[int]) -> int:
 def standardized(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale a waveform to zero mean and unit variance, as wav2vec2's extractor does.
 
-    In float64; a floor of 1e-7 under the variance keeps silence silent.
+    Computed in float64; adding 1e-7 to the variance keeps silence silent.
     """
     samples = waveform.astype(np.float64)
     scale = np.sqrt(samples.var() + _VARIANCE_FLOOR)

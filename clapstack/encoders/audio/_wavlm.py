@@ -19,7 +19,7 @@ from clapstack.encoders.audio._speech import UNUSED, SpeechEncoder, speech_setti
 class WavLmEncoder(SpeechEncoder):
     """WavLM: mean, standard deviation and maximum of its final states over time.
 
-    A clip is heard whole up to half a minute; frames are 20 ms apart.
+    Clips of up to 30 s are encoded whole; frames are 20 ms apart.
     """
 
     @classmethod

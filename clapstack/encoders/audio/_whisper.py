@@ -1,4 +1,4 @@
-"""Whisper: the states of its encoder."""
+"""States of Whisper's encoder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from clapstack.encoders._reading import MOST_LAYERS, check_number, read_extracto
 from clapstack.encoders.audio._base import POOLED, AudioEncoder, pool
 from clapstack.exceptions import CheckpointError
 
-_F_MAX = 8000  # hertz; fixed in the extractor, whatever the sample rate
+_F_MAX = 8000  # hertz; fixed in the extractor, regardless of the sample rate
 _DECIBELS = 10.0
 _RANGE = 8.0  # powers of ten below the loudest, where the spectrogram is cut
 _SHIFT = 4.0  # the cut spectrogram x enters the model as (x + 4) / 4
 _FRAMES_PER_STATE = 2  # the stride of the second convolution
 
-# The encoder's tensors carry a prefix, by the class that was saved. The decoder is
-# neither built nor read.
+# The prefix of the encoder's tensors depends on the class that was saved. The decoder
+# is neither built nor read.
 _PREFIX = re.compile(r"(model\.)?encoder\.")
 _UNUSED = re.compile(r"^(model\.)?decoder\.|^proj_out\.")
 
@@ -35,9 +35,9 @@ _UNUSED = re.compile(r"^(model\.)?decoder\.|^proj_out\.")
 class WhisperEncoder(AudioEncoder):
     """Whisper: mean, standard deviation and maximum of its encoder's states.
 
-    The model hears half a minute, and a shorter clip is filled up with silence, as in
-    training. Only the states (20 ms each) that the clip itself reaches are pooled:
-    a statistic of the silence would tell the clip's length before all else.
+    The model's input is 30 s long; a shorter clip is padded with silence, as in
+    training. Only the states (20 ms each) of the clip itself are pooled: statistics of
+    the silence would mainly encode the clip's length.
     """
 
     @classmethod
@@ -65,8 +65,8 @@ class WhisperEncoder(AudioEncoder):
         n_frames = settings["window"] // settings["hop_length"]
         if n_frames != _FRAMES_PER_STATE * config.max_source_positions:
             msg = (
-                f"The extractor in {folder} makes {n_frames} frames of a window; the "
-                f"model takes {_FRAMES_PER_STATE * config.max_source_positions}."
+                f"The extractor in {folder} produces {n_frames} frames per window; the "
+                f"model needs {_FRAMES_PER_STATE * config.max_source_positions}."
             )
             raise CheckpointError(msg)
         return partial(
@@ -96,7 +96,7 @@ class WhisperEncoder(AudioEncoder):
 
     def _embed(self, inputs: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         states = self._model(inputs).last_hidden_state
-        # A state that the clip reaches in part counts, so that the shortest has one.
+        # Partly covered states count, so that the shortest clip has one.
         step = _FRAMES_PER_STATE * self._settings["hop_length"]
         return torch.cat(
             [

@@ -27,14 +27,14 @@ from clapstack.encoders._mel import (
 from clapstack.encoders._parallel import side_by_side
 from clapstack.exceptions import CheckpointError
 
-# Tokens of a text are filled up to a multiple, so that texts share passes whose shape
-# depends on none of them alone.
+# Texts are padded to a multiple of this many tokens, so that texts of similar length
+# share a pass.
 _TOKENS_STEP = 4
-# Tokens of one forward pass on a CPU. Products of fewer than 16 rows have kernels that
-# round in another way, and 24 take no more time. Larger products than of 512 rows may
-# have others again, and are no faster.
+# Tokens of one forward pass on a CPU. Products of fewer than 16 rows use kernels that
+# round differently, and 24 rows take no longer. Products of more than 512 rows may use
+# yet other kernels and are not faster.
 _FEWEST_TOKENS, _MOST_TOKENS = 24, 512
-# How often a short clip stands in a window, by padding, see `fill_window`.
+# Number of copies of a short clip in a window, by padding, see `fill_window`.
 _COPIES: dict[str, Callable[[int, int], int]] = {
     "repeat": lambda window, size: -(-window // size),
     "repeatpad": lambda window, size: window // size,
@@ -45,58 +45,58 @@ _COPIES: dict[str, Callable[[int, int], int]] = {
 class ClapEncoder(FrozenEncoder):
     """A frozen CLAP model that maps waveforms and texts to unit-norm arrays.
 
-    Made by :func:`load_encoder`. The same input always gives the same embedding: no
-    crop is random, and no result depends on the batch size, on the order or on what
-    else is encoded in the same call. On a CPU this holds to the last bit for clips,
-    because every window meets kernels of the same shape, with one thread (see
-    :mod:`clapstack.encoders._parallel`). For texts it does where kernels round all rows
+    Created by :func:`load_encoder`. The same input always has the same embedding:
+    cropping is not random, and results do not depend on the batch size, the order or
+    other inputs in the same call. On a CPU this holds to the last bit for clips,
+    because every window is processed by kernels of the same shape, with one thread (see
+    :mod:`clapstack.encoders._parallel`). For texts it holds if kernels round all rows
     of a product alike, as MKL's for AVX-512 do. Elsewhere, and on a GPU, it holds to
     about 1e-7, the rounding of float32.
 
-    A subclass whose `_embed_audio` keeps windows apart on a CPU may take several at
-    once there and set `_at_once_on_cpu`. One without a `log_mel` has its own
-    `_audio_pieces` and `_embed_pieces`.
+    A subclass whose `_embed_audio` processes windows separately on a CPU may set
+    `_at_once_on_cpu`. One without a `log_mel` implements `_audio_pieces` and
+    `_embed_pieces`.
 
     Parameters
     ----------
     model : Module
         Loaded weights in float32, the audio tower as `audio_model`.
     tokenizer : PreTrainedTokenizer
-        Its end token is kept when a text is cut to `max_tokens`.
+        Its end token is kept when a text is truncated to `max_tokens`.
     log_mel : LogMel or None
-        The front end; None for a model that has one of its own or takes samples.
+        The front end; None for a model that has its own or that accepts samples.
     projection_dim : int
         Length of an embedding.
     settings : mapping of plain values
-        What else an embedding depends on; part of the fingerprint. Holds at least
+        Everything else that embeddings depend on; part of the fingerprint. At least
         "sample_rate" (Hz), "window" (samples), "padding" (see :func:`fill_window`),
-        "max_tokens" and "suffix" (what is appended to every text).
+        "max_tokens" and "suffix" (appended to every text).
     source : str
-        Where the weights came from, for error messages.
+        Origin of the weights, for error messages.
     device : str
         A torch device.
     dtype : {"float32", "bfloat16"}
-        Of the two towers; the front end works in float64 whatever `dtype` is.
+        Precision of the two towers; the front end always uses float64.
 
     Attributes
     ----------
     sample_rate : int
-        Rate that waveforms must have, in hertz.
+        Required sample rate of waveforms, in hertz.
     window : int
-        Samples that the model sees at once.
+        Length of the model's input, in samples.
     projection_dim : int
         Length of an embedding.
     fingerprint : str
         SHA-256 of weights, vocabulary and front-end settings, in hex. Equal on every
         machine, and for a file in half precision and its copy in single precision.
     collapsed : set of str
-        The towers, "audio" and "text", that a warning has called collapsed.
+        The towers, "audio" and "text", that a warning has reported as collapsed.
     """
 
-    # Enough to keep a GPU busy; while it is, the next ones are laid out for it.
+    # Enough to keep a GPU busy while the next ones are prepared.
     _at_once_on_gpu: ClassVar[int] = 64
     _inputs: ClassVar[str] = "windows"
-    #: Whether `encode_windows` has the method "dense".
+    #: Whether `encode_windows` supports the method "dense".
     has_dense_windows: ClassVar[bool] = False
 
     def __init__(
@@ -130,7 +130,7 @@ class ClapEncoder(FrozenEncoder):
 
     @property
     def identity(self) -> str:
-        """All that an embedding depends on besides the input and `crop`.
+        """Everything that an embedding depends on besides the input and `crop`.
 
         `fingerprint`, the dtype of the towers, the version of the front end's code
         and, if it is not "highest", ``torch.get_float32_matmul_precision()``.
@@ -152,14 +152,14 @@ class ClapEncoder(FrozenEncoder):
         waveforms : sequence of ndarray of shape (n_samples,), float32
             Mono, at `sample_rate`, usually within [-1, 1].
         crop : {"windows", "center", "start"}, default="windows"
-            What to do with a clip longer than the window: embed windows that cover
-            it, average their unit embeddings and renormalise (a fused LAION model
-            sees the whole clip in one pass instead); or take one window.
+            How to embed a clip longer than the window: embed windows that cover it,
+            average their unit embeddings and renormalise (a fused LAION model processes
+            the whole clip in one pass instead); or embed a single window.
         batch_size : int, default=32
-            Windows that go through the model at once, at most. On a CPU it is one to
-            four, in as many passes side by side as PyTorch has threads; on a GPU no
-            more than 64, while the next are laid out for it. On a GPU whose memory is
-            too small for them, half as many do from then on, with a warning.
+            Maximum number of windows per pass. On a CPU it is one to four, with as many
+            parallel passes as PyTorch has threads; on a GPU at most 64, while the next
+            ones are prepared. If a GPU runs out of memory, the number is halved from
+            then on, with a warning.
 
         Returns
         -------
@@ -169,14 +169,14 @@ class ClapEncoder(FrozenEncoder):
         Raises
         ------
         AudioError
-            If a waveform is not a non-empty row of finite numbers.
+            If a waveform is not a non-empty 1-D array of finite numbers.
         CheckpointError
-            If an embedding comes out with a norm that is zero or not finite.
+            If the norm of an embedding is zero or not finite.
 
         Warns
         -----
         CollapsedTowerWarning
-            Once, if eight or more distinct inputs get all but the same embedding.
+            Once, if eight or more distinct inputs have nearly the same embedding.
         """
         pieces = self._audio_pieces(waveforms, crop)
         units = self._averaged(pieces, len(waveforms), batch_size)
@@ -185,7 +185,7 @@ class ClapEncoder(FrozenEncoder):
 
     @property
     def cuts_windows(self) -> bool:
-        """Whether `encode_windows` serves: not without a front end of ours."""
+        """Whether `encode_windows` is available: it requires clapstack's front end."""
         return self._log_mel is not None
 
     def encode_windows(
@@ -203,45 +203,45 @@ class ClapEncoder(FrozenEncoder):
         waveforms : sequence of ndarray of shape (n_samples,), float32
             As for `encode_audio`.
         starts : sequence of sequence of float
-            Where the windows of each waveform start, in seconds.
+            Start times of each waveform's windows, in seconds.
         length : float
-            Length of a window in seconds, no more than the model sees at once.
+            Length of a window in seconds; at most the length of the model's input.
         method : {"tiled", "dense"}, default="tiled"
-            "tiled" cuts the frames of a window out of the spectrogram of the whole
-            clip and repeats them, as the samples of a short clip are. The cosine with
-            the embedding of a window that is a clip of its own is .998 in the median
-            and .90 at least (500 simulated scenes). "dense" takes the last states of
-            the tower over the whole clip, and projects their mean within the window:
-            as fast as `encode_audio`, but states see what is around their window.
+            "tiled" cuts the frames of a window from the spectrogram of the whole clip
+            and repeats them, like the samples of a short clip. The cosine with the
+            embedding of the window as a separate clip is .998 in the median and .90 at
+            least (500 simulated scenes). "dense" computes the tower's last states for
+            the whole clip and projects their mean within the window: as fast as
+            `encode_audio`, but states also depend on the surroundings of the window.
 
         Returns
         -------
         embeddings : list of ndarray of shape (n_windows, projection_dim), float32
-            Rows of unit norm. A waveform no longer than `length` has one, that of
+            Rows of unit norm. A waveform no longer than `length` has one row, that of
             `encode_audio`.
 
         Raises
         ------
         AudioError
-            If a waveform is not a non-empty row of finite numbers.
+            If a waveform is not a non-empty 1-D array of finite numbers.
         CheckpointError
-            If an embedding comes out with a norm that is zero or not finite.
+            If the norm of an embedding is zero or not finite.
         ValueError
-            If `length` exceeds what the model sees, or its tower has no states in
-            order of time.
+            If `length` exceeds the model's input, or its tower has no states in order
+            of time.
         """
         size = round(length * self.sample_rate)
         if not 0 < size <= self.window:
             msg = (
-                f"Windows of {length} s are not in the range of {self.source}, which "
-                f"sees {self.window / self.sample_rate:g} s at once. Pass a length up "
-                "to that."
+                f"Windows of {length} s do not fit the input of {self.source}, which "
+                f"is {self.window / self.sample_rate:g} s long. Pass a length up to "
+                "that."
             )
             raise ValueError(msg)
         if method == "dense" and not self.has_dense_windows:
             msg = (
                 f"The audio tower of {self.source} has no states in order of time, "
-                "which dense windows are made of. Use 'tiled'."
+                "which dense windows require. Use 'tiled'."
             )
             raise ValueError(msg)
         embed = {"tiled": self._embed_tiled, "dense": self._embed_dense}[method]
@@ -272,15 +272,14 @@ class ClapEncoder(FrozenEncoder):
     ) -> NDArray[np.float32]:
         """Embed texts.
 
-        Equal texts are embedded once; texts of like length share a batch.
+        Equal texts are embedded once; texts of similar length share a batch.
 
         Parameters
         ----------
         texts : sequence of str
-            A text of more than `max_tokens` tokens is cut; its end token stays.
+            A text of more than `max_tokens` tokens is truncated; its end token is kept.
         batch_size : int, default=32
-            Texts that go through the model at once, at most. On a CPU they have 512
-            tokens together, at most.
+            Maximum number of texts per pass. On a CPU, a pass has at most 512 tokens.
 
         Returns
         -------
@@ -297,9 +296,9 @@ class ClapEncoder(FrozenEncoder):
         Warns
         -----
         CollapsedTowerWarning
-            Once, if eight or more distinct inputs get all but the same embedding.
+            Once, if eight or more distinct inputs have nearly the same embedding.
         UserWarning
-            Once, with their number, if texts are cut.
+            Once, with their number, if texts are truncated.
         """
         unique = list(dict.fromkeys(texts))
         tokens = self._tokens(unique)
@@ -319,15 +318,15 @@ class ClapEncoder(FrozenEncoder):
     def _averaged(
         self, pieces: Iterable[tuple[int, Any, bool]], n_rows: int, batch_size: int
     ) -> NDArray[np.float64]:
-        """Embed pieces; return the mean of the unit embeddings of each row, unit."""
+        """Embed pieces; return each row's mean of unit embeddings, at unit norm."""
         totals = np.zeros((n_rows, self.projection_dim))
         at_once = min(batch_size, self._at_once)
-        if self.device.type == "cpu":  # a core for each of few clips
+        if self.device.type == "cpu":  # spread few clips over the cores
             at_once = min(at_once, max(1, n_rows // torch.get_num_threads()))
         batches = self._batches(pieces, at_once)
         with convolutions_like_products():
             done = self._passes(self._embed_pieces, batches)
-            if done:  # fetched last: until here nothing has waited for a GPU
+            if done:  # fetched last, so that nothing waits for a GPU before
                 rows = [row for of_clips, _ in done for row in of_clips]
                 embedded = torch.cat([embeddings for _, embeddings in done])
                 units = self._unit(_to_numpy(embedded), "waveform", rows)
@@ -337,7 +336,7 @@ class ClapEncoder(FrozenEncoder):
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         """Embed inputs of shape (n, n_channels, n_frames, n_mels).
 
-        `longer`, on the CPU, marks those of a fused model that it is to fuse.
+        `longer`, on the CPU, marks the inputs that a fused model must fuse.
         """
         raise NotImplementedError
 
@@ -346,7 +345,7 @@ class ClapEncoder(FrozenEncoder):
         """Embed tokenized texts."""
 
     def _passes(self, embed: Callable[[Any], Any], batches: Iterable[Any]) -> list[Any]:
-        """Return what `embed` makes of each batch."""
+        """Apply `embed` to each batch."""
         if self.device.type == "cpu":
             return side_by_side(embed, batches)
         with torch.inference_mode():
@@ -355,11 +354,11 @@ class ClapEncoder(FrozenEncoder):
     def _text_batches(
         self, tokens: Sequence[Sequence[int]], batch_size: int
     ) -> list[list[int]]:
-        """Return the texts of each forward pass, by their places.
+        """Return the positions of the texts in each forward pass.
 
-        On a CPU those of one padded length share a pass, so that none is padded for the
-        sake of another. Copies of a text bring a small pass to a number of tokens from
-        which on products round alike.
+        On a CPU, texts of equal padded length share a pass, so that none is padded
+        because of another. Small passes are filled with copies of a text to a number of
+        tokens from which products round alike.
         """
         by_length = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
         if self.device.type != "cpu":
@@ -374,7 +373,7 @@ class ClapEncoder(FrozenEncoder):
         return batches
 
     def _padded(self, ids: Sequence[int]) -> int:
-        """Return how many tokens a text has when it is padded."""
+        """Return the number of tokens of a padded text."""
         return min(-(-len(ids) // _TOKENS_STEP) * _TOKENS_STEP, self.max_tokens)
 
     def _pad_tokens(
@@ -385,7 +384,7 @@ class ClapEncoder(FrozenEncoder):
         Returns
         -------
         input_ids, attention_mask : Tensor of shape (n, longest), int64
-            Padded on the right with the padding's id; 1 where a token is, else 0.
+            Right-padded with the padding's id; 1 for tokens, 0 for padding.
         """
         longest = max(self._padded(ids) for ids in tokens)
         input_ids = torch.full((len(tokens), longest), self._pad_id)
@@ -402,7 +401,7 @@ class ClapEncoder(FrozenEncoder):
     def _embed_pieces(
         self, batch: Sequence[tuple[int, NDArray[np.float32], bool]]
     ) -> tuple[tuple[int, ...], torch.Tensor]:
-        """Embed pieces as `_audio_pieces` yields them; return their clips, too."""
+        """Embed pieces as `_audio_pieces` yields them; return their clips too."""
         of_clips, pieces, longer = zip(*batch, strict=True)
         mels = self._mels(pieces, longer).to(self.device, self._dtype)
         embeddings = self._in_parts_that_fit(
@@ -411,13 +410,13 @@ class ClapEncoder(FrozenEncoder):
         return of_clips, embeddings
 
     def _prepared(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return a waveform as the front end takes it."""
+        """Return a waveform in the form that the front end expects."""
         return waveform
 
     def _embed_tiled(
         self, waveform: NDArray[np.float32], starts: Sequence[float], size: int
     ) -> torch.Tensor:
-        """Embed windows of `size` samples, cut out of the clip's spectrogram."""
+        """Embed windows of `size` samples, cut from the clip's spectrogram."""
         parts = []
         whole = None
         if isinstance(self._log_mel, LogMel):
@@ -442,7 +441,7 @@ class ClapEncoder(FrozenEncoder):
         size: int,
     ) -> torch.Tensor:
         """Return the inputs of the audio tower for some windows of a clip."""
-        if whole is None:  # a tower that takes samples
+        if whole is None:  # the tower accepts samples
             begins = [round(start * self.sample_rate) for start in starts]
             pieces = [waveform[begin : begin + size] for begin in begins]
             return self._mels(pieces, [False] * len(pieces))
@@ -467,7 +466,7 @@ class ClapEncoder(FrozenEncoder):
     def _pieces(
         self, waveform: NDArray[np.float32], crop: str
     ) -> Iterator[tuple[NDArray[np.float32], bool]]:
-        """Yield the parts of a clip that are encoded, and whether each is fused."""
+        """Yield the parts of a clip to encode, and whether to fuse each."""
         for start in window_starts(len(waveform), self.window, crop):
             yield waveform[start : start + self.window], False
 
@@ -479,7 +478,7 @@ class ClapEncoder(FrozenEncoder):
         windows = torch.empty(len(pieces), self.window, pin_memory=pinned)
         for row, piece in zip(windows.numpy(), pieces, strict=True):
             row[:] = fill_window(piece, self.window, self._settings["padding"])
-        # From pinned memory, so that nobody waits for what still runs.
+        # From pinned memory, so that the copy does not wait for running kernels.
         windows = windows.to(self._log_mel.bank.device, non_blocking=pinned)
         return self._log_mel(windows)[:, None]
 
@@ -497,7 +496,7 @@ class ClapEncoder(FrozenEncoder):
                 raise TypeError(msg)
         if not texts:
             return []
-        # Cut here, not in the tokenizer: its truncation is state, unsafe in threads.
+        # Truncated here: the tokenizer's own truncation is state, unsafe in threads.
         suffixed = [text + self._settings["suffix"] for text in texts]
         tokens = self._tokenizer(suffixed, verbose=False)["input_ids"]
         long = [row for row, ids in enumerate(tokens) if len(ids) > self.max_tokens]
@@ -509,7 +508,7 @@ class ClapEncoder(FrozenEncoder):
                 f"{len(long)} of {len(texts)} texts encoded together have more than "
                 f"{self.max_tokens} tokens, the limit of {self.source}: only their "
                 f"beginning is used. The first is {reprlib.repr(texts[long[0]])}. "
-                "Shorten such texts; later ones are cut without another warning."
+                "Shorten such texts; this warning is not repeated for later ones."
             )
             warnings.warn(msg, stacklevel=3)
         return tokens
@@ -523,7 +522,7 @@ class ClapEncoder(FrozenEncoder):
                 msg = (
                     f"The embedding of {what} {label!r} has norm {norm}, so it cannot "
                     f"be scaled to unit norm. The weights of {self.source} are "
-                    f"probably damaged: fetch them again, or compare their checksum "
+                    f"probably damaged: download them again, or compare their checksum "
                     f"with the publisher's."
                 )
                 raise CheckpointError(msg)
@@ -539,15 +538,15 @@ class ClapEncoder(FrozenEncoder):
 
 
 def apart(head: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> Any:
-    """Apply what ends a tower to rows; on a CPU to one at a time."""
+    """Apply the head of a tower to rows; on a CPU, to one at a time."""
     if rows.device.type != "cpu":
         return head(rows)
-    # Copies, since kernels may take rows that lie on another boundary in another way.
+    # Copies, since kernels may process rows of another memory alignment differently.
     return torch.cat([head(row.clone()) for row in rows.split(1)])
 
 
 def convolutions_like_products() -> AbstractContextManager[None]:
-    """Keep cuDNN from TF32, its default, unless matrix products may use it."""
+    """Disable cuDNN's default TF32, unless matrix products may use it."""
     cudnn = torch.backends.cudnn
     return cudnn.flags(
         enabled=cudnn.enabled,

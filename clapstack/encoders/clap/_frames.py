@@ -1,4 +1,4 @@
-"""CLAP encoders that also embed each short stretch of a clip."""
+"""CLAP encoders that also embed each frame of a clip."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from clapstack.encoders.clap._base import ClapEncoder, convolutions_like_product
 
 
 class FrameClapEncoder(ClapEncoder):
-    """A CLAP model whose frames of audio compare with texts.
+    """A CLAP model whose audio frames can be compared with texts.
 
-    A subclass sets `frame_samples`, the samples of a frame, and has `_embed_frames`.
+    A subclass sets `frame_samples`, the samples of a frame, and implements
+    `_embed_frames`.
     """
 
     frame_samples: int
 
     @property
     def frame_rate(self) -> float:
-        """Frames of :meth:`encode_frames` in a second."""
+        """Number of frames per second of :meth:`encode_frames`."""
         return self.sample_rate / self.frame_samples
 
     def encode_frames(
@@ -33,31 +34,31 @@ class FrameClapEncoder(ClapEncoder):
         """Embed every frame of waveforms.
 
         A waveform longer than `window` is cut into the fewest consecutive pieces of
-        nearly equal length, each of whole frames, that the model sees one at a time.
+        nearly equal length, each of whole frames, which are encoded separately.
 
         Parameters
         ----------
         waveforms : sequence of ndarray of shape (n_samples,), float32
             Mono, at `sample_rate`.
         batch_size : int, default=32
-            Pieces that go through the model at once, at most, as for `encode_audio`.
+            Maximum number of pieces per pass, as for `encode_audio`.
 
         Returns
         -------
         frames : list of ndarray of shape (n_frames, projection_dim), float32
-            Rows of unit norm: row i is about ``i / frame_rate`` to ``(i + 1) /
-            frame_rate`` seconds. The last may reach beyond the end.
+            Rows of unit norm: row i covers ``i / frame_rate`` to ``(i + 1) /
+            frame_rate`` seconds. The last may extend beyond the end of the clip.
 
         Raises
         ------
         AudioError
-            If a waveform is not a non-empty row of finite numbers.
+            If a waveform is not a non-empty 1-D array of finite numbers.
         CheckpointError
-            If an embedding comes out with a norm that is zero or not finite.
+            If the norm of an embedding is zero or not finite.
         ValueError
-            If the model's frames do not compare with texts.
+            If the model's frames cannot be compared with texts.
         """
-        _ = self.frame_rate  # which a model without frames refuses
+        _ = self.frame_rate  # raises for a model without frames
         pieces = [
             (row, piece, False)
             for row, waveform in enumerate(waveforms)
@@ -87,7 +88,7 @@ class FrameClapEncoder(ClapEncoder):
         return -(-len(waveform) // self.frame_samples)
 
     def _whole_frames(self, waveform: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Cut a waveform that is longer than the window between frames."""
+        """Cut a waveform longer than the window, between frames."""
         n_pieces = -(-len(waveform) // self.window)
         cuts = np.arange(1, n_pieces) * self._n_frames(waveform) // n_pieces
         return np.split(waveform, cuts * self.frame_samples)

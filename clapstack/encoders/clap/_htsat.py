@@ -1,4 +1,4 @@
-"""Forward pass of HTS-AT: transformers' weights, fewer passes over memory."""
+"""Forward pass of HTS-AT with transformers' weights and fewer passes over memory."""
 
 from __future__ import annotations
 
@@ -15,40 +15,39 @@ from clapstack.audio import window_starts
 from clapstack.encoders.clap._base import ClapEncoder, apart
 from clapstack.exceptions import CheckpointError
 
-# On a CPU, what passes between the layers of this many tokens stays in its caches.
+# Activations of this many tokens fit into the caches of a CPU.
 _TOKENS_AT_ONCE = 2048
-# Clips that share the caches of a CPU, layer by layer; more take memory, not less time.
+# Clips per layer on a CPU; more would take memory without saving time.
 CLIPS_AT_ONCE = 8
 
 
 class AudioTower:
-    """Forward pass of transformers' ``ClapAudioModel``, for evaluation alone.
+    """Forward pass of transformers' ``ClapAudioModel``, for evaluation only.
 
-    The arithmetic is the module's own, up to the rounding of float32 (some 1e-7 on
-    unit embeddings). What is saved are kernels and copies:
+    The result is the module's, up to the rounding of float32 (some 1e-7 on unit
+    embeddings), with fewer kernels and copies:
 
-    - tokens lie in the order of the attention windows, so that a block takes one
-      gather or none where the module shifts, cuts, joins and shifts back;
+    - tokens are in the order of the attention windows, so that a block needs at most
+      one gather where the module shifts, cuts, joins and shifts back;
     - the bias of relative positions and the mask of shifted windows are looked up and
-      added together once, not in each pass;
+      added once, not in each pass;
     - query, key and value are one product, scores to context one kernel;
-    - residuals are added to in place, and on a CPU few windows at a time go through a
+    - residuals are added in place, and on a CPU a few windows at a time pass through a
       whole block.
 
-    On a CPU clips follow one another within each layer: no kernel sees two of them, so
-    that the bits of one do not depend on the others, and the weights of a layer stay
-    in the caches meanwhile. The products of the last stage then have but 64 rows, for
-    which weights are faster if they lie the other way round: with both, clips take
-    as long as where they share kernels (within 4 %, measured).
+    On a CPU, each layer processes one clip after another. No kernel sees two of them,
+    so that the bits of one do not depend on the others, and the weights of the layer
+    stay in the caches. The products of the last stage then have only 64 rows, for which
+    transposed weights are faster. With both, clips take as long as if they shared
+    kernels (within 4 %, measured).
 
     Parameters
     ----------
     model : ClapAudioModel
-        In evaluation, with its weights on their device in their dtype. It stays the
-        owner of the weights: those of query, key and value become views of one
-        tensor.
+        In evaluation mode, with its weights on their device in their dtype. It keeps
+        the weights: those of query, key and value become views of one tensor.
     source : str
-        Where the weights came from, for error messages.
+        Origin of the weights, for error messages.
 
     Raises
     ------
@@ -67,7 +66,7 @@ class AudioTower:
                     f"The audio tower of {source} has {height} x {width} patches in "
                     f"stage {stage}, which do not fill windows of {window} x {window}. "
                     f"The configuration is probably wrong (spec_size, patch_stride or "
-                    f"window_size): compare it with the publisher's."
+                    f"window_size): compare it with the publisher's file."
                 )
                 raise CheckpointError(msg)
         self._blocks: list[list[_Block]] = []
@@ -97,14 +96,14 @@ class AudioTower:
     def __call__(
         self, mels: torch.Tensor, longer: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return what the module's ``pooler_output`` holds.
+        """Return the module's ``pooler_output``.
 
         Parameters
         ----------
         mels : Tensor of shape (n, n_channels, n_frames, n_mels)
             In decibels.
         longer : Tensor of shape (n,), bool, or None
-            Of a fused model: which rows hold four spectrograms to fuse.
+            For a fused model, which rows contain four spectrograms to fuse.
 
         Returns
         -------
@@ -115,10 +114,10 @@ class AudioTower:
         return torch.cat([norm(some).mean(dim=1) for some in tokens])
 
     def local_frames(self, mels: torch.Tensor) -> torch.Tensor:
-        """Return what MGA-CLAP's locality-aware last block makes of each stretch.
+        """Return the frames of MGA-CLAP's locality-aware last block.
 
-        That block adds to each token its own value, projected, in place of what
-        attention collects from others, and its normalised self in place of an MLP.
+        That block adds to each token its own projected value instead of attention to
+        other tokens, and its normalised self instead of an MLP.
 
         Parameters
         ----------
@@ -138,8 +137,7 @@ class AudioTower:
             local = norm(_stay_local(last, tokens)).index_select(1, order)
             n, n_tokens, width = local.shape
             side = math.isqrt(n_tokens)
-            # Time is folded into the image: its rows are bands of one part after
-            # another.
+            # Time is folded into the image: its rows are the bands of successive parts.
             parts = local.view(n, self._n_parts, -1, side, width)
             frames.append(parts.mean(dim=2).flatten(1, 2))
         return torch.cat(frames)
@@ -155,13 +153,13 @@ class AudioTower:
         Returns
         -------
         states : Tensor of shape (n, n_steps, width)
-            Means over frequency. Steps are of equal length and cover the spectrogram;
-            their mean is what a call returns.
+            Means over frequency. Steps have equal length and cover the spectrogram;
+            their mean is the result of a call.
         """
         norm = self._encoder.norm
         tokens = torch.cat(list(map(norm, self._tokens(mels, None, self._blocks))))
         tokens = tokens[:, self._image_order]
-        # The image has parts of the clip below one another, each with all frequencies.
+        # The image stacks parts of the clip vertically, each with all frequencies.
         n_parts, n_columns = self._encoder.freq_ratio, self._n_columns
         image = tokens.view(len(tokens), n_parts, -1, n_columns, tokens.shape[2])
         return image.mean(dim=2).flatten(1, 2)
@@ -172,12 +170,12 @@ class AudioTower:
         longer: torch.Tensor | None,
         blocks: list[list[_Block]],
     ) -> list[torch.Tensor]:
-        """Return states behind the given blocks; on a CPU those of each clip."""
+        """Return the states after the given blocks; on a CPU, clip by clip."""
         if longer is None:
             longer = torch.zeros(len(mels), dtype=torch.bool)
         parts = [(mels, longer)]
         if mels.device.type == "cpu":
-            # Of a clip that is not fused the first spectrogram is looked at alone.
+            # Only the first spectrogram of a clip that is not fused is used.
             parts = [
                 (mel if flag else mel[:, :1], flag)
                 for mel, flag in zip(mels.split(1), longer.split(1), strict=True)
@@ -220,7 +218,7 @@ class HtsatClapEncoder(ClapEncoder):
             states.append(self._audio_tower.steps(mels)[0])
             n_steps = len(states[-1])
             centres.append(first + (np.arange(n_steps) + 0.5) * self.window / n_steps)
-        # Behind its end a short clip is repeated.
+        # After its end, a short clip is repeated.
         within = np.concatenate(centres) < len(waveform)
         kept = torch.cat(states)[torch.from_numpy(within).to(self.device)]
         middle = np.array(starts)[:, None] * self.sample_rate + size / 2
@@ -232,10 +230,10 @@ class HtsatClapEncoder(ClapEncoder):
 
 
 class _Block(NamedTuple):
-    """A block, and the order of its tokens.
+    """A block and the order of its tokens.
 
-    `gather` brings tokens into its order (None if they are). `weight` and `qkv_bias`
-    are those of query, key and value together. `bias`, of shape (1 or n_windows,
+    `gather` brings tokens into this order (None if they already are). `weight` and
+    `qkv_bias` belong to query, key and value jointly. `bias`, of shape (1 or n_windows,
     n_heads, n_tokens, n_tokens), is added to the scores.
     """
 
@@ -257,11 +255,11 @@ def window_order(height: int, width: int, window: int, shift: int) -> torch.Tens
     Parameters
     ----------
     height, width : int
-        Of the image, in patches; multiples of `window`.
+        Size of the image, in patches; multiples of `window`.
     window : int
         Side of a window.
     shift : int
-        Patches by which the image is moved up and to the left, around its edges.
+        Patches by which the image is rolled up and to the left.
 
     Returns
     -------
@@ -279,12 +277,12 @@ def window_order(height: int, width: int, window: int, shift: int) -> torch.Tens
 
 
 def shift_mask(height: int, width: int, window: int, shift: int) -> torch.Tensor:
-    """Return what keeps patches apart that only the shift has brought together.
+    """Return the mask that separates patches which only the shift brought together.
 
     Returns
     -------
     mask : Tensor of shape (n_windows, window ** 2, window ** 2), float32
-        -100 where the two patches were no neighbours, else 0.
+        -100 for two patches that were not neighbours, else 0.
     """
 
     def regions(size: int) -> torch.Tensor:
@@ -305,13 +303,13 @@ def _cut(image: torch.Tensor, window: int) -> torch.Tensor:
 
 
 def _quads(height: int, width: int) -> torch.Tensor:
-    """Return the four patches of which each patch of the next stage is made."""
+    """Return the four patches that form each patch of the next stage."""
     image = torch.arange(height * width).view(height // 2, 2, width // 2, 2)
     return image.permute(0, 2, 3, 1).reshape(-1, 4)  # down first, then across
 
 
 def _gather(held: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor | None:
-    """Return where the wanted tokens lie among those held, if not in order."""
+    """Return the positions of the wanted tokens among those held; None if in order."""
     return None if torch.equal(held, wanted) else torch.argsort(held)[wanted]
 
 
@@ -339,7 +337,7 @@ def _prepare(
 
 
 def _join(parameters: list[Any]) -> torch.Tensor:
-    """Lay parameters out as one tensor, of which they become views."""
+    """Join parameters into one tensor, of which they become views."""
     joint = _turned(torch.cat([parameter.data for parameter in parameters]))
     for parameter, view in zip(parameters, joint.chunk(len(parameters)), strict=True):
         parameter.data = view
@@ -351,14 +349,14 @@ def _turn(dense: nn.Linear) -> None:
 
 
 def _turned(weight: torch.Tensor) -> torch.Tensor:
-    """Return equal values; a CPU's matrix with columns, not rows, in one piece."""
+    """Return equal values; on a CPU, a matrix in column-major order."""
     if weight.ndim != 2 or weight.device.type != "cpu":
         return weight
     return weight.T.contiguous().T
 
 
 def _run(block: _Block, tokens: torch.Tensor) -> torch.Tensor:
-    """Send tokens of shape (n, n_tokens, width) through a block, maybe in place."""
+    """Pass tokens of shape (n, n_tokens, width) through a block, maybe in place."""
     if block.gather is not None:
         tokens = tokens.index_select(1, block.gather)
     n, _, width = tokens.shape
@@ -370,7 +368,7 @@ def _run(block: _Block, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def _stay_local(block: _Block, tokens: torch.Tensor) -> torch.Tensor:
-    """Send tokens through a block without its attention and its MLP."""
+    """Pass tokens through a block without its attention and its MLP."""
     if block.gather is not None:
         tokens = tokens.index_select(1, block.gather)
     layer = block.layer
@@ -398,7 +396,7 @@ def _attend(block: _Block, windows: torch.Tensor, bias: torch.Tensor) -> None:
     n, n_tokens, width = windows.shape
     n_heads = bias.shape[1]
     normed = block.layer.layernorm_before(windows)
-    # One product for the three, whose weights `_join` laid side by side.
+    # One product for all three, whose weights `_join` joined.
     joint = nn.functional.linear(normed, block.weight, block.qkv_bias)
     query, key, value = joint.view(n, n_tokens, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
     context = nn.functional.scaled_dot_product_attention(

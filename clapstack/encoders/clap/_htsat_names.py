@@ -1,7 +1,7 @@
-"""Names of HTS-AT's tensors, the authors' and transformers', and the tower's sizes.
+"""HTS-AT's tensors: authors' and transformers' names, and the sizes of the tower.
 
-LAION's and Microsoft's files hold this tower under a prefix of their own. Its sizes are
-inferred from the tensors; what they do not tell is the same in all published files.
+LAION's and Microsoft's files contain this tower, each under its own prefix. Its sizes
+are inferred from the tensors; all other settings are equal in all published files.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from clapstack.encoders._pretrained import Tensors, build_checked, count_modules
 from clapstack.exceptions import CheckpointError
 
 _IMAGE_SIZE = 256
-# Of published models the image has 256 x 256 pixels, and the attention of one block
-# adds 4 MB for the places of its patches.
+# In published models the image has 256 x 256 pixels, and the position bias of one block
+# takes 4 MB.
 _LARGEST_IMAGE = 1024
 _MOST_PLACES = 1 << 26
 _BLOCK = ".blocks."
@@ -52,7 +52,7 @@ class AuthorsNames:
     Attributes
     ----------
     prefixes : mapping of str to str
-        Authors' prefix → ours. A longer prefix stands before one that it extends.
+        Authors' prefix → ours. A longer prefix precedes one that it extends.
     unused : Pattern
         Tensors of their files that no embedding depends on.
     """
@@ -63,11 +63,11 @@ class AuthorsNames:
     def from_official(
         self, official: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """Rename the tensors of a file, without those that are not used.
+        """Rename the tensors of a file, without the unused ones.
 
-        The joint query, key and value of an attention are split in three. For
-        ``load_state_dict`` that still needs ``strict=False``: buffers that the
-        constructor derives are missing.
+        The joint query, key and value of each attention are split in three. Pass the
+        result to ``load_state_dict`` with ``strict=False``, because buffers derived by
+        the constructor are missing.
         """
         state = {}
         for name, tensor in official.items():
@@ -86,9 +86,9 @@ class AuthorsNames:
     def to_official(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Undo `from_official`: rename the ``state_dict()`` of a model.
 
-        What is not used is not there. A model whose image is not 256 wide needs one
-        such tensor, ``layers.0.blocks.1.attn_mask`` of the audio tower, added, since
-        its width cannot be told from the others.
+        Unused tensors are missing. For a model whose image is not 256 wide, add one of
+        them, ``layers.0.blocks.1.attn_mask`` of the audio tower: the others do not
+        reveal that width.
         """
         official = {}
         query, *others = _SPLIT_QKV
@@ -116,11 +116,11 @@ class AuthorsNames:
 def infer_htsat(official: Tensors, prefix: str, **settings: Any) -> ClapAudioConfig:
     """Infer the sizes of the tower from its tensors, whose names begin with `prefix`.
 
-    Depths are the numbers of blocks; heads and the attention window come from the
-    tables of relative positions, which have (2 window - 1)² rows and a column for each
-    head; patches do not overlap. The image is 256 pixels wide, as the authors' code
-    fixes it, unless the mask of the first shifted block, with a row for each attention
-    window of the image, says otherwise. `settings` are further arguments of the result.
+    Depths are the numbers of blocks. Heads and the attention window follow from the
+    tables of relative positions, which have (2 window - 1)² rows and one column per
+    head. Patches do not overlap. The image is 256 pixels wide, as in the authors' code,
+    unless the mask of the first shifted block, with one row per attention window of the
+    image, implies another width. `settings` are further arguments of the result.
     """
     n_stages = count_modules(official, rf"{re.escape(prefix)}layers\.(\d+)\.")
     depths = [
@@ -154,18 +154,19 @@ def infer_htsat(official: Tensors, prefix: str, **settings: Any) -> ClapAudioCon
 
 
 def check_image(config: Any, n_frames: int, source: Any) -> None:
-    """Refuse a tower whose image cannot take the spectrogram of a window of `n_frames`.
+    """Reject a tower whose image is too small for a spectrogram of `n_frames`.
 
-    The image must not be larger than any supported, either. `source` is for the
-    message.
+    An image larger than that of any supported model is rejected too. `source` is for
+    the message.
     """
     size, n_mels = config.spec_size, config.num_mel_bins
-    parts = size // n_mels  # in so many pieces time is folded into the image
+    parts = size // n_mels  # time is folded into the image in this many pieces
     if not parts or n_frames > size * parts:
         msg = (
-            f"The audio tower of {source} takes {size * parts} frames of {n_mels} mel "
-            f"bands (spec_size={size}); a window has {n_frames}. The length of the "
-            f"window (max_length_s) or the tower's sizes are not the publisher's."
+            f"The audio tower of {source} accepts {size * parts} frames of {n_mels} "
+            f"mel bands (spec_size={size}); a window has {n_frames}. Compare the "
+            f"window's length (max_length_s) and the tower's sizes with the "
+            f"publisher's files."
         )
         raise CheckpointError(msg)
     patches = (size // min(config.patch_stride)) ** 2
@@ -174,7 +175,7 @@ def check_image(config: Any, n_frames: int, source: Any) -> None:
         msg = (
             f"The audio tower of {source} has an image of {size} pixels (spec_size), "
             f"{patches} patches in windows of {config.window_size}: that takes more "
-            f"memory than any published model. Compare it with the publisher's."
+            f"memory than any published model. Compare it with the publisher's file."
         )
         raise CheckpointError(msg)
 

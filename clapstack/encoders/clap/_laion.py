@@ -34,20 +34,21 @@ from clapstack.exceptions import CheckpointError
 class LaionClapEncoder(HtsatClapEncoder):
     """LAION CLAP, unfused or fused.
 
-    An unfused model sees one window at a time. A fused one (``enable_fusion`` in its
-    configuration) takes a long clip in one pass, as the whole shrunk to a window and
-    three chunks of it; a short one passes it as four equal spectrograms, unfused.
+    An unfused model processes one window at a time. A fused one (``enable_fusion`` in
+    its configuration) processes a long clip in one pass, as the whole clip shrunk to a
+    window and three chunks of it; a short clip enters as four equal spectrograms,
+    unfused.
 
-    A checkpoint in transformers' format is heard through the front end that its
-    configuration describes: the Slaney mel bank, or with ``truncation="fusion"`` the
-    HTK one. That extractor draws chunks at random and marks a random clip of a batch
-    without long ones as long; here chunks have fixed places and every clip is marked
-    for what it is.
+    A checkpoint in transformers' format uses the front end that its configuration
+    describes: the Slaney mel bank, or with ``truncation="fusion"`` the HTK one.
+    transformers' extractor draws chunks at random and, in a batch without long clips,
+    marks a random clip as long. Here chunks have fixed positions and every clip is
+    marked correctly.
 
-    A checkpoint in the authors' format (``.pt``) is heard through the front end of
-    their package, which also rounds samples to 16 bits and cuts a text at 77 tokens.
-    Rounding fills bands that are all but silent with noise: there the two formats of
-    the same weights differ, by up to 1e-2, and their fingerprints always do.
+    A checkpoint in the authors' format (``.pt``) uses the front end of their package,
+    which also rounds samples to 16 bits and truncates texts to 77 tokens. Rounding adds
+    noise to nearly silent bands, where the two formats of the same weights differ by up
+    to 1e-2. Their fingerprints always differ.
     """
 
     def __init__(self, **parts: Any):
@@ -56,7 +57,7 @@ class LaionClapEncoder(HtsatClapEncoder):
 
     @classmethod
     def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
-        """Read a checkpoint; see :func:`find_laion` for what it may be."""
+        """Read a checkpoint; see :func:`find_laion` for its forms."""
         folder, weights = find_laion(checkpoint, revision)
         read = _read_official if weights.suffix == ".pt" else _read_transformers
         model, settings, tokenizer = read(folder, weights)
@@ -66,7 +67,7 @@ class LaionClapEncoder(HtsatClapEncoder):
         check_image(model.config.audio_config, frames, weights)
         heads = {"audio": model.audio_projection, "text": model.text_projection}
         warn_if_untrained(heads, weights, model)
-        # RoBERTa's positions start behind the padding's.
+        # RoBERTa's positions start after the padding's.
         n_positions = text.max_position_embeddings - text.pad_token_id - 1
         settings["max_tokens"] = min(settings["max_tokens"], n_positions)
         check_number(settings["max_tokens"], 2, n_positions, f"tokens of {weights}")
@@ -96,7 +97,7 @@ class LaionClapEncoder(HtsatClapEncoder):
     ) -> Iterator[tuple[NDArray[np.float32], bool]]:
         waveform = self._prepared(waveform)
         if self._settings["fused"] and crop == "windows":
-            # Less than a hop longer than the window: no frame more, nothing to fuse.
+            # A clip less than a hop longer than the window has no additional frame.
             hop_length = self._settings["hop_length"]
             longer = len(waveform) // hop_length > self.window // hop_length
             yield waveform, longer
@@ -125,7 +126,7 @@ class LaionClapEncoder(HtsatClapEncoder):
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
         if not longer.any():
-            mels = mels[:, :1]  # of the four equal ones the model looks at the first
+            mels = mels[:, :1]  # the model uses only the first of four equal ones
         return super()._embed_audio(mels, longer)
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
@@ -159,18 +160,18 @@ def _read_transformers(folder: Path, weights: Path) -> tuple[Any, dict[str, Any]
     settings = _extractor_settings(folder, fused=audio.enable_fusion)
     if settings["n_mels"] != audio.num_mel_bins:
         msg = (
-            f"The extractor in {folder} makes {settings['n_mels']} mel bands "
-            f"(feature_size); the audio tower takes {audio.num_mel_bins} "
-            f"(num_mel_bins). Compare both with the publisher's."
+            f"The extractor in {folder} produces {settings['n_mels']} mel bands "
+            f"(feature_size); the audio tower needs {audio.num_mel_bins} "
+            f"(num_mel_bins). Compare both with the publisher's files."
         )
         raise CheckpointError(msg)
     tensors = Tensors(read_tensors(weights), weights)
     for said in (config.text_config.num_hidden_layers, sum(audio.depths)):
-        check_number(said, 0, MOST_LAYERS, f"layers of a tower by {folder}")
+        check_number(said, 0, MOST_LAYERS, f"layers of a tower in {folder}")
     model = build_checked(lambda: ClapModel(config), tensors, unused=DERIVED)
     tokenizer = read_tokenizer(folder)
     settings["max_tokens"] = tokenizer.model_max_length
-    # The buffers that the constructor derives stay as they are.
+    # Buffers derived by the constructor are kept.
     weights_alone = {k: v for k, v in tensors.items() if not is_derived(k)}
     model.load_state_dict(weights_alone, strict=False)
     return model, settings, tokenizer
@@ -194,14 +195,14 @@ def _extractor_settings(folder: Path, *, fused: bool) -> dict[str, Any]:
     if truncation != ("fusion" if fused else "rand_trunc"):
         msg = (
             f"The extractor in {folder} has truncation {truncation!r}, but config.json "
-            f"has enable_fusion={fused}: a fused model goes with 'fusion', an unfused "
-            f"one with 'rand_trunc'."
+            f"has enable_fusion={fused}: a fused model requires 'fusion', an unfused "
+            f"one 'rand_trunc'."
         )
         raise CheckpointError(msg)
     if padding not in ("repeatpad", "repeat", "pad"):
         msg = (
-            f"The extractor in {folder} has padding {padding!r}; known are "
-            f"'repeatpad', 'repeat', 'pad'."
+            f"The extractor in {folder} has padding {padding!r}; it must be "
+            f"'repeatpad', 'repeat' or 'pad'."
         )
         raise CheckpointError(msg)
     settings["window"] = int(settings.pop("seconds") * settings["sample_rate"])

@@ -1,7 +1,7 @@
 """LAION CLAP in the authors' format: training checkpoints, ``.pt``.
 
-Such a file tells the sizes of both towers, but not the front end: that is fixed here as
-it is in the authors' package, and the file's own mel bank must agree with it.
+Such a file reveals the sizes of both towers, but not the front end, which is fixed here
+as in the authors' package; the file's own mel bank must agree with it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_TOKENS = 77
 _HTSAT = "audio_branch."
 _ROBERTA = "text_branch."
 
-# Official name → transformers'. Longer prefixes stand before those that they extend.
+# Official name → transformers'. Longer prefixes precede those that they extend.
 _PREFIXES = {
     f"{_HTSAT}bn0.": "audio_model.audio_encoder.batch_norm.",
     _HTSAT: "audio_model.audio_encoder.",
@@ -47,7 +47,7 @@ _PREFIXES = {
     "text_projection.2.": "text_projection.linear2.",
 }
 
-# Tensors of the file that no embedding depends on. The two transforms stand behind the
+# Tensors of the file that no embedding depends on. The two transforms follow the
 # embeddings and are used in training only; the mel bank is checked and rebuilt.
 _MEL_BANK = f"{_HTSAT}logmel_extractor.melW"
 _UNUSED = re.compile(
@@ -64,14 +64,14 @@ to_official, from_official = _NAMES.to_official, _NAMES.from_official
 def build_laion(official: Mapping[str, torch.Tensor], source: Path) -> ClapModel:
     """Build the ClapModel that fits the tensors of an official file, and load them.
 
-    They are what the file `source` holds as "state_dict", without ``module.``; the
-    model is fused if they are. CheckpointError if they fit no such model, or if it was
-    trained on another mel bank.
+    They are the "state_dict" of the file `source`, without ``module.``, and determine
+    whether the model is fused. Raises CheckpointError if they fit no such model, or if
+    it was trained with another mel bank.
     """
     if not any(name.startswith(f"{_HTSAT}patch_embed.") for name in official):
         msg = (
-            f"{source} holds no HTS-AT audio tower (names that start with "
-            f"'{_HTSAT}patch_embed.'). Known are LAION CLAP's files with HTS-AT and "
+            f"{source} contains no HTS-AT audio tower (names that start with "
+            f"'{_HTSAT}patch_embed.'). Use one of LAION CLAP's files with HTS-AT and "
             f"RoBERTa towers, such as 630k-audioset-best.pt."
         )
         raise CheckpointError(msg)
@@ -85,7 +85,7 @@ def build_laion(official: Mapping[str, torch.Tensor], source: Path) -> ClapModel
 def front_end_settings(audio_config: Any) -> dict[str, Any]:
     """Return the settings of the authors' front end.
 
-    Their package rounds samples to 16 bits before all else; "int16" says so.
+    Their package first rounds samples to 16 bits, hence "int16".
     """
     fused = audio_config.enable_fusion
     return {
@@ -113,8 +113,7 @@ def _config(official: Tensors) -> Any:
         enable_fusion=fused,
         fusion_type="aff_2d" if fused else None,
     )
-    # The epsilon is roberta-base's, which the authors build on; ClapTextConfig's own
-    # is 1e-12.
+    # The epsilon of roberta-base, which the authors use; ClapTextConfig's is 1e-12.
     text = infer_bert(official, _ROBERTA, ClapTextConfig, layer_norm_eps=1e-5)
     return ClapConfig(
         text_config=text.to_dict(),
@@ -124,24 +123,24 @@ def _config(official: Tensors) -> Any:
 
 
 def _check_mel_bank(official: Mapping[str, torch.Tensor], source: Path) -> None:
-    """Refuse a file whose mel bank, if it holds one, is not the authors'.
+    """Reject a file whose mel bank, if it contains one, is not the authors'.
 
-    Every file holds Slaney's bank, also a fused one, which hears through HTK's.
+    Every file contains Slaney's bank, even that of a fused model, which uses HTK's.
     """
     found = official.get(_MEL_BANK)
     if found is None:
         return
     n_mels = len(official[f"{_HTSAT}bn0.weight"])
     bank = mel_bank(N_FFT, n_mels, sample_rate=SAMPLE_RATE, f_min=F_MIN, f_max=F_MAX)
-    # The bank is float32 by now, whatever it was in the file: of a file in bfloat16 it
-    # is off by 2 ** -9 of each value (4e-5 at the peaks, near 0.02).
+    # The bank has been converted to float32; from a bfloat16 file, its values are off
+    # by 2 ** -9 (4e-5 at the peaks, near 0.02).
     rounded = torch.equal(found, found.bfloat16().float())
     rtol = 2**-8 if rounded else 2**-11
     if found.shape != bank.shape or not np.allclose(found, bank, rtol=rtol, atol=1e-5):
         msg = (
             f"The mel bank of {source}, {_MEL_BANK}, is not that of LAION CLAP: "
             f"{n_mels} bands from {F_MIN} to {F_MAX} Hz, {N_FFT} samples at "
-            f"{SAMPLE_RATE} Hz. A model that was trained on another front end is not "
+            f"{SAMPLE_RATE} Hz. Models trained with another front end are not "
             f"supported."
         )
         raise CheckpointError(msg)

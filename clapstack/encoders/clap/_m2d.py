@@ -1,7 +1,7 @@
 """M2D-CLAP 2025, from the authors' file of weights.
 
-Modules bear the names of the file's tensors. Their sizes follow from the tensors; what
-those do not tell is the same in the one published file of this kind.
+Modules are named after the file's tensors, which determine their sizes. Other settings
+are those of the one published file of this kind.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _FLOOR = torch.finfo(torch.float32).eps
 _VIT_EPS, _SEMANTIC_EPS = 1e-6, 1e-5
 
 _ORIGIN = (
-    "checkpoint-30.pth of m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025, which NTT's "
-    "project m2d has in its release 0.5.0, under a licence of its own"
+    "checkpoint-30.pth of m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025, from release "
+    "0.5.0 of NTT's project m2d, which has its own licence"
 )
 
 _AUDIO = "backbone."
@@ -51,7 +51,8 @@ class M2dClapModel(nn.Module):
     Parameters
     ----------
     tensors : Tensors
-        Of the file, without the names of its two parts: their shapes give the sizes.
+        Tensors of the file, without the prefixes of its two parts; their shapes
+        determine the sizes.
     """
 
     norm_stats: torch.Tensor
@@ -76,12 +77,12 @@ class M2dClapModel(nn.Module):
         """Embed log-mel spectrograms of shape (n, 1, n_frames, n_mels).
 
         They are normalised with `norm_stats`. Frames beyond a multiple of a patch are
-        not seen. The rows are not of unit norm.
+        dropped. Rows do not have unit norm.
         """
         patches = self.patch_embed(mels[:, 0].transpose(1, 2))
         tokens = with_first(self.cls_token, patches) + self.pos_embed
         tokens = self.norm(self.blocks(tokens))
-        # The class token takes part, but is not looked at.
+        # The class token takes part in the attention, but is not used.
         return self.audio_proj(tokens[:, 1:])
 
     def embed_text(
@@ -119,23 +120,23 @@ class _LogMel(LogMel):
         self.mean = mean
         self.std = std
 
-    # The authors take the natural logarithm of the power plus float32's epsilon,
-    # which keeps silence finite.
+    # As in the authors' code: natural logarithm of power plus float32's epsilon, which
+    # keeps silence finite.
     def _compress(self, power: torch.Tensor) -> torch.Tensor:
         return (torch.log(power + _FLOOR) - self.mean) / self.std
 
 
 class M2dClapEncoder(ClapEncoder):
-    """M2D-CLAP 2025, whose text tower BERT comes in the same file.
+    """M2D-CLAP 2025, whose file includes its text tower, BERT.
 
-    The model sees 10 s. A shorter clip is filled up with silence, as in the authors'
-    example. Of a longer one their semantic token sees all pieces at once; here each
-    window is embedded, as with every encoder.
+    The model's input is 10 s long. A shorter clip is padded with silence, as in the
+    authors' example. For a longer one, their semantic token attends to all pieces
+    together; here each window is embedded separately, as with every encoder.
     """
 
     @classmethod
     def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
-        """Read a file of the authors."""
+        """Read the authors' file."""
         weights = find_file(checkpoint, revision, _ORIGIN)
         tokenizer_folder = find_tokenizer(weights, "bert", on_hub=False)
         model = _read_model(weights)
@@ -172,16 +173,16 @@ class M2dClapEncoder(ClapEncoder):
 
 
 def _read_model(weights: Path) -> M2dClapModel:
-    """Read both towers; what else the file may hold serves its training."""
+    """Read both towers; other tensors in the file are used only in training."""
     tensors = {}
     for name, tensor in read_tensors(weights).items():
         if name.startswith(_AUDIO):
             tensors[name.removeprefix(_AUDIO)] = tensor
-        elif name.startswith(_TEXT):  # twice, since the authors wrap their tower
+        elif name.startswith(_TEXT):  # twice, because the authors wrap their tower
             tensors[_TEXT + name.removeprefix(_TEXT).removeprefix(_TEXT)] = tensor
     if "audio_proj.sem_token" not in tensors or f"{_WORDS}.weight" not in tensors:
         msg = (
-            f"{weights} does not hold both towers of M2D-CLAP 2025: "
+            f"{weights} does not contain both towers of M2D-CLAP 2025: "
             f"'{_AUDIO}audio_proj.sem_token' or the names under {_TEXT!r} are missing. "
             f"The checkpoint must be {_ORIGIN}."
         )
@@ -192,16 +193,16 @@ def _read_model(weights: Path) -> M2dClapModel:
 
 
 def _check_sizes(model: M2dClapModel, weights: Path) -> None:
-    """Refuse a model for other spectrograms, or whose towers do not meet."""
+    """Reject a model for other spectrograms, or with towers of different width."""
     n_frames = 1 + WINDOW_SECONDS * SAMPLE_RATE // HOP_LENGTH
     across, along = model.patch
     n_patches = (N_MELS // across) * (n_frames // along)
     width, text_width = model.cls_token.shape[2], model.text_encoder.config.hidden_size
     if model.pos_embed.shape[1] != 1 + n_patches or width != text_width:
         msg = (
-            f"{weights} has {model.pos_embed.shape[1] - 1} positions and towers that "
-            f"are {width} and {text_width} wide; for {N_MELS} bands by {n_frames} "
-            f"frames it must have {n_patches}, and towers of equal width. The "
+            f"{weights} has {model.pos_embed.shape[1] - 1} positions and towers of "
+            f"width {width} and {text_width}; for {N_MELS} bands by {n_frames} frames "
+            f"it must have {n_patches} positions, and towers of equal width. The "
             f"checkpoint must be {_ORIGIN}."
         )
         raise CheckpointError(msg)

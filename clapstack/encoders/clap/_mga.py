@@ -1,6 +1,6 @@
 """MGA-CLAP: a locality-aware HTS-AT, BERT and a codebook that both towers share.
 
-What the tensors of the authors' file do not show is fixed here as in their code.
+What the tensors of the authors' file do not reveal is fixed here as in their code.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ HOP_LENGTH = 320
 MAX_TOKENS = 30
 _TEMPERATURE = 1000.0
 
-_ORIGIN = "model.pt of MGA-CLAP, to which the page of its project links"
+_ORIGIN = "model.pt of MGA-CLAP, which the page of its project links to"
 
 _HTSAT = "audio_encoder.audio_enc."
 _FRONT_END = f"{_HTSAT}audio_feats_extractor."
 _BERT = "text_encoder.text_encoder."
 
-# Authors' name → ours. Longer prefixes stand before those that they extend.
+# Authors' name → ours. Longer prefixes precede those that they extend.
 _PREFIXES = {
     f"{_FRONT_END}log_trans.melW": "mel_bank",
     f"{_HTSAT}bn0.": "audio_model.audio_encoder.batch_norm.",
     _HTSAT: "audio_model.audio_encoder.",
     _BERT: "text_model.",
 }
-# Tensors of the file that no embedding depends on: beside HTS-AT's, the transform that
-# makes the spectrogram, derived indices, and the temperature of the training loss.
+# Tensors of the file that no embedding depends on: besides HTS-AT's, the transform for
+# the spectrogram, derived indices, and the temperature of the training loss.
 _UNUSED = re.compile(
     rf"^({re.escape(_HTSAT)}{UNUSED_IN_HTSAT}"
     rf"|{re.escape(_FRONT_END)}mel_trans\.stft\.conv_(real|imag)\.weight"
@@ -85,8 +85,8 @@ class MgaClapModel(nn.Module):
     ) -> torch.Tensor:
         """Embed the texts of token ids of shape (n, n_tokens); not to unit norm."""
         states = self.text_model(input_ids, attention_mask).last_hidden_state
-        # The authors' mask sets to zero how near all but words are, so that an entry
-        # is never farther from a text than zero, whether the text is padded or not.
+        # The authors' mask zeroes the similarities of all tokens but words, so that an
+        # entry's similarity to a text is at least zero, padded or not.
         is_word = nn.functional.pad(attention_mask[:, 2:], (0, 1)).to(states)
         words = self.word_proj(states)[:, 1:] * is_word[:, :, None]
         return apart(self.pool, words)
@@ -94,8 +94,9 @@ class MgaClapModel(nn.Module):
     def pool(self, frames: torch.Tensor) -> torch.Tensor:
         """Express frames or words, (n, n_frames, width), by entries of the codebook.
 
-        An entry is as near to a clip as to its nearest frame; the nearest entries are
-        averaged. In float32 in any case: 4,096 numbers of like size are summed.
+        An entry is as similar to a clip as to its most similar frame; the most similar
+        entries are averaged. Always in float32, because 4,096 numbers of similar size
+        are summed.
         """
         codebook = self.codebook.float()
         near = (frames.float() @ codebook.T).amax(dim=1)
@@ -115,7 +116,7 @@ def sparsemax(scores: torch.Tensor) -> torch.Tensor:
     ranks = torch.arange(1, scores.shape[1] + 1, device=scores.device)
     excess = ordered.cumsum(dim=1) - 1
     n_kept = (ranks * ordered > excess).sum(dim=1, keepdim=True)
-    n_kept = n_kept.clamp(min=1)  # none of NaN, whose norm is refused later
+    n_kept = n_kept.clamp(min=1)  # 0 for NaN, whose norm is rejected later
     return (scores - excess.gather(1, n_kept - 1) / n_kept).clamp(min=0)
 
 
@@ -133,7 +134,7 @@ _NAMES = AuthorsNames(_PREFIXES, _UNUSED)
 
 
 class MgaClapEncoder(HtsatClapEncoder, FrameClapEncoder):
-    """MGA-CLAP, which sees 10 s; a shorter clip is filled up with silence."""
+    """MGA-CLAP, whose input is 10 s long; a shorter clip is padded with silence."""
 
     def __init__(self, **parts: Any):
         super().__init__(**parts)
@@ -142,18 +143,18 @@ class MgaClapEncoder(HtsatClapEncoder, FrameClapEncoder):
         n_frames = (
             config.spec_size // stride * (config.spec_size // config.num_mel_bins)
         )
-        # Of the spectrogram as it is stretched to fill the image of the tower.
+        # Frames of the spectrogram stretched to fill the image of the tower.
         self.frame_samples = -(-self.window // n_frames)
 
     @classmethod
     def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
-        """Read a file of the authors."""
+        """Read the authors' file."""
         weights = find_file(checkpoint, revision, _ORIGIN)
         tokenizer_folder = find_tokenizer(weights, "bert", on_hub=False)
         tensors = Tensors(read_tensors(weights), weights)
         if "codebook" not in tensors or f"{_HTSAT}bn0.weight" not in tensors:
             msg = (
-                f"{weights} is not of MGA-CLAP: 'codebook' or the names under "
+                f"{weights} is not an MGA-CLAP file: 'codebook' or the names under "
                 f"{_HTSAT!r} are missing. The checkpoint must be {_ORIGIN}."
             )
             raise CheckpointError(msg)

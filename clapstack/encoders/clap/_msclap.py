@@ -1,4 +1,4 @@
-"""MS-CLAP: the version of a file of weights, and parts of both versions."""
+"""MS-CLAP: detection of the version, and parts common to both versions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from clapstack.encoders.clap._projections import warn_if_untrained
 SAMPLE_RATE = 44_100
 HOP_LENGTH = 320
 
-CNN14 = "audio_encoder.base.conv_block1.conv1.weight"  # of the version of 2022
+CNN14 = "audio_encoder.base.conv_block1.conv1.weight"  # of the 2022 version
 
 
 class Projection(nn.Module):
-    """Head that maps a tower into the joint space; `dropout` is for training only."""
+    """Head that maps a tower into the joint space; `dropout` only affects training."""
 
     def __init__(self, width: int, projection_dim: int, *, dropout: float = 0.5):
         super().__init__()
@@ -41,11 +41,11 @@ class Projection(nn.Module):
 
 
 class MsClapEncoder(ClapEncoder):
-    """MS-CLAP from the authors' file of weights, which holds tensors alone."""
+    """MS-CLAP from the authors' file of weights, which contains only tensors."""
 
     @classmethod
     def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
-        """Read a checkpoint; see :func:`find_msclap` for what it may be."""
+        """Read a checkpoint; see :func:`find_msclap` for its forms."""
         weights = find_msclap(checkpoint, revision)
         tensors = read_tensors(weights)
         version = "2022" if CNN14 in tensors else "2023"
@@ -53,7 +53,7 @@ class MsClapEncoder(ClapEncoder):
 
     @classmethod
     def _versions(cls) -> Mapping[str, type[MsClapEncoder]]:
-        # Imported here, since each version builds on this file.
+        # Imported here, since both modules import this one.
         from clapstack.encoders.clap import _msclap_2022, _msclap_2023
 
         return {
@@ -66,7 +66,7 @@ class MsClapEncoder(ClapEncoder):
     def read_version(
         cls, tensors: Mapping[str, torch.Tensor], weights: Path
     ) -> partial[Any]:
-        """Return a constructor that lacks device and dtype, given a file's "model"."""
+        """Return a constructor that only needs device and dtype."""
 
     @classmethod
     def _of(
@@ -94,8 +94,8 @@ class MsClapEncoder(ClapEncoder):
             cls,
             model=model,
             tokenizer=tokenizer,
-            # The file's own mel bank: the authors made it for 32 kHz although clips
-            # have 44.1, and the weights were trained with it.
+            # The file's own mel bank: the authors made it for 32 kHz, although clips
+            # have 44.1 kHz, and trained the weights with it.
             log_mel=LogMel(model.mel_bank, hop_length=HOP_LENGTH),
             projection_dim=len(heads["audio"].linear1.weight),
             settings=settings,

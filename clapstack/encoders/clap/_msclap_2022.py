@@ -1,6 +1,6 @@
 """MS-CLAP 2022: a Cnn14 audio tower and a BERT text tower.
 
-Modules bear the names of the file's tensors, whose shapes give all sizes.
+Modules are named after the file's tensors, whose shapes determine all sizes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BERT = "caption_encoder.base."
 _N_BLOCKS = 6
 
 # Tensors of the file that no embedding depends on: the classes of AudioSet, the
-# transform that makes the spectrogram, BERT's own head, a counter and derived indices.
+# transform for the spectrogram, BERT's own head, a counter and derived indices.
 UNUSED = re.compile(
     rf"^({re.escape(_AUDIO)}(fc_audioset\.|spectrogram_extractor\.)"
     rf"|{re.escape(_BERT)}(pooler\.|embeddings\.\w+_ids$)"
@@ -45,7 +45,7 @@ class MsClap2022Model(nn.Module):
     Parameters
     ----------
     tensors : Tensors
-        What the file holds as "model": their shapes give the sizes.
+        Tensors under "model" in the file; their shapes determine the sizes.
     """
 
     def __init__(self, tensors: Tensors):
@@ -105,8 +105,7 @@ class _Cnn14(nn.Module):
             states = self.get_submodule(f"conv_block{number}")(states)
             if number < _N_BLOCKS:
                 states = nn.functional.avg_pool2d(states, 2)
-        # As PANNs' Cnn14 pools: the mean over frequency, then maximum and mean over
-        # time.
+        # As in PANNs' Cnn14: the mean over frequency, then maximum and mean over time.
         states = states.mean(dim=3)
         return self.fc1(states.amax(dim=2) + states.mean(dim=2)).relu()
 

@@ -1,7 +1,7 @@
 """MS-CLAP 2023: an HTS-AT audio tower and a GPT-2 text tower.
 
-What the tensors of a file do not tell is fixed here as it is in the authors' code; the
-rest is inferred from their names and shapes.
+What the tensors of a file do not reveal is fixed here as in the authors' code; the rest
+is inferred from their names and shapes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PAD_ID = 0
 _HTSAT = "audio_encoder.base.htsat."
 _GPT2 = "caption_encoder.base."
 
-# Official name → ours. Longer prefixes stand before the shorter ones they extend.
+# Official name → ours. Longer prefixes precede the shorter ones they extend.
 _PREFIXES = {
     f"{_HTSAT}logmel_extractor.melW": "mel_bank",
     f"{_HTSAT}bn0.": "audio_model.audio_encoder.batch_norm.",
@@ -67,9 +67,9 @@ _UNUSED = re.compile(
 
 
 class MsClap2023Model(nn.Module):
-    """The two towers of MS-CLAP 2023, built of transformers' modules.
+    """The two towers of MS-CLAP 2023, built from transformers' modules.
 
-    `dropout` is that of the projections, in training only.
+    `dropout` applies to the projections, in training only.
     """
 
     mel_bank: torch.Tensor
@@ -105,9 +105,9 @@ class MsClap2023Model(nn.Module):
     ) -> torch.Tensor:
         """Embed token ids of shape (n, n_tokens), padded on the right with 0.
 
-        The state at position ``(input_ids != 0).sum() - 1`` is taken: the last token,
-        unless the text holds "!", which is also the padding (id 0) and moves the
-        position forward. The authors' code does so, and the weights expect it.
+        The state at position ``(input_ids != 0).sum() - 1`` is used: the last token,
+        unless the text contains "!", which is also the padding (id 0) and moves the
+        position forward. The authors' code does the same, and the weights expect it.
         """
         states = self.text_model(
             input_ids=input_ids, attention_mask=attention_mask, use_cache=False
@@ -122,10 +122,10 @@ to_official, from_official = _NAMES.to_official, _NAMES.from_official
 
 
 def build_msclap(official: Mapping[str, torch.Tensor], source: Path) -> MsClap2023Model:
-    """Build the model that fits what an official file holds as "model", and load it."""
+    """Build the model that fits the "model" of an official file, and load it."""
     if not any(name.startswith(_HTSAT) for name in official):
         msg = (
-            f"{source} holds neither MS-CLAP 2023's HTS-AT audio tower (names that "
+            f"{source} has neither MS-CLAP 2023's HTS-AT audio tower (names that "
             f"start with {_HTSAT!r}) nor the Cnn14 of 2022 ({CNN14!r})."
         )
         raise CheckpointError(msg)
@@ -149,10 +149,10 @@ class MsClap2023Encoder(HtsatClapEncoder, MsClapEncoder):
     def read_version(
         cls, tensors: Mapping[str, torch.Tensor], weights: Path
     ) -> partial[Any]:
-        """Build the model and check what goes with it."""
+        """Build the model and check its tokenizer and input size."""
         folder = find_tokenizer(weights, "gpt2")
         tokenizer = read_tokenizer(folder, "gpt2")
-        # As the authors do: "!" becomes a token of its own wherever it stands.
+        # As in the authors' code: every "!" becomes a separate token.
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
         model = build_msclap(tensors, weights)
         _check_tokenizer(tokenizer, folder, model.text_model.config.vocab_size)
@@ -184,10 +184,10 @@ def _text_config(official: Tensors) -> GPT2Config:
 
 
 def _check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int) -> None:
-    """Refuse a tokenizer whose ids are not those of the text tower."""
+    """Reject a tokenizer whose ids do not match the text tower."""
     if tokenizer.pad_token_id != PAD_ID:
         msg = (
-            f"The tokenizer in {folder} is not the text tower's: it has "
+            f"The tokenizer in {folder} does not match the text tower: it has "
             f"{len(tokenizer)} tokens, {PAD_TOKEN!r} with id {tokenizer.pad_token_id}; "
             f"the tower has {vocabulary} and needs {PAD_TOKEN!r} to have id {PAD_ID}."
         )

@@ -30,16 +30,16 @@ try:
     from transformers import PeAudioConfig, PeAudioFrameLevelModel, PeAudioModel
 except ImportError as error:
     msg = (
-        f"PeAudioPairFeatures needs transformers 5.0 or later, which has PE Audio; "
-        f"{transformers.__version__} is installed. Install it with: pip install "
+        f"PeAudioPairFeatures needs transformers 5.0 or later; "
+        f"{transformers.__version__} is installed. Update it with: pip install "
         f'"transformers>=5"'
     )
     raise ImportError(msg) from error
 
-# Attention takes memory by the square of the length, the convolutions 1.5 GB for half a
-# minute.
+# The memory of attention grows with the square of the length; the convolutions take
+# 1.5 GB for 30 s.
 WINDOW_SECONDS = 30
-MAX_TOKENS = 512  # as in the authors' transform of texts
+MAX_TOKENS = 512  # as in the authors' text transform
 
 _FILES = ["config.json", "tokenizer.json", "tokenizer_config.json"]
 _SETTINGS = {
@@ -47,7 +47,7 @@ _SETTINGS = {
     "hop_length": "hop_length",
     "channels": "feature_size",
 }
-# What the tensors do not show and embeddings depend on.
+# Settings that embeddings depend on and tensors do not reveal.
 _ARCHITECTURE = {
     "text": ("num_attention_heads", "local_attention", "norm_eps", "rope_parameters"),
     "audio": (
@@ -57,7 +57,7 @@ _ARCHITECTURE = {
         "hidden_act",
     ),
 }
-# What scales logits, and in PE-AV all that a clip with a text has no use for.
+# Logit scales, and in PE-AV everything that audio and text do not need.
 _UNUSED = re.compile(
     r"^(text_audio_logit_(scale|bias)"
     r"|(video_model|audio_video_encoder|(audio|video)_plus_text_head"
@@ -67,12 +67,13 @@ _UNUSED = re.compile(
 
 
 class PeAudioEncoder(FrameClapEncoder):
-    """PE-A-Frame, or PE-AV without its video.
+    """PE-A-Frame, or PE-AV without video.
 
-    PE-A-Frame compares texts with frames, of 40 ms: a clip is the mean of its frames,
-    whose product with a text is the mean of theirs. PE-AV compares whole clips. Samples
-    are mirrored at a clip's end to fill its last frame, as transformers does it; none
-    is padded for the sake of others in a pass, which moves embeddings by 2e-5.
+    PE-A-Frame compares texts with frames of 40 ms. A clip's embedding is the mean of
+    its frames, so that its product with a text is the mean of theirs. PE-AV compares
+    whole clips. The last frame is filled by mirroring samples, as in transformers.
+    Clips are not padded because of others in a pass, which would alter embeddings by
+    2e-5.
     """
 
     _at_once_on_gpu: ClassVar[int] = 8
@@ -108,9 +109,9 @@ class PeAudioEncoder(FrameClapEncoder):
         max_tokens = min(tokenizer.model_max_length, text.max_position_embeddings)
         max_tokens = min(max_tokens, MAX_TOKENS)
         check_number(max_tokens, 3, MAX_TOKENS, f"tokens of {weights}")
-        # The authors take a text behind the 22nd of 28 layers of ModernBERT. Of these
-        # transformers' tower has 22, and a last norm that belongs behind the 28th.
-        # transformers 5.0 leaves it out, as they do, and from 5.1 on applies it.
+        # The authors use the output of the 22nd of ModernBERT's 28 layers as text
+        # state. transformers' tower has these 22 layers, and a final norm that belongs
+        # after the 28th. Like the authors, transformers 5.0 omits it; 5.1 applies it.
         model.text_model.final_norm = torch.nn.Identity()
         return partial(
             cls,
@@ -129,10 +130,10 @@ class PeAudioEncoder(FrameClapEncoder):
 
     @property
     def frame_rate(self) -> float:
-        """Frames of `encode_frames` in a second; ValueError if none meets a text."""
+        """Number of frames per second; ValueError if texts compare with clips only."""
         if not self._frame_level:
             msg = (
-                f"{self.source} compares texts with whole clips, not with frames. Take "
+                f"{self.source} compares texts with whole clips, not with frames. Use "
                 f"PE-A-Frame, such as 'facebook/pe-a-frame-base'."
             )
             raise ValueError(msg)
@@ -145,14 +146,14 @@ class PeAudioEncoder(FrameClapEncoder):
     def _mels(
         self, pieces: Sequence[NDArray[np.float32]], longer: Sequence[bool]
     ) -> torch.Tensor:
-        """Return the samples themselves, in whole frames."""
+        """Return the samples themselves, extended to whole frames."""
         missing = -len(pieces[0]) % self.frame_samples
         samples = [np.pad(piece, (0, missing), "reflect") for piece in pieces]
         return torch.from_numpy(np.stack(samples))[:, None]
 
     def _embed_frames(self, inputs: torch.Tensor) -> torch.Tensor:
-        # Nothing is padding; but without a mask the tower normalises by another formula
-        # than after transformers' own processor (2.5e-7 apart, measured).
+        # There is no padding, but without a mask the tower uses another normalisation
+        # formula than with transformers' processor (2.5e-7 apart, measured).
         mask = torch.ones_like(inputs[:, 0], dtype=torch.long)
         return self._model.get_audio_embeds(inputs, mask)
 
@@ -162,8 +163,8 @@ class PeAudioEncoder(FrameClapEncoder):
 
     def _embed_text(self, tokens: list[list[int]]) -> torch.Tensor:
         input_ids, attention_mask = self._pad_tokens(tokens)
-        # Not the model's get_text_audio_embeds, which fails (transformers 5.0 to 5.24):
-        # it takes states that it does not ask for.
+        # The model's get_text_audio_embeds fails (transformers 5.0 to 5.24), because it
+        # uses states that it does not request.
         states = self._model.text_model(
             input_ids=input_ids, attention_mask=attention_mask
         ).last_hidden_state
@@ -171,13 +172,13 @@ class PeAudioEncoder(FrameClapEncoder):
 
 
 def _is_frame_level(content: dict[str, Any], path: Path) -> bool:
-    """Return whether a model compares texts with frames, as its configuration says."""
+    """Return whether, by its configuration, a model compares texts with frames."""
     kind, names = content.get("model_type"), content.get("architectures")
     frame_level = names == ["PeAudioFrameLevelModel"]
     if kind == "pe_audio" and not frame_level and names != ["PeAudioModel"]:
         msg = (
             f"{path} has architectures={names!r}; it must be ['PeAudioFrameLevelModel']"
-            f" (PE-A-Frame) or ['PeAudioModel'], which differ in what a clip is."
+            f" (PE-A-Frame) or ['PeAudioModel'] (whole clips)."
         )
         raise CheckpointError(msg)
     return frame_level
@@ -190,14 +191,15 @@ def _settings(folder: Path, config: Any) -> dict[str, Any]:
     if settings.pop("channels") != 1 or settings["hop_length"] != hop_length:
         msg = (
             f"The extractor in {folder} must have feature_size=1 and hop_length="
-            f"{hop_length}, as the audio tower. Compare both with the publisher's."
+            f"{hop_length}, like the audio tower. Compare both with the publisher's "
+            f"files."
         )
         raise CheckpointError(msg)
     window = WINDOW_SECONDS * settings["sample_rate"]
     parts = {"text": config.text_config, "audio": config.audio_config}
     return {
         **settings,
-        # In whole frames, so that a long clip is cut between them.
+        # In whole frames, so that long clips are cut between frames.
         "window": window - window % hop_length,
         "architecture": {
             f"{part}_{name}": getattr(parts[part], name)

@@ -1,4 +1,4 @@
-"""Projections that were initialised and never trained, found in their weights."""
+"""Detection of projections that were initialised but never trained."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import nn
 
 from clapstack.exceptions import CollapsedTowerWarning
 
-# The deviation of n weights that are drawn, not learned, is off by 1 / sqrt(2 n): a per
-# mille in published models. Four times that is allowed, and 5 % for half precision.
+# The relative error of the standard deviation of n random weights is 1 / sqrt(2 n):
+# 0.1 % in published models. Four times that is allowed, and 5 % for half precision.
 _TOLERANCE = 0.05
 _ERRORS = 4
 
@@ -22,27 +22,27 @@ _ERRORS = 4
 def warn_if_untrained(
     projections: Mapping[str, Any], source: Path, model: Any = None
 ) -> None:
-    """Warn if the projection of a tower is as its constructor left it.
+    """Warn if the projection of a tower still has its initial weights.
 
     Parameters
     ----------
     projections : mapping of {"audio", "text"} to Module
-        Each with the layers `linear1` and `linear2`. Never trained is a projection if
-        both have the weights of an initialisation, and biases of one.
+        Each with the layers `linear1` and `linear2`. A projection counts as untrained
+        if the weights and biases of both look like an initialisation.
     source : Path
         The file, for the message.
     model : ClapModel or None, default=None
-        Where transformers drew the weights, if it did.
+        Model whose weights transformers may have initialised.
     """
     for tower, projection in projections.items():
         layers = (projection.linear1, projection.linear2)
         if all(_is_drawn(layer, model) for layer in layers):
             deviation = max(float(layer.weight.detach().std()) for layer in layers)
             msg = (
-                f"The {tower} projection of {source} was never trained: its weights, "
-                f"of standard deviation {deviation:.4f}, and its biases are those of "
-                f"an initialisation. Embeddings of the {tower} tower mean nothing: use "
-                f"another file of this model, or another checkpoint."
+                f"The {tower} projection of {source} was never trained: its weights "
+                f"(standard deviation {deviation:.4f}) and biases are those of an "
+                f"initialisation, so embeddings of the {tower} tower are meaningless. "
+                f"Use another file of this model, or another checkpoint."
             )
             warnings.warn(msg, CollapsedTowerWarning, stacklevel=2)
 
@@ -51,7 +51,7 @@ def _is_drawn(layer: nn.Linear, model: Any) -> bool:
     weight = layer.weight.detach()
     bias = None if layer.bias is None else layer.bias.detach()
     # torch draws weights and biases from [-b, b], b = 1 / sqrt(n_inputs). A trained
-    # layer of that deviation has weights out of this range.
+    # layer with that deviation has weights outside this range.
     bound = 1 / math.sqrt(layer.in_features)
     within = float(weight.abs().max()) <= bound and (
         bias is None or float(bias.abs().max()) <= bound
@@ -59,7 +59,7 @@ def _is_drawn(layer: nn.Linear, model: Any) -> bool:
     if within and _is_near(weight, bound / math.sqrt(3)):
         return True
     # transformers draws weights from a normal distribution and sets biases to zero;
-    # no bias of a trained layer is exactly zero.
+    # the bias of a trained layer is never exactly zero.
     if bias is None or bias.any():
         return False
     stds = [0.02]

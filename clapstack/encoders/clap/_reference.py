@@ -1,14 +1,14 @@
-"""The authors' own model classes, in place of transformers': to compare with.
+"""Encoders that run the authors' own model classes, for comparison.
 
-What is heard and read is ours, as for the encoders that these stand in for: windows,
-crops, fused spectrograms, tokens. So is the reading of the checkpoint, strict and safe.
-Then the weights go, under the authors' names, into models of the classes that the
-packages laion-clap and msclap hold.
+Inputs are the same as for the encoders that these replace: windows, crops, fused
+spectrograms and tokens. Checkpoints are read equally strictly and safely. The weights
+are then loaded, under the authors' names, into the model classes of the packages
+laion-clap and msclap.
 
-Of those packages only the modules that hold the models are imported: what stands above
-them fetches tokenizers when it is imported (laion_clap), or silences every warning of
-the process (msclap). The constructors of the whole models fetch a text tower from the
-hub, to overwrite its weights; so the parts are built one by one.
+Only the modules that define these classes are imported. Their parent packages would
+download tokenizers on import (laion_clap) or silence all warnings of the process
+(msclap). The constructors of whole models download a text tower from the hub just to
+overwrite its weights, so the parts are built one by one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from clapstack.encoders.clap._laion import LaionClapEncoder
 _LAION = "laion_clap"
 _MSCLAP = "msclap"
 
-# What the authors' models hold besides, and derive themselves: see _htsat.
+# Tensors that the authors' models additionally contain and derive, see _htsat.
 _DERIVED = re.compile(
     rf"^((audio_branch|audio_encoder\.base\.htsat)\.{UNUSED_IN_HTSAT}"
     r"|audio_branch\.logmel_extractor\.melW"
@@ -48,7 +48,7 @@ _DERIVED = re.compile(
     r"|logit_scale(_[at])?)$"
     rf"|{_msclap_2022.UNUSED.pattern}"
 )
-# What RobertaModel needs to know of a text tower.
+# Settings of a text tower that RobertaModel needs.
 _ROBERTA_SIZES = (
     "vocab_size",
     "hidden_size",
@@ -65,8 +65,8 @@ _ROBERTA_SIZES = (
 class LaionReferenceEncoder(LaionClapEncoder):
     """LAION CLAP in the classes of the package laion-clap.
 
-    An unfused model hears waveforms and makes its own spectrograms; a fused one sees
-    ours, whose chunks have fixed places.
+    An unfused model receives waveforms and computes spectrograms itself; a fused one
+    receives ours, whose chunks have fixed positions.
     """
 
     _at_once_on_cpu = 1
@@ -90,7 +90,7 @@ class LaionReferenceEncoder(LaionClapEncoder):
 
     def _window_mels(self, *args: Any) -> torch.Tensor:
         mels = super()._window_mels(*args)
-        # Their fused model takes four spectrograms, of a short clip four equal ones.
+        # Their fused model needs four spectrograms, equal ones for a short clip.
         return mels.expand(-1, 4, -1, -1) if self._settings["fused"] else mels
 
     def _embed_audio(self, mels: torch.Tensor, longer: torch.Tensor) -> torch.Tensor:
@@ -107,7 +107,7 @@ class LaionReferenceEncoder(LaionClapEncoder):
 
 
 class MsClapReferenceEncoder(_msclap.MsClapEncoder):
-    """MS-CLAP in the classes of the package msclap, which hear waveforms."""
+    """MS-CLAP in the classes of the package msclap, which receive waveforms."""
 
     _at_once_on_cpu = 1
     has_dense_windows = False
@@ -160,21 +160,21 @@ class _MsClap2022Reference(MsClapReferenceEncoder, _msclap_2022.MsClap2022Encode
 
 
 class _Waveforms(nn.Module):
-    """In place of the spectrogram, for models that make their own."""
+    """Stand-in for the spectrogram, for models that compute their own."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("bank", torch.empty(0))  # whose device tells where to be
+        self.register_buffer("bank", torch.empty(0))  # determines the device
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Return the waveforms as they are."""
+        """Return the waveforms unchanged."""
         return waveforms
 
 
 def build_laion_clap(model: Any, settings: Mapping[str, Any]) -> nn.Module:
     """Build laion-clap's CLAP with the weights of a ClapModel on the CPU.
 
-    `settings` of the encoder say what an unfused model's own spectrograms depend on.
+    The encoder's `settings` configure the spectrograms of an unfused model.
     """
     theirs = import_part(_LAION, "clap_module.model")
     htsat = import_part(_LAION, "clap_module.htsat")
@@ -210,7 +210,7 @@ def build_msclap_2023(model: _msclap_2023.MsClap2023Model) -> nn.Module:
     htsat = import_part(_MSCLAP, "models.htsat")
     audio, text = model.audio_model.config, model.text_model.config
     width = len(model.audio_projection.linear1.weight)
-    # A module of constants; what it says of the spectrogram wins over all arguments.
+    # A module of constants, which override all arguments for the spectrogram.
     constants = vars(import_part(_MSCLAP, "models.config"))
     spectrogram = SimpleNamespace(**constants | {"mel_bins": audio.num_mel_bins})
     clap = _without_constructor(theirs.CLAP)
@@ -228,7 +228,7 @@ def build_msclap_2023(model: _msclap_2023.MsClap2023Model) -> nn.Module:
 def build_msclap_2022(model: _msclap_2022.MsClap2022Model) -> nn.Module:
     """Build msclap's CLAP of 2022 with the weights of ours, on the CPU.
 
-    They must be of the published widths, which the authors' class fixes.
+    They must have the published widths, which are fixed in the authors' class.
     """
     theirs = import_part(_MSCLAP, "models.clap")
     cnn14 = import_part(_MSCLAP, "models.audio").Cnn14
@@ -243,9 +243,9 @@ def build_msclap_2022(model: _msclap_2022.MsClap2022Model) -> nn.Module:
         window_size=2 * (n_frequencies - 1),
         hop_size=_msclap.HOP_LENGTH,
         mel_bins=n_mels,
-        fmin=0,  # the bank of the file takes the place of the one these make
+        fmin=0,  # the file's bank replaces the one computed from these
         fmax=_msclap.SAMPLE_RATE // 2,
-        classes_num=1,  # of a head that no embedding depends on
+        classes_num=1,  # for a head that no embedding depends on
         out_emb=n_pooled,
     )
     clap.audio_encoder.projection = theirs.Projection(n_pooled, width)
@@ -257,11 +257,11 @@ def build_msclap_2022(model: _msclap_2022.MsClap2022Model) -> nn.Module:
 
 
 def import_part(package: str, name: str) -> ModuleType:
-    """Import a module of a package without running what stands above it.
+    """Import a module of a package without running its parent packages.
 
-    `name` is dotted, of two parts, below the package. The module runs, unchanged, under
-    a name of ours, so that a plain import of the package elsewhere is not affected.
-    ImportError if the package, or what it needs, is not installed or does not load.
+    `name` has two dotted parts, relative to the package. The module runs unchanged
+    under another name, so that normal imports of the package are not affected. Raises
+    ImportError if the package or a dependency is not installed or does not load.
     """
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
@@ -277,21 +277,21 @@ def import_part(package: str, name: str) -> ModuleType:
         sys.modules[alias] = module_from_spec(spec)
     try:
         return importlib.import_module(f"{alias}.{module}")
-    # A torchvision of another build than torch raises RuntimeError.
+    # A torchvision built for another torch raises RuntimeError.
     except (ImportError, OSError, RuntimeError) as error:
         msg = (
-            f"backend={package!r} needs {package} and all that it imports, which fails "
-            f"here: {error}. Install them in an environment of their own with: "
+            f"backend={package!r} needs {package} and its dependencies, which cannot "
+            f"be imported: {error}. Install them in a separate environment with: "
             f'pip install "clapstack[reference]"'
         )
         raise ImportError(msg) from error
 
 
 def _prepare(package: str, name: str, dtype: str) -> None:
-    """Refuse, before a large file is read, what cannot work."""
+    """Reject unsupported settings before a large file is read."""
     if dtype != "float32":
         msg = (
-            f"backend={package!r} makes its spectrograms in the model, which takes "
+            f"backend={package!r} computes spectrograms in the model and requires "
             f"dtype='float32'; got {dtype!r}. Use backend='clapstack' for it."
         )
         raise ValueError(msg)
@@ -299,7 +299,7 @@ def _prepare(package: str, name: str, dtype: str) -> None:
 
 
 def _without_constructor(module_class: Any) -> Any:
-    """Make an empty module of a class, for its parts to be put in."""
+    """Create an empty module of a class, to which parts are added later."""
     module = module_class.__new__(module_class)
     nn.Module.__init__(module)
     return module
@@ -333,7 +333,7 @@ def _projection(width: int, projection_dim: int) -> nn.Sequential:
 def _loaded(
     clap: nn.Module, official: Mapping[str, torch.Tensor], package: str
 ) -> nn.Module:
-    """Load the tensors, strictly but for what the model derives or does not use."""
+    """Load the tensors strictly, except for derived and unused ones."""
     source = Path(package)
     check_tensors(official, clap.state_dict(), source=source, unused=_DERIVED)
     clap.load_state_dict(official, strict=False)

@@ -1,4 +1,4 @@
-"""Audio-text models of sentence-transformers, which loads and runs them."""
+"""Audio-text models loaded and run by sentence-transformers."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from clapstack.encoders.clap._projections import warn_if_untrained
 from clapstack.encoders.clap._sentence_folder import copy_checked
 from clapstack.exceptions import CheckpointError
 
-# The window of an extractor that takes clips of any length, as wav2vec 2.0's does.
+# Window for extractors that accept clips of any length, such as wav2vec 2.0's.
 _USUAL_SECONDS = 30
-# Shorter clips, of which some front ends make nothing, get zeros appended.
+# Zeros are appended to shorter clips, for which some front ends return nothing.
 _SHORTEST_SECONDS = 0.025
 _NO_LIMIT = 1_000_000
 _WRONG = re.compile(r"^(\S+)\s*\|\s*(MISSING|MISMATCH)", re.MULTILINE)
@@ -43,20 +43,20 @@ _COLORS = re.compile(r"\x1b\[[\d;]*m")
 class SentenceTransformerEncoder(ClapEncoder):
     """A model of sentence-transformers that embeds audio and text in one space.
 
-    The library prepares inputs and runs the model. A clip longer than its front end
-    takes would be cropped there, at random by some: here its windows are embedded, as
-    with every encoder. Each input goes through the model alone, on a GPU too, since
-    nothing is known of how a model treats padding.
+    The library prepares inputs and runs the model. Its front ends would crop a long
+    clip, some of them at random; here windows are embedded, as with every encoder. Each
+    input is encoded alone, even on a GPU, since the model's treatment of padding is
+    unknown.
 
-    A fused CLAP model gets every clip as a short one, as its authors do; the front end
-    of transformers marks one random clip of a batch as long.
+    A fused CLAP model receives every clip as a short one, as in its authors' code; the
+    front end of transformers marks one random clip of a batch as long.
     """
 
     _at_once_on_gpu: ClassVar[int] = 1
 
     def __init__(self, *, sentence_transformers: str, **parts: Any):
         super().__init__(**parts, tokenizer=parts["model"].tokenizer, log_mel=None)
-        # The front end is theirs, and changes with them.
+        # The front end belongs to these libraries and changes with their versions.
         self._version += f"-st{sentence_transformers}-tf{transformers.__version__}"
 
     @classmethod
@@ -75,8 +75,8 @@ class SentenceTransformerEncoder(ClapEncoder):
         if not (model.supports("audio") and model.supports("text")):
             embedded = ", ".join(map(str, model.modalities)) or "nothing"
             msg = (
-                f"{folder} embeds {embedded}; a model that embeds audio and text is "
-                f"needed."
+                f"{folder} embeds {embedded}; use a model that embeds both audio and "
+                f"text."
             )
             raise CheckpointError(msg)
         if model.truncate_dim is not None:
@@ -91,7 +91,7 @@ class SentenceTransformerEncoder(ClapEncoder):
         settings: dict[str, Any] = {
             **_front_end(model, folder),
             "files": digests,
-            # The library puts the prompt before each text.
+            # The library prepends the prompt to each text.
             "max_tokens": limit - len(prompt),
             "suffix": "",
         }
@@ -119,8 +119,8 @@ class SentenceTransformerEncoder(ClapEncoder):
         """
         if not self._model.supports(("audio", "text")):
             msg = (
-                f"{self.source} does not embed audio and text together. Leave joint at "
-                f"'separate'."
+                f"{self.source} does not embed audio and text together. Use "
+                f"joint='separate'."
             )
             raise CheckpointError(msg)
         pieces = (
@@ -133,7 +133,7 @@ class SentenceTransformerEncoder(ClapEncoder):
     def _pieces(
         self, waveform: NDArray[np.float32], crop: str, **more: str
     ) -> Iterator[tuple[Any, bool]]:
-        """Yield windows as the library prepares them: here, not in several threads."""
+        """Yield windows prepared by the library, in this thread only."""
         shortest = int(_SHORTEST_SECONDS * self.sample_rate)
         if len(waveform) < shortest:
             waveform = fill_window(waveform, shortest, "pad")
@@ -141,13 +141,13 @@ class SentenceTransformerEncoder(ClapEncoder):
             yield self._of_item({**_clip(piece, self.sample_rate), **more}), False
 
     def _tokens(self, texts: Sequence[str]) -> list[Any]:
-        super()._tokens(texts)  # refuses what is no text, and warns of what is cut
+        super()._tokens(texts)  # rejects non-strings and warns about truncation
         return [self._of_item({"text": text}) for text in texts]
 
     def _of_item(self, item: dict[str, Any]) -> Any:
         try:
             return _prepared(self._model, item)
-        # A text with the placeholder of a clip, for one.
+        # For example, a text with the placeholder of a clip.
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
             msg = (
                 f"{self.source} cannot embed {item.get('text', 'a clip')!r}: "
@@ -178,7 +178,7 @@ class SentenceTransformerEncoder(ClapEncoder):
 
 
 def _library() -> Any:
-    """Import sentence-transformers, of a version that embeds audio."""
+    """Import sentence-transformers in a version that embeds audio."""
     extra, caller = "sentence-transformers", "SentenceTransformerPairFeatures"
     library = import_optional("sentence_transformers", extra=extra, caller=caller)
     version = library.__version__
@@ -196,10 +196,10 @@ def _clip(waveform: NDArray[np.float32], sample_rate: int) -> dict[str, Any]:
 
 
 def _prepared(model: Any, item: dict[str, Any]) -> Any:
-    """Return what a model takes of one input, as `SentenceTransformer.encode` does.
+    """Return one input prepared as in `SentenceTransformer.encode`.
 
-    A text comes as {"text": …}: alone, one such as "rain.wav" would be taken for a file
-    to read, and an address for one to fetch.
+    A text comes as {"text": …}: a plain one such as "rain.wav" would be read as a file,
+    and an address downloaded.
     """
     features = model.preprocess([item], prompt=_prompt(model))
     if "is_longer" in features:
@@ -208,17 +208,17 @@ def _prepared(model: Any, item: dict[str, Any]) -> Any:
 
 
 def _prompt(model: Any) -> str:
-    """Return what the library puts before a text, or the empty string."""
+    """Return the prompt that the library prepends to a text, or the empty string."""
     return model.prompts.get(model.default_prompt_name) or ""
 
 
 def _embedded(model: Any, features: Any) -> torch.Tensor:
-    """Run a model as `SentenceTransformer.encode` does, which cuts Matryoshka ones."""
+    """Run a model as in `SentenceTransformer.encode`, including `truncate_dim`."""
     return model(features)["sentence_embedding"][:, : model.truncate_dim]
 
 
 def _front_end(model: Any, folder: Path) -> dict[str, int]:
-    """Return the rate of a model's audio, and how many samples it takes at most."""
+    """Return the sample rate of a model's audio and its maximum number of samples."""
     parts = [part for part in model.modules() if hasattr(part, "processing_kwargs")]
     found = [getattr(p.processor, "feature_extractor", p.processor) for p in parts]
     extractor = next((e for e in found if hasattr(e, "sampling_rate")), None)
@@ -242,16 +242,16 @@ def _front_end(model: Any, folder: Path) -> dict[str, int]:
     _refuse_chance(_equal(first, again), folder)
     if _equal(first, other):
         msg = (
-            f"{folder} does not look at the end of a clip of {window / rate:g} s, and "
-            f"does not say how much it takes. Set max_length (samples) for 'audio' in "
-            f"the processing_kwargs of its sentence_bert_config.json."
+            f"{folder} ignores the end of a clip of {window / rate:g} s, but does not "
+            f"specify its maximum length. Set max_length (samples) for 'audio' in the "
+            f"processing_kwargs of its sentence_bert_config.json."
         )
         raise CheckpointError(msg)
     return {"sample_rate": rate, "window": window}
 
 
 def _width(model: Any, sample_rate: int, folder: Path) -> int:
-    """Return the length of an embedding; refuse towers that differ, and chance."""
+    """Return the length of an embedding; reject unequal towers and random results."""
     clip = _clip(_noise(sample_rate), sample_rate)
     with torch.inference_mode():
         first, again, text = (
@@ -261,10 +261,10 @@ def _width(model: Any, sample_rate: int, folder: Path) -> int:
     if first.shape != text.shape:
         msg = (
             f"{folder} embeds audio in {first.shape[-1]} and text in {text.shape[-1]} "
-            f"dimensions; a model with one space for both is needed."
+            f"dimensions; use a model with one space for both."
         )
         raise CheckpointError(msg)
-    # NaN, of damaged weights, is refused with the first embedding.
+    # NaN from damaged weights is rejected with the first embedding.
     _refuse_chance(torch.equal(first.nan_to_num(), again.nan_to_num()), folder)
     return int(text.shape[-1])
 
@@ -283,15 +283,15 @@ def _equal(first: Any, other: Any) -> bool:
 def _refuse_chance(equal: bool, folder: Path) -> None:
     if not equal:
         msg = (
-            f"{folder} gives one clip two embeddings: its front end or its model draws "
-            f"at random, as the 'dither' of an extractor does. Set that to zero in a "
-            f"copy of the folder."
+            f"{folder} returns different embeddings for the same clip: its front end "
+            f"or its model is random, for example through an extractor's 'dither'. Set "
+            f"that to zero in a copy of the folder."
         )
         raise CheckpointError(msg)
 
 
 class _Report(logging.Handler):
-    """The names of the tensors that transformers reports as missing or misshapen."""
+    """Collects the tensors that transformers reports as missing or misshapen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -304,22 +304,22 @@ class _Report(logging.Handler):
 
 @contextmanager
 def _quiet_and_strict(folder: Path, copy: str) -> Iterator[None]:
-    """Load without progress bars; refuse weights that the library would draw.
+    """Load without progress bars; reject missing weights.
 
-    It draws at random what a file lacks, and reports that as a warning.
+    The library initialises missing weights at random and only warns.
     """
     report, fault = _Report(), None
     logger = logging.getLogger("transformers.modeling_utils")
     verbosity, shown = reports.get_verbosity(), reports.is_progress_bar_enabled()
     logger.addHandler(report)
     logger.propagate = False
-    reports.set_verbosity_warning()  # under a higher one there would be no report
+    reports.set_verbosity_warning()  # a higher level would suppress the report
     reports.disable_progress_bar()
     try:
         yield
     except (CheckpointError, ImportError, MemoryError):
         raise
-    # What is wrong with a file comes as an error of any of four libraries.
+    # Damaged files raise errors of any of four libraries.
     except Exception as error:
         fault = error
     finally:
@@ -331,8 +331,8 @@ def _quiet_and_strict(folder: Path, copy: str) -> Iterator[None]:
     if report.tensors:
         faults = [f"{what}: {first_few(t)}" for what, t in report.tensors.items()]
         msg = (
-            f"{folder} does not match its model. Tensors {'; '.join(faults)}. Fetch it "
-            f"again from its publisher."
+            f"{folder} does not match its model. Tensors {'; '.join(faults)}. Download "
+            f"it again from its publisher."
         )
         raise CheckpointError(msg) from fault
     if fault is not None:

@@ -1,4 +1,4 @@
-"""What every audio-only encoder does, on models that only scale samples."""
+"""Behaviour of all audio-only encoders, on models that only scale samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clapstack.exceptions import AudioError, CheckpointError
 
 
 class AnyLength(AudioEncoder):
-    """Features of a piece: its mean times a weight, its length, its batch's size."""
+    """Features of a piece: weighted mean, length and size of its batch."""
 
     fixed_length = False
 
@@ -55,7 +55,7 @@ def ramp(n_samples):
 
 
 def on_a_gpu(encoder):
-    """Let it take batches as it does on a GPU."""
+    """Let the encoder use batches, as on a GPU."""
     encoder._at_once = 1_000
     return encoder
 
@@ -117,7 +117,7 @@ def test_batch_size_is_the_most_at_once():
     assert_array_equal(features[:, 2], [2, 2, 2, 2, 1])
 
 
-def test_a_gpu_that_runs_out_of_memory_takes_half_as_many():
+def test_batches_are_halved_when_a_gpu_runs_out_of_memory():
     encoder = on_a_gpu(AnyLength())
     embed = encoder._embed
 
@@ -151,12 +151,12 @@ def test_features_that_are_not_finite_name_the_clip_and_the_weights():
 
 
 @pytest.mark.parametrize("bad", [np.zeros(0), np.full(9, np.nan), np.zeros((2, 9))])
-def test_a_waveform_that_is_none_is_refused(bad):
+def test_an_invalid_waveform_is_refused(bad):
     with pytest.raises(AudioError, match="Waveform 1 must be a one-dimensional"):
         AnyLength().encode_audio([ramp(5), bad])
 
 
-def test_identity_tells_what_features_depend_on(monkeypatch):
+def test_identity_changes_with_what_features_depend_on(monkeypatch):
     encoders = [
         AnyLength(),
         AnyLength(weight=3.0),

@@ -1,4 +1,4 @@
-"""BEATs checkpoints of random weights: code only, no sound is known to them."""
+"""BEATs checkpoints with random weights: tests of the code only."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_features_name_their_columns(beats_file, hiss):
 def test_a_pre_trained_file_has_states_but_no_logits(beats_content, tmp_path):
     head = ("predictor.weight", "predictor.bias")
     path = save_beats(edited(beats_content, drop=head), tmp_path)
-    with pytest.raises(CheckpointError, match=r"pre-trained only: .* fine-tuned file"):
+    with pytest.raises(CheckpointError, match=r"only pre-trained: .* fine-tuned file"):
         load_encoder("beats", path)
     assert load_encoder("beats-states", path).embedding_dim == 192
 
@@ -153,7 +153,7 @@ def test_weights_alone_do_not_describe_the_model(beats_content, tmp_path):
 
 
 def test_a_revision_of_a_file_that_is_nowhere_on_the_hub_is_refused(beats_file):
-    with pytest.raises(CheckpointError, match=r"revision='main' .*a file on this"):
+    with pytest.raises(CheckpointError, match=r"revision='main' .*is a local file"):
         load_encoder("beats", beats_file, revision="main")
     with pytest.raises(ValueError, match="'revision' parameter of BeatsFeatures"):
         BeatsFeatures(beats_file, revision="main").fit([["a.wav", "a dog"]])

@@ -40,7 +40,7 @@ def load(folder, **options):
 
 
 def official(model, clip):
-    """States, logits of one clip, as transformers computes them."""
+    """Return states and logits of one clip, computed by transformers."""
     extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
     inputs = extractor(clip, sampling_rate=RATE, return_tensors="pt").input_values
     with torch.inference_mode():

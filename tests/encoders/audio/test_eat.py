@@ -1,4 +1,4 @@
-"""EAT checkpoints of random weights: code only, no sound is known to them."""
+"""EAT checkpoints with random weights: tests of the code only."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_classifier_makes_no_difference(encoder, eat_tensors, tmp_path, hiss):
 
 
 def of_authors(tensors):
-    """Rename as in the authors' own files, with what training adds."""
+    """Rename tensors as in the authors' own files, and add training-only ones."""
     names = {}
     for name in tensors:
         bare = name.removeprefix("model.")
@@ -107,7 +107,7 @@ def test_features_name_their_columns(eat_tensors, tmp_path, hiss):
     assert names[[0, 64, 128, -1]].tolist() == ["cls0", "mean0", "std0", "max63"]
 
 
-def test_without_a_network_the_remedy_is_told():
+def test_without_a_network_the_remedy_is_named():
     with pytest.raises(CheckpointError, match=r"pretrain'.*put config\.json, model\.s"):
         EatFeatures().fit([["a.wav", "a dog"]])
 

@@ -19,7 +19,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Folder and model, by whether it is built as WavLM Large is."""
+    """Folder and model, with and without the architecture of WavLM Large."""
     folders = {large: tmp_path_factory.mktemp("wavlm") for large in (True, False)}
     return {
         large: (folder, make_wavlm(folder, large=large))
@@ -145,7 +145,7 @@ def test_a_model_of_another_type_is_refused(models, copy_of):
 def test_an_adapter_is_refused(models, copy_of):
     folder = copy_of(models[True][0])
     edit(folder / "config.json", add_adapter=True)
-    with pytest.raises(CheckpointError, match="ends in an adapter"):
+    with pytest.raises(CheckpointError, match="ends in an unsupported adapter"):
         load(folder)
 
 
@@ -162,7 +162,7 @@ def test_without_an_extractor_nothing_is_guessed(models, copy_of):
 def test_without_a_network_the_files_are_named():
     with pytest.raises(
         CheckpointError,
-        match=r"'microsoft/wavlm-large' could not be fetched .* put config\.json, "
+        match=r"'microsoft/wavlm-large' could not be downloaded .* put config\.json, "
         r"preprocessor_config\.json, model\.safetensors or pytorch_model\.bin into a "
         r"folder and pass the path",
     ):
@@ -178,7 +178,7 @@ def test_a_missing_file_is_named(models, copy_of, name):
 
 
 def test_a_file_is_no_checkpoint(models):
-    with pytest.raises(CheckpointError, match="is a file; it must be a folder that"):
+    with pytest.raises(CheckpointError, match="is a file; it must be a folder with"):
         load(models[True][0] / "model.safetensors")
 
 

@@ -117,5 +117,5 @@ def test_an_extractor_of_another_length_is_refused(folder, copy_of):
     path = folder / "preprocessor_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**settings, "chunk_length": 3}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="makes 300 frames of a window"):
+    with pytest.raises(CheckpointError, match="produces 300 frames per window"):
         load(folder)

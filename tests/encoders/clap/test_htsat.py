@@ -1,4 +1,4 @@
-"""The audio tower at speed against transformers' own forward pass, random weights."""
+"""The fast audio tower against transformers' own forward pass, random weights."""
 
 from __future__ import annotations
 

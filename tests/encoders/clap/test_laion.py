@@ -1,4 +1,4 @@
-"""LAION CLAP checkpoints of random weights: code only, no sound is known to them."""
+"""LAION CLAP checkpoints with random weights: tests of the code only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def encoder(folder):
 
 @pytest.fixture
 def clips(noise):
-    """Shorter than the window, as long, longer by less than a hop, and long."""
+    """Clips shorter than the window, equal to it, less than a hop longer, and long."""
     return [noise(n) for n in (300, 3000, 5000, WINDOW, WINDOW + 50, 12_000, 31_000)]
 
 
@@ -156,7 +156,7 @@ def test_a_long_text_is_cut_and_keeps_its_end_token(encoder):
     assert np.isfinite(encoder.encode_text(["rain falls on a tin roof " * 20])).all()
 
 
-def test_nothing_in_gives_nothing_out(encoder):
+def test_empty_input_gives_empty_output(encoder):
     assert encoder.encode_audio([]).shape == (0, encoder.projection_dim)
     assert encoder.encode_text([]).shape == (0, encoder.projection_dim)
 
@@ -171,7 +171,7 @@ def test_an_unusable_waveform_is_named(encoder, noise, waveform):
         encoder.encode_audio([noise(500), waveform])
 
 
-def test_finite_samples_whose_squares_are_not_are_heard(encoder, noise):
+def test_finite_samples_with_infinite_squares_are_accepted(encoder, noise):
     loud = noise(500) * np.float32(1e30)
     assert np.isfinite(encoder.encode_audio([loud])).all()
 

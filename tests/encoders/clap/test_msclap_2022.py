@@ -1,4 +1,4 @@
-"""MS-CLAP of 2022 with random weights: code only, no sound is known to them."""
+"""MS-CLAP of 2022 with random weights: tests of the code only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_file_tells_which_version_it_is(encoder):
 
 
 def test_pooling_takes_the_mean_over_mels_then_mean_and_maximum_over_time(encoder):
-    """Step by step, with functions."""
+    """Compute the reference step by step, with functions."""
     tensors = make_msclap_2022_tensors()
     mels = torch.randn(2, 1, 100, 32, generator=torch.manual_seed(0)) - 30
     base = "audio_encoder.base."
@@ -120,7 +120,7 @@ def test_a_tokenizer_larger_than_the_text_tower_is_refused(tmp_path):
     path = save_msclap_2022(tmp_path, make_msclap_2022_tensors())
     words = "\n".join([*BERT_WORDS, *map(str, range(100, 200))])
     (tmp_path / "vocab.txt").write_text(words + "\n")
-    with pytest.raises(CheckpointError, match="is not the text tower's"):
+    with pytest.raises(CheckpointError, match="does not match the text tower"):
         load_encoder("msclap", str(path))
 
 

@@ -1,4 +1,4 @@
-"""Perception Encoder Audio of random weights: code only, no sound is known to it."""
+"""Perception Encoder Audio with random weights: tests of the code only."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def unit(rows):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Folders and the library's own models, by whether they compare frames."""
+    """Folders and the library's own models, with and without frames."""
     if not HAS_PE_AUDIO:
         pytest.skip("transformers 4 has no PE Audio")
     made = {}
@@ -51,7 +51,7 @@ def folder(models, tmp_path):
 
 @pytest.fixture
 def own(models):
-    """What transformers' own processor and model make of a clip: frames or a row."""
+    """Return the output of transformers' own processor and model: frames or a row."""
 
     def embed(frame_level, clip):
         folder, model = models[frame_level]
@@ -100,7 +100,7 @@ def test_a_model_of_whole_clips_has_no_frames(models, hiss):
 
 
 def test_texts_are_embedded_before_the_last_norm_as_by_the_authors(models):
-    """From transformers 5.1 on the library's own embeddings are taken behind it."""
+    """From transformers 5.1 on, the library applies the final norm."""
     folder, model = models[True]
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     states = []

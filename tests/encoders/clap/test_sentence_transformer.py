@@ -1,4 +1,4 @@
-"""Folders of sentence-transformers of random weights, beside the library itself."""
+"""Folders of sentence-transformers with random weights, against the library."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TEXTS = ["a dog barks", "rain on a tin roof while thunder rolls far", "a car", "
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, laion_folders):
-    """Return folders by architecture: two towers, one for all, a router of two."""
+    """Return folders by architecture: two towers, a single one, a router of two."""
     return {
         "clap": laion_folders[False],
         "omni": make_omni(tmp_path_factory.mktemp("omni")),
@@ -69,7 +69,7 @@ def load(folder, **settings):
 
 
 def as_the_library_has_it(folder, items):
-    """Return what the library makes of each item alone."""
+    """Return the library's embedding of each item alone."""
     model = library.SentenceTransformer(
         str(folder), device="cpu", model_kwargs={"dtype": torch.float32}
     )
@@ -285,7 +285,7 @@ def test_settings_of_the_library_are_applied_as_by_the_library(
     assert encoder.projection_dim == expected.shape[1]
 
 
-def test_what_lies_about_in_a_folder_is_no_part_of_the_model(folders, copy_of):
+def test_unrelated_files_in_a_folder_are_ignored(folders, copy_of):
     copy = copy_of(folders["omni"])
     (copy / "data_config.json").write_text('[{"name": "train"}]')
     (copy / "trainer_state.json").write_text('{"loss": NaN, "num_steps": 10000000}')
@@ -397,15 +397,15 @@ BERT_CONFIG = "sentence_bert_config.json"
     ("edit", "message"),
     [
         (own_class, r"modules\.json names the class 'modeling_own\.Pooling'.*not run"),
-        (place_outside, r"names a place out of its folder: '\.\./other'"),
-        (method_of_choice, r"text embedded by the method 'push_to_hub'"),
+        (place_outside, r"names a path outside its folder: '\.\./other'"),
+        (method_of_choice, r"embeds text with the method 'push_to_hub'"),
         (
             change("config.json", auto_map={"AutoModel": "a.B"}, model_type="own"),
-            r"config\.json wants its own code to be run \(auto_map, for 'own'\)",
+            r"config\.json requires its own code \(auto_map, for 'own'\)",
         ),
         (
             change(BERT_CONFIG, tokenizer_name_or_path="some/where"),
-            r"has tokenizer_name_or_path=some/where, which may fetch",
+            r"has tokenizer_name_or_path=some/where, which may download",
         ),
         (
             change(BERT_CONFIG, model_args={"gguf_file": "a.gguf"}),
@@ -413,7 +413,7 @@ BERT_CONFIG = "sentence_bert_config.json"
         ),
         (
             change("config_sentence_transformers.json", model_type="CrossEncoder"),
-            r"is of a CrossEncoder, not of a SentenceTransformer",
+            r"describes a CrossEncoder, not a SentenceTransformer",
         ),
         (
             lambda f: (f / "adapter_config.json").write_text("{}"),
@@ -424,14 +424,14 @@ BERT_CONFIG = "sentence_bert_config.json"
             r"by sentence-transformers: OSError: .* no file named model\.safetensors.*"
             r"/copy\.",
         ),
-        (code_among_the_weights, r"holds an object of .*exec, which could run code"),
+        (code_among_the_weights, r"contains an object of .*exec, which could run code"),
         (
             lambda f: (f / "model.safetensors").write_bytes(b""),
             r"model\.safetensors cannot be read: its header claims 0 bytes of 0",
         ),
         (
             lambda f: (f / "1_Pooling" / "config.json").unlink(),
-            r"lacks 1_Pooling/config\.json, of a Pooling",
+            r"lacks 1_Pooling/config\.json, which Pooling needs",
         ),
         (
             change("config_sentence_transformers.json", truncate_dim=0),
@@ -451,7 +451,7 @@ BERT_CONFIG = "sentence_bert_config.json"
         ),
     ],
 )
-def test_what_leads_elsewhere_or_lacks_something_is_refused(
+def test_a_folder_that_points_elsewhere_or_is_incomplete_is_refused(
     folders, copy_of, edit, message
 ):
     copy = copy_of(folders["omni"])
@@ -490,7 +490,10 @@ def test_a_router_is_checked_to_its_ends(folders, copy_of, name, settings, messa
             "text_2_Dense/model.safetensors",
             r"Could not find 'model\.safe.* in .*/copy\.",
         ),
-        ("text_2_Dense/config.json", r"lacks text_2_Dense/config\.json, of a Dense"),
+        (
+            "text_2_Dense/config.json",
+            r"lacks text_2_Dense/config\.json, which Dense needs",
+        ),
     ],
 )
 def test_a_file_that_a_router_lacks_is_named(folders, copy_of, name, message):
@@ -517,7 +520,7 @@ def test_a_model_without_audio_is_refused(folders):
 def test_a_front_end_that_crops_unseen_is_refused(folders, copy_of):
     copy = copy_of(folders["omni"])
     change(BERT_CONFIG, processing_kwargs={"common": {"max_length": 16_000}})(copy)
-    with pytest.raises(CheckpointError, match=r"the end of a clip of 2 s, and does no"):
+    with pytest.raises(CheckpointError, match=r"ignores the end of a clip of 2 s, but"):
         load(copy)
 
 
@@ -527,7 +530,9 @@ def test_a_front_end_that_draws_is_refused(laion_folders, tmp_path):
     )
     model = library.SentenceTransformer(modules=[transformer], device="cpu")
     model.save_pretrained(tmp_path / "drawn")
-    with pytest.raises(CheckpointError, match=r"one clip two embeddings: its front"):
+    with pytest.raises(
+        CheckpointError, match=r"different embeddings for the same clip: its front"
+    ):
         load(tmp_path / "drawn")
 
 
@@ -561,7 +566,9 @@ def test_places_without_a_model_are_named(tmp_path):
         load(tmp_path)
     with pytest.raises(CheckpointError, match=r"is a file; it must be a folder"):
         load(Path(__file__))
-    with pytest.raises(CheckpointError, match=r"could not be fetched.*Without a netw"):
+    with pytest.raises(
+        CheckpointError, match=r"could not be downloaded.*Without a netw"
+    ):
         load("nobody/nothing")
 
 
@@ -578,7 +585,7 @@ def test_an_old_library_is_named(folders, monkeypatch):
 
 
 def test_events_take_windows_as_clips_of_their_own(folder):
-    """Without a front end of ours there are no frames to cut."""
+    """Without clapstack's front end, windows cannot be cut from a spectrogram."""
     noise = np.random.default_rng(0).normal(size=96_000) / 10
     pairs = pd.DataFrame(
         {"audio": [(noise, 48_000)], "text": ["a dog barks then a bell rings"]}

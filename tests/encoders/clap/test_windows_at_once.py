@@ -1,4 +1,4 @@
-"""How many windows go through a model at once, and what if they do not fit memory."""
+"""Number of windows per forward pass, and passes that do not fit into memory."""
 
 import warnings
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 class LimitedMemory:
-    """The audio tower of an encoder on a GPU that holds only so many windows."""
+    """The audio tower of an encoder on a GPU with limited memory."""
 
     def __init__(self, embed_audio, most):
         self.embed_audio = embed_audio
@@ -85,7 +85,8 @@ def test_windows_that_do_not_fit_are_embedded_in_halves(encoder, clips, limit):
 def test_the_warning_says_what_to_pass(encoder, clips, limit):
     limit(4)
     with pytest.warns(
-        UserWarning, match=r"8 windows at once .* memory of cpu: 4 .* batch_size=4"
+        UserWarning,
+        match=r"8 windows at once .* memory of cpu; .* 4 are used.* batch_size=4",
     ):
         encoder.encode_audio(clips)
 
