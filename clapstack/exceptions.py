@@ -132,7 +132,8 @@ class BadPairsError(ValueError):
         self.rows = sorted(rows, key=lambda row: row.position)
         self.n_pairs = n_pairs
         lines = [
-            f"  row {row.position} (index {row.index!r}), {row.source}: {row.reason}"
+            f"  row {row.position} (index {row.index!r})"
+            f"{row.source and f', {row.source}'}: {row.reason}"
             for row in self.rows[: self._shown]
         ]
         if len(self.rows) > self._shown:

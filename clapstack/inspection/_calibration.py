@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,10 @@ class CalibrationCurveDisplay(Display):
         n_pairs = len(self.y_true)
         if n_bins is None:
             n_bins = int(np.clip(n_pairs // _PER_BIN, 1, _MOST_BINS))
-        if not 1 <= n_bins <= n_pairs // 2:
+        if not isinstance(n_bins, Integral) or not 1 <= n_bins <= n_pairs // 2:
             msg = (
-                f"n_bins must leave two pairs or more in each bin, so from 1 to "
-                f"{n_pairs // 2} for {n_pairs} pairs; got {n_bins!r}."
+                f"n_bins must be an integer from 1 to {n_pairs // 2}, so that each "
+                f"bin has at least two of the {n_pairs} pairs; got {n_bins!r}."
             )
             raise ValueError(msg)
         self.n_bins = n_bins

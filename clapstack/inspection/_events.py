@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,9 @@ def explain_events(
     ...     "dog.wav", "a dog barks, then rain", "laion/clap-htsat-unfused"
     ... ))  # doctest: +SKIP
     """
+    if not isinstance(threshold, Real) or np.isnan(threshold):
+        msg = f"threshold must be a number; got {threshold!r}. {HEARD} is usual."
+        raise ValueError(msg)
     pair = pd.DataFrame({"audio": [audio], "text": [text]}, dtype=object)
     features = _fitted_features(encoders, pair)
     (scores,) = features.score_clauses(pair)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ class LeaderboardDisplay(Display):
         metric: str = "srcc",
     ):
         _check_metric(metric)
-        if not np.isfinite(value):
+        if not isinstance(value, Real) or not np.isfinite(value):
             msg = f"value must be a finite number; got {value!r}."
             raise ValueError(msg)
         self.value = value

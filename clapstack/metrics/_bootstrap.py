@@ -12,7 +12,13 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 
-from clapstack._numerics.checks import Floats, check_scores
+from clapstack._numerics.checks import (
+    Floats,
+    check_count,
+    check_scores,
+    check_seed,
+    check_share,
+)
 from clapstack.metrics._axes import by_axis, group_codes, table_over_axes
 from clapstack.metrics._scores import METRICS, Metric, lcc, mse, srcc
 
@@ -203,6 +209,8 @@ def bootstrap_interval(
         return table_over_axes(
             axes, lambda *ys, **own: one(*ys, **own)._asdict(), groups
         )
+    check_share("coverage", coverage, 0.95)
+    check_count("n_resamples", n_resamples, 1, 1000)
     true, score = check_scores(y_true, y_score)
     values = _resampled(metric, true, score, groups, n_resamples, random_state)
     return Interval(*percentiles(values, coverage))
@@ -272,6 +280,8 @@ def paired_bootstrap(
         return table_over_axes(
             axes, lambda *ys, **own: one(*ys, **own)._asdict(), groups
         )
+    check_share("coverage", coverage, 0.95)
+    check_count("n_resamples", n_resamples, 1, 1000)
     true, first = check_scores(y_true, y_score_first, name="y_score_first")
     _, second = check_scores(y_true, y_score_second, name="y_score_second")
     values = [
@@ -351,10 +361,7 @@ def compare_report(
 
 
 def percentiles(values: Floats, coverage: float) -> tuple[float, float]:
-    """Return the ends between which a share of the resamples lies."""
-    if not 0 < coverage < 1:
-        msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.95 is usual."
-        raise ValueError(msg)
+    """Return the ends of the central interval with a share `coverage` of the values."""
     low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
     return float(low), float(high)
 
@@ -368,10 +375,7 @@ def _resampled(
     random_state: int | None,
 ) -> Floats:
     """Return the metric of every resample, of shape (n_resamples,)."""
-    if n_resamples < 1:
-        msg = f"n_resamples must be 1 or more; got {n_resamples!r}. 1000 is usual."
-        raise ValueError(msg)
-    rng = np.random.default_rng(random_state)
+    rng = check_seed(random_state)
     n_pairs = len(true)
     step = max(1, _CHUNK_ELEMENTS // n_pairs)
     values: list[float] = []

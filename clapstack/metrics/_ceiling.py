@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -78,10 +79,10 @@ def noise_ceiling(
     >>> round(ceiling.reliability, 4), ceiling.mse
     (0.9592, 1.0)
     """
-    if n_raters is not None and not n_raters > 0:
+    if n_raters is not None and not (isinstance(n_raters, Real) and n_raters > 0):
         msg = (
-            f"n_raters must be above 0; got {n_raters!r}. Pass how many ratings a pair "
-            "will have, or None for those here."
+            f"n_raters must be a number above 0; got {n_raters!r}. Pass how many "
+            "ratings each pair will have, or None for those in the data."
         )
         raise ValueError(msg)
     rating = as_numbers(ratings, "ratings")

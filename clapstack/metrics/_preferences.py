@@ -10,8 +10,11 @@ from numpy.typing import ArrayLike
 
 from clapstack._numerics.checks import (
     as_numbers,
+    check_count,
     check_finite,
     check_preferences,
+    check_seed,
+    check_share,
     first_rows,
 )
 from clapstack.metrics._axes import group_codes
@@ -108,9 +111,9 @@ def pair_accuracy(
     accuracy = float(right.mean())
     if not n_resamples:
         return PairAccuracy(accuracy, np.nan, np.nan, len(right))
-    if n_resamples < 0:
-        msg = f"n_resamples must be 0 or more; got {n_resamples!r}. 1000 is usual."
-        raise ValueError(msg)
+    check_count("n_resamples", n_resamples, 0, 1000)
+    check_share("coverage", coverage, 0.95)
+    rng = check_seed(random_state)
     unit = np.arange(len(right))
     if groups is not None:
         labels = group_codes(groups, len(score))
@@ -125,7 +128,6 @@ def pair_accuracy(
         unit = pd.factorize(labels[first])[0]
     counts = np.bincount(unit)
     sums = np.bincount(unit, right)
-    rng = np.random.default_rng(random_state)
     values = np.empty(n_resamples)
     for number in range(n_resamples):
         drawn = rng.integers(0, len(counts), size=len(counts))

@@ -17,6 +17,7 @@ from clapstack._numerics.checks import (
     as_numbers,
     check_finite,
     check_labels,
+    check_share,
     first_few,
 )
 from clapstack.metrics._scores import ktau, lcc, srcc
@@ -183,9 +184,7 @@ def compare_systems(
     high         -0.48
     Name: (v1, v2), dtype: float64
     """
-    if not 0 < coverage < 1:
-        msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.95 is usual."
-        raise ValueError(msg)
+    check_share("coverage", coverage, 0.95)
     clips, names = _clips(scores, system, prompt, score, ratings)
     means = clips.groupby(["prompt", "system"])["score"].mean().unstack()
     own = [means[number].dropna().to_numpy() for number in means]

@@ -20,6 +20,7 @@ from clapstack._fitted import (
     predict_with_interval,
     with_encoders_set,
 )
+from clapstack._numerics.checks import check_count, check_share
 from clapstack._output import check_output
 from clapstack.pairs import on_usable_rows
 from clapstack.scoring._checkpoint import transformer_of
@@ -234,6 +235,7 @@ class Scorer:
                 "model that ends in a ClapStackingRegressor."
             )
             raise ValueError(msg)
+        check_share("coverage", coverage, 0.9)
         pairs = self._pairs(audio, text, sampling_rate, channels_first)
         return self._numbers(pairs, coverage, errors)[..., 1:]
 
@@ -289,6 +291,7 @@ class Scorer:
         ValueError
             If a kept column has the name of a result.
         """
+        check_count("chunk_size", chunk_size, 1, 1024)
         rows = rows_of(
             table, audio_column, text_column, keep, audio_folder, prompts, self.model
         )
@@ -398,6 +401,7 @@ def score_table(
         As for :meth:`Scorer.score_table <clapstack.Scorer.score_table>`, or if `out` is
         what is read.
     """
+    check_count("chunk_size", chunk_size, 1, 1024)
     scorer = model if isinstance(model, Scorer) else Scorer(model, verbose=verbose)
     rows = rows_of(
         table, audio_column, text_column, keep, audio_folder, prompts, scorer.model

@@ -93,6 +93,12 @@ def test_threshold_decides_what_is_heard(clip):
     assert not explain_events(clip, "wind", CHECKPOINTS, threshold=-99.0).missing
 
 
+@pytest.mark.parametrize("threshold", [np.nan, "1", None, [1.0]])
+def test_a_threshold_that_is_no_number_is_refused(clip, threshold):
+    with pytest.raises(ValueError, match="threshold must be a number; got "):
+        explain_events(clip, "a sheep", CHECKPOINTS, threshold=threshold)
+
+
 def test_clip_shorter_than_a_window(clip):
     samples, rate = clip
     short = (samples[rate : 2 * rate], rate)

@@ -60,8 +60,11 @@ def test_intervals_cover_the_truth_of_simulated_prompts():
         ({"y_score": [[1], [2], [3]]}, "one number a row"),
         ({"groups": [0, 1, 0]}, r"between rows of two groups \(rows 0 of preferences"),
         ({"groups": [0, 0]}, r"groups must have shape \(3,\)"),
-        ({"n_resamples": -1}, "n_resamples must be 0 or more"),
-        ({"coverage": 2}, "coverage must lie between 0 and 1"),
+        ({"n_resamples": -1}, "n_resamples must be an integer of at least 0"),
+        ({"n_resamples": 2.5}, "n_resamples must be an integer of at least 0"),
+        ({"coverage": 2}, "coverage must be a number between 0 and 1"),
+        ({"coverage": "0.9"}, "coverage must be a number between 0 and 1"),
+        ({"random_state": "a"}, "random_state must be None or an integer"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(given, message):

@@ -231,7 +231,8 @@ def test_intervals_cover_the_truth_where_clips_of_a_prompt_are_alike():
             lambda t: {"scores": t, "ratings": np.full(len(t), np.nan)},
             "no clip has a rating",
         ),
-        (lambda t: {"scores": t, "coverage": 95}, "coverage must lie between 0 and 1"),
+        (lambda t: {"scores": t, "coverage": 95}, "a number between 0 and 1; got 95"),
+        (lambda t: {"scores": t, "coverage": "0.9"}, "coverage must be a number betw"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(clips, change, message):

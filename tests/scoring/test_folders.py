@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from clapstack import Scorer
-from clapstack.exceptions import TableError
+from clapstack.cli._options import name_bad
+from clapstack.exceptions import BadPairsError, TableError
 from clapstack.pairs import Fault
 from clapstack.scoring import score_table
-from clapstack.scoring.tables import PairTable
+from clapstack.scoring.tables import PairTable, pairs_of
 
 TEXTS = ["a dog barks", "rain on a roof", "a synth bass", "a bell"]
 
@@ -195,6 +196,17 @@ def test_entries_of_kaldi_run_nothing(kaldi, tmp_path):
     assert "has two texts for u1" in reason(rows[1].text)
     assert "has no clip for ghost" in reason(rows[10].path)
     assert not made.exists()
+
+
+def test_a_row_without_a_clip_has_no_empty_place_in_messages(kaldi, capsys):
+    with open(kaldi / "text", "a") as file:
+        file.write("ghost rain\n")
+    table = PairTable(kaldi)
+    usable = table.on_usable(len, pairs_of(list(table.rows())))
+    message = str(BadPairsError(usable.bad, 5))
+    assert re.search(r"row 4 \(index 4\): .*has no clip for ghost", message)
+    name_bad(usable.bad, "score")
+    assert "row 4: " in capsys.readouterr().err
 
 
 def test_segments_of_kaldi_are_refused(kaldi):

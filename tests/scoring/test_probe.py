@@ -197,10 +197,13 @@ def test_a_folder_takes_its_texts_from_prompts(table, tmp_path):
     [
         (
             {"random_state": None},
-            "random_state must be an integer, 0 or more; got None",
+            "random_state must be an integer of at least 0; got None",
         ),
-        ({"random_state": 1.5}, "random_state must be an integer, 0 or more; got 1.5"),
-        ({"chunk_size": 0}, "chunk_size must be an integer, 1 or more; got 0"),
+        (
+            {"random_state": 1.5},
+            "random_state must be an integer of at least 0; got 1.5",
+        ),
+        ({"chunk_size": 0}, "chunk_size must be an integer of at least 1; got 0"),
     ],
 )
 def test_a_wrong_number_is_named(table, settings, message):

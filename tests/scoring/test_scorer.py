@@ -171,6 +171,31 @@ def test_intervals_are_those_of_the_last_step(model_file, scorer, noise):
         Scorer(ridge).predict_interval(noise, TEXTS, sampling_rate=RATE)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"coverage": "0.9"}, "coverage must be a number between 0 and 1; got '0.9'"),
+        ({"coverage": 90}, "coverage must be a number between 0 and 1; got 90"),
+        ({"chunk_size": 0}, "chunk_size must be an integer of at least 1; got 0"),
+        ({"chunk_size": 2.5}, "chunk_size must be an integer of at least 1; got 2"),
+    ],
+)
+def test_settings_of_tables_are_checked_before_any_work(
+    scorer, clips, tmp_path, settings, message
+):
+    table = pd.DataFrame({"audio": clips[:1], "text": ["rain"]})
+    with pytest.raises(ValueError, match=message):
+        scorer.score_table(table, **settings)
+    with pytest.raises(ValueError, match=message):
+        score_table(scorer, table, tmp_path / "out.csv", **settings)
+    assert not list(tmp_path.glob("out.csv*"))
+
+
+def test_a_coverage_that_is_no_share_is_refused(scorer, noise):
+    with pytest.raises(ValueError, match="coverage must be a number between 0 and 1"):
+        scorer.predict_interval(noise, ["rain"] * len(noise), coverage="0.9")
+
+
 def test_several_axes_and_agreement_give_columns(clips, pairs, recwarn):
     X = pd.DataFrame(pairs)[["audio", "text"]]
     X["audio"] = [str(clips / name) for name in X["audio"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
 from statistics import NormalDist
 from typing import Any
 
@@ -14,6 +13,7 @@ import pandas as pd
 
 from clapstack._compat import batched
 from clapstack._fitted import takes_keys
+from clapstack._numerics.checks import check_count
 from clapstack._optional import progress
 from clapstack.audio import HeldClip, read_audio_at_own_rate
 from clapstack.exceptions import BadPair, BadPairsError
@@ -217,13 +217,8 @@ def _check(
     if wrong or isinstance(edits, str) or not 0 < len(edits) == len(set(edits)):
         msg = f"edits must be distinct names from {EDITS}; got {edits!r}."
         raise ValueError(msg)
-    for name, number, least in (
-        ("random_state", random_state, 0),
-        ("chunk_size", chunk_size, 1),
-    ):
-        if not isinstance(number, Integral) or number < least:
-            msg = f"{name} must be an integer, {least} or more; got {number!r}."
-            raise ValueError(msg)
+    check_count("random_state", random_state, 0, 0)
+    check_count("chunk_size", chunk_size, 1, 16)
 
 
 def _summary(change: np.ndarray, groups: list[str], spread: float) -> dict[str, Any]:

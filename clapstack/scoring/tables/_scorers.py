@@ -17,6 +17,7 @@ from clapstack._fitted import (
     predict_with_interval,
     score_names,
 )
+from clapstack._numerics.checks import check_share
 
 __all__ = ["CosineScorer", "EventScorer", "ModelScorer", "TableScorer"]
 
@@ -71,6 +72,8 @@ class ModelScorer(TableScorer):
     waits = False
 
     def __init__(self, model: Any, identity: str, coverage: float | None):
+        if coverage is not None:
+            check_share("coverage", coverage, 0.9)
         self.model = model
         scores = tuple(score_names(model))
         self.axes = scores[::3]
