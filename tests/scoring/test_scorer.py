@@ -183,7 +183,7 @@ def test_intervals_are_those_of_the_last_step(model_file, scorer, noise):
 def test_settings_of_tables_are_checked_before_any_work(
     scorer, clips, tmp_path, settings, message
 ):
-    table = pd.DataFrame({"audio": clips[:1], "text": ["rain"]})
+    table = pd.DataFrame({"audio": [str(clips / "0.wav")], "text": ["rain"]})
     with pytest.raises(ValueError, match=message):
         scorer.score_table(table, **settings)
     with pytest.raises(ValueError, match=message):
