@@ -308,7 +308,7 @@ def test_one_pair_alone_has_no_score_without_ratings(run, write_csv, pairs):
         "score", "--unsupervised", "--checkpoints", "bundled", write_csv(pairs[:1])
     )
     assert done.exit_code == 1
-    assert "one pair alone has nothing to be compared with" in done.stderr
+    assert "the table has only one usable pair" in done.stderr
 
 
 @pytest.mark.parametrize(

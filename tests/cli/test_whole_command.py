@@ -76,8 +76,8 @@ def test_a_table_that_cannot_be_read_and_a_bad_row_have_codes_of_their_own(
 @pytest.mark.parametrize(
     ("command", "code", "message"),
     [
-        ("evaluate", 3, "no column of score"),
-        ("fit", 3, "no column of score"),
+        ("evaluate", 3, "no score column"),
+        ("fit", 3, "no score column"),
         # It scores the pairs, of which there is no clip.
         ("report", 1, "has no row with a score; row 0: no such file"),
     ],

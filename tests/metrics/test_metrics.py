@@ -374,5 +374,5 @@ def test_pair_ids_of_several_types_stay_apart():
     assert mixed == noise_ceiling(["a", "a", "b", "b"], [1.0, 2.0, 8.0, 9.0])
     with pytest.raises(ValueError, match=r"pair_ids has missing values .*rows 1\)"):
         noise_ceiling(["a", None, "b", "b"], [1.0, 2.0, 8.0, 9.0])
-    with pytest.raises(ValueError, match="needs two pairs or more"):
+    with pytest.raises(ValueError, match="needs at least two pairs"):
         noise_ceiling([], [])

@@ -57,7 +57,7 @@ def test_intervals_cover_the_truth_of_simulated_prompts():
         ({"preferences": [(0, 1, 0.5)]}, "all preferences are ties"),
         ({"preferences": [(0, 5)]}, "whole numbers from 0 to 2 are"),
         ({"y_score": [1, np.nan, 2]}, "y_score has NaN or infinity in 1 of 3 rows"),
-        ({"y_score": [[1], [2], [3]]}, "one number a row"),
+        ({"y_score": [[1], [2], [3]]}, "y_score must have one number per row"),
         ({"groups": [0, 1, 0]}, r"between rows of two groups \(rows 0 of preferences"),
         ({"groups": [0, 0]}, r"groups must have shape \(3,\)"),
         ({"n_resamples": -1}, "n_resamples must be an integer of at least 0"),

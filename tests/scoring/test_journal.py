@@ -101,7 +101,7 @@ def test_two_runs_at_once_are_kept_apart(path):
     pytest.importorskip("fcntl")
     with Journal(path, IDENTITY) as journal:
         journal.add([record(0)])
-        with pytest.raises(ValueError, match="another run writes"):
+        with pytest.raises(ValueError, match="another run is writing"):
             Journal(path, IDENTITY)
     with Journal(path, IDENTITY) as journal:
         assert journal.n_found == 1
@@ -123,12 +123,14 @@ def test_two_runs_at_once_are_kept_apart(path):
 )
 def test_a_file_of_another_kind_is_refused_and_kept(path, content):
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"part is where unfinished results go.* Move"):
+    with pytest.raises(
+        ValueError, match=r"unfinished results are kept in .*part, but .* Move"
+    ):
         Journal(path, IDENTITY)
     assert path.read_bytes() == content
 
 
 def test_a_folder_or_a_pipe_is_refused(path):
     path.mkdir()
-    with pytest.raises(ValueError, match="a file of another kind"):
+    with pytest.raises(ValueError, match="it exists and is another kind of file"):
         Journal(path, IDENTITY)

@@ -176,7 +176,7 @@ def test_a_model_of_embeddings_by_key_is_refused(table):
     features = PrecomputedPairFeatures(embeddings, embeddings)
     model = Pipeline([("features", features), ("ridge", StandardizedRidge())])
     model.fit(pairs, [1.0, 2.0, 3.0, 4.0])
-    with pytest.raises(ValueError, match="knows embeddings by key"):
+    with pytest.raises(ValueError, match="looks up embeddings by key"):
         probe(model, pairs)
 
 

@@ -50,8 +50,8 @@ def test_names_of_the_challenge_are_known(csv_file):
 @pytest.mark.parametrize(
     ("content", "names", "message"),
     [
-        ("clip,text\na,b\n", {}, "no column of audio ('audio', 'wav_file_name'"),
-        ("audio,wav_file_name,text\na,b,c\n", {}, "more than one column of audio"),
+        ("clip,text\na,b\n", {}, "no audio column ('audio', 'wav_file_name'"),
+        ("audio,wav_file_name,text\na,b,c\n", {}, "more than one audio column"),
         ("clip,text\na,b\n", {"audio": "wave"}, "('wave'); it has ['clip', 'text']"),
         ("audio,text,text\na,b,c\n", {}, "more than one column 'text'"),
         ("", {}, "is empty; a header and rows are needed"),
@@ -77,14 +77,14 @@ def test_a_caption_is_a_text_where_there_is_no_other(csv_file):
     assert (row.audio, row.text) == ("a.wav", "rain")
     (row,) = table_of(csv_file, "audio,caption,text\na.wav,rain,hail\n").rows()
     assert row.text == "hail"
-    with pytest.raises(ValueError, match="more than one column of text"):
+    with pytest.raises(ValueError, match="more than one text column"):
         table_of(csv_file, "audio,caption,prompt\na.wav,rain,hail\n").check()
 
 
 def test_a_kept_column_does_not_take_the_place_of_the_clips(csv_file):
     content = "audio,wave,text\na.wav,b.wav,x\n"
     table = table_of(csv_file, content, names={"audio": "wave"}, others=["audio"])
-    with pytest.raises(ValueError, match="the audio is read from 'wave'"):
+    with pytest.raises(ValueError, match="the audio is read from the column 'wave'"):
         table.check()
     (row,) = table_of(
         csv_file, content, names={"audio": "audio"}, others=["text"]

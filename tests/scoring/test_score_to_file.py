@@ -146,7 +146,7 @@ def test_killed_in_mid_run_no_row_comes_twice_and_none_is_lost(
     scored = to_file(table, out, told=told)
     check_complete(read_csv(out))
     assert 0 < scored.n_resumed < N_ROWS - 6
-    assert told == [f"going on: {part} has {scored.n_resumed} scored rows"]
+    assert told == [f"resuming: {part} has {scored.n_resumed} scored rows"]
 
 
 def test_a_killed_run_of_another_model_is_not_gone_on_with(table, tmp_path):
@@ -156,7 +156,7 @@ def test_a_killed_run_of_another_model_is_not_gone_on_with(table, tmp_path):
     scored = to_file(table, out, ToyScorer("another"), told=told)
     assert scored.n_resumed == 0
     assert told == [
-        f"{part_file(out)} is of another model or setting; it is begun anew"
+        f"{part_file(out)} belongs to another model or other settings; starting again"
     ]
 
 

@@ -104,13 +104,19 @@ def test_one_text_or_one_clip_serves_for_all(scorer, noise, expected):
     ("audio", "text", "settings", "error", "message"),
     [
         (np.ones((2, 9)), ["a"], {"sampling_rate": RATE}, ValueError, "2 clips and"),
-        (np.ones((2, 9)), ["a", "b"], {}, ValueError, "Pass it in Hz: sampling_rate="),
+        (
+            np.ones((2, 9)),
+            ["a", "b"],
+            {},
+            ValueError,
+            "Pass it in Hz, such as sampling_rate=",
+        ),
         (
             np.ones((2, 9)),
             "a",
             {"sampling_rate": RATE},
             ValueError,
-            "a batch or a clip",
+            "with one text is ambiguous",
         ),
         (np.ones(9), "a", {"sampling_rate": [1, 2]}, ValueError, "2 rates for 1 clips"),
         (np.ones(9), None, {"sampling_rate": RATE}, TypeError, "got NoneType"),
@@ -167,7 +173,7 @@ def test_intervals_are_those_of_the_last_step(model_file, scorer, noise):
     found = scorer.predict_interval(noise, TEXTS, sampling_rate=RATE, coverage=0.8)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     ridge = Pipeline([("features", model[0]), ("ridge", Ridge())]).fit(X, [1, 2, 3])
-    with pytest.raises(ValueError, match="Ridge gives no intervals"):
+    with pytest.raises(ValueError, match="Ridge has no prediction intervals"):
         Scorer(ridge).predict_interval(noise, TEXTS, sampling_rate=RATE)
 
 
@@ -315,7 +321,7 @@ def test_without_ratings_the_score_is_the_mean_cosine(noise):
 
 
 def test_what_does_not_predict_is_refused():
-    with pytest.raises(TypeError, match="MsClapPairFeatures, which does not predict"):
+    with pytest.raises(TypeError, match="MsClapPairFeatures, which has no predict"):
         Scorer(MsClapPairFeatures("bundled:msclap"))
 
 

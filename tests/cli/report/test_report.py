@@ -272,7 +272,7 @@ def test_file_of_joblib_takes_trust(model, tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("audio,text\na.wav,x\n", "has no column of score"),
+        ("audio,text\na.wav,x\n", "has no score column"),
         ("audio,text,score\n", "has no rows. Add at least one"),
         (
             "audio,text,score\na,x,1\nb,y,five\nc,z,\n",
