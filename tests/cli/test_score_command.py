@@ -262,7 +262,7 @@ def test_a_pair_is_explained(run, model_file, tmp_path):
     assert float(number) == float(run(*command).stdout)
     assert title == "“a dog barks, then rain” in 3.0 s of sound"
     assert lines[0].startswith("  a dog barks ")
-    assert "The claimed order" in lines[-1]
+    assert "in the order of the text" in lines[-1]
     result = json.loads(run(*command, "--explain", "--json").stdout)
     assert [one["text"] for one in result["events"]["clauses"]] == [
         "a dog barks",

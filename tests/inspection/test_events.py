@@ -65,7 +65,7 @@ def test_right_prompt_is_heard_in_its_order(clip):
 def test_order_that_does_not_hold(clip):
     found = explain_events(clip, "a siren followed by a sheep", CHECKPOINTS)
     assert found.order_holds is False
-    assert "The claimed order does not hold." in str(found)
+    assert "The sounds are not in the order of the text." in str(found)
 
 
 def test_missing_sound_is_named(clip):
@@ -163,7 +163,7 @@ def test_picture_shows_when_clauses_are_heard(clip, pyplot):
     assert labels == ["a sheep", "wind & <b>rain$^$"]
     title = display.ax_.get_title(loc="left")
     assert "Not heard: a bell" in title
-    assert "The order is another" in title
+    assert "The sounds are in another order" in title
     assert "Heard from 6.0 to 10.0 s: wind" in display.describe()
     assert display.to_svg() == display.to_svg()
 

@@ -165,7 +165,7 @@ def test_array_takes_names(features):
 
 
 def test_one_family_has_none_to_agree_with():
-    with pytest.raises(ValueError, match="two families or more"):
+    with pytest.raises(ValueError, match="for at least two families"):
         FamilyAgreementDisplay.from_predictions(pd.DataFrame({"laion": [1, 2]}))
 
 
@@ -205,7 +205,7 @@ def test_prediction_without_any_part_is_drawn():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prediction": 3.0}, "add up to 15.5, and 'prediction' is 3"),
+        ({"prediction": 3.0}, "add up to 15.5, but 'prediction' is 3"),
         ({"laion": np.nan}, r"NaN or infinity at \['laion'\]"),
     ],
 )
@@ -215,7 +215,7 @@ def test_parts_that_make_no_score_are_refused(change, message, row):
 
 
 def test_missing_baseline_is_refused(row):
-    with pytest.raises(ValueError, match="must have 'baseline'"):
+    with pytest.raises(ValueError, match="must have an entry 'baseline'"):
         ExplanationDisplay.from_contributions(row.drop("baseline"))
 
 
@@ -233,7 +233,7 @@ def test_model_explains_one_pair(features):
     linear = Explaining().fit(X, y)
     display = ExplanationDisplay.from_estimator(linear, X.iloc[[3]])
     assert display.prediction == pytest.approx(linear.predict(X)[3])
-    with pytest.raises(ValueError, match=r"got 120 rows. Take one with X.iloc"):
+    with pytest.raises(ValueError, match=r"got 120 rows. Select one: X.iloc"):
         ExplanationDisplay.from_estimator(linear, X)
 
 
