@@ -205,7 +205,7 @@ def test_what_is_no_data_is_named_with_its_place(features, tmp_path):
 def test_a_model_that_holds_itself_is_refused(features, tmp_path):
     stack = ClapStackingRegressor(boosting=False).fit(*features)
     stack.extra_ = [stack]
-    with pytest.raises(TypeError, match=r"extra_\[0\] holds itself"):
+    with pytest.raises(TypeError, match=r"extra_\[0\] contains itself"):
         save_model(stack, tmp_path / "model.clapstack")
 
 
@@ -249,7 +249,7 @@ def test_card_names_checkpoints_fingerprints_and_what_mini_checkpoints_know(tmp_
         text = file.read("README.md").decode()
     assert encoder.fingerprint_ in text
     assert "bundled:laion-unfused" in text
-    assert "know the bundled sound classes and nothing else" in text
+    assert "which know only the bundled sound classes" in text
 
 
 def test_unknown_field_of_the_card_is_named(model, tmp_path):
@@ -273,7 +273,7 @@ def test_embeddings_that_go_into_the_file_are_warned_of(tmp_path):
     audio, text = {"a.wav": [1.0, 0.0]}, {"a secret prompt": [0.6, 0.8]}
     X = pd.DataFrame({"audio": ["a.wav"], "text": ["a secret prompt"]})
     features = PrecomputedPairFeatures(audio, text).fit(X)
-    words = r"will hold the embeddings and their keys \(paths, texts\) of audio_emb"
+    words = r"will contain the embeddings and keys \(paths, texts\) of audio_emb"
     with pytest.warns(UserWarning, match=words):
         again = load_model(save_model(features, tmp_path / "m.clapstack"))
     assert_array_equal(again.transform(X), features.transform(X))
@@ -312,7 +312,7 @@ def test_file_that_predicts_otherwise_here_says_who_wrote_it(saved, monkeypatch)
         ClapStackingRegressor, "predict", lambda self, X: predict(self, X) + 0.1
     )
     wrote = (
-        r"was written by clapstack .*scikit-learn .*predicts otherwise here \(by 0\.1"
+        r"was written by clapstack .*scikit-learn .*predicts differently here \(by 0\.1"
     )
     with pytest.raises(ModelFileError, match=wrote):
         load_model(saved)
