@@ -77,14 +77,18 @@ def test_scores_of_several_axes_have_an_axis_more(of_axes):
 def test_axes_whose_columns_would_come_twice_are_refused(of_axes, names):
     _, X, y = of_axes
     stack = ClapStackingRegressor(boosting=False).fit(X, y.set_axis(names, axis=1))
-    with pytest.raises(ValueError, match="Fit the model on columns of other names"):
+    with pytest.raises(
+        ValueError, match="Rename the columns of y and fit the model again"
+    ):
         score_names(stack)
 
 
 def test_several_numbers_without_names_are_not_mixed():
     X = np.arange(24.0).reshape(8, 3)
     both = LinearRegression().fit(X, X[:, :2])
-    with pytest.raises(ValueError, match=r"LinearRegression predicts \(2,\) numbers"):
+    with pytest.raises(
+        ValueError, match=r"LinearRegression predicts an array of shape \(2,\)"
+    ):
         predict_with_interval(both, X, None)
 
 
@@ -93,7 +97,7 @@ def test_ratings_of_the_fit_are_known_by_axis(of_axes):
     assert was_fitted_on(stack, y)
     assert was_fitted_on(stack, y[["b"]][::-1])
     assert not was_fitted_on(stack, y.assign(b=y["b"] + 1))
-    with pytest.raises(ValueError, match="here looks at one axis"):
+    with pytest.raises(ValueError, match="here needs a model with one axis"):
         find_stack(stack, "here")
 
 

@@ -308,7 +308,9 @@ class _Decoder:
 
     def _object(self, content: Any, depth: int) -> Any:
         if type(content) is not int or not 0 <= content < len(self.built):
-            msg = f"a reference to the instance {content!r:.80}, which does not come earlier"
+            msg = (
+                f"a reference to instance {content!r:.80}, which does not come earlier"
+            )
             raise ValueError(msg)
         extent = self.extents[content]
         self._add(extent.cost, depth + extent.height)

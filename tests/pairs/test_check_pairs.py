@@ -74,7 +74,7 @@ def test_missing_column_is_named(frame):
 
 
 def test_frame_without_names_says_how_to_rename(frame):
-    with pytest.raises(ValueError, match=r"Rename yours with X.rename"):
+    with pytest.raises(ValueError, match=r"Rename your columns with X.rename"):
         checked(frame.set_axis([0, 1], axis=1))
 
 
@@ -153,7 +153,7 @@ def test_audio_of_a_dataset_is_left_to_our_own_decoder(tmp_path):
 def test_a_split_of_several_datasets_must_be_taken():
     datasets = pytest.importorskip("datasets")
     X = datasets.Dataset.from_dict({"audio": ["a"], "text": ["b"]})
-    with pytest.raises(TypeError, match="of a DatasetDict take one split"):
+    with pytest.raises(TypeError, match="For a DatasetDict, pass one split"):
         checked(datasets.DatasetDict(train=X))
 
 
