@@ -16,7 +16,7 @@ from clapstack.inspection import (
 )
 from clapstack.stacking import model_of_axis
 
-REMEDY = r"model predicts \['axis0', 'axis1'\]. Select one with clapstack.stacking.model_of_axis"
+REMEDY = r"\['axis0', 'axis1'\]. Select one with clapstack.stacking.model_of_axis"
 
 
 @pytest.fixture(scope="module")

@@ -54,8 +54,8 @@ def test_names_of_the_challenge_are_known(csv_file):
         ("audio,wav_file_name,text\na,b,c\n", {}, "more than one audio column"),
         ("clip,text\na,b\n", {"audio": "wave"}, "('wave'); it has ['clip', 'text']"),
         ("audio,text,text\na,b,c\n", {}, "more than one column 'text'"),
-        ("", {}, "is empty; a header and rows are needed"),
-        ("audio,text\na,b\na,b,c\n", {}, "line 3: 3 cells, and the header has 2"),
+        ("", {}, "is empty. Add a header and rows"),
+        ("audio,text\na,b\na,b,c\n", {}, "line 3 has 3 cells, but the header has 2"),
         ('audio,text\na,"b\n', {}, "line 2: unexpected end of data"),
     ],
 )
