@@ -37,7 +37,7 @@ class Half(RegressorMixin, BaseEstimator):
     [Half(), make_pipeline(FunctionTransformer(), Half())],
     ids=["", "pipeline"],
 )
-def test_a_model_without_fitted_attributes_is_asked_all_the_same(model):
+def test_a_model_without_fitted_attributes_predicts(model):
     X = np.arange(6.0).reshape(3, 2)
     found = predict_with_interval(model, X, 0.9)
     assert_array_equal(
@@ -64,7 +64,7 @@ def of_axes():
     return ClapStackingRegressor(boosting=False).fit(X, y), X, y
 
 
-def test_scores_of_several_axes_have_an_axis_more(of_axes):
+def test_scores_of_several_axes_have_one_more_dimension(of_axes):
     stack, X, _ = of_axes
     found = predict_with_interval(stack, X, 0.8)
     assert_array_equal(found[:, :, 0], stack.predict(X))
@@ -74,7 +74,7 @@ def test_scores_of_several_axes_have_an_axis_more(of_axes):
 
 
 @pytest.mark.parametrize("names", [["a", "a_low"], ["error", "b"], ["text", "b"]])
-def test_axes_whose_columns_would_come_twice_are_refused(of_axes, names):
+def test_axes_with_clashing_result_columns_are_refused(of_axes, names):
     _, X, y = of_axes
     stack = ClapStackingRegressor(boosting=False).fit(X, y.set_axis(names, axis=1))
     with pytest.raises(

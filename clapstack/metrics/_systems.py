@@ -115,8 +115,8 @@ def compare_systems(
     """Compare systems by the scores of their clips for the same prompts.
 
     The mean of a system is taken over its clips for each prompt, then over prompts, so
-    every prompt counts once. The result says which differences would persist on new
-    prompts of the same kind. Read more in the :ref:`User Guide <compare_systems>`.
+    every prompt counts once. Intervals and p-values apply to new prompts of the same
+    kind. Read more in the :ref:`User Guide <compare_systems>`.
 
     Parameters
     ----------

@@ -164,7 +164,7 @@ def test_array_takes_names(features):
     assert "a and b agree most" in display.describe()
 
 
-def test_one_family_has_none_to_agree_with():
+def test_a_single_family_is_refused():
     with pytest.raises(ValueError, match="for at least two families"):
         FamilyAgreementDisplay.from_predictions(pd.DataFrame({"laion": [1, 2]}))
 
@@ -209,7 +209,7 @@ def test_prediction_without_any_part_is_drawn():
         ({"laion": np.nan}, r"NaN or infinity at \['laion'\]"),
     ],
 )
-def test_parts_that_make_no_score_are_refused(change, message, row):
+def test_contributions_that_do_not_add_up_are_refused(change, message, row):
     with pytest.raises(ValueError, match=message):
         ExplanationDisplay.from_contributions({**row, **change})
 

@@ -300,7 +300,7 @@ def test_unequal_counts_of_ratings_keep_the_variances(ratings):
     assert ceiling.reliability == pytest.approx(4 / 6, abs=0.03)
 
 
-def test_raters_who_do_not_agree_leave_no_ceiling():
+def test_raters_without_agreement_have_zero_reliability():
     ceiling = noise_ceiling([0, 0, 1, 1], [1.0, 9.0, 9.0, 1.0])
     assert ceiling == (0.0, 0.0, 16.0)
 

@@ -78,7 +78,7 @@ def test_frame_without_names_says_how_to_rename(frame):
         checked(frame.set_axis([0, 1], axis=1))
 
 
-def test_column_that_stands_twice(frame):
+def test_repeated_column_is_refused(frame):
     twice = pd.concat([frame, frame[["text"]]], axis=1)
     with pytest.raises(ValueError, match="more than one column of the same name"):
         checked(twice)
@@ -124,7 +124,7 @@ def test_cells_of_an_arrow_table_are_python_objects():
     assert pairs.to_numpy().tolist() == [[clip, None]]
 
 
-def test_a_column_that_stands_twice_in_an_arrow_table():
+def test_a_repeated_column_of_an_arrow_table_is_refused():
     arrow = pytest.importorskip("pyarrow")
     X = arrow.Table.from_arrays([["a"], ["b"], ["c"]], ["audio", "text", "text"])
     with pytest.raises(ValueError, match="more than one column of the same name"):

@@ -14,7 +14,7 @@ ROWS = [
 TABLE = pd.DataFrame(ROWS, columns=["text", "audio_a", "audio_b", "winner"])
 
 
-def test_each_pair_of_clip_and_text_stands_once():
+def test_each_pair_is_listed_once():
     X, preferences, groups = read_preferences(TABLE)
     assert X.to_numpy().tolist() == [
         ["v1.wav", "a dog barks"],
@@ -72,7 +72,7 @@ def test_polars_tables_are_tables():
         ),
     ],
 )
-def test_what_is_no_comparison_is_refused(change, message):
+def test_invalid_comparisons_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         read_preferences(TABLE.assign(**change))
 

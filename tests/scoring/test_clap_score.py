@@ -62,7 +62,7 @@ def test_a_transformer_brings_its_settings(noise):
         clap_score(long, "rain", BeatsFeatures("b.pt"), sampling_rate=48_000)
 
 
-def test_the_protocol_names_all_that_a_score_follows_from():
+def test_the_protocol_names_everything_that_determines_a_score():
     line = protocol("bundled:msclap")
     weights = next((BUNDLED / "msclap").glob("*.pth"))
     for part in (

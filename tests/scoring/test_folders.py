@@ -89,7 +89,7 @@ def test_links_to_folders_elsewhere_are_named(folder, tmp_path):
     assert len(rows_of(folder)) == 5
 
 
-def test_a_folder_without_clips_is_told(tmp_path):
+def test_a_folder_without_clips_is_refused(tmp_path):
     with pytest.raises(TableError, match="contains no clips"):
         rows_of(tmp_path)
 

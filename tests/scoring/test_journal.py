@@ -28,7 +28,7 @@ def test_a_row_is_known_by_its_number_and_key(path):
         assert not journal.has(2, 7)
 
 
-def test_a_row_that_failed_is_to_be_tried_again(path):
+def test_a_failed_row_is_tried_again(path):
     with Journal(path, IDENTITY) as journal:
         journal.add([record(0, error="no such file")])
         assert not journal.has(0, 7)
@@ -42,7 +42,7 @@ def test_the_last_record_of_a_row_counts(path):
         assert values_of(journal, 2) == [[2], [3]]
 
 
-def test_wherever_a_kill_tears_it_whole_lines_are_kept(path):
+def test_complete_lines_survive_an_interruption_anywhere(path):
     with Journal(path, IDENTITY) as journal:
         journal.add([record(row, values=[row / 3]) for row in range(3)])
     whole = path.read_bytes()
@@ -70,7 +70,7 @@ def test_wherever_a_kill_tears_it_whole_lines_are_kept(path):
         b'{"row": 1, "key": -7, "error": null}\n',
     ],
 )
-def test_what_follows_a_damaged_line_is_not_believed(path, damage):
+def test_lines_after_a_damaged_one_are_dropped(path, damage):
     with Journal(path, IDENTITY) as journal:
         journal.add([record(0)])
     with open(path, "ab") as file:
@@ -97,7 +97,7 @@ def test_a_deleted_journal_is_gone(path):
     assert not path.exists()
 
 
-def test_two_runs_at_once_are_kept_apart(path):
+def test_a_second_run_on_the_same_file_is_refused(path):
     pytest.importorskip("fcntl")
     with Journal(path, IDENTITY) as journal:
         journal.add([record(0)])

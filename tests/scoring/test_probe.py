@@ -81,7 +81,7 @@ def test_edits_of_the_meaning_are_compared_with_the_reworded_caption(table):
     assert words.loc["whitespace", ["change", "falls"]].tolist() == [0, 0]
 
 
-def test_what_is_drawn_for_a_row_depends_on_the_seed_alone(table):
+def test_draws_for_a_row_depend_only_on_the_seed(table):
     whole = probe(Measures("words"), table)
     few = probe(Measures("words"), table, ["replace", "drop"], chunk_size=1)
     same = whole.set_index("edit").loc[["replace", "drop"]].reset_index()
@@ -118,7 +118,7 @@ def test_a_pair_alone_has_no_interval_of_its_mean(table):
     assert np.isnan(line[["low", "high", "change_sd"]].astype(float)).all()
 
 
-def test_encoders_respond_and_rounding_is_no_fall(table):
+def test_changes_of_encoders_are_measured_and_rounding_is_no_fall(table):
     scorer = Scorer.unsupervised("bundled:msclap")
     probed = probe(scorer, table).set_index("edit")
     assert probed.loc["replace", "change"] != 0

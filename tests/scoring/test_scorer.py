@@ -92,7 +92,7 @@ def test_rows_of_datasets_are_scored(scorer, clips):
     np.testing.assert_allclose(table["score"], scores, atol=1e-6)
 
 
-def test_one_text_or_one_clip_serves_for_all(scorer, noise, expected):
+def test_one_text_or_one_clip_applies_to_all(scorer, noise, expected):
     one_text = scorer.score(list(noise), TEXTS[0], sampling_rate=RATE)
     assert one_text.shape == (3,)
     one_clip = scorer.score(noise[0].mean(axis=0), TEXTS, sampling_rate=RATE)

@@ -116,7 +116,7 @@ def test_pipelines_nested_too_deep_are_refused(ridge, forge_state):
         load_model(forge_state(ridge, nest))
 
 
-def test_model_that_holds_itself_is_refused(ridge, forge_state):
+def test_model_that_contains_itself_is_refused(ridge, forge_state):
     def circle(state):
         held(state, "Ridge")["extra_"] = {"object": len(state["objects"]) - 1}
 
@@ -125,7 +125,7 @@ def test_model_that_holds_itself_is_refused(ridge, forge_state):
 
 
 @pytest.mark.parametrize("position", [625, -1, 2**31 - 1, 10**30, "0", None])
-def test_random_state_that_leads_out_of_its_numbers_is_refused(
+def test_random_state_that_points_outside_its_numbers_is_refused(
     ridge, forge_state, position
 ):
     def move(state):
@@ -140,7 +140,7 @@ def test_random_state_that_leads_out_of_its_numbers_is_refused(
 @pytest.mark.parametrize(
     "root", ["model", None, 1, [], {"tuple": []}, {"float": "nan"}, {"array": 0}]
 )
-def test_root_that_is_no_estimator_is_refused(ridge, forge_state, root):
+def test_root_that_is_not_an_estimator_is_refused(ridge, forge_state, root):
     with pytest.raises(ModelFileError, match="its root is not an estimator"):
         load_model(forge_state(ridge, lambda state: state.update(root=root)))
 
@@ -220,7 +220,7 @@ def test_parameters_of_ours_are_checked_as_at_fit(precomputed, forge_state, valu
         load_model(forge_state(precomputed, other))
 
 
-def test_jobs_do_not_travel(ridge, forge_state):
+def test_the_number_of_jobs_is_not_saved(ridge, forge_state):
     def many(state):
         held(state, "Pipeline")["n_jobs"] = 10**6
 

@@ -152,7 +152,7 @@ def test_types_beyond_the_list_are_named_and_not_imported(forge, state, name):
         "clapstack.stacking.no.such",
     ],
 )
-def test_our_modules_lend_no_foreign_names(forge, state, name):
+def test_foreign_names_in_our_modules_are_refused(forge, state, name):
     state["objects"].append({"class": name, "state": {}})
     with pytest.raises(
         ModelFileError, match=rf"{name}, which clapstack .* does not have"
@@ -232,7 +232,7 @@ def test_file_cannot_name_folders_of_this_machine(forge, state):
     ],
     ids=json.dumps,
 )
-def test_state_that_says_nothing_sensible_is_refused(forge, state, code):
+def test_nonsense_in_a_state_is_refused(forge, state, code):
     first(state, TREES)["state"]["tol"] = code
     with pytest.raises(ModelFileError, match="is not a model file"):
         load_model(forge(state=state))
@@ -269,7 +269,7 @@ def test_truncated_file_is_refused(saved, tmp_path, part):
         load_model(path)
 
 
-def test_missing_file_is_said_to_be_missing(tmp_path):
+def test_a_missing_file_raises_file_not_found(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no\.clapstack"):
         load_model(tmp_path / "no.clapstack")
 

@@ -113,7 +113,7 @@ def test_other_settings_of_the_stack_come_back(settings, features, tmp_path):
     assert_array_equal(loaded.predict(X), stack.predict(X))
 
 
-def test_groups_and_weights_leave_nothing_that_cannot_be_saved(features, tmp_path):
+def test_a_stack_fitted_with_groups_and_weights_can_be_saved(features, tmp_path):
     X, y = features
     stack = ClapStackingRegressor(cv=GroupKFold(2), boosting=False)
     stack.fit(X, y, groups=np.arange(60) // 3, sample_weight=np.arange(60.0))
@@ -121,7 +121,7 @@ def test_groups_and_weights_leave_nothing_that_cannot_be_saved(features, tmp_pat
     assert_array_equal(loaded.predict(X), stack.predict(X))
 
 
-def test_folders_of_this_machine_do_not_travel(tmp_path):
+def test_folders_of_this_machine_are_not_saved(tmp_path):
     X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog"]})
     encoder = LaionClapPairFeatures("bundled:laion-unfused", cache=str(tmp_path))
     path = save_model(encoder.fit(X), tmp_path / "encoder.clapstack")
@@ -175,7 +175,7 @@ def test_memory_order_of_arrays_is_kept_since_sums_depend_on_it():
 
 
 @pytest.mark.parametrize("kind", [np.random.RandomState, np.random.default_rng])
-def test_random_states_go_on_where_they_were(kind):
+def test_random_states_continue_after_loading(kind):
     there = kind(5)
     there.normal(size=3)
     here = through_file(there)
@@ -193,7 +193,7 @@ def test_non_finite_floats_come_back():
     assert through_file([float("inf"), -float("inf")]) == [np.inf, -np.inf]
 
 
-def test_what_is_no_data_is_named_with_its_place(features, tmp_path):
+def test_values_that_are_not_data_are_named_with_their_place(features, tmp_path):
     stack = ClapStackingRegressor(boosting=False).fit(*features)
     stack.extra_ = {"scorer": np.mean}
     where = r"ClapStackingRegressor\.extra_\['scorer'\] is a "
@@ -202,7 +202,7 @@ def test_what_is_no_data_is_named_with_its_place(features, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_holds_itself_is_refused(features, tmp_path):
+def test_a_model_that_contains_itself_is_refused(features, tmp_path):
     stack = ClapStackingRegressor(boosting=False).fit(*features)
     stack.extra_ = [stack]
     with pytest.raises(TypeError, match=r"extra_\[0\] contains itself"):
@@ -232,7 +232,7 @@ def test_own_type_is_loaded_when_it_is_trusted(features, tmp_path):
     assert_array_equal(loaded.predict(X), stack.predict(X))
 
 
-def test_card_says_what_was_handed_over_and_what_the_model_knows(model, tmp_path):
+def test_card_has_the_given_fields_and_the_facts_of_the_model(model, tmp_path):
     card = {"licence": "CC BY 4.0", "metrics": {"srcc": 0.5}, "date": "2026-11-24"}
     path = save_model(model, tmp_path / "model.clapstack", card=card)
     with zipfile.ZipFile(path) as file:
@@ -241,7 +241,7 @@ def test_card_says_what_was_handed_over_and_what_the_model_knows(model, tmp_path
         assert said in text
 
 
-def test_card_names_checkpoints_fingerprints_and_what_mini_checkpoints_know(tmp_path):
+def test_card_names_checkpoints_fingerprints_and_limits_of_mini_checkpoints(tmp_path):
     X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog"]})
     encoder = LaionClapPairFeatures("bundled:laion-unfused", cache=None).fit(X)
     path = save_model(encoder, tmp_path / "encoder.clapstack")
@@ -264,7 +264,7 @@ def as_if_by(monkeypatch, **versions):
     )
 
 
-def test_older_file_that_predicts_the_same_loads_without_a_word(saved, monkeypatch):
+def test_older_file_that_predicts_the_same_loads_without_a_warning(saved, monkeypatch):
     as_if_by(monkeypatch, **{"scikit-learn": "9.9.9"})
     load_model(saved)
 

@@ -83,7 +83,7 @@ def test_text_stays_text(read, text):
     ],
     ids=shown,
 )
-def test_a_table_that_is_certain_is_read(read, content):
+def test_an_unambiguous_table_is_read(read, content):
     assert read(content).to_numpy().tolist() == [["a.wav", "rain"]]
 
 
@@ -209,7 +209,7 @@ def test_a_missing_file_is_an_error_of_the_system(read, tmp_path):
         read_frame(tmp_path / "gone.csv", COLUMNS)
 
 
-def test_the_very_name_of_a_column_is_preferred():
+def test_an_exact_column_name_is_preferred():
     assert find_column(["Text", "text", " TEXT"], ["text"]) == ["text"]
     assert find_column(["Text ", "audio"], ["text"]) == ["Text "]
     assert find_column(["Text", "TEXT"], ["text"]) == ["Text", "TEXT"]
@@ -238,7 +238,7 @@ NO_NUMBERS += [True, None, [7], b"7", 10**400, float("nan"), float("inf")]
 
 
 @pytest.mark.parametrize("cell", NO_NUMBERS, ids=shown)
-def test_what_others_read_otherwise_is_no_number(cell):
+def test_texts_that_other_programs_read_differently_are_no_numbers(cell):
     value = to_number(cell)
     assert value != value
 
