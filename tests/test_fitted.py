@@ -1,4 +1,4 @@
-"""Questions to fitted models, whatever class they are of."""
+"""Access to fitted models of any class."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from clapstack._fitted import (
 
 
 class Half(RegressorMixin, BaseEstimator):
-    """A rule of a user's own, which learns nothing and keeps nothing."""
+    """A custom rule without fitted attributes."""
 
     def fit(self, X, y):
         return self
@@ -56,7 +56,7 @@ def test_a_stack_that_is_not_fitted_is_named_as_such():
 
 @pytest.fixture(scope="module")
 def of_axes():
-    """Return a stack of two axes, its features and its ratings."""
+    """Return a stack with two axes, its features and its ratings."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 3))
     y = pd.DataFrame({"a": X[:, 0], "b": X[:, 1]}) + rng.normal(size=(60, 2))

@@ -1,4 +1,4 @@
-"""How scores are spread, of all pairs or system by system."""
+"""Picture of the distribution of scores, overall or by system."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pictures of families: how good, how alike, and their part in a score."""
+"""Pictures of families: their SRCC, agreement, and contributions to a score."""
 
 from itertools import combinations
 
@@ -39,7 +39,7 @@ def many(features):
 
 
 def drawn(display):
-    """Return the figure of a display and the boxes of what is written in its axes."""
+    """Return the figure of a display and the bounding boxes of texts in its axes."""
     figure = display.ax_.figure
     figure.canvas.draw()
     return figure, [text.get_window_extent() for text in display.ax_.texts]

@@ -1,4 +1,4 @@
-"""Where a result stands in the ranking."""
+"""Picture of a result in the ranking."""
 
 import numpy as np
 import pytest

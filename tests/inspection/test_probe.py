@@ -1,4 +1,4 @@
-"""Picture of how scores respond to edits."""
+"""Picture of the response of scores to edits."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Metrics of several axes: each on the pairs that are rated on it."""
+"""Metrics of scores with several axes, each from the pairs rated on it."""
 
 import numpy as np
 import pandas as pd

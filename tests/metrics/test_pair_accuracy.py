@@ -1,4 +1,4 @@
-"""The share of preferences whose order scores give right."""
+"""Accuracy of scores on preferences."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_two_columns_are_the_better_and_the_worse_row():
 
 def test_preferences_of_one_prompt_are_drawn_together():
     rng = np.random.default_rng(0)
-    # Prompts are right or wrong as a whole: 30 units, and not 1,350.
+    # All preferences of a prompt are right or wrong together: 30 units, not 1,350.
     groups = np.repeat(np.arange(30), 10)
     score = np.tile(np.arange(10), 30) * np.repeat(rng.choice([-1, 1], 30), 10)
     first, second = np.triu_indices(10, 1)

@@ -1,4 +1,4 @@
-"""Comparing systems by scores of their clips for shared prompts."""
+"""Comparison of systems by the scores of their clips for shared prompts."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from clapstack.metrics import compare_systems, ktau, lcc, srcc
 
 
 def made_clips(rng, n_prompts=20, effects=(0.0, 0.3, 0.5), draw=None):
-    """Return a row per clip: system, text, score; 1 to 4 clips a prompt and system."""
+    """Return one row per clip, with 1 to 4 clips per prompt and system."""
     draw = draw or (lambda size: rng.normal(size=size))
     shape = (len(effects), n_prompts)
     counts = rng.integers(1, 5, size=shape)
@@ -137,7 +137,7 @@ def test_a_verdict_names_what_is_better_and_what_is_not_shown_to_be():
     best, other = two.means["mean"].sort_values().index[::-1]
     expected = f"{best} has the highest mean; no significant difference from {other}."
     assert two.verdict() == expected
-    # Easy prompts that "c" alone lacks make the mean of "a" the highest.
+    # Easy prompts that only "a" has make its mean the highest.
     easy = clips[clips["system"] == "a"].assign(
         text=lambda t: -1 - t["text"], score=lambda t: t["score"] + 50
     )

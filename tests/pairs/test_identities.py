@@ -1,4 +1,4 @@
-"""When two clips, texts or groups are one."""
+"""Identities of clips, texts and groups."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Tables of comparisons: text, two clips, and which is better."""
+"""Tables of comparisons between two clips for a text."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Tables as people have them: folders, prompts, Kaldi's lists, saved Datasets."""
+"""Folders, prompts, Kaldi lists and saved Datasets as tables."""
 
 import json
 import os
@@ -20,7 +20,7 @@ TEXTS = ["a dog barks", "rain on a roof", "a synth bass", "a bell"]
 
 @pytest.fixture
 def folder(tmp_path, clips):
-    """Return a folder of four clips, one of them in a folder within."""
+    """Return a folder of four clips, one of them in a subfolder."""
     place = tmp_path / "made"
     (place / "late").mkdir(parents=True)
     for number in range(4):

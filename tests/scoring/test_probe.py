@@ -1,4 +1,4 @@
-"""What a scorer responds to."""
+"""Probes of scorers by edits of captions and clips."""
 
 import json
 

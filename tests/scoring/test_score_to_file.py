@@ -17,13 +17,13 @@ from clapstack.scoring.tables import (
     score_to_stream,
 )
 
-# A process of its own that has imported everything already.
+# A separate process that has already imported everything.
 FORK = multiprocessing.get_context("fork")
 N_ROWS = 60
 
 
 class ToyScorer(TableScorer):
-    """The length of the text; a text with "bad" in it cannot be used."""
+    """The length of the text; a text that contains "bad" is unusable."""
 
     names = ("score",)
     waits = False
@@ -88,7 +88,7 @@ def to_file(table, out, scorer=None, fmt="csv", told=None, **settings):
 
 
 def check_complete(rows):
-    """Every row once, in order, with its score or its reason."""
+    """Check that every row occurs once, in order, with its score or its reason."""
     assert [int(row["row"]) for row in rows] == list(range(N_ROWS))
     for number, row in enumerate(rows):
         if number % 10 == 3:
@@ -214,7 +214,7 @@ def test_rows_missing_from_a_shorter_table_are_dropped(table, tmp_path):
 
 
 def interrupted(table, out):
-    """Leave what a run leaves that ends after two chunks: 14 scores, two faults."""
+    """Leave the files of a run interrupted after two chunks: 14 scores, two faults."""
 
     class Interrupted(ToyScorer):
         def values(self, pairs):

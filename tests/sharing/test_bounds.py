@@ -1,4 +1,4 @@
-"""Loading a stranger's file takes bounded time and memory, and reads nothing else."""
+"""Loading an untrusted file takes bounded time and memory and reads no other file."""
 
 import io
 import subprocess
@@ -69,7 +69,7 @@ def pipeline_of(state, *numbers):
 
 @pytest.mark.slow
 def test_files_forged_in_every_way_are_refused_or_predict(tmp_path):
-    """One file of every kind, each in a process with a limit of memory and time."""
+    """Load forged files of every kind in a process with limited memory and time."""
     command = [sys.executable, "-m", "tests.bench.fuzz_models", "--files", "23"]
     done = subprocess.run(
         [*command, "--folder", tmp_path],
@@ -302,7 +302,7 @@ def test_names_that_are_not_utf_8_come_back(tmp_path):
 
 
 class Mean:
-    """An encoder of the user's own."""
+    """A custom encoder."""
 
     sample_rate = 8000
     identity = "mean-1"

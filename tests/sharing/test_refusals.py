@@ -30,14 +30,14 @@ class Malicious:
 
 @pytest.fixture
 def members(saved):
-    """Return what is in a model file, by name."""
+    """Return the members of a model file by name."""
     with zipfile.ZipFile(saved) as file:
         return {name: file.read(name) for name in file.namelist()}
 
 
 @pytest.fixture
 def forge(members, tmp_path):
-    """Write a file with other members and checksums that fit, as a forger would."""
+    """Write a file with other members and matching checksums, as a forger would."""
 
     def write(changed=None, *, state=None, manifest=None, **how):
         new = {**members, **(changed or {})}

@@ -30,7 +30,7 @@ from clapstack.sharing import _card, describe_model
 
 
 class Mean(RegressorMixin, BaseEstimator):
-    """A regressor of the user's own."""
+    """A custom regressor."""
 
     def fit(self, X, y):
         self.mean_ = float(np.mean(y))
@@ -41,7 +41,7 @@ class Mean(RegressorMixin, BaseEstimator):
 
 
 class Holder(BaseEstimator):
-    """Holds one value."""
+    """An estimator with one value."""
 
     def fit(self, value):
         self.value_ = value

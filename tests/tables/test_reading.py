@@ -1,4 +1,4 @@
-"""One reader for every table: cells as they stand, or what is wrong and where."""
+"""Reading of tables: unchanged cells, or an error that names the place."""
 
 import gzip
 import json
@@ -24,7 +24,7 @@ def zipped(content):
 
 
 def shown(value):
-    """Return an id of a test: the beginning of its content."""
+    """Return the beginning of the content as the id of a test."""
     return repr(value)[:40]
 
 
@@ -33,7 +33,7 @@ COLUMNS = {"audio": ["audio"], "text": ["text"]}
 
 @pytest.fixture
 def read(tmp_path):
-    """Read the columns audio and text of a table of some content."""
+    """Return a function that reads audio and text from a table of given content."""
 
     def read(content, name="t.csv"):
         path = tmp_path / name
