@@ -1,9 +1,8 @@
 """Predict how well an audio clip satisfies a text prompt.
 
-clapstack stacks frozen CLAP embeddings: pair features of several contrastive
-audio-language spaces, and features of their agreement, feed regressors that are
-fitted out of fold, and a ridge on top. Names are imported when they are first used,
-so that ``import clapstack`` loads neither torch nor transformers.
+clapstack stacks frozen CLAP embeddings. Each CLAP model yields pair features;
+cross-validated regressors score them, and a ridge combines the scores. Names are
+imported on first use, so ``import clapstack`` loads neither torch nor transformers.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Questions to a fitted model: its last step, scores, held-out pairs, encoders."""
+"""Access to fitted models: last step, scores, out-of-fold predictions and encoders."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from sklearn.utils.validation import check_is_fitted
 
 
 def last_step(model: Any) -> Any:
-    """Return the last step of a fitted model; of a search, that of its best model."""
+    """Return the last step of a fitted model, or of the best model of a search."""
     return _steps(model)[1]
 
 
 def features_of(model: Any, X: Any) -> Any:
-    """Return what the last step of a fitted model takes, of what the model takes."""
+    """Return the input of the last step of a fitted model."""
     before, _ = _steps(model)
     return X if before is None else before.transform(X)
 
 
 def _steps(model: Any) -> tuple[Pipeline | None, Any]:
-    # Not checked for being fitted: the check looks for attributes, which a regressor of
-    # the user's own may lack, and others refuse by themselves.
+    # No check_is_fitted: it looks for attributes, which a custom regressor may lack.
+    # Other estimators check themselves.
     model = getattr(model, "best_estimator_", model)
     if not isinstance(model, Pipeline):
         return None, model
@@ -33,15 +33,15 @@ def _steps(model: Any) -> tuple[Pipeline | None, Any]:
 
 
 def axes_of(model: Any) -> list[str]:
-    """Return the names of the axes that a fitted model predicts; none if it has one."""
+    """Return the names of the axes of a fitted model; an empty list if it has one."""
     return list(getattr(last_step(model), "axes_", ()))
 
 
 def score_names(model: Any) -> list[str]:
-    """Return the names of a model's scores, and of the ends of their intervals.
+    """Return the names of the result columns for scores and intervals of a model.
 
-    ``score``, ``low`` and ``high``; or ``<axis>``, ``<axis>_low`` and ``<axis>_high``
-    of each axis.
+    These are ``score``, ``low`` and ``high``; or ``<axis>``, ``<axis>_low`` and
+    ``<axis>_high`` for each axis.
     """
     axes = axes_of(model)
     if not axes:
@@ -51,25 +51,26 @@ def score_names(model: Any) -> list[str]:
     clash = sorted({n for n in names if n in taken or names.count(n) > 1})
     if clash:
         msg = (
-            f"the axes {axes} make columns of results named {clash} twice. Fit the "
-            "model on columns of other names."
+            f"the axes {axes} would give two result columns of the same name, {clash}. "
+            "Rename the columns of y and fit the model again."
         )
         raise ValueError(msg)
     return names
 
 
 def knows_domain(model: Any) -> bool:
-    """Return whether a fitted model says which pairs are like those of its fit."""
+    """Return whether a fitted model can tell if pairs resemble its training pairs."""
     return getattr(last_step(model), "knows_domain_", False)
 
 
 def refuse_axes(model: Any, caller: str) -> None:
-    """Refuse a model of several axes where one is looked at."""
+    """Refuse a model with several axes if only one can be handled."""
     axes = axes_of(model)
     if axes:
         msg = (
-            f"{caller} looks at one axis, and the model predicts {axes}. Pass "
-            f"clapstack.stacking.model_of_axis(model, {axes[0]!r})."
+            f"{caller} needs a model with one axis, but the model predicts {axes}. "
+            "Select one with clapstack.stacking.model_of_axis(model, "
+            f"{axes[0]!r})."
         )
         raise ValueError(msg)
 
@@ -79,9 +80,9 @@ def predict(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return scores of shape (n_pairs,), float64, and intervals of shape (n_pairs, 2).
 
-    Intervals are None without `coverage`, which is the nominal one, in (0, 1), and if
-    the model has no ``predict_interval``. The features of a pipeline are computed once.
-    A model of several axes is refused.
+    Intervals are None without a nominal `coverage` in (0, 1), and if the model has no
+    ``predict_interval``. The features of a pipeline are computed once. A model with
+    several axes is refused.
     """
     refuse_axes(model, "The display")
     return _predict(model, X, coverage)
@@ -95,9 +96,9 @@ def _predict(
     if not axes_of(model):
         if y_pred.size != len(y_pred):
             msg = (
-                f"{type(last).__name__} predicts {y_pred.shape[1:]} numbers a pair, "
-                "not one. Use a model of one score, or a ClapStackingRegressor, which "
-                "names its axes."
+                f"{type(last).__name__} predicts an array of shape {y_pred.shape[1:]} "
+                "per pair, not one number. Use a model of one score, or a "
+                "ClapStackingRegressor, which names its axes."
             )
             raise ValueError(msg)
         y_pred = y_pred.ravel()
@@ -109,8 +110,8 @@ def _predict(
 def predict_with_interval(model: Any, X: Any, coverage: float | None) -> np.ndarray:
     """Return score, low end and high end of each pair, of shape (n_pairs, 3).
 
-    Of a model of several axes the shape is (n_pairs, n_axes, 3). Ends are NaN where
-    `predict` gives no intervals.
+    For a model with several axes, the shape is (n_pairs, n_axes, 3). Ends are NaN if
+    `predict` returns no intervals.
     """
     y_pred, interval = _predict(model, X, coverage)
     ends = np.full((*y_pred.shape, 2), np.nan) if interval is None else interval
@@ -118,14 +119,14 @@ def predict_with_interval(model: Any, X: Any, coverage: float | None) -> np.ndar
 
 
 def stack_of(model: Any) -> Any:
-    """Return the fitted stack that a model ends in, None if it ends in no stack."""
+    """Return the fitted stack at the end of a model, or None."""
     last = last_step(model)
     kept = ("oof_predictions_", "oof_scores_", "y_train_")
     return last if all(hasattr(last, name) for name in kept) else None
 
 
 def find_stack(model: Any, caller: str) -> Any:
-    """Return the fitted stack that a model ends in; a TypeError names the caller."""
+    """Return the fitted stack at the end of a model; a TypeError names the caller."""
     refuse_axes(model, caller)
     stack = stack_of(model)
     if stack is None:
@@ -140,15 +141,15 @@ def find_stack(model: Any, caller: str) -> Any:
 
 
 def held_out_predictions(stack: Any, target: str | None = None) -> pd.DataFrame:
-    """Return a stack's out-of-fold predictions, a column per first-level model.
+    """Return a stack's out-of-fold predictions, with one column per first-level model.
 
-    `target` is ``"score"`` or ``"rank"``; None takes the first that the stack learned.
+    `target` is ``"score"`` or ``"rank"``; None uses the first target of the stack.
     """
     named = [model_and_target(name) for name in stack.first_level_names_]
     targets = list(dict.fromkeys(target for _, target in named))
     target = targets[0] if target is None else target
     if target not in targets:
-        msg = f"target must be one that the stack learned, {targets}; got {target!r}."
+        msg = f"target must be one of the stack's targets, {targets}; got {target!r}."
         raise ValueError(msg)
     kept = [number for number, (_, one) in enumerate(named) if one == target]
     return pd.DataFrame(
@@ -166,10 +167,10 @@ def model_and_target(name: str) -> tuple[str, str]:
 
 
 def was_fitted_on(model: Any, y: np.ndarray | pd.DataFrame) -> bool:
-    """Return whether ratings, in any order, are those that a stack was fitted on.
+    """Return whether ratings, in any order, are the training ratings of a stack.
 
-    Of several axes, `y` is a frame of some. It is False for models that end in no
-    stack: they do not keep their ratings.
+    With several axes, `y` is a frame of some of them. The result is False for models
+    that do not end in a stack, because they do not keep their ratings.
     """
     own = getattr(last_step(model), "y_train_", None)
     if own is None:
@@ -193,10 +194,10 @@ def encoders_of(model: Any) -> dict[str, Any]:
 
 
 def with_encoders_set(model: Any, **settings: Any) -> Any:
-    """Return a copy of a model whose encoders run otherwise; the model stays as it was.
+    """Return a copy of a model with other encoder settings; the model is unchanged.
 
-    Estimators are copied wherever they are in it, fitted ones of a search too; what
-    they hold, such as arrays and encoders of one's own, is shared.
+    All estimators in the model are copied, including the fitted ones of a search. Their
+    contents, such as arrays and custom encoders, are shared.
     """
     copies: dict[int, Any] = {}
 
@@ -217,16 +218,16 @@ def with_encoders_set(model: Any, **settings: Any) -> Any:
 
 
 def _set_encoder(part: Any, settings: Mapping[str, Any]) -> None:
-    """Set parameters of an estimator that has a frozen encoder, those that it has."""
+    """Set those of the parameters that an estimator with a frozen encoder has."""
     known = part.get_params(deep=False)
     if {"cache", "batch_size"} <= set(known):
         part.set_params(**{k: value for k, value in settings.items() if k in known})
 
 
 def takes_keys(model: Any) -> bool:
-    """Return whether a model finds clips by key, among embeddings that exist already.
+    """Return whether a model looks up precomputed embeddings of clips by key.
 
-    What stands for a clip need not be a file then.
+    Clips then need not be files.
     """
     parts = [model, *model.get_params(deep=True).values()]
     return not encoders_of(model) and any(
@@ -242,10 +243,11 @@ def set_up(
     verbose: bool = False,
     checkpoints: Mapping[str, str | None] | None = None,
 ) -> Any:
-    """Set how the encoders of a model run, in place; its predictions stay the same.
+    """Change how the encoders of a model run, in place, but not its predictions.
 
-    A device or a batch size of None leaves the model's own. `checkpoints` says where
-    the weights of a family are now; others than those of the fit are refused later.
+    A device or batch size of None keeps the model's setting. `checkpoints` gives new
+    places of the weights by family; weights that differ from those of the fit are
+    refused later.
     """
     places = dict(checkpoints or {})
     encoders = encoders_of(model)
@@ -256,7 +258,10 @@ def set_up(
     }
     unknown = sorted(places.keys() - families.values())
     if unknown:
-        msg = f"the model has no encoders {unknown}; it has {list(families.values())}."
+        msg = (
+            f"the model has no encoders named {unknown}; it has "
+            f"{list(families.values())}. Use one of these names."
+        )
         raise ValueError(msg)
     for name, encoder in encoders.items():
         wanted = {"device": device, "batch_size": batch_size, "verbose": verbose}

@@ -10,16 +10,16 @@ from typing import Any
 
 
 def import_optional(name: str, *, extra: str, caller: str) -> ModuleType:
-    """Import an optional dependency or say how to install it.
+    """Import an optional dependency, or raise an error with the pip command.
 
     Parameters
     ----------
     name : str
         Dotted module name, such as ``"matplotlib.pyplot"``.
     extra : str
-        The extra of clapstack that installs it.
+        Extra of clapstack that installs the module.
     caller : str
-        What needs it, as the user wrote it.
+        Name of the function that needs the module, as the user knows it.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def import_optional(name: str, *, extra: str, caller: str) -> ModuleType:
     Raises
     ------
     ImportError
-        If the module is not installed; the message holds the pip command.
+        If the module is not installed.
     """
     try:
         return importlib.import_module(name)
@@ -52,7 +52,7 @@ def progress(
     """Return a tqdm bar over `iterable`, or a silent one if not `verbose`."""
     from tqdm.auto import tqdm
 
-    # The command line escapes what it prints, and a bar moves the cursor itself.
+    # The command line escapes its output, but a bar must be able to move the cursor.
     stream = getattr(sys.stderr, "unescaped", sys.stderr)
     return tqdm(
         iterable,

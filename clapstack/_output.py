@@ -1,4 +1,4 @@
-"""Files of results, written whole or not at all."""
+"""Output files that appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -23,30 +23,28 @@ __all__ = [
 
 @contextmanager
 def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give the name of a new file that takes the place of another when it is whole.
+    """Yield the name of a new file, which replaces `path` when it is complete.
 
     Parameters
     ----------
     path : path-like
-        The file. Its folder is made if it is missing. A symbolic link stays, and the
-        file that it leads to is replaced. A device or a pipe stays too, and gets the
-        content.
+        The file. Its folder is created if necessary. A symbolic link is kept, and its
+        target is replaced. A device or pipe is kept and receives the content.
 
     Yields
     ------
     new : Path
-        Where to write. After an error, or a kill, the file is as it was.
+        File to write to. An error or interruption leaves `path` unchanged.
 
     Raises
     ------
     OSError
-        If the file is a folder, may not be written, or there is no room.
+        If `path` is a folder or read-only, or the disk is full.
 
     Notes
     -----
-    The new file has the permissions of the old one. A second name of the old file (a
-    hard link) keeps the old content. Of two processes that write one file, the one that
-    ends last wins.
+    The new file has the permissions of the old one. Other hard links to the old file
+    keep the old content. If two processes write the same file, the last one wins.
     """
     target = _target(path)
     if is_stream(target):
@@ -74,7 +72,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def named(path: str | os.PathLike[str], new: Path | None = None) -> Iterator[None]:
-    """Give errors the user's name of the file, for no name or that of `new`."""
+    """Name `path` in errors that name `new` or no file."""
     try:
         yield
     except OSError as error:
@@ -84,7 +82,7 @@ def named(path: str | os.PathLike[str], new: Path | None = None) -> Iterator[Non
 
 
 def _take_permissions(new: Path, old: os.stat_result) -> None:
-    # Another owner's file becomes ours where that is all we may do.
+    # Without the right to change the owner, the file becomes ours.
     with suppress(PermissionError):
         if hasattr(os, "chown"):
             os.chown(new, old.st_uid, old.st_gid)
@@ -92,14 +90,14 @@ def _take_permissions(new: Path, old: os.stat_result) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Replace a file by a text in UTF-8, whole or not at all."""
+    """Replace the content of a file by a text in UTF-8, in one step."""
     with replaced(path) as new:
-        # Names of files may hold bytes that are no UTF-8.
+        # File names in the text may contain bytes that are not UTF-8.
         new.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace a file by some bytes, whole or not at all."""
+    """Replace the content of a file by bytes, in one step."""
     with replaced(path) as new:
         new.write_bytes(content)
 
@@ -107,41 +105,44 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 def check_output(
     path: str | os.PathLike[str], *sources: str | os.PathLike[str]
 ) -> None:
-    """Raise if a result cannot be written to a file, before work is done for it.
+    """Raise an error early if a result cannot be written to a file.
 
     Parameters
     ----------
     path : path-like
         The file to write.
     *sources : path-like
-        Files that are read, none of which may be the one to write.
+        Files that are read, which the result must not replace.
 
     Raises
     ------
     ValueError
         If the file is one of the sources.
     OSError
-        If it is a folder or may not be written.
+        If the file is a folder or read-only.
     """
     target = _target(path)
     if target.exists() and not is_stream(target):
         for source in sources:
             if os.path.exists(source) and target.samefile(source):
                 msg = (
-                    f"{os.fspath(path)} is what is read, and the result would take its "
-                    "place. Give the result another name."
+                    f"{os.fspath(path)} is an input, which the result would replace. "
+                    "Give the result another name."
                 )
                 raise ValueError(msg)
     folder = next(place for place in target.absolute().parents if place.exists())
     if not is_stream(target) and not os.access(folder, os.W_OK):
-        msg = f"cannot write {os.fspath(path)}: the folder {folder} is read-only."
+        msg = (
+            f"cannot write {os.fspath(path)}: the folder {folder} is read-only. Write "
+            "to another folder."
+        )
         raise PermissionError(msg)
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is a device, pipe or socket, which cannot be replaced.
 
-    So is what the shell opened, even if it is a file: others may be writing to it.
+    A file opened by the shell counts too, because other processes may write to it.
     """
     if os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/")):
         return True
@@ -153,14 +154,17 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
-    """Return the file to replace: what a symbolic link leads to."""
-    if is_stream(path):  # /dev/stdout leads to what has no name that can be opened
+    """Return the file to replace, following symbolic links."""
+    if is_stream(path):  # the target of /dev/stdout may have no name to open
         return Path(path)
     target = Path(os.path.realpath(path))
     if target.is_dir():
         msg = f"cannot write {os.fspath(path)}: it is a folder. Add a file name."
         raise IsADirectoryError(msg)
     if target.exists() and not os.access(target, os.W_OK):
-        msg = f"cannot write {os.fspath(path)}: the file is read-only."
+        msg = (
+            f"cannot write {os.fspath(path)}: the file is read-only. Give the result "
+            "another name."
+        )
         raise PermissionError(msg)
     return target

@@ -1,4 +1,4 @@
-"""Exceptions that callers catch separately."""
+"""Exceptions and warnings that callers can handle separately."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class AudioError(ValueError):
-    """One clip cannot be used; the message says what arrived and what to do."""
+    """A clip is unusable; the message describes it and the remedy."""
 
 
 class CheckpointError(ValueError):
@@ -29,27 +29,27 @@ class CheckpointError(ValueError):
 
 
 class CollapsedTowerWarning(UserWarning):
-    """A tower gives distinct inputs one embedding, or its projection is untrained."""
+    """A tower maps distinct inputs to one embedding, or its projection is untrained."""
 
 
 class UnstableEncoderWarning(UserWarning):
-    """An encoder of one's own embeds one input in two ways."""
+    """A custom encoder embeds the same input in two ways."""
 
 
 class FingerprintMismatchError(ValueError):
-    """The weights at hand are not the weights that made the fitted features."""
+    """The weights differ from those that the model was fitted with."""
 
 
 class ModelFileError(ValueError):
-    """A model file is damaged, altered, too new, or does not predict as it did."""
+    """A model file is damaged, altered or too new, or predicts differently here."""
 
 
 class TableError(ValueError):
-    """A table cannot be read; the message names the file, the line and the remedy."""
+    """A table cannot be read; the message names the file, line and remedy."""
 
 
 class BadRowsError(TableError):
-    """A table was read, and some of its rows cannot be used; they are named."""
+    """A table was read, but some rows are unusable; the message names them."""
 
 
 class UntrustedTypesError(ModelFileError):
@@ -72,9 +72,9 @@ class UntrustedTypesError(ModelFileError):
         self.path = path
         self.types = sorted(types)
         super().__init__(
-            f"{path!r} holds types that are not trusted: {', '.join(self.types)}. "
-            "Nothing of it was loaded. If you know their code and want it to run, name "
-            f"them: load_model(path, trusted={self.types!r}), or on the command line "
+            f"{path!r} contains types that are not trusted: {', '.join(self.types)}. "
+            "Nothing was loaded. If you know their code and want it to run, name them: "
+            f"load_model(path, trusted={self.types!r}), or on the command line "
             f"{' '.join(map(_as_option, self.types))}."
         )
 
@@ -83,14 +83,14 @@ class UntrustedTypesError(ModelFileError):
 
 
 def _as_option(name: str) -> str:
-    """Return the option that trusts a type; one of a script has no module to name."""
+    """Return the option that trusts a type; types of a script have no module name."""
     module, _, short = name.rpartition(".")
     module = "MODULE" if module == "__main__" else module
     return f"--trust-encoder {module}:{short}"
 
 
 class BadPair(NamedTuple):
-    """One row that could not be used.
+    """An unusable row of a table of pairs.
 
     Attributes
     ----------
@@ -99,9 +99,9 @@ class BadPair(NamedTuple):
     index : object
         Index label of the row.
     source : str
-        The path or a description of the audio, or the text.
+        The path or a description of the audio, or the text. Empty if there is none.
     reason : str
-        What is wrong and what to do about it.
+        The fault and its remedy.
     """
 
     position: int
@@ -111,19 +111,19 @@ class BadPair(NamedTuple):
 
 
 class BadPairsError(ValueError):
-    """Some pairs cannot be used; every one is named.
+    """Some pairs are unusable; the message names the first 20.
 
     Parameters
     ----------
     rows : sequence of BadPair
-        Every row that failed.
+        All unusable rows.
     n_pairs : int
-        How many rows were given.
+        Number of rows in the table.
 
     Attributes
     ----------
     rows : list of BadPair
-        Every row that failed, in order of position.
+        All unusable rows, in order of position.
     """
 
     _shown = 20
@@ -132,7 +132,8 @@ class BadPairsError(ValueError):
         self.rows = sorted(rows, key=lambda row: row.position)
         self.n_pairs = n_pairs
         lines = [
-            f"  row {row.position} (index {row.index!r}), {row.source}: {row.reason}"
+            f"  row {row.position} (index {row.index!r})"
+            f"{row.source and f', {row.source}'}: {row.reason}"
             for row in self.rows[: self._shown]
         ]
         if len(self.rows) > self._shown:

@@ -446,7 +446,10 @@ def _check_ratings(ratings: Any, names: tuple[str, ...]) -> pd.DataFrame:
             )
             raise ValueError(msg)
     table = to_pandas(ratings, names).reset_index(drop=True)
-    ids, pair = table["listener_id"], _as_floats(table["pair"])
+    ids = table["listener_id"]
+    # pandas would count True as row 1.
+    is_flag = [isinstance(number, (bool, np.bool_)) for number in table["pair"]]
+    pair = np.where(is_flag, np.nan, _as_floats(table["pair"]))
     if "score" in names:
         table["score"] = _as_floats(table["score"])
     _refuse_rows(ids.isna(), "no listener_id")

@@ -1,4 +1,4 @@
-"""Tables of (audio, text) pairs: checked, and computed on row by usable row."""
+"""Tables of (audio, text) pairs: validation, identities, and unusable rows."""
 
 from __future__ import annotations
 
@@ -36,43 +36,43 @@ PAIR_COLUMNS = ("audio", "text")
 
 
 class Fault(NamedTuple):
-    """Why there is no clip or no text, in the place of it.
+    """Placeholder for a missing clip or text, with the reason.
 
     Attributes
     ----------
     reason : str
-        What is wrong, and what to do about it.
+        The fault and its remedy.
     """
 
     reason: str
 
 
 def check_pairs(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
-    """Return pairs as a frame of the columns ``audio`` and ``text``.
+    """Return pairs as a frame with the columns ``audio`` and ``text``.
 
     Parameters
     ----------
     estimator : estimator
-        Who asks; its name stands in messages, and its ``feature_names_in_`` and
-        ``n_features_in_`` are set or checked.
+        The calling estimator. Messages contain its name, and its ``feature_names_in_``
+        and ``n_features_in_`` are set or checked.
     X : DataFrame or array-like of shape (n_pairs, 2)
-        A frame (pandas or polars), an Arrow table or a Dataset of Hugging Face with
-        columns ``audio`` and ``text``, in any order; other columns are ignored. Or an
-        object array or a sequence of ``(audio, text)`` rows.
+        A DataFrame (pandas or polars), an Arrow table or a Hugging Face Dataset with
+        columns ``audio`` and ``text`` in any order; other columns are ignored. Or an
+        object array or sequence of ``(audio, text)`` rows.
     reset : bool
         True in ``fit``, False in ``transform`` and ``predict``.
 
     Returns
     -------
     pairs : DataFrame of shape (n_pairs, 2)
-        Columns ``audio`` and ``text``; the index labels of `X`, or 0, 1, ….
+        Columns ``audio`` and ``text``, with the index labels of `X`, or 0, 1, ….
 
     Raises
     ------
     TypeError
-        If `X` is neither a frame nor rows.
+        If `X` is neither a table nor rows.
     ValueError
-        If a column is missing or stands twice, the shape is wrong or there is no row.
+        If a column is missing or repeated, the shape is wrong, or there are no rows.
     """
     who = type(estimator).__name__
     if is_frame(X):
@@ -83,11 +83,11 @@ def check_pairs(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         pairs = _from_rows(X, who)
     else:
         msg = (
-            f"X passed to {who} must be a table (a DataFrame of pandas or polars, an "
-            "Arrow table, a Dataset) with columns 'audio' and 'text', or rows of "
-            f"(audio, text); got {type(X).__name__}. Wrap it with pandas.DataFrame(X); "
-            "of a DatasetDict take one split, of a lazy or iterable table collect the "
-            "rows."
+            f"X passed to {who} must be a table (a pandas or polars DataFrame, an "
+            "Arrow table or a Dataset) with columns 'audio' and 'text', or rows of "
+            f"(audio, text); got {type(X).__name__}. Wrap it with pandas.DataFrame(X). "
+            "For a DatasetDict, pass one split; for a lazy or iterable table, collect "
+            "the rows."
         )
         raise TypeError(msg)
     if len(pairs) == 0:
@@ -97,7 +97,7 @@ def check_pairs(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
 
 
 def bad_texts(pairs: pd.DataFrame) -> list[BadPair]:
-    """Name every row whose text no encoder can read.
+    """Return the rows whose text is unusable.
 
     Parameters
     ----------
@@ -107,8 +107,8 @@ def bad_texts(pairs: pd.DataFrame) -> list[BadPair]:
     Returns
     -------
     rows : list of BadPair
-        One per text that is not a string, is empty or blank, or is not valid
-        Unicode; in order of position.
+        One row per text that is not a string, is empty or blank, or is not valid
+        Unicode, in order of position.
     """
     rows = []
     for position, text in enumerate(pairs["text"].tolist()):
@@ -120,7 +120,7 @@ def bad_texts(pairs: pd.DataFrame) -> list[BadPair]:
 
 
 def text_identity(text: str) -> str:
-    """Return what two spellings of one text share.
+    """Return a normal form that is the same for all spellings of a text.
 
     Parameters
     ----------
@@ -130,8 +130,8 @@ def text_identity(text: str) -> str:
     Returns
     -------
     identity : str
-        The text in the Unicode form NFC, white space folded: blanks at the ends or
-        doubled inside make no other prompt for a listener. Case does.
+        The text in Unicode form NFC, with white space stripped at the ends and
+        collapsed inside. Case is kept, because it may change the prompt.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def text_identity(text: str) -> str:
 
 
 def clip_identity(audio: Any) -> str:
-    """Return what two references to one clip share.
+    """Return an identifier that is the same for all references to a clip.
 
     Parameters
     ----------
@@ -153,14 +153,14 @@ def clip_identity(audio: Any) -> str:
     Returns
     -------
     identity : str
-        The key of its content, as in the embedding store, so that a copy, a link and
-        ``./a.wav`` for ``a.wav`` are one clip. For a file that cannot be read: its
-        path, with links and ``..`` resolved.
+        Key of the clip's content, as in the embedding store: copies, links, and
+        ``./a.wav`` and ``a.wav`` are one clip. For an unreadable file, its path with
+        links and ``..`` resolved.
 
     Raises
     ------
     AudioError
-        If it is no path and no clip.
+        If `audio` is neither a path nor a clip.
     """
     try:
         return audio_key(audio)
@@ -171,7 +171,7 @@ def clip_identity(audio: Any) -> str:
 
 
 def resolved_path(path: str) -> str:
-    """Return the place of a file, which need not exist.
+    """Return the resolved path of a file, which need not exist.
 
     Parameters
     ----------
@@ -181,16 +181,16 @@ def resolved_path(path: str) -> str:
     Returns
     -------
     resolved : str
-        Absolute, with links and ``..`` resolved.
+        Absolute path, with links and ``..`` resolved.
     """
     try:
         return os.path.realpath(path)
-    except ValueError:  # a NUL in it: no file system has such a file
+    except ValueError:  # a NUL in the path, which no file system allows
         return os.path.abspath(path)
 
 
 def group_identity(cell: Any) -> str | None:
-    """Return what two cells that name one group, or one key, share.
+    """Return an identifier that is the same for all cells naming a group or key.
 
     Parameters
     ----------
@@ -201,8 +201,8 @@ def group_identity(cell: Any) -> str | None:
     -------
     identity : str or None
         For a text, its `text_identity`; for a number, its digits, so that ``1``,
-        ``1.0`` and ``"1"`` are one; None for a cell that names nothing: an empty or
-        blank text, None, NaN, and whatever is neither text nor number.
+        ``1.0`` and ``"1"`` are the same. None for an empty or blank text, None, NaN,
+        and anything that is neither text nor number.
     """
     if isinstance(cell, str):
         return text_identity(cell) or None
@@ -214,16 +214,16 @@ def group_identity(cell: Any) -> str | None:
 
 
 class Preferences(NamedTuple):
-    """Preferences between pairs, and the pairs, each once.
+    """Preferences between pairs, with every pair listed once.
 
     Attributes
     ----------
     X : DataFrame of shape (n_pairs, 2)
-        Columns ``audio`` and ``text``.
+        The pairs, with columns ``audio`` and ``text``.
     preferences : ndarray of shape (n_preferences, 3), float64
-        Two rows of `X`, and the share of votes for the first: 1, 0, or 0.5 for a tie.
+        Two rows of `X` and the share of votes for the first: 1, 0, or 0.5 for a tie.
     groups : ndarray of shape (n_pairs,), int
-        Number of the text of each row of `X`.
+        Group number of each row of `X`, which is the number of its text.
     """
 
     X: pd.DataFrame
@@ -240,30 +240,29 @@ def read_preferences(
     winner: str = "winner",
     labels: Sequence[Any] = ("a", "b", "tie"),
 ) -> Preferences:
-    """Turn a table of comparisons into the pairs that are compared, each once.
+    """Convert a table of comparisons to preferences between distinct pairs.
 
     Parameters
     ----------
     table : DataFrame (pandas or polars), Arrow table or Dataset
-        A row per comparison: a text, two clips, and which satisfies the text better.
+        One row per comparison: a text, two clips, and the winner.
     text, first, second, winner : str
-        Names of its columns.
+        Names of these columns.
     labels : sequence of 3, default=("a", "b", "tie")
-        What stands in the column of winners where the first clip won, the second did,
-        and neither. Case and blanks around do not count, nor does whether a number is a
-        text.
+        Labels in the winner column if the first clip won, the second clip won, or
+        neither. Case and surrounding blanks are ignored, and ``1`` equals ``"1"``.
 
     Returns
     -------
     preferences : Preferences
-        ``X``, ``preferences`` and ``groups``, as
-        :class:`~clapstack.stacking.PreferenceRegressor` takes them.
+        ``X``, ``preferences`` and ``groups``, for
+        :class:`~clapstack.stacking.PreferenceRegressor`.
 
     Raises
     ------
     ValueError
-        If a column is missing, a winner is none of the labels, a text is empty or two
-        clips are one; rows are named.
+        If a column is missing, a winner is not one of the labels, a text is empty, or
+        both clips are the same; the message names the rows.
 
     Examples
     --------
@@ -286,24 +285,24 @@ def read_preferences(
     columns = [text, first, second, winner]
     if not is_frame(table):
         msg = (
-            f"table must be a frame; got {type(table).__name__}. Use pandas.DataFrame."
+            f"table must be a DataFrame; got {type(table).__name__}. Use "
+            "pandas.DataFrame(table)."
         )
         raise TypeError(msg)
     missing = [name for name in columns if name not in columns_of(table)]
     if missing:
         msg = (
             f"table has no column {first_few(missing)}; it has {columns_of(table)}. "
-            "Say how yours are called: text=, first=, second=, winner=."
+            "Name your columns with text=, first=, second= and winner=."
         )
         raise ValueError(msg)
     frame = to_pandas(table, columns)
     shares = dict(zip(map(_label, labels), (1.0, 0.0, 0.5), strict=True))
     share = np.array([shares.get(_label(w), np.nan) for w in frame[winner]])
     faults = {
-        f"a winner that is none of {tuple(labels)!r}; name yours with labels=": (
-            np.isnan(share)
-        ),
-        "a text that is empty or no text. Fill it in or drop the row": np.array(
+        f"a winner that is not one of {tuple(labels)!r}|Pass your labels with "
+        "labels=.": np.isnan(share),
+        "a text that is empty or not a string|Fill it in or drop the row.": np.array(
             [_text_fault(cell) != "" for cell in frame[text]]
         ),
     }
@@ -314,13 +313,13 @@ def read_preferences(
         for side in (frame[first], frame[second])
     ]
     same = np.array([a == b for a, b in zip(*sides, strict=True)])
-    _refuse_comparisons({"one clip on both sides. Drop the row": same})
+    _refuse_comparisons({"the same clip on both sides|Drop the row.": same})
     # Row by row, so that the first clip comes before the second.
     keys = [key for both in zip(*sides, strict=True) for key in both]
     codes, found = pd.factorize(pd.Series(keys, dtype=object))
     _, places = np.unique(codes, return_index=True)
     clips = frame[[first, second]].to_numpy(dtype=object).ravel()[places]
-    # One spelling of each text, the first, so that it is encoded once.
+    # The first spelling of each text is used, so that it is encoded once.
     spelled = dict(zip(reversed(prompts), reversed(list(frame[text])), strict=True))
     texts = [spelled[prompt] for _, prompt in found]
     X = pd.DataFrame({"audio": clips, "text": texts}, dtype=object)
@@ -335,7 +334,7 @@ def _label(cell: Any) -> str | None:
 
 
 def _clip_key(audio: Any) -> str:
-    """Return what two references to a clip share, without reading files."""
+    """Return an identifier of a clip, without reading files."""
     if isinstance(audio, (str, os.PathLike)) and os.fspath(audio):
         return resolved_path(os.fspath(audio))
     return clip_identity(audio)
@@ -345,12 +344,13 @@ def _refuse_comparisons(faults: Mapping[str, np.ndarray]) -> None:
     for what, wrong in faults.items():
         rows = np.flatnonzero(wrong)
         if rows.size:
-            msg = f"{rows.size} comparisons have {what} ({first_rows(rows)})."
+            fault, _, remedy = what.partition("|")
+            msg = f"{rows.size} comparisons have {fault} ({first_rows(rows)}). {remedy}"
             raise ValueError(msg)
 
 
 def _text_fault(text: Any) -> str:
-    """Say what is wrong with a text; the empty string if nothing is."""
+    """Return the fault of a text, or an empty string if it has none."""
     if isinstance(text, Fault):
         return text.reason
     if not isinstance(text, str):
@@ -363,8 +363,8 @@ def _text_fault(text: Any) -> str:
             text.encode()
     except UnicodeEncodeError as error:
         return (
-            f"the text is not valid Unicode ({error.reason}): it was not read as what "
-            "it was written in. Decode it again, or save its table as UTF-8."
+            f"the text is not valid Unicode ({error.reason}): it was read with the "
+            "wrong encoding. Decode it again, or save its table as UTF-8."
         )
     return ""
 
@@ -375,7 +375,8 @@ def _from_frame(X: Any, who: str) -> pd.DataFrame:
     if missing:
         msg = (
             f"X passed to {who} must have columns 'audio' and 'text'; missing "
-            f"{missing}, got {reprlib.repr(columns)}. Rename yours with X.rename(...)."
+            f"{missing}, got {reprlib.repr(columns)}. Rename your columns with "
+            "X.rename(...)."
         )
         raise ValueError(msg)
     named = [name for name in columns if name in PAIR_COLUMNS]
@@ -392,7 +393,7 @@ def _from_array(X: np.ndarray, who: str) -> pd.DataFrame:
     if X.ndim != 2 or X.shape[1] != 2:
         msg = (
             f"X passed to {who} must have shape (n_pairs, 2), audio before text; got "
-            f"an array of shape {X.shape}."
+            f"an array of shape {X.shape}. Pass one row of (audio, text) per pair."
         )
         raise ValueError(msg)
     return pd.DataFrame(X, columns=list(PAIR_COLUMNS), dtype=object)
@@ -404,7 +405,7 @@ def _from_rows(X: Sequence[Any], who: str) -> pd.DataFrame:
         is_pair = isinstance(row, (Sequence, np.ndarray)) and len(row) == 2
         if not is_pair or isinstance(row, (str, bytes, Mapping)):
             msg = (
-                f"X passed to {who} must hold (audio, text) rows; row {position} is "
+                f"X passed to {who} must contain (audio, text) rows; row {position} is "
                 f"{reprlib.repr(row)}. For a list of mappings, use pandas.DataFrame(X)."
             )
             raise ValueError(msg)
@@ -413,16 +414,16 @@ def _from_rows(X: Sequence[Any], who: str) -> pd.DataFrame:
 
 
 class Usable(NamedTuple):
-    """What was computed, and for which rows.
+    """Result for the usable rows of a table, with the unusable rows.
 
     Attributes
     ----------
     values : object
-        What the function returned for the usable rows; None if there are none.
+        Result of the function for the usable rows; None if there are none.
     positions : ndarray of int
-        Where these rows stand in the table.
+        Positions of the usable rows in the table.
     bad : list of BadPair
-        The others, with their positions in the table, in order.
+        The unusable rows, in order of their positions in the table.
     """
 
     values: Any
@@ -435,24 +436,25 @@ def on_usable_rows(
     pairs: pd.DataFrame,
     known: Iterable[BadPair] = (),
 ) -> Usable:
-    """Compute on the rows that can be used.
+    """Apply a function to the usable rows of a table.
 
-    A function that meets bad rows has stored all others by the time it says so; what
-    it is asked again it looks up. Encoders may differ in what they can use, so it may
-    be asked more than twice.
+    The function is called again without the rows that it refused. This is cheap,
+    because encoders store the embeddings of all other rows before they raise. Encoders
+    may refuse different rows, so there may be more than two calls.
 
     Parameters
     ----------
     compute : callable
-        Takes pairs, returns whatever it computes, or raises BadPairsError.
+        Function of pairs that returns a result or raises BadPairsError.
     pairs : DataFrame of shape (n_pairs, n_columns)
-        With the columns ``audio`` and ``text``.
+        Pairs, with the columns ``audio`` and ``text``.
     known : iterable of BadPair, default=()
-        Rows that are known not to be usable; they are not tried.
+        Rows that are already known to be unusable, and are not tried.
 
     Returns
     -------
     usable : Usable
+        The result and the rows that it is for.
     """
     bad = list(known)
     left = np.setdiff1d(np.arange(len(pairs)), [row.position for row in bad])

@@ -1,4 +1,4 @@
-"""Tables in files: CSV, JSON, Parquet and Arrow, no types of cells guessed."""
+"""Reading of tables in CSV, JSON, Parquet and Arrow files, without guessing types."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SUFFIXES = {
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
-# What a reader of text would take for a damaged table, by its first bytes.
+# Files that are not text, by their first bytes, with the message.
 _NOT_TEXT = {
     b"PAR1": "is a Parquet file. Give it a name that ends in .parquet",
     b"PK\x03\x04": "is an Excel workbook or a zip archive. Save the sheet as CSV UTF-8",
@@ -59,7 +59,7 @@ _NOT_TEXT = {
     b"\xfd7zXZ": "is compressed with xz. Decompress it, or compress it with gzip",
     b"(\xb5/\xfd": "is compressed with zstd. Decompress it, or compress it with gzip",
 }
-# UTF-32 before UTF-16, whose mark its own begins with.
+# UTF-32 before UTF-16, because its byte order mark starts with that of UTF-16.
 _MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -67,14 +67,14 @@ _MARKS = (
     (b"\xfe\xff", "utf-16"),
 )
 _PARQUET_ROWS = 1024
-_ARROW_ROWS = 64  # clips may lie in cells, a megabyte each
-# Of rows at once, if the cells of all are as long as the longest may be.
+_ARROW_ROWS = 64  # cells may contain clips of a megabyte each
+# Limit for rows read at once, assuming that all their cells have the largest size.
 _HELD_BYTES = 1 << 28
-# What a Dataset of Hugging Face writes beside its files, and a DatasetDict.
+# Files that a saved Dataset of Hugging Face has, and a saved DatasetDict.
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
-_LARGEST = 1 << 28  # characters of a file of JSON, which is read at once
-# A line or a cell beyond 16 million characters is no pair but a stray quote, or a file
-# without line ends: an error there keeps memory flat.
+_LARGEST = 1 << 28  # characters of a JSON file, which is read at once
+# A line or cell of more than 16 million characters comes from a stray quote or from
+# missing line ends. An error there bounds the memory.
 _LONGEST = 1 << 24
 _SHARED_CELLS = re.compile("dictionary|run_end_encoded")  # in types of Arrow
 _NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*", re.ASCII)
@@ -89,11 +89,12 @@ class TableRow(NamedTuple):
     Attributes
     ----------
     number : int
-        From zero; the header and blank lines are not counted.
+        Row number from zero, not counting the header and blank lines.
     line : int or None
         Line of the file where the row starts, from one; None in Parquet.
     cells : dict of str to object
-        Cells by the names that were chosen. Texts in CSV; what JSON and Parquet hold.
+        Cells by the chosen names: texts in CSV, and the stored types in JSON and
+        Parquet.
     """
 
     number: int
@@ -104,35 +105,36 @@ class TableRow(NamedTuple):
 def read_rows(
     source: str | Path, fmt: str | None, choose: Choose
 ) -> Generator[TableRow, None, None]:
-    """Yield the rows of a table one by one, in memory that does not grow with it.
+    """Yield the rows of a table one by one, in constant memory.
 
-    CSV is UTF-8, or UTF-16 and UTF-32 with a byte order mark, separated by commas,
-    semicolons or tabs, and its cells stay texts, such as ``007``, ``NA`` and ``1e5``.
-    CSV and JSON Lines may be compressed with gzip. JSON is one object, such as
-    ``{"dog.wav": "a dog barks"}``, a table of the columns ``audio`` and ``text``; it
-    alone is read at once.
+    CSV may be UTF-8, or UTF-16 or UTF-32 with a byte order mark, separated by commas,
+    semicolons or tabs. Its cells remain texts, such as ``007``, ``NA`` and ``1e5``. CSV
+    and JSON Lines may be compressed with gzip. JSON is a single object, such as
+    ``{"dog.wav": "a dog barks"}``, read as a table with the columns ``audio`` and
+    ``text``. Only JSON is read at once.
 
     Parameters
     ----------
     source : str or Path
-        A file, a folder that a Dataset was saved to, or ``"-"`` for standard input.
+        A file, the folder of a saved Dataset, or ``"-"`` for standard input.
     fmt : {"csv", "jsonl", "json", "parquet", "arrow"} or None
-        None goes by the suffix; standard input is CSV then.
+        Format of the table. None chooses it by the suffix, and CSV for standard input.
     choose : callable
-        Takes the names of the columns and returns, for every name that the caller
-        wants, the column that it stands for; it raises what is wrong with them.
+        Function of the column names that returns a mapping from the names of cells to
+        columns, or raises an error about the columns.
 
     Yields
     ------
     row : TableRow
+        One row, in the order of the file.
 
     Raises
     ------
     OSError
         If the file is missing or cannot be read.
     TableError
-        If the file is no such table, a column occurs twice, there is no row, or a line
-        cannot be read; file, line and remedy are named.
+        If the file is not such a table, a column is repeated, there are no rows, or a
+        line cannot be read; the message names file, line and remedy.
     """
     name = "standard input" if str(source) == "-" else str(source)
     fmt = fmt or ("csv" if str(source) == "-" else format_of(Path(source)))
@@ -148,7 +150,7 @@ def read_rows(
         for number, (line, cells) in enumerate(records):
             yield TableRow(number, line, cells)
     if number < 0:
-        msg = f"{name} has no rows. Add at least one below the names of the columns."
+        msg = f"{name} has no rows. Add at least one below the column names."
         raise TableError(msg)
 
 
@@ -162,14 +164,14 @@ def read_frame(
     path : Path
         The file.
     columns : mapping of str to sequence of str
-        For each name in the frame, the names that the column may have in the file.
+        For each column of the frame, its possible names in the file.
     optional : sequence of str, default=()
-        Names in the frame whose columns may be missing.
+        Columns of the frame that may be missing in the file.
 
     Returns
     -------
     frame : DataFrame of object
-        One row per row of the table; the index, named ``line``, holds the lines of the
+        One row per row of the table. The index, named ``line``, is the line in the
         file.
 
     Raises
@@ -185,8 +187,8 @@ def read_frame(
                 usual, *others = map(repr, columns[name])
                 or_else = f" (or {' or '.join(others)})" if others else ""
                 msg = (
-                    f"{str(path)!r} must have one column {usual}{or_else}; it has "
-                    f"{list(header)}. Rename the one that is meant; the first line "
+                    f"{str(path)!r} must have exactly one column {usual}{or_else}; it "
+                    f"has {list(header)}. Rename the intended column. The first line "
                     "must name the columns."
                 )
                 raise TableError(msg)
@@ -198,20 +200,20 @@ def read_frame(
 
 
 def find_column(header: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return which columns of a header have one of the names.
+    """Return the columns of a header that match one of the names.
 
     Parameters
     ----------
     header : sequence of str
-        Names of columns.
+        Column names.
     names : sequence of str
-        Names to look for. Other case and stray blanks count as the same, unless a
-        column has the very name.
+        Names to look for. Case and surrounding blanks are ignored, unless a column
+        matches a name exactly.
 
     Returns
     -------
     found : list of str
-        Of `header`; one column if there is no doubt.
+        Matching columns of `header`; one column if the match is unambiguous.
     """
     exact = [name for name in dict.fromkeys(names) if name in header]
     wanted = {_folded(name) for name in names}
@@ -221,20 +223,20 @@ def find_column(header: Sequence[str], names: Sequence[str]) -> list[str]:
 def refuse_rows(
     bad: Iterable[bool], table: pd.DataFrame, key: str, source: str, what: str
 ) -> None:
-    """Raise an error that names the bad rows of a frame of `read_frame`.
+    """Raise an error that names the bad rows of a frame from `read_frame`.
 
     Parameters
     ----------
     bad : array-like of bool of shape (n_rows,)
-        Which rows.
+        Mask of the bad rows.
     table : DataFrame
-        The table; its index holds lines.
+        The table, indexed by line.
     key : str
-        Column that names a row.
+        Column whose cells identify the rows.
     source : str
         Path of the file.
     what : str
-        What is wrong, and after ``|`` what to do about it.
+        The fault and its remedy, separated by ``|``.
 
     Raises
     ------
@@ -251,18 +253,19 @@ def refuse_rows(
 
 
 def to_number(cell: Any) -> float:
-    """Return the finite number that a cell stands for, or NaN.
+    """Return the finite number in a cell, or NaN.
 
     Parameters
     ----------
     cell : object
-        A number, or a text such as ``7``, ``-0.5``, ``.5`` or ``1e-3`` with blanks
-        around it at most. ``7_5``, ``7,5``, ``٣``, ``0x7``, ``nan``, ``inf`` and
-        ``1e400`` stand for none: other programs read them otherwise or not at all.
+        A number, or a text such as ``7``, ``-0.5``, ``.5`` or ``1e-3``, possibly
+        surrounded by blanks. ``7_5``, ``7,5``, ``٣``, ``0x7``, ``nan``, ``inf`` and
+        ``1e400`` give NaN, because other programs read them differently or not at all.
 
     Returns
     -------
     number : float
+        The number, or NaN.
     """
     if isinstance(cell, str):
         value = float(cell) if _NUMBER.fullmatch(cell) else math.nan
@@ -277,22 +280,23 @@ def to_number(cell: Any) -> float:
 
 
 def format_of(path: Path) -> str:
-    """Return the format of a table by the suffix of its name.
+    """Return the format of a table, from the suffix of its name.
 
     Parameters
     ----------
     path : Path
-        A name of a file, of which ``.gz`` at its end is passed over, or a folder that
-        a Dataset was saved to.
+        Name of a file, in which a final ``.gz`` is ignored, or the folder of a saved
+        Dataset.
 
     Returns
     -------
     fmt : {"csv", "jsonl", "json", "parquet", "arrow"}
+        The format.
 
     Raises
     ------
     TableError
-        If the suffix is none of `SUFFIXES`.
+        If the suffix is not in `SUFFIXES`.
     """
     if is_saved_dataset(path):
         return "arrow"
@@ -300,24 +304,25 @@ def format_of(path: Path) -> str:
     fmt = SUFFIXES.get(plain.suffix.lower())
     if fmt is None:
         msg = (
-            f"{str(path)!r} must end in {', '.join(SUFFIXES)}, or its format be given "
-            "by an option."
+            f"{str(path)!r} must end in {', '.join(SUFFIXES)}. Rename it, or specify "
+            "the format."
         )
         raise TableError(msg)
     return fmt
 
 
 def is_table(path: Path) -> bool:
-    """Return whether the name of a file ends as that of a table does.
+    """Return whether the name of a file has the suffix of a table.
 
     Parameters
     ----------
     path : Path
-        A name of a file.
+        Name of a file.
 
     Returns
     -------
     is_table : bool
+        Whether `format_of` knows the suffix.
     """
     try:
         format_of(path)
@@ -327,16 +332,16 @@ def is_table(path: Path) -> bool:
 
 
 def is_saved_dataset(path: Path) -> bool:
-    """Return whether a folder is one that a Dataset of Hugging Face was saved to."""
+    """Return whether a folder contains a saved Hugging Face Dataset."""
     return (path / _STATE).is_file() or (path / _SPLITS).is_file()
 
 
 def read_lines(source: str | Path) -> Generator[tuple[int, str], None, None]:
-    """Yield the lines of a text file that are not blank, with their numbers from one.
+    """Yield the non-blank lines of a text file, with their numbers from one.
 
-    It may be compressed, and standard input (``"-"``). Bytes that are no UTF-8 are
-    surrogates. A TableError says if a line is too long or has a NUL, or if the file is
-    of another kind.
+    The file may be compressed, or standard input (``"-"``). Bytes that are not UTF-8
+    become surrogates. A line that is too long or contains NUL, and a file that is not
+    text, raise a TableError.
     """
     name = "standard input" if str(source) == "-" else str(source)
     with _open_text(source, name) as file:
@@ -347,9 +352,9 @@ def read_lines(source: str | Path) -> Generator[tuple[int, str], None, None]:
 
 
 def parse_json(text: str, where: str, form: str) -> dict[str, Any]:
-    """Return an object of JSON; a TableError names what is none, or has a name twice.
+    """Return a JSON object, or raise a TableError if it is invalid or repeats a name.
 
-    `where` it stands and the `form` that it should have are for the message.
+    `where` (its place) and `form` (its expected form) are parts of the message.
     """
 
     def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -357,7 +362,7 @@ def parse_json(text: str, where: str, form: str) -> dict[str, Any]:
         if len(record) < len(members):
             names = [each for each, _ in members]
             twice = next(each for each in names if names.count(each) > 1)
-            msg = f"{where}: {twice!r} occurs twice in an object. Remove one."
+            msg = f"{where}: {twice!r} occurs twice in an object. Remove one of them."
             raise TableError(msg)
         return record
 
@@ -375,14 +380,14 @@ def parse_json(text: str, where: str, form: str) -> dict[str, Any]:
 
 
 def _folded(name: str) -> str:
-    return str(name).strip().strip("\ufeff").casefold()  # a mark of byte order within
+    return str(name).strip().strip("\ufeff").casefold()  # without a byte order mark
 
 
 def _check_header(header: Sequence[str], name: str) -> None:
     names = [each for each in header if each.strip()]
     twice = sorted({each for each in names if names.count(each) > 1})
     if twice:
-        msg = f"{name} has more than one column {twice[0]!r}. Rename one."
+        msg = f"{name} has more than one column {twice[0]!r}. Rename one of them."
         raise TableError(msg)
 
 
@@ -392,7 +397,7 @@ def _csv(source: str | Path, name: str, choose: Choose) -> Records:
         lines = _Lines(file, name)
         first = next((line for line in lines if line.strip()), None)
         if first is None:
-            msg = f"{name} is empty; a header and rows are needed."
+            msg = f"{name} is empty. Add a header and rows."
             raise TableError(msg)
         separator, is_header = _separator(first)
         start = lines.number - 1 if is_header else lines.number
@@ -412,17 +417,17 @@ def _csv(source: str | Path, name: str, choose: Choose) -> Records:
                 line = start + cells.line_num + 1
         except csv.Error as error:
             msg = (
-                f"{name}, line {line}: {error}. Look for a quote there that is not "
-                'closed, or not doubled inside a quoted cell ("").'
+                f"{name}, line {line}: {error}. Look there for a quote that is not "
+                'closed, or not doubled ("") inside a quoted cell.'
             )
             raise TableError(msg) from error
 
 
 def _separator(first: str) -> tuple[str, bool]:
-    """Return what separates cells, and whether this line is the header.
+    """Return the separator of cells, and whether this line is the header.
 
-    Commas do unless they leave the header in one piece and either semicolons or tabs
-    do not. Excel may say ``sep=;`` in a line before the header.
+    The separator is the comma, unless only semicolons or only tabs split the header.
+    Excel may write ``sep=;`` in a line before the header.
     """
     if (said := first.strip().lower()).startswith("sep=") and len(said) <= 5:
         return said[4:] or "\t", False
@@ -430,7 +435,7 @@ def _separator(first: str) -> tuple[str, bool]:
     for separator in ",;\t":
         try:
             (cells,) = csv.reader([first], delimiter=separator, strict=True)
-        except csv.Error:  # a quote in it is closed with another separator, or later
+        except csv.Error:  # a quote ends only with another separator, or later
             cells = []
         widths[separator] = len(cells)
     others = [separator for separator in ";\t" if widths[separator] > 1]
@@ -440,24 +445,24 @@ def _separator(first: str) -> tuple[str, bool]:
 def _check_row(row: Sequence[str], header: Sequence[str], where: str) -> None:
     if len(row) != len(header):
         msg = (
-            f"{where}: {len(row)} cells, and the header has {len(header)}. A cell that "
-            "has the separator in it needs quotes."
+            f"{where} has {len(row)} cells, but the header has {len(header)}. Put "
+            "quotes around cells that contain the separator."
         )
         raise TableError(msg)
-    # The first column may lack a name, as the index does that pandas writes. A cell in
-    # another is the rest of a text that was cut at a comma.
+    # The first column may have no name, like an index written by pandas. Cells in other
+    # columns without a name are the rest of a text that was split at a comma.
     lost = [
         cell for name, cell in zip(header[1:], row[1:], strict=True) if not name.strip()
     ]
     if any(cell.strip() for cell in lost):
         msg = (
-            f"{where}: there is {next(filter(str.strip, lost))!r} in a column without "
-            "a name. A cell that has the separator in it needs quotes; or name the "
+            f"{where} has {next(filter(str.strip, lost))!r} in a column without a "
+            "name. Put quotes around cells that contain the separator, or name the "
             "column."
         )
         raise TableError(msg)
     if list(map(_folded, row)) == list(map(_folded, header)):
-        msg = f"{where}: this repeats the header. Remove the line."
+        msg = f"{where} repeats the header. Remove the line."
         raise TableError(msg)
 
 
@@ -480,8 +485,8 @@ def _json(source: str | Path, name: str, choose: Choose) -> Records:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         msg = (
-            f"{name} has more than {_LARGEST:,} characters, too many to be read at "
-            "once. Write CSV or JSON Lines."
+            f"{name} has more than {_LARGEST:,} characters, too many for a JSON table, "
+            "which is read at once. Convert it to CSV or JSON Lines."
         )
         raise TableError(msg)
     texts = parse_json(content, name, 'one object, such as {"dog.wav": "a dog barks"}')
@@ -493,13 +498,13 @@ def _json(source: str | Path, name: str, choose: Choose) -> Records:
 
 def _parquet(source: str | Path, name: str, choose: Choose) -> Records:
     if str(source) == "-":
-        msg = "Parquet cannot be read from standard input. Give the file's name."
+        msg = "Parquet cannot be read from standard input. Pass the name of a file."
         raise TableError(msg)
     parquet = import_optional(
         "pyarrow.parquet", extra="parquet", caller=f"Reading {name}"
     )
     if not os.path.getsize(source):
-        msg = f"{name} is empty; a table with rows is needed."
+        msg = f"{name} is empty. Write a table with rows."
         raise TableError(msg)
     with _arrow_faults(name, "Parquet"), parquet.ParquetFile(source) as file:
         header = file.schema_arrow.names
@@ -510,7 +515,7 @@ def _parquet(source: str | Path, name: str, choose: Choose) -> Records:
         has_clips = any(kind.num_fields for kind in kinds)
         n_rows = _ARROW_ROWS if has_clips else _PARQUET_ROWS
         for group in range(file.num_row_groups):
-            # One by one, since pyarrow keeps in memory what it has read of several.
+            # One by one, because pyarrow keeps all groups of a read in memory.
             at_once = _rows_at_once(file.metadata.row_group(group), columns, n_rows)
             for batch in file.iter_batches(at_once, [group], columns=columns):
                 for record in batch.to_pylist():
@@ -518,10 +523,10 @@ def _parquet(source: str | Path, name: str, choose: Choose) -> Records:
 
 
 def _rows_at_once(group: Any, columns: Sequence[str], most: int) -> int:
-    """Return how many rows of a row group of Parquet to hold at once, `most` at most.
+    """Return how many rows of a Parquet row group to read at once, at most `most`.
 
-    A dictionary has each distinct cell once, so that a kilobyte of a file may stand for
-    a thousand rows of megabytes.
+    A dictionary stores each distinct cell once, so a kilobyte of a file may expand to a
+    thousand rows of megabytes.
     """
     chunks = (group.column(number) for number in range(group.num_columns))
     sizes = (
@@ -534,7 +539,7 @@ def _rows_at_once(group: Any, columns: Sequence[str], most: int) -> int:
 
 
 def _that_fit(sizes: Iterable[int], most: int) -> int:
-    """Return how many rows to hold whose cells may be as large as some columns."""
+    """Return how many rows to read at once if cells may be as large as some columns."""
     return max(1, min(most, _HELD_BYTES // max([1, *sizes])))
 
 
@@ -544,13 +549,13 @@ def _arrow(source: str | Path, name: str, choose: Choose) -> Records:
     for path in _arrow_files(Path(source)):
         with _arrow_faults(name, "Arrow"), pa.memory_map(str(path)) as file:
             for batch in _arrow_batches(file):
-                # Offsets in a file from a stranger may lead out of it.
+                # Offsets in an untrusted file may point outside it.
                 batch.validate(full=True)
                 if chosen is None:
                     _check_header(batch.schema.names, name)
                     chosen = choose(batch.schema.names)
                 batch = batch.select(list(dict.fromkeys(chosen.values())))
-                # A dictionary, or a run, has a cell of many rows once.
+                # A dictionary or run stores the cell of many rows once.
                 at_once = _that_fit(
                     (
                         column.nbytes
@@ -573,38 +578,44 @@ def _arrow_faults(name: str, form: str) -> Iterator[None]:
         yield
     except (ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the file system, and not of what is in the file
-        msg = f"{name} cannot be read as {form} ({error}). Save it again."
+            raise  # from the file system, not from the content of the file
+        msg = f"{name} cannot be read as {form}: {error}. Save it again."
         raise TableError(msg) from error
 
 
 def _arrow_files(path: Path) -> list[Path]:
-    """Return the files of a table: itself, or those of a saved Dataset, in order."""
+    """Return the files of a table: the file itself, or those of a saved Dataset."""
     if not path.is_dir():
         return [path]
     if not (path / _STATE).is_file():
         splits = parse_json(_text_of(path / _SPLITS), str(path / _SPLITS), "it again")
         msg = (
-            f"{path} holds the splits {splits.get('splits')}, a Dataset each. Give the "
-            "folder of one of them."
+            f"{path} contains the splits {splits.get('splits')}, each of which is a "
+            "Dataset. Pass the folder of one of them."
         )
         raise TableError(msg)
     state = parse_json(_text_of(path / _STATE), str(path / _STATE), "it again")
     try:
         names = [str(each["filename"]) for each in state["_data_files"]]
     except (KeyError, TypeError) as error:
-        msg = f"{path / _STATE} does not name the files of its Dataset. Save it again."
+        msg = (
+            f"{path / _STATE} does not name the files of its Dataset. Save the Dataset "
+            "again."
+        )
         raise TableError(msg) from error
     files = [path / each for each in names]
     for file in files:
         if file.parent != path:
-            msg = f"{path / _STATE} names {file}, which lies elsewhere. Save it again."
+            msg = (
+                f"{path / _STATE} names {file}, which is outside the folder. Save the "
+                "Dataset again."
+            )
             raise TableError(msg)
     return files
 
 
 def _text_of(path: Path) -> str:
-    """Return the content of a file of JSON; a TableError names what is no UTF-8."""
+    """Return the content of a JSON file, or raise a TableError if it is not UTF-8."""
     with _open_text(path, str(path)) as file:
         return file.read(_LONGEST)
 
@@ -623,13 +634,13 @@ def _arrow_batches(file: Any) -> Iterator[Any]:
 
 @contextmanager
 def _open_text(source: str | Path, name: str) -> Iterator[io.TextIOBase]:
-    """Open a table of text, decompressed and decoded; name what is wrong with it."""
+    """Open a text file, decompress and decode it; raise a TableError for its faults."""
     with ExitStack() as opened:
         try:
             if str(source) != "-":
                 raw = opened.enter_context(open(source, "rb"))
             elif sys.stdin is None:
-                msg = "standard input is closed. Give the name of a file."
+                msg = "standard input is closed. Pass the name of a file."
                 raise TableError(msg)
             else:
                 raw = opened.enter_context(io.BufferedReader(sys.stdin.buffer))  # type: ignore[arg-type]
@@ -643,22 +654,22 @@ def _open_text(source: str | Path, name: str) -> Iterator[io.TextIOBase]:
                     msg = f"{name} {words}."
                     raise TableError(msg)
             codec = next((c for mark, c in _MARKS if head.startswith(mark)), None)
-            # Bytes that are no UTF-8 stay what they are: they may name a file, and a
-            # text that has them is a fault of its own row, not of the table.
+            # Bytes that are not UTF-8 are kept: they may be part of a file name, and in
+            # a text they make only its row unusable, not the table.
             errors = "strict" if codec else "surrogateescape"
             encoding = codec or "utf-8-sig"
             text = io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline="")
             yield opened.enter_context(text)
         except UnicodeDecodeError as error:
-            msg = f"{name} is no whole {error.encoding} text. Save it as UTF-8."
+            msg = f"{name} is not valid {error.encoding} text. Save it as UTF-8."
             raise TableError(msg) from error
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            msg = f"{name} cannot be decompressed ({error}). Compress it again."
+            msg = f"{name} cannot be decompressed: {error}. Compress it again."
             raise TableError(msg) from error
 
 
 class _Lines:
-    """Lines of a text file, counted and of bounded length."""
+    """Lines of a text file, numbered, with a limit on their length."""
 
     def __init__(self, file: io.TextIOBase, name: str):
         self._file = file
@@ -675,14 +686,15 @@ class _Lines:
         self.number += 1
         if "\0" in line:
             msg = (
-                f"{self._name}, line {self.number}: there is a NUL byte, so this is "
-                "no table, a damaged one, or UTF-16 without its mark. Save it as UTF-8."
+                f"{self._name}, line {self.number} has a NUL byte, so the file is not "
+                "a table, is damaged, or is UTF-16 without a byte order mark. Save it "
+                "as UTF-8."
             )
             raise TableError(msg)
         if len(line) == _LONGEST and line[-1] not in "\r\n":
             msg = (
                 f"{self._name}, line {self.number} has more than {_LONGEST:,} "
-                "characters. Check that this is a table with one row a line."
+                "characters. Check that the file is a table with one row per line."
             )
             raise TableError(msg)
         return line

@@ -23,7 +23,7 @@ from clapstack._fitted import (
 
 
 class Half(RegressorMixin, BaseEstimator):
-    """A rule of a user's own, which learns nothing and keeps nothing."""
+    """A custom rule without fitted attributes."""
 
     def fit(self, X, y):
         return self
@@ -37,7 +37,7 @@ class Half(RegressorMixin, BaseEstimator):
     [Half(), make_pipeline(FunctionTransformer(), Half())],
     ids=["", "pipeline"],
 )
-def test_a_model_without_fitted_attributes_is_asked_all_the_same(model):
+def test_a_model_without_fitted_attributes_predicts(model):
     X = np.arange(6.0).reshape(3, 2)
     found = predict_with_interval(model, X, 0.9)
     assert_array_equal(
@@ -56,7 +56,7 @@ def test_a_stack_that_is_not_fitted_is_named_as_such():
 
 @pytest.fixture(scope="module")
 def of_axes():
-    """Return a stack of two axes, its features and its ratings."""
+    """Return a stack with two axes, its features and its ratings."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 3))
     y = pd.DataFrame({"a": X[:, 0], "b": X[:, 1]}) + rng.normal(size=(60, 2))
@@ -64,7 +64,7 @@ def of_axes():
     return ClapStackingRegressor(boosting=False).fit(X, y), X, y
 
 
-def test_scores_of_several_axes_have_an_axis_more(of_axes):
+def test_scores_of_several_axes_have_one_more_dimension(of_axes):
     stack, X, _ = of_axes
     found = predict_with_interval(stack, X, 0.8)
     assert_array_equal(found[:, :, 0], stack.predict(X))
@@ -74,17 +74,21 @@ def test_scores_of_several_axes_have_an_axis_more(of_axes):
 
 
 @pytest.mark.parametrize("names", [["a", "a_low"], ["error", "b"], ["text", "b"]])
-def test_axes_whose_columns_would_come_twice_are_refused(of_axes, names):
+def test_axes_with_clashing_result_columns_are_refused(of_axes, names):
     _, X, y = of_axes
     stack = ClapStackingRegressor(boosting=False).fit(X, y.set_axis(names, axis=1))
-    with pytest.raises(ValueError, match="Fit the model on columns of other names"):
+    with pytest.raises(
+        ValueError, match="Rename the columns of y and fit the model again"
+    ):
         score_names(stack)
 
 
 def test_several_numbers_without_names_are_not_mixed():
     X = np.arange(24.0).reshape(8, 3)
     both = LinearRegression().fit(X, X[:, :2])
-    with pytest.raises(ValueError, match=r"LinearRegression predicts \(2,\) numbers"):
+    with pytest.raises(
+        ValueError, match=r"LinearRegression predicts an array of shape \(2,\)"
+    ):
         predict_with_interval(both, X, None)
 
 
@@ -93,7 +97,7 @@ def test_ratings_of_the_fit_are_known_by_axis(of_axes):
     assert was_fitted_on(stack, y)
     assert was_fitted_on(stack, y[["b"]][::-1])
     assert not was_fitted_on(stack, y.assign(b=y["b"] + 1))
-    with pytest.raises(ValueError, match="here looks at one axis"):
+    with pytest.raises(ValueError, match="here needs a model with one axis"):
         find_stack(stack, "here")
 
 

@@ -293,6 +293,38 @@ def check_finite(name: str, values: Floats) -> None:
         raise ValueError(msg)
 
 
+def check_share(name: str, value: Any, usual: float) -> None:
+    """Refuse a parameter that is not a number between 0 and 1."""
+    if not isinstance(value, numbers.Real) or not 0 < value < 1:
+        msg = (
+            f"{name} must be a number between 0 and 1; got {value!r}. {usual} is usual."
+        )
+        raise ValueError(msg)
+
+
+def check_count(name: str, value: Any, least: int, usual: int) -> None:
+    """Refuse a parameter that is not an integer of at least `least`."""
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_whole or value < least:
+        msg = (
+            f"{name} must be an integer of at least {least}; got {value!r}. "
+            f"{usual} is usual."
+        )
+        raise ValueError(msg)
+
+
+def check_seed(random_state: Any) -> np.random.Generator:
+    """Return a generator seeded with `random_state`, or refuse it."""
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        msg = (
+            "random_state must be None or an integer of at least 0; got "
+            f"{random_state!r}. The same integer gives the same result."
+        )
+        raise ValueError(msg) from error
+
+
 def check_preferences(
     preferences: Any, n_rows: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:

@@ -257,7 +257,9 @@ def name_bad(bad: Iterable[BadPair], command: str) -> None:
     for row in bad:
         typer.echo(
             f"clapstack {command}: "
-            + one_line(f"row {row.index}, {row.source}: {row.reason}"),
+            + one_line(
+                f"row {row.index}{row.source and f', {row.source}'}: {row.reason}"
+            ),
             err=True,
         )
 

@@ -97,7 +97,7 @@ def rank(
             names={"audio": audio_column, "text": prompt_column, "score": score_column},
             roles=("audio", "text", "score"),
             others=keep or (),
-            remedy="Say which with --{role}-column (--prompt-column for texts)",
+            remedy="Name the column with --{role}-column (--prompt-column for texts)",
         )
         if out is not None:
             check_output(out, table)

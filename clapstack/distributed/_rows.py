@@ -60,5 +60,6 @@ def try_rows(
     usable = on_usable_rows(function, pairs)
     errors = np.full(len(pairs), None, dtype=object)
     for row in usable.bad:
-        errors[row.position] = f"{row.source}: {row.reason}"
+        source = f"{row.source}: " if row.source else ""
+        errors[row.position] = f"{source}{row.reason}"
     return usable.positions, usable.values, errors

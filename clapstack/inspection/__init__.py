@@ -1,4 +1,4 @@
-"""Displays of models, in the manner of scikit-learn's."""
+"""Displays of models, results and clips, in the style of scikit-learn's displays."""
 
 from clapstack.inspection._agreement import FamilyAgreementDisplay
 from clapstack.inspection._calibration import CalibrationCurveDisplay

@@ -1,4 +1,4 @@
-"""Display of the agreement between families."""
+"""Display of the rank correlation between the predictions of families."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from clapstack.metrics import srcc
 
 
 class FamilyAgreementDisplay(Display):
-    """SRCC between what every two families say of the same pairs.
+    """SRCC between the predictions of every two families for the same pairs.
 
-    Families that agree fully add nothing to each other. Read more in the
+    Families that agree perfectly add nothing to each other. Read more in the
     :ref:`User Guide <pictures>`.
 
     Parameters
     ----------
     predictions : DataFrame of shape (n_pairs, n_families)
-        A column per family: its predictions or its cosines.
+        One column per family: its predictions or its cosines.
 
     Attributes
     ----------
     agreement : DataFrame of shape (n_families, n_families)
         SRCC between columns.
     image_ : AxesImage
-        The map: below the diagonal, since it is symmetric.
+        The lower triangle of the matrix, which is symmetric.
     ax_ : Axes
-        Axes with the picture.
+        Axes of the picture.
     figure_ : Figure
-        Its figure.
+        Figure of the picture.
 
     See Also
     --------
-    FamilyScoresDisplay : How well each does alone.
-    clapstack.CrossAgreement : Agreement as features.
+    FamilyScoresDisplay : How well each family predicts alone.
+    clapstack.CrossAgreement : Agreement features for a stack.
 
     Examples
     --------
@@ -55,8 +55,8 @@ class FamilyAgreementDisplay(Display):
     def __init__(self, *, predictions: pd.DataFrame):
         if predictions.shape[1] < 2:
             msg = (
-                "predictions must have a column for each of two families or more; got "
-                f"{list(predictions.columns)}. One family has none to agree with."
+                "predictions must have one column per family, for at least two "
+                f"families; got {list(predictions.columns)}. Add a family."
             )
             raise ValueError(msg)
         self.predictions = predictions
@@ -79,9 +79,9 @@ class FamilyAgreementDisplay(Display):
             A fitted :class:`~clapstack.ClapStackingRegressor`, or a pipeline that ends
             in one.
         target : {"score", "rank"}, default=None
-            Predictions of what; None takes the first of the stack's targets.
+            Target of the predictions. None uses the first target of the stack.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -96,16 +96,16 @@ class FamilyAgreementDisplay(Display):
     def from_predictions(
         cls, predictions: Any, *, names: Sequence[str] | None = None, ax: Any = None
     ) -> Any:
-        """Draw the agreement between columns.
+        """Draw the agreement between given predictions.
 
         Parameters
         ----------
         predictions : DataFrame or array-like of shape (n_pairs, n_families)
-            A column per family.
+            One column per family.
         names : sequence of str, default=None
-            Names of the families; None takes those of the columns.
+            Names of the families. None uses the names of the columns.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -124,9 +124,10 @@ class FamilyAgreementDisplay(Display):
         Parameters
         ----------
         X : DataFrame of shape (n_pairs, n_features)
-            Features; the columns ``<family>__cosine`` are taken, without ``cross``.
+            Features, of which the columns ``<family>__cosine`` are used. Columns of
+            ``cross`` are ignored.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -143,7 +144,7 @@ class FamilyAgreementDisplay(Display):
         return cls.from_predictions(X[names], names=families, ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        cells = 0.36 * len(self.agreement)  # a number each, of two digits
+        cells = 0.36 * len(self.agreement)  # room for two decimals in each cell
         return max(COLUMN, 1.6 + cells), 1.0 + cells
 
     def _describe(self) -> str:
@@ -194,4 +195,4 @@ class FamilyAgreementDisplay(Display):
         ax.spines[:].set_visible(False)
         bar = ax.figure.colorbar(self.image_, ax=ax, shrink=0.8, pad=0.02)
         bar.outline.set_visible(False)
-        bar.set_label("SRCC between families")
+        bar.set_label("rank correlation (SRCC)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,11 @@ _Z95 = 1.96
 
 
 class CalibrationCurveDisplay(Display):
-    """Mean human score against mean predicted score, in bins of like prediction.
+    """Mean human score against mean predicted score, in bins of similar predictions.
 
-    On the diagonal, a prediction of 6 means that humans give 6 on average. Bins hold
-    equally many pairs; bars are 95 % intervals of the mean (1.96 standard errors).
-    Read more in the :ref:`User Guide <pictures>`.
+    On the diagonal, a prediction of 6 means that humans give 6 on average. All bins
+    have the same number of pairs; bars are 95 % intervals of the mean (1.96 standard
+    errors). Read more in the :ref:`User Guide <pictures>`.
 
     Parameters
     ----------
@@ -36,22 +37,23 @@ class CalibrationCurveDisplay(Display):
     y_pred : array-like of shape (n_pairs,)
         Predicted scores.
     n_bins : int, default=None
-        Number of bins; None takes ten, or fewer so that each has five pairs.
+        Number of bins. None uses ten, or fewer if bins would have fewer than five
+        pairs.
 
     Attributes
     ----------
     mean_predicted, mean_human, half_width : ndarray of shape (n_bins,)
-        What is drawn.
+        Means of each bin, and half the width of its interval.
     line_ : Line2D
         The curve.
     ax_ : Axes
-        Axes with the picture.
+        Axes of the picture.
     figure_ : Figure
-        Its figure.
+        Figure of the picture.
 
     See Also
     --------
-    clapstack.calibration.IncreasingMap : Calibrates, and keeps the order.
+    clapstack.calibration.IncreasingMap : Calibrate scores without changing their order.
 
     Examples
     --------
@@ -68,10 +70,10 @@ class CalibrationCurveDisplay(Display):
         n_pairs = len(self.y_true)
         if n_bins is None:
             n_bins = int(np.clip(n_pairs // _PER_BIN, 1, _MOST_BINS))
-        if not 1 <= n_bins <= n_pairs // 2:
+        if not isinstance(n_bins, Integral) or not 1 <= n_bins <= n_pairs // 2:
             msg = (
-                f"n_bins must leave two pairs or more in each bin, so from 1 to "
-                f"{n_pairs // 2} for {n_pairs} pairs; got {n_bins!r}."
+                f"n_bins must be an integer from 1 to {n_pairs // 2}, so that each "
+                f"bin has at least two of the {n_pairs} pairs; got {n_bins!r}."
             )
             raise ValueError(msg)
         self.n_bins = n_bins
@@ -92,20 +94,20 @@ class CalibrationCurveDisplay(Display):
         n_bins: int | None = None,
         ax: Any = None,
     ) -> Any:
-        """Draw the calibration of a fitted model on pairs that it has not seen.
+        """Draw the calibration of a fitted model on held-out pairs.
 
         Parameters
         ----------
         estimator : estimator
             A fitted regressor, or a pipeline that ends in one.
         X : DataFrame or array-like of shape (n_pairs, n_columns)
-            What it takes.
+            Input of the estimator.
         y : array-like of shape (n_pairs,)
             Human scores.
         n_bins : int, default=None
             Number of bins.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -119,7 +121,7 @@ class CalibrationCurveDisplay(Display):
     def from_predictions(
         cls, y_true: Any, y_pred: Any, *, n_bins: int | None = None, ax: Any = None
     ) -> Any:
-        """Draw the calibration of predictions that exist.
+        """Draw the calibration of given predictions.
 
         Parameters
         ----------
@@ -130,7 +132,7 @@ class CalibrationCurveDisplay(Display):
         n_bins : int, default=None
             Number of bins.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -146,9 +148,10 @@ class CalibrationCurveDisplay(Display):
         off = self.mean_human - self.mean_predicted
         worst = int(np.argmax(np.abs(off)))
         return (
-            f"Mean human score in {self.n_bins} bins of like prediction. The bin that "
-            f"is farthest off has mean prediction {self.mean_predicted[worst]:.2f} and "
-            f"mean human score {self.mean_human[worst]:.2f}."
+            f"Mean human score in {self.n_bins} bins of similar predictions. The bin "
+            "farthest from the diagonal has mean prediction "
+            f"{self.mean_predicted[worst]:.2f} and mean human score "
+            f"{self.mean_human[worst]:.2f}."
         )
 
     def _draw(self, ax: Any) -> None:
@@ -170,7 +173,7 @@ class CalibrationCurveDisplay(Display):
             zorder=3,
         )
         self.line_ = drawn.lines[0]
-        # Where the predictions are, at the foot.
+        # Histogram of the predictions at the bottom.
         counts, edges = np.histogram(self.y_pred, bins=40, range=limits)
         height = 0.12 * (limits[1] - limits[0]) * counts / counts.max()
         ax.bar(
@@ -190,8 +193,8 @@ class CalibrationCurveDisplay(Display):
             aspect="equal",
         )
         ax.set_title(
-            f"{len(self.y_true):,} pairs in {self.n_bins} bins; grey: where they lie\n"
-            "bars: 95 % interval of the mean",
+            f"{len(self.y_true):,} pairs in {self.n_bins} bins, with 95 % intervals\n"
+            "grey: histogram of predictions",
             loc="left",
             fontsize="medium",
         )

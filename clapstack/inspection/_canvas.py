@@ -1,4 +1,4 @@
-"""Base of the displays, with the style that they share: width, colours, scales."""
+"""Base class of the displays, and their common style: width, colours and scales."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 
 from clapstack._optional import import_optional
 
-# Inches: one column of a paper in two columns.
+# Inches: the column width of a two-column paper.
 COLUMN = 3.35
 
-# Okabe and Ito's colours, which the colour-blind tell apart; never red beside green.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 BLUE = "#0072B2"
 SKY = "#56B4E9"
 ORANGE = "#E69F00"
@@ -28,7 +28,7 @@ PALE = "#D9D9D9"
 _N_GRID = 40
 _LEAST_NEAR = 40
 
-# More points than these are drawn as pixels, so that a vector file stays small.
+# More points than this are drawn as pixels, to keep vector files small.
 MANY = 1_500
 
 PAPER: Mapping[str, Any] = {
@@ -51,26 +51,26 @@ PAPER: Mapping[str, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": 300,
 }
-# The same picture gives the same bytes; what is drawn as pixels has 200 to the inch.
+# A fixed salt makes the file reproducible. Parts drawn as pixels have 200 per inch.
 _SVG = {"svg.hashsalt": "clapstack", "svg.fonttype": "path", "savefig.dpi": 200}
 _TICKS: Mapping[str, Any] = {"width": 0.6, "length": 2.5, "labelsize": 7.5}
 
 
 class Display(ABC):
-    """Base of the pictures: `plot` in the manner of scikit-learn's displays."""
+    """Base of the displays, with `plot` as in scikit-learn's displays."""
 
     @property
     def size(self) -> tuple[float, float]:
-        """Width and height in inches, where the display makes the figure."""
+        """Width and height in inches of a figure that the display creates."""
         return self._size()
 
     def describe(self) -> str:
-        """Return what the picture shows, in a sentence or two.
+        """Describe the picture in a sentence or two.
 
         Returns
         -------
         description : str
-            For a caption or an alt text.
+            Text for a caption or an alt attribute.
         """
         return self._describe()
 
@@ -80,7 +80,7 @@ class Display(ABC):
 
     @abstractmethod
     def _describe(self) -> str:
-        """Return what the picture shows."""
+        """Return a description of the picture."""
 
     @abstractmethod
     def _draw(self, ax: Any) -> None:
@@ -92,8 +92,8 @@ class Display(ABC):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw, in whatever style is set. If None, a figure of a paper's
-            column width is made, in the style of this package.
+            Axes to draw on, in the current style. None creates a figure one paper
+            column wide, in the style of this package.
 
         Returns
         -------
@@ -112,12 +112,12 @@ class Display(ABC):
         return self
 
     def to_svg(self) -> bytes:
-        """Return the picture as the content of an SVG file, drawn without a window.
+        """Return the picture as the content of an SVG file, without opening a window.
 
         Returns
         -------
         svg : bytes
-            The same picture gives the same bytes.
+            SVG content; the same picture gives the same bytes.
 
         Raises
         ------
@@ -132,26 +132,26 @@ class Display(ABC):
             buffer = io.BytesIO()
             dateless = {"Date": None, "Creator": None}
             figure.savefig(buffer, format="svg", metadata=dateless)
-        # Matplotlib repeats texts in comments, where XML has no control characters.
+        # Matplotlib repeats texts in comments, where XML forbids control characters.
         return re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", b"", buffer.getvalue())
 
 
 @contextmanager
 def canvas(ax: Any, caller: str, size: tuple[float, float]) -> Iterator[Any]:
-    """Yield `ax`, or new axes in the style of a paper."""
+    """Yield `ax`, or new axes in the style of this package."""
     pyplot = import_optional("matplotlib.pyplot", extra="plot", caller=caller)
     if ax is not None:
         yield ax
         return
     with pyplot.rc_context(PAPER):
         _, ax = pyplot.subplots(figsize=size, layout="constrained")
-        # Ticks are made when they are first drawn, after the style has gone.
+        # Ticks are created when first drawn, after the style context has ended.
         ax.tick_params(which="both", **_TICKS)
         yield ax
 
 
 def scale_limits(*values: Any) -> tuple[float, float]:
-    """Return limits that hold all values: those of the 0-10 scale if they fit it."""
+    """Return limits around all values: those of the 0-10 scale if values fit it."""
     low = min(float(np.min(part)) for part in values)
     high = max(float(np.max(part)) for part in values)
     if low >= 0 and high <= 10:
@@ -161,7 +161,7 @@ def scale_limits(*values: Any) -> tuple[float, float]:
 
 
 def scatter(ax: Any, x: Any, y: Any) -> Any:
-    """Draw pairs as points that stay apart from each other, many or few."""
+    """Draw pairs as points whose size and opacity suit their number."""
     n = len(x)
     return ax.scatter(
         x,
@@ -175,11 +175,11 @@ def scatter(ax: Any, x: Any, y: Any) -> Any:
 
 
 def local_rows(y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return points along the predictions, and the pairs about each.
+    """Return an even grid over the predictions, and the nearest pairs of each point.
 
-    Points are at equal distances from the lowest to the highest prediction. About each
-    are a tenth of the pairs, but 40 at least, in the order of the predictions, as
-    numbers of shape (n_grid, n_near).
+    The grid runs from the lowest to the highest prediction. Each point has a tenth of
+    the pairs, but at least 40, as row numbers of shape (n_grid, n_near) in order of
+    prediction.
     """
     n_pairs = len(y_pred)
     order = np.argsort(y_pred, kind="stable")

@@ -1,4 +1,4 @@
-"""Display of how scores are spread, of all pairs or system by system."""
+"""Display of the distribution of scores, overall or by system."""
 
 from __future__ import annotations
 
@@ -10,31 +10,33 @@ from clapstack.inspection._canvas import BLUE, COLUMN, GREY, PALE, VERMILION, Di
 
 
 class DistributionDisplay(Display):
-    """How scores are spread: a histogram, or a box for each system.
+    """Distribution of scores: a histogram, or a box plot with one box per system.
 
-    A box is from the first to the third quartile with a line at the median; whiskers
-    end at the fifth and ninety-fifth percentile, and a point marks the mean. Read more
-    in the :ref:`User Guide <pictures>`.
+    It needs no human scores. Boxes span the quartiles, with a line at the median.
+    Whiskers end at the 5th and 95th percentiles, and a diamond marks the mean. Read
+    more in the :ref:`User Guide <pictures>`.
 
     Parameters
     ----------
     scores : array-like of shape (n_pairs,)
-        Scores. No human ones are needed.
+        Scores.
     systems : array-like of shape (n_pairs,), default=None
-        What made each clip. None, or one system, gives a histogram.
+        The system that generated each clip. None, or a single system, gives a
+        histogram.
 
     Attributes
     ----------
     means_ : dict of str to float
-        Mean score of each system, the highest first; of all pairs by the name ``""``.
+        Mean score of each system, highest first. Without systems, the only key is
+        ``""``.
     ax_ : Axes
-        Axes with the picture.
+        Axes of the picture.
     figure_ : Figure
-        Its figure.
+        Figure of the picture.
 
     See Also
     --------
-    PredictionDisplay : Scores beside human ones.
+    PredictionDisplay : Human against predicted scores.
 
     Examples
     --------
@@ -46,14 +48,20 @@ class DistributionDisplay(Display):
     def __init__(self, *, scores: Any, systems: Any = None):
         self.scores = np.asarray(scores, dtype=np.float64)
         if self.scores.ndim != 1 or not len(self.scores):
-            msg = f"scores must be of shape (n_pairs,); got {self.scores.shape}."
+            msg = (
+                f"scores must have shape (n_pairs,) with at least one pair; got shape "
+                f"{self.scores.shape}."
+            )
             raise ValueError(msg)
         if not np.isfinite(self.scores).all():
-            msg = "scores have NaN or infinities. Leave those pairs out."
+            msg = "scores has NaN or infinity. Remove those pairs."
             raise ValueError(msg)
         names = [""] * len(self.scores) if systems is None else list(map(str, systems))
         if len(names) != len(self.scores):
-            msg = f"there are {len(self.scores)} scores and {len(names)} systems."
+            msg = (
+                f"systems has {len(names)} labels for {len(self.scores)} scores. Pass "
+                "one system per score."
+            )
             raise ValueError(msg)
         self.systems = np.array(names, dtype=object)
         means = {name: float(self._of(name).mean()) for name in sorted(set(names))}
@@ -64,7 +72,7 @@ class DistributionDisplay(Display):
 
     def _size(self) -> tuple[float, float]:
         n_systems = len(self.means_)
-        return COLUMN, 2.2 if n_systems == 1 else 0.8 + 0.32 * n_systems
+        return COLUMN, 2.2 if n_systems == 1 else 0.93 + 0.32 * n_systems
 
     def _describe(self) -> str:
         words = f"Scores of {len(self.scores):,} pairs, mean"
@@ -76,12 +84,12 @@ class DistributionDisplay(Display):
         return f"{words} of each system: {means}."
 
     def _draw(self, ax: Any) -> None:
-        ax.set_xlabel("score")
         if len(self.means_) == 1:
             ax.hist(self.scores, bins="auto" if np.ptp(self.scores) else 1, color=BLUE)
             ax.axvline(self.scores.mean(), color=VERMILION)
-            ax.set_ylabel("pairs")
+            ax.set(xlabel="score (vertical line: mean)", ylabel="number of pairs")
             return
+        ax.set_xlabel("score\nbox: quartiles; whiskers: 5 to 95 %; diamond: mean")
         names = list(self.means_)[::-1]  # the highest on top
         for place, name in enumerate(names):
             low, first, median, third, high = np.quantile(
@@ -95,6 +103,6 @@ class DistributionDisplay(Display):
 
 
 def _short(name: str) -> str:
-    name = name.encode("utf-8", "replace").decode()  # bytes that were no UTF-8
-    # A dollar sign would begin a formula.
+    name = name.encode("utf-8", "replace").decode()  # for bytes that are not UTF-8
+    # A dollar sign would start a formula.
     return (name if len(name) <= 24 else f"{name[:23]}…").replace("$", r"\$")

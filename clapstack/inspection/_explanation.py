@@ -1,4 +1,4 @@
-"""Display of the parts of one pair's score."""
+"""Display of the contributions to the score of one pair."""
 
 from __future__ import annotations
 
@@ -18,39 +18,38 @@ from clapstack.inspection._canvas import (
 )
 
 _START, _END = "baseline", "prediction"
-_LAST = "calibration"  # it comes after all others, so it is drawn after them
+_LAST = "calibration"  # it is applied last, so it is drawn last
 _TOLERANCE = 1e-6
 
 
 class ExplanationDisplay(Display):
-    """A pair's score as a baseline and what each family adds to it or takes away.
+    """Score of one pair as a baseline plus the contribution of each family.
 
-    Make it with :meth:`from_estimator` or :meth:`from_contributions`. Read more in the
-    :ref:`User Guide <pictures>`.
+    Create it with :meth:`from_estimator` or :meth:`from_contributions`. Read more in
+    the :ref:`User Guide <pictures>`.
 
     Parameters
     ----------
     contributions : Series or mapping of str to float
         ``baseline``, then one number per family (and for ``boosting``,
-        ``calibration``, …), and ``prediction``, their sum; without it, the sum is
-        taken.
+        ``calibration``, …), and optionally ``prediction``, their sum.
 
     Attributes
     ----------
     baseline, prediction : float
-        Where the bars begin and end.
+        Start and end of the bars.
     steps : Series
-        What comes between, the largest first, the calibration last.
+        The contributions, largest first, with the calibration last.
     bars_ : BarContainer
         The bars of `steps`.
     ax_ : Axes
-        Axes with the picture.
+        Axes of the picture.
     figure_ : Figure
-        Its figure.
+        Figure of the picture.
 
     See Also
     --------
-    FamilyScoresDisplay : How well each family does over all pairs.
+    FamilyScoresDisplay : How well each family predicts over all pairs.
 
     Examples
     --------
@@ -73,7 +72,7 @@ class ExplanationDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, *, ax: Any = None) -> Any:
-        """Explain the score that a fitted stack gives one pair.
+        """Draw the contributions to the score of one pair by a fitted stack.
 
         Parameters
         ----------
@@ -83,7 +82,7 @@ class ExplanationDisplay(Display):
         X : DataFrame of one row
             The pair, or its features.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -93,7 +92,7 @@ class ExplanationDisplay(Display):
         Raises
         ------
         TypeError
-            If the model has no ``explain``.
+            If the model has no method ``explain``.
         ValueError
             If `X` is not one row, or the model predicts several axes.
         """
@@ -102,26 +101,26 @@ class ExplanationDisplay(Display):
         if not hasattr(last, "explain"):
             msg = (
                 f"{cls.__name__}.from_estimator needs a model with a method 'explain'; "
-                f"{type(last).__name__} has none. Pass contributions of your own to "
+                f"{type(last).__name__} has none. Pass your own contributions to "
                 "from_contributions."
             )
             raise TypeError(msg)
         if len(X) != 1:
-            msg = f"X must be one pair; got {len(X)} rows. Take one with X.iloc[[i]]."
+            msg = f"X must have one row; got {len(X)} rows. Select one: X.iloc[[i]]."
             raise ValueError(msg)
         explained = last.explain(features_of(estimator, X))
         return cls.from_contributions(explained.iloc[0], ax=ax)
 
     @classmethod
     def from_contributions(cls, contributions: Any, *, ax: Any = None) -> Any:
-        """Draw contributions that exist, such as one row of ``explain``.
+        """Draw given contributions, such as one row of ``explain``.
 
         Parameters
         ----------
         contributions : Series or mapping of str to float
-            As for the class.
+            Contributions, as for the class.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -173,12 +172,12 @@ class ExplanationDisplay(Display):
         ax.set(
             xlim=(low - 0.08 * width, high + 0.2 * width),
             ylim=(len(names) - 0.4, -0.6),
-            xlabel="score",
+            xlabel="score (bars: contributions)",
         )
 
 
 def _signed(size: float) -> str:
-    """Return a part with its sign, and none where it rounds to zero."""
+    """Return a contribution with its sign, or without if it rounds to zero."""
     text = f"{size:+.2f}".replace("-", "−")
     return "0.00" if text[1:] == "0.00" else text
 
@@ -196,26 +195,28 @@ def _label(ax: Any, x: float, y: float, text: str, **how: Any) -> None:
 
 
 def _check(row: pd.Series) -> None:
-    """Refuse contributions that do not make a score."""
+    """Refuse contributions that do not add up to a score."""
     if _START not in row:
         msg = (
-            f"contributions must have {_START!r}, where the bars begin; got "
-            f"{list(row.index)}."
+            f"contributions must have an entry {_START!r}, where the bars start; got "
+            f"{list(row.index)}. Add it."
         )
         raise ValueError(msg)
     twice = row.index[row.index.duplicated()]
     if len(twice):
-        msg = f"contributions has {twice[0]!r} twice. Add them up."
+        msg = f"contributions has {twice[0]!r} twice. Add the two up."
         raise ValueError(msg)
     wrong = row.index[~np.isfinite(row)]
     if len(wrong):
-        msg = f"contributions has NaN or infinity at {list(wrong)}. Give a number."
+        msg = (
+            f"contributions has NaN or infinity at {list(wrong)}. Pass finite numbers."
+        )
         raise ValueError(msg)
     if _END in row:
         total = row.drop(_END).sum()
         if abs(total - row[_END]) > _TOLERANCE * max(1.0, abs(row[_END])):
             msg = (
-                f"contributions add up to {total:.6g}, and {_END!r} is "
-                f"{row[_END]:.6g}. Something is missing from them."
+                f"contributions add up to {total:.6g}, but {_END!r} is "
+                f"{row[_END]:.6g}. Pass all contributions, or leave {_END!r} out."
             )
             raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Display of how well each family predicts on its own."""
+"""Display of the out-of-fold SRCC of each family."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ _STACK = "stack"
 
 
 class FamilyScoresDisplay(Display):
-    """SRCC of each family's out-of-fold predictions beside that of the stack.
+    """Out-of-fold SRCC of each family, compared with that of the stack.
 
-    Make it with :meth:`from_estimator`. Read more in the
+    Create it with :meth:`from_estimator`. Read more in the
     :ref:`User Guide <pictures>`.
 
     Parameters
     ----------
     scores : DataFrame
-        One row per first-level prediction and one for the stack, with ``model``,
-        ``target`` (``"score"``, ``"rank"``, or ``"final"`` for the stack), ``srcc``,
-        ``low`` and ``high``.
+        One row per first-level prediction and one for the stack, with the columns
+        ``model``, ``target`` (``"score"``, ``"rank"``, or ``"final"`` for the stack),
+        ``srcc``, ``low`` and ``high``.
     coverage : float, default=0.95
-        Coverage of the intervals, for the label.
+        Nominal coverage of the intervals, for the label.
 
     Attributes
     ----------
     markers_ : list of Line2D
-        One per row of `scores`.
+        One marker per row of `scores`.
     ax_ : Axes
-        Axes with the picture.
+        Axes of the picture.
     figure_ : Figure
-        Its figure.
+        Figure of the picture.
 
     See Also
     --------
-    FamilyAgreementDisplay : How alike the families judge.
+    FamilyAgreementDisplay : How similar the predictions of the families are.
 
     Examples
     --------
@@ -66,7 +66,10 @@ class FamilyScoresDisplay(Display):
     def __init__(self, *, scores: pd.DataFrame, coverage: float = 0.95):
         missing = [name for name in _COLUMNS if name not in scores]
         if missing:
-            msg = f"scores must have the columns {list(_COLUMNS)}; missing {missing}."
+            msg = (
+                f"scores must have the columns {list(_COLUMNS)}; missing {missing}. "
+                "Pass the result of family_scores."
+            )
             raise ValueError(msg)
         self.scores = scores
         self.coverage = coverage
@@ -90,16 +93,16 @@ class FamilyScoresDisplay(Display):
             A fitted :class:`~clapstack.ClapStackingRegressor`, or a pipeline that ends
             in one.
         y : array-like of shape (n_pairs,), default=None
-            Scores to judge by, of the pairs of the fit in their order; None takes those
-            of the fit.
+            Scores to compare with, for the training pairs in their order. None uses the
+            scores of the fit.
         n_resamples : int, default=1000
-            Bootstrap resamples, the same for all.
+            Number of bootstrap resamples, which are the same for all families.
         coverage : float, default=0.95
-            Coverage of the intervals.
+            Nominal coverage of the intervals, between 0 and 1.
         random_state : int or None, default=0
-            Draws the resamples.
+            Seed of the resampling.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -117,7 +120,7 @@ class FamilyScoresDisplay(Display):
         return cls(scores=scores, coverage=coverage).plot(ax)
 
     def _size(self) -> tuple[float, float]:
-        return COLUMN, 0.75 + 0.27 * len(self._models())
+        return COLUMN, 0.88 + 0.27 * len(self._models())
 
     def _describe(self) -> str:
         best = self._best()
@@ -128,7 +131,7 @@ class FamilyScoresDisplay(Display):
         return self.scores.groupby("model", sort=False)["srcc"].max()
 
     def _models(self) -> list[str]:
-        """Return the stack, then the others, the best first."""
+        """Return the stack, then the other models, best first."""
         others = self._best().drop(_STACK, errors="ignore")
         models = others.sort_values(ascending=False, kind="stable").index.tolist()
         return [_STACK, *models] if len(others) < len(self._best()) else models
@@ -156,7 +159,7 @@ class FamilyScoresDisplay(Display):
                 markeredgecolor="white",
                 markeredgewidth=0.4,
                 linestyle="none",
-                label=f"learns the {row.target}" if labelled else "_",
+                label=f"{row.target} target" if labelled else "_",
             )
             seen.add(row.target)
         for at, model in enumerate(models):
@@ -173,7 +176,8 @@ class FamilyScoresDisplay(Display):
         ax.tick_params(axis="y", length=0)
         ax.set(
             ylim=(len(models) - 0.5, -0.5),
-            xlabel=f"SRCC out of fold, with {percent(self.coverage)} interval",
+            xlabel="out-of-fold SRCC (rank correlation)\n"
+            f"lines: {percent(self.coverage)} interval",
         )
         if seen & set(_MARKS):
             ax.legend(
@@ -194,7 +198,7 @@ def family_scores(
     coverage: float = 0.95,
     random_state: int | None = 0,
 ) -> pd.DataFrame:
-    """Return the SRCC of a stack's out-of-fold predictions, and of each family's.
+    """Return the out-of-fold SRCC of a stack and of each of its families.
 
     Parameters
     ----------
@@ -202,25 +206,25 @@ def family_scores(
         A fitted :class:`~clapstack.ClapStackingRegressor`, or a pipeline that ends in
         one.
     y : array-like of shape (n_pairs,), default=None
-        Scores to judge by, of the pairs of the fit in their order; None takes those of
-        the fit.
+        Scores to compare with, for the training pairs in their order. None uses the
+        scores of the fit.
     n_resamples : int, default=1000
-        Bootstrap resamples, the same for all; with 0 the ends of the interval are the
-        SRCC itself.
+        Number of bootstrap resamples, which are the same for all families. With 0, both
+        ends of each interval are the SRCC itself.
     coverage : float, default=0.95
-        Coverage of the intervals.
+        Nominal coverage of the intervals, between 0 and 1.
     random_state : int or None, default=0
-        Draws the resamples.
+        Seed of the resampling.
 
     Returns
     -------
     scores : DataFrame
-        As :class:`FamilyScoresDisplay` takes it; the stack first.
+        Table for :class:`FamilyScoresDisplay`, with the stack first.
 
     Raises
     ------
     TypeError
-        If the model ends in no stack.
+        If the model does not end in a stack.
     """
     stack = find_stack(estimator, "family_scores")
     y = stack.y_train_ if y is None else y

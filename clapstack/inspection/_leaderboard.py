@@ -1,7 +1,8 @@
-"""Display of a result among those of the challenge."""
+"""Display of a result in the ranking of the challenge."""
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,41 +15,41 @@ from clapstack.metrics import bootstrap_interval, ktau, lcc, mse, srcc
 
 _METRICS = {"srcc": srcc, "lcc": lcc, "ktau": ktau, "mse": mse}
 _MARKS = {
-    "official": ("o", BLUE, "ranked in 2026"),
+    "official": ("o", BLUE, "official ranking"),
     "baseline": ("s", GREY, "baseline"),
-    "paper": ("D", SKY, "the paper"),
+    "paper": ("D", SKY, "paper"),
 }
 
 
 class LeaderboardDisplay(Display):
-    """A result among those of XACLE 2026: the ranked, the baselines, the paper's.
+    """A result in the XACLE 2026 ranking, with the baselines and the paper's results.
 
-    Only a result on the challenge's own test split, judged by its listeners, has a
-    place there. Read more in the :ref:`User Guide <pictures>`.
+    The comparison is valid only for results on the challenge's own test split, rated by
+    its listeners. Read more in the :ref:`User Guide <pictures>`.
 
     Parameters
     ----------
     value : float
-        The metric's value.
+        Value of the metric.
     low, high : float, default=None
         Ends of its interval; None draws none.
     name : str, default="this model"
-        What the result is called.
+        Label of the result.
     metric : {"srcc", "lcc", "ktau", "mse"}, default="srcc"
-        Which metric; of "mse" the lowest comes first.
+        The metric. For "mse", the lowest value ranks first.
 
     Attributes
     ----------
     table : DataFrame
-        The ranking with the result in it, the best first.
+        The ranking including the result, best first.
     above : int
-        Number of ranked systems that are better.
+        Number of officially ranked systems that are better.
     markers_ : list of Line2D
-        One per row of `table`.
+        One marker per row of `table`.
     ax_ : Axes
-        Axes with the picture.
+        Axes of the picture.
     figure_ : Figure
-        Its figure.
+        Figure of the picture.
 
     See Also
     --------
@@ -58,7 +59,7 @@ class LeaderboardDisplay(Display):
     --------
     >>> from clapstack.inspection import LeaderboardDisplay
     >>> LeaderboardDisplay(value=0.62).describe()
-    'this model has SRCC 0.620; 4 of 10 ranked systems of 2026 have a better one.'
+    'this model has SRCC 0.620; 4 of the 10 systems ranked in 2026 are better.'
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class LeaderboardDisplay(Display):
         metric: str = "srcc",
     ):
         _check_metric(metric)
-        if not np.isfinite(value):
+        if not isinstance(value, Real) or not np.isfinite(value):
             msg = f"value must be a finite number; got {value!r}."
             raise ValueError(msg)
         self.value = value
@@ -100,7 +101,7 @@ class LeaderboardDisplay(Display):
         n_resamples: int = 1000,
         ax: Any = None,
     ) -> Any:
-        """Place a fitted model by its scores of the challenge's test split.
+        """Draw the place of a fitted model by its scores on the challenge's test split.
 
         Parameters
         ----------
@@ -111,13 +112,13 @@ class LeaderboardDisplay(Display):
         y : array-like of shape (n_pairs,)
             Its mean ratings.
         name : str, default="this model"
-            What the result is called.
+            Label of the result.
         metric : {"srcc", "lcc", "ktau", "mse"}, default="srcc"
-            Which metric.
+            The metric.
         n_resamples : int, default=1000
-            Bootstrap resamples of the 95 % interval; 0 leaves it out.
+            Number of bootstrap resamples for the 95 % interval; 0 omits it.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -140,7 +141,7 @@ class LeaderboardDisplay(Display):
         n_resamples: int = 1000,
         ax: Any = None,
     ) -> Any:
-        """Place predictions of the challenge's test split.
+        """Draw the place of predictions for the challenge's test split.
 
         Parameters
         ----------
@@ -149,13 +150,13 @@ class LeaderboardDisplay(Display):
         y_pred : array-like of shape (n_pairs,)
             Predicted scores.
         name : str, default="this model"
-            What the result is called.
+            Label of the result.
         metric : {"srcc", "lcc", "ktau", "mse"}, default="srcc"
-            Which metric.
+            The metric.
         n_resamples : int, default=1000
-            Bootstrap resamples of the 95 % interval; 0 leaves it out.
+            Number of bootstrap resamples for the 95 % interval; 0 omits it.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -179,7 +180,7 @@ class LeaderboardDisplay(Display):
         ranked = int((self.table["kind"] == "official").sum())
         return (
             f"{self.name} has {self.metric.upper()} {self.value:.3f}; {self.above} of "
-            f"{ranked} ranked systems of 2026 have a better one."
+            f"the {ranked} systems ranked in 2026 are better."
         )
 
     def _draw(self, ax: Any) -> None:
@@ -236,7 +237,7 @@ class LeaderboardDisplay(Display):
             ylim=(len(self.table) - 0.5, -0.5),
             xlabel=f"{self.metric.upper()} on the test split of XACLE 2026",
         )
-        # Where the best stand, the other side is empty.
+        # The corner opposite the best systems is empty.
         ax.legend(
             loc="upper right" if self.metric == "mse" else "upper left",
             handletextpad=0.2,

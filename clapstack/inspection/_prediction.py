@@ -1,4 +1,4 @@
-"""Display of human against predicted scores."""
+"""Display of human against predicted scores, with prediction intervals."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from clapstack.metrics import srcc
 
 
 class PredictionDisplay(Display):
-    """Predicted against human scores, with the band of the prediction intervals.
+    """Human scores against predicted scores, with a band of prediction intervals.
 
-    Make it with :meth:`from_estimator` or :meth:`from_predictions`. Read more in the
+    Create it with :meth:`from_estimator` or :meth:`from_predictions`. Read more in the
     :ref:`User Guide <pictures>`.
 
     Parameters
@@ -36,26 +36,26 @@ class PredictionDisplay(Display):
     interval : array-like of shape (n_pairs, 2), default=None
         Low and high end of each prediction interval; None draws no band.
     coverage : float, default=None
-        Share of pairs that the intervals are to hold, for the label.
+        Nominal coverage of the intervals, for the label.
 
     Attributes
     ----------
     share_inside : float or None
-        Share of pairs whose human score lies in its interval.
+        Share of pairs whose human score lies inside its interval.
     scatter_ : PathCollection
         The points.
     band_ : PolyCollection or None
-        The band. Intervals differ from pair to pair; it shows their ends averaged
-        among pairs of like prediction.
+        The band. Intervals differ from pair to pair, so the band shows their ends
+        averaged over pairs with similar predictions.
     ax_ : Axes
-        Axes with the picture.
+        Axes of the picture.
     figure_ : Figure
-        Its figure.
+        Figure of the picture.
 
     See Also
     --------
-    ResidualsDisplay : The errors alone.
-    CalibrationCurveDisplay : Whether predictions mean what they say.
+    ResidualsDisplay : Errors against predictions.
+    CalibrationCurveDisplay : Mean human score against mean prediction.
 
     Examples
     --------
@@ -82,21 +82,21 @@ class PredictionDisplay(Display):
     def from_estimator(
         cls, estimator: Any, X: Any, y: Any, *, coverage: float = 0.9, ax: Any = None
     ) -> Any:
-        """Draw the predictions of a fitted model for pairs that it has not seen.
+        """Draw the predictions of a fitted model for held-out pairs.
 
         Parameters
         ----------
         estimator : estimator
             A fitted regressor, or a pipeline that ends in one.
         X : DataFrame or array-like of shape (n_pairs, n_columns)
-            What it takes.
+            Input of the estimator.
         y : array-like of shape (n_pairs,)
             Human scores.
         coverage : float, default=0.9
-            Share of pairs that the intervals are to hold. A model without
-            ``predict_interval`` gets no band.
+            Nominal coverage of the intervals. A model without ``predict_interval`` gets
+            no band.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -118,7 +118,7 @@ class PredictionDisplay(Display):
         coverage: float | None = None,
         ax: Any = None,
     ) -> Any:
-        """Draw predictions that exist.
+        """Draw given predictions.
 
         Parameters
         ----------
@@ -129,9 +129,9 @@ class PredictionDisplay(Display):
         interval : array-like of shape (n_pairs, 2), default=None
             Low and high ends, as from ``predict_interval``.
         coverage : float, default=None
-            Share of pairs that the intervals are to hold, for the label.
+            Nominal coverage of the intervals, for the label.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -154,7 +154,7 @@ class PredictionDisplay(Display):
         if self.share_inside is None:
             return what
         inside = percent(self.share_inside)
-        return f"{what} The {self._band_label()} holds {inside} of them."
+        return f"{what} The {self._band_label()} contains {inside} of them."
 
     def _band_label(self) -> str:
         if self.coverage is None:
@@ -174,7 +174,7 @@ class PredictionDisplay(Display):
                 grid, low, high, color=SKY, alpha=0.25, linewidth=0, zorder=0
             )
             inside = percent(self.share_inside)
-            title += f"\nband: {self._band_label()}, {inside} inside"
+            title += f"\nband: {self._band_label()} ({inside} inside)"
         self.scatter_ = scatter(ax, self.y_pred, self.y_true)
         ax.set(
             xlim=limits,
@@ -189,10 +189,10 @@ class PredictionDisplay(Display):
 def smooth_band(
     y_pred: np.ndarray, interval: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Average the ends of intervals among pairs of like prediction.
+    """Average the ends of intervals over pairs with similar predictions.
 
-    Returns a grid from the lowest to the highest prediction, and low and high ends
-    there; no end goes beyond those given.
+    Returns a grid from the lowest to the highest prediction, and the low and high ends
+    on it, clipped to the range of the given ends.
     """
     grid, rows = local_rows(y_pred)
     low, high = (
@@ -206,20 +206,22 @@ def _check_interval(interval: Any, y_pred: Any) -> np.ndarray:
     ends = np.asarray(interval, dtype=np.float64)
     if ends.shape != (len(y_pred), 2):
         msg = (
-            f"interval must have one row of a low and a high end per pair, shape "
-            f"{(len(y_pred), 2)}; got {ends.shape}."
+            "interval must have shape "
+            f"{(len(y_pred), 2)}, with a low and a high end per pair; got shape "
+            f"{ends.shape}."
         )
         raise ValueError(msg)
     if np.isinf(ends).any():
         msg = (
-            "interval has infinite ends: too few pairs were fitted for this coverage. "
-            "Ask predict_interval for a lower one, or fit on more pairs."
+            "interval has infinite ends, because there were too few training pairs for "
+            "this coverage. Pass a lower coverage to predict_interval, or fit on more "
+            "pairs."
         )
         raise ValueError(msg)
     check_finite("interval", ends[:, 0])
     check_finite("interval", ends[:, 1])
     rows = np.flatnonzero(ends[:, 0] > ends[:, 1])
     if rows.size:
-        msg = f"interval has a low end above the high end, in row {rows[0]}. Swap them."
+        msg = f"interval has a low end above its high end in row {rows[0]}. Swap them."
         raise ValueError(msg)
     return ends

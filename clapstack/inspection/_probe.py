@@ -1,4 +1,4 @@
-"""Display of how a scorer responds to edits of captions and clips."""
+"""Display of the response of scores to edits of captions and clips."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from clapstack.inspection._canvas import BLUE, COLUMN, GREY, VERMILION, Display
 
 _COLUMNS = ("edit", "kind", "n_pairs", "change", "low", "high", "falls")
-# Colour and hatch, so that no two kinds differ by colour alone.
+# Colour and hatch, so that no two kinds differ only in colour.
 _LOOKS = {
     "meaning": (VERMILION, ""),
     "wording": (BLUE, "///"),
@@ -18,28 +18,28 @@ _LOOKS = {
 
 
 class ProbeDisplay(Display):
-    """How scores respond to edits: mean changes, with their intervals.
+    """Response of scores to edits: mean changes with 95 % intervals.
 
     Read more in the :ref:`User Guide <probe>`.
 
     Parameters
     ----------
     probed : DataFrame
-        What :func:`clapstack.scoring.probe` returns; of one axis. Edits that apply to
-        no pair are left out.
+        Result of :func:`clapstack.scoring.probe` for one axis. Edits that apply to no
+        pair are left out.
 
     Attributes
     ----------
     bars_ : BarContainer
         One bar per edit.
     ax_ : Axes
-        Axes with the picture.
+        Axes of the picture.
     figure_ : Figure
-        Its figure.
+        Figure of the picture.
 
     See Also
     --------
-    clapstack.scoring.probe : Edits a table and scores it.
+    clapstack.scoring.probe : Measure the response of scores to edits.
 
     Examples
     --------
@@ -50,17 +50,20 @@ class ProbeDisplay(Display):
     ...     columns=["edit", "kind", "n_pairs", "change", "low", "high", "falls"],
     ... )
     >>> ProbeDisplay(probed=probed).describe()
-    'Mean change of the score: swap -0.10 (55 % of 40 pairs fall).'
+    'Mean change of the score: swap -0.10 (falls for 55 % of 40 pairs).'
     """
 
     def __init__(self, *, probed: pd.DataFrame):
         missing = [name for name in _COLUMNS if name not in probed]
         if missing:
-            msg = f"probed must have the columns {list(_COLUMNS)}; missing {missing}."
+            msg = (
+                f"probed must have the columns {list(_COLUMNS)}; missing {missing}. "
+                "Pass the result of clapstack.scoring.probe."
+            )
             raise ValueError(msg)
         if probed["edit"].duplicated().any():
             msg = (
-                "probed has an edit twice. Pass the rows of one axis, such as "
+                "probed has an edit more than once. Pass the rows of one axis, such as "
                 "probed[probed['axis'] == 'relevance']."
             )
             raise ValueError(msg)
@@ -71,8 +74,8 @@ class ProbeDisplay(Display):
 
     def _describe(self) -> str:
         parts = [
-            f"{row['edit']} {row['change']:+.2f} ({100 * row['falls']:.0f} % of "
-            f"{row['n_pairs']} pairs fall)"
+            f"{row['edit']} {row['change']:+.2f} (falls for {100 * row['falls']:.0f} % "
+            f"of {row['n_pairs']} pairs)"
             for row in self.probed.to_dict("records")
         ]
         listed = ", ".join(parts) or "no edit applies"
@@ -104,12 +107,12 @@ class ProbeDisplay(Display):
         ax.set(
             ylim=(len(rows) - 0.4, -0.6),
             xlabel="mean change of the score, with 95 % interval\n"
-            "on the right: share of pairs whose score falls",
+            "left: number of pairs; right: share that falls",
         )
         handles = dict(zip(rows["kind"], self.bars_, strict=True))
         ax.legend(
             handles.values(),
-            [f"another {kind}" for kind in handles],
+            [f"{kind} changed" for kind in handles],
             loc="lower center",
             bbox_to_anchor=(0.4, 1),
             ncols=3,

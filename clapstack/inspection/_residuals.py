@@ -1,4 +1,4 @@
-"""Display of errors against predictions."""
+"""Display of prediction errors against predictions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from clapstack.inspection._canvas import (
 
 
 class ResidualsDisplay(Display):
-    """Errors of the predictions, human minus predicted, against the predictions.
+    """Errors of predictions (human minus predicted) against the predictions.
 
-    The lines are the mean, and the fifth and ninety-fifth percentiles, among pairs of
-    like prediction. Read more in the :ref:`User Guide <pictures>`.
+    Lines show the mean and the 5th and 95th percentiles of the errors among pairs with
+    similar predictions. Read more in the :ref:`User Guide <pictures>`.
 
     Parameters
     ----------
@@ -36,16 +36,16 @@ class ResidualsDisplay(Display):
     scatter_ : PathCollection
         The points.
     lines_ : list of Line2D
-        The mean, the fifth and the ninety-fifth percentile.
+        Mean, 5th percentile and 95th percentile.
     ax_ : Axes
-        Axes with the picture.
+        Axes of the picture.
     figure_ : Figure
-        Its figure.
+        Figure of the picture.
 
     See Also
     --------
-    PredictionDisplay : The scores themselves.
-    CalibrationCurveDisplay : Whether predictions mean what they say.
+    PredictionDisplay : Human against predicted scores.
+    CalibrationCurveDisplay : Mean human score against mean prediction.
 
     Examples
     --------
@@ -60,18 +60,18 @@ class ResidualsDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, y: Any, *, ax: Any = None) -> Any:
-        """Draw the errors of a fitted model on pairs that it has not seen.
+        """Draw the errors of a fitted model on held-out pairs.
 
         Parameters
         ----------
         estimator : estimator
             A fitted regressor, or a pipeline that ends in one.
         X : DataFrame or array-like of shape (n_pairs, n_columns)
-            What it takes.
+            Input of the estimator.
         y : array-like of shape (n_pairs,)
             Human scores.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -82,7 +82,7 @@ class ResidualsDisplay(Display):
 
     @classmethod
     def from_predictions(cls, y_true: Any, y_pred: Any, *, ax: Any = None) -> Any:
-        """Draw the errors of predictions that exist.
+        """Draw the errors of given predictions.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class ResidualsDisplay(Display):
         y_pred : array-like of shape (n_pairs,)
             Predicted scores.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -101,7 +101,7 @@ class ResidualsDisplay(Display):
         return cls(y_true=y_true, y_pred=y_pred).plot(ax)
 
     def _size(self) -> tuple[float, float]:
-        return COLUMN, 2.4
+        return COLUMN, 2.65
 
     def _describe(self) -> str:
         error = self.y_true - self.y_pred
@@ -141,9 +141,14 @@ class ResidualsDisplay(Display):
         most = 1.08 * float(np.abs(error).max()) or 1.0
         ax.set(
             xlabel="predicted score",
-            ylabel="human − predicted",
+            ylabel="error (human − predicted)",
             ylim=(-most, most),
             xlim=_with_room(self.y_pred),
+        )
+        ax.set_title(
+            f"{len(error):,} pairs\nlines: mean, 5th and 95th percentile of the errors",
+            loc="left",
+            fontsize="medium",
         )
 
 

@@ -1,4 +1,4 @@
-"""Display of a clip as a spectrogram, with its text and score."""
+"""Display of the spectrogram of a clip, with its caption, score and events."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from clapstack.audio import read_audio, read_audio_at_own_rate
 from clapstack.inspection._canvas import COLUMN, ORANGE, PALE, Display
 from clapstack.inspection._events import EventExplanation, explain_events
 
-_HIGHEST_RATE = 48_000  # Hz; no encoder hears more
+_HIGHEST_RATE = 48_000  # Hz; no encoder uses a higher rate
 _WINDOW, _HOP = 0.032, 0.010  # s
 _N_BANDS = 96
-_LEAST_STEP = 12.5  # mel: narrower bands would fall between two bins at 0 Hz
+_LEAST_STEP = 12.5  # mel; narrower bands would fall between two bins near 0 Hz
 _RANGE = 80.0  # dB below the loudest
 _TICKS = (0, 500, 1_000, 2_000, 4_000, 8_000, 16_000)  # Hz
-_WIDTH, _LINES = 44, 3  # of a caption, in letters and lines
-_BAR, _LABEL = 0.13, 24  # of a clause: height as a part of the axes, letters
+_WIDTH, _LINES = 44, 3  # of a caption, in characters and lines
+_BAR, _LABEL = 0.13, 24  # of a clause: height as a fraction of the axes, characters
 
 
 class Spectrogram(NamedTuple):
@@ -30,11 +30,11 @@ class Spectrogram(NamedTuple):
     Attributes
     ----------
     level : ndarray of shape (n_bands, n_frames)
-        dB below the loudest, from -80 to 0.
+        Level in dB relative to the loudest point, from -80 to 0.
     duration : float
         Length of the clip in seconds.
     highest : float
-        Upper end of the highest band in Hz; the lowest begins at 0.
+        Upper end of the highest band in Hz; the lowest starts at 0.
     """
 
     level: np.ndarray
@@ -45,14 +45,13 @@ class Spectrogram(NamedTuple):
 class SpectrogramDisplay(Display):
     """Log-mel spectrogram of a clip, with its caption and its score.
 
-    Make it with :meth:`from_audio` or :meth:`from_estimator`. Read more in the
+    Create it with :meth:`from_audio` or :meth:`from_estimator`. Read more in the
     :ref:`User Guide <pictures>`.
 
     Parameters
     ----------
     spectrogram : Spectrogram
-        What is drawn: bands of equal width on the mel scale, 10 ms apart, in dB below
-        the loudest.
+        The spectrogram, as from :func:`mel_spectrogram`.
     text : str, default=None
         The caption.
     score : float, default=None
@@ -60,17 +59,17 @@ class SpectrogramDisplay(Display):
     interval : pair of float, default=None
         Ends of the score's interval.
     events : EventExplanation, default=None
-        As from :func:`explain_events`: when each clause of the caption is heard, which
-        is not, and what the caption does not name.
+        Result of :func:`explain_events`: when each clause of the caption is heard,
+        which are not heard, and when there are sounds that the caption does not name.
 
     Attributes
     ----------
     image_ : AxesImage
         The spectrogram.
     ax_ : Axes
-        Axes with the picture.
+        Axes of the picture.
     figure_ : Figure
-        Its figure.
+        Figure of the picture.
 
     Examples
     --------
@@ -116,7 +115,7 @@ class SpectrogramDisplay(Display):
         Parameters
         ----------
         audio : object
-            As for :func:`clapstack.audio.read_audio`.
+            The clip, as for :func:`clapstack.audio.read_audio`.
         text : str, default=None
             The caption.
         score : float, default=None
@@ -124,9 +123,9 @@ class SpectrogramDisplay(Display):
         interval : pair of float, default=None
             Ends of the score's interval.
         events : EventExplanation, default=None
-            What is heard of the caption.
+            Result of :func:`explain_events`.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -166,13 +165,13 @@ class SpectrogramDisplay(Display):
         X : DataFrame of one row
             The pair, with ``audio`` and ``text``.
         coverage : float or None, default=0.9
-            Coverage of the interval; None, or a model without ``predict_interval``,
-            gives none.
+            Coverage of the prediction interval. None omits the interval, as does a
+            model without ``predict_interval``.
         events : bool, default=False
-            Whether to show what the encoders of the pipeline find of the caption, as
-            :func:`explain_events` has it.
+            Whether to run :func:`explain_events` with the encoders of the pipeline and
+            show the result.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -182,11 +181,11 @@ class SpectrogramDisplay(Display):
         Raises
         ------
         ValueError
-            If `X` is not one row, or `events` is asked of a pipeline without an encoder
-            of both clips and texts.
+            If `X` does not have one row, or if `events` is set and the pipeline has no
+            encoder of both clips and texts.
         """
         if len(X) != 1:
-            msg = f"X must be one pair; got {len(X)} rows. Take one with X.iloc[[i]]."
+            msg = f"X must have one row; got {len(X)} rows. Select one: X.iloc[[i]]."
             raise ValueError(msg)
         y_pred, interval = predict(estimator, X, coverage)
         ends = None if interval is None else (interval[0, 0], interval[0, 1])
@@ -226,12 +225,12 @@ class SpectrogramDisplay(Display):
         return " ".join(parts)
 
     def _faults(self) -> list[str]:
-        """Return what of the caption is not as it says."""
+        """Return in which respects the clip differs from the caption."""
         if self.events is None:
             return []
         faults = [f"Not heard: {text}" for text in self.events.missing]
         if self.events.order_holds is False:
-            faults.append("The order is another")
+            faults.append("The sounds are in another order")
         return faults
 
     def _score_text(self) -> str:
@@ -275,7 +274,7 @@ class SpectrogramDisplay(Display):
             self._draw_events(ax, self.events)
 
     def _draw_events(self, ax: Any, events: EventExplanation) -> None:
-        """Draw a bar for each clause that is heard, and hatch what none names."""
+        """Draw a bar for each clause heard, and hatch sounds that no clause names."""
         across = ax.get_xaxis_transform()  # seconds, and parts of the height
         heard = [one for one in events.clauses if one.is_heard]
         for place, one in enumerate(heard):
@@ -299,18 +298,18 @@ class SpectrogramDisplay(Display):
 
 
 def mel_spectrogram(audio: Any) -> Spectrogram:
-    """Compute a log-mel spectrogram at the clip's own rate, up to 48 kHz.
+    """Compute a log-mel spectrogram at the sampling rate of the clip, up to 48 kHz.
 
     Parameters
     ----------
     audio : object
-        As for :func:`clapstack.audio.read_audio`.
+        The clip, as for :func:`clapstack.audio.read_audio`.
 
     Returns
     -------
     spectrogram : Spectrogram
-        96 bands from 0 Hz to half the rate (fewer below 3 kHz), windows of 32 ms every
-        10 ms.
+        96 bands of equal width on the mel scale, from 0 Hz to half the sampling rate
+        (fewer below 3 kHz), from windows of 32 ms every 10 ms.
 
     Raises
     ------
@@ -344,11 +343,9 @@ def _hertz(mel: Any) -> Any:
 
 
 def _mel_bands(rate: int, n_fft: int) -> np.ndarray:
-    """Return triangles of equal width on the mel scale, of height one.
+    """Return triangular mel filters of height one, of shape (n_bands, n_fft // 2 + 1).
 
-    Returns
-    -------
-    bands : ndarray of shape (n_bands, n_fft // 2 + 1)
+    All have the same width on the mel scale.
     """
     mels = _mel(np.fft.rfftfreq(n_fft, 1 / rate))
     highest = _mel(rate / 2)

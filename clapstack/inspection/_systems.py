@@ -1,4 +1,4 @@
-"""Display of systems side by side."""
+"""Display of the mean scores of systems and their differences from the best."""
 
 from __future__ import annotations
 
@@ -11,33 +11,32 @@ from clapstack.metrics import SystemComparison, compare_systems
 
 
 class SystemsDisplay(Display):
-    """Mean scores of systems, and how far each is from the best on shared prompts.
+    """Mean scores of systems, with the differences from the best on shared prompts.
 
-    A hollow mark is a system that is shown to be worse than the best, at the level of
-    5 % adjusted for all pairs. Read more in the
-    :ref:`User Guide <compare_systems>`.
+    Hollow markers are systems that are significantly worse than the best (5 % level,
+    adjusted for all pairs). Read more in the :ref:`User Guide <compare_systems>`.
 
     Parameters
     ----------
     result : SystemComparison
-        What :func:`~clapstack.metrics.compare_systems` returns.
+        Result of :func:`~clapstack.metrics.compare_systems`.
 
     Attributes
     ----------
     table : DataFrame
-        A row per system, from the best down: ``mean``, ``low``, ``high``; and of the
-        best minus this one ``difference``, ``low_of_difference``,
-        ``high_of_difference``, ``p_adjusted`` and ``is_sure``.
+        One row per system, best first: ``mean``, ``low`` and ``high``; and for the best
+        minus this one, ``difference``, ``low_of_difference``, ``high_of_difference``,
+        ``p_adjusted`` and ``is_sure``.
     markers_ : list of Line2D
-        One per row of `table`.
+        One marker per row of `table`.
     ax_ : Axes
-        Axes with the picture.
+        Axes of the picture.
     figure_ : Figure
-        Its figure.
+        Figure of the picture.
 
     See Also
     --------
-    clapstack.metrics.compare_systems : Compares systems.
+    clapstack.metrics.compare_systems : Compare systems.
 
     Examples
     --------
@@ -66,9 +65,9 @@ class SystemsDisplay(Display):
         Parameters
         ----------
         result : SystemComparison
-            What :func:`~clapstack.metrics.compare_systems` returns.
+            Result of :func:`~clapstack.metrics.compare_systems`.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -93,15 +92,16 @@ class SystemsDisplay(Display):
         Parameters
         ----------
         scores : DataFrame (pandas or polars), Arrow table, Dataset or array-like
-            A row per clip, or the scores of the clips, of shape (n_clips,).
+            Table with one row per clip, or the scores of the clips, of shape
+            (n_clips,).
         system, prompt : str or array-like of shape (n_clips,)
-            Columns of the table, or labels: what made each clip, and for what.
+            Column names, or labels: the system and the prompt of each clip.
         score : str, default="score"
-            Column of the scores, where `scores` is a table.
+            Column of scores, if `scores` is a table.
         coverage : float, default=0.95
-            Coverage of each interval.
+            Coverage of each interval, between 0 and 1.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
@@ -114,7 +114,7 @@ class SystemsDisplay(Display):
         return cls.from_result(result, ax=ax)
 
     def _size(self) -> tuple[float, float]:
-        return COLUMN, 0.8 + 0.24 * len(self.table)
+        return COLUMN, 1.06 + 0.24 * len(self.table)
 
     def _describe(self) -> str:
         means = self.table["mean"].items()
@@ -147,11 +147,12 @@ class SystemsDisplay(Display):
                     fontsize="small",
                     color="black" if is_worse else GREY,
                 )
-        # Names of files may have bytes that are no UTF-8.
+        # File names may contain bytes that are not UTF-8.
         names = [str(n).encode("utf-8", "replace").decode() for n in self.table.index]
         ax.set_yticks(range(len(names)), names, parse_math=False)
         ax.tick_params(axis="y", length=0)
         ax.set(
             ylim=(len(self.table) - 0.5, -0.5),
-            xlabel="mean score; right: apart from the best",
+            xlabel="mean score with interval\nhollow: significantly worse than the "
+            "best\nright: difference from the best",
         )

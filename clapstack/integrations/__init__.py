@@ -1,7 +1,7 @@
-"""Other people's interfaces: a metric of torchmetrics, and one of VERSA.
+"""Metrics for torchmetrics and VERSA.
 
-Each module imports the library whose interface it has: ``clapstack.integrations.torch``
-and ``clapstack.integrations.versa``.
+The modules ``clapstack.integrations.torch`` and ``clapstack.integrations.versa`` need
+the respective library.
 """
 
 __all__: list[str] = []

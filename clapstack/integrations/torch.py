@@ -1,4 +1,4 @@
-"""A metric of torchmetrics: the mean score of generated clips."""
+"""Metric for torchmetrics: the mean score of generated clips."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ Metric: Any = import_optional(
 
 
 class AlignmentScore(Metric):
-    """Mean score of clips by how well they satisfy their texts.
+    """Mean alignment score of clips and their texts, as a torchmetrics metric.
 
-    A metric of torchmetrics: it goes into a ``MetricCollection``, and the mean is over
-    all processes of ``torch.distributed``. Read more in the
-    :ref:`User Guide <torchmetrics>`.
+    It can be part of a ``MetricCollection``. With ``torch.distributed``, the mean is
+    taken over all processes. Read more in the :ref:`User Guide <torchmetrics>`.
 
     Parameters
     ----------
     model : Scorer, estimator, str or path-like
-        A scorer, or what :class:`~clapstack.Scorer` takes.
+        A scorer, or a model as for :class:`~clapstack.Scorer`.
     sampling_rate : int, default=None
-        Rate in Hz of clips that are arrays or tensors, where `update` gets none.
+        Sampling rate in Hz of clips that are arrays or tensors, unless passed to
+        `update`.
     errors : {"raise", "nan"}, default="raise"
-        What to do about pairs that cannot be used, such as silent clips: name them in
-        an error, or leave them out of the mean and count them in `n_unusable`.
+        Treatment of unusable pairs, such as silent clips: ``"raise"`` raises an error
+        that names them; ``"nan"`` leaves them out of the mean and counts them in
+        `n_unusable`.
     **kwargs
         Parameters of ``torchmetrics.Metric``.
 
     Attributes
     ----------
     n_scored, n_unusable : Tensor of shape (), int64
-        Pairs since the last reset.
+        Number of scored and of unusable pairs since the last reset.
 
     See Also
     --------
-    clapstack.Scorer : The scores themselves, such as for a reward.
+    clapstack.Scorer : The scores of single pairs, such as for a reward.
 
     Examples
     --------
@@ -72,8 +73,8 @@ class AlignmentScore(Metric):
         self.scorer = model if isinstance(model, Scorer) else Scorer(model)
         self.sampling_rate = sampling_rate
         self.errors = errors
-        # In double precision: a sum of a million scores in single is off in the fifth
-        # digit.
+        # In double precision: in single precision, the sum of a million scores is wrong
+        # in the fifth digit.
         shape = (len(self.scorer.axes),) if self.scorer.axes else ()
         total = torch.zeros(shape, dtype=torch.float64)
         count = torch.zeros((), dtype=torch.int64)
@@ -82,15 +83,16 @@ class AlignmentScore(Metric):
         self.add_state("n_unusable", count.clone(), dist_reduce_fx="sum")
 
     def update(self, audio: Any, text: Any, sampling_rate: Any = None) -> None:
-        """Add pairs.
+        """Score pairs and add them to the mean.
 
         Parameters
         ----------
         audio, text : object
-            As for :meth:`Scorer.score <clapstack.Scorer.score>`, such as a tensor of
-            shape (n, n_channels, n_frames) on any device, and n texts.
+            Clips and texts, as for :meth:`Scorer.score <clapstack.Scorer.score>`, such
+            as a tensor of shape (n, n_channels, n_frames) on any device and n texts.
         sampling_rate : int or sequence of int, default=None
-            Rate in Hz of the clips, of all or of each. None takes that of the metric.
+            Sampling rate in Hz: one for all clips, or one per clip. None uses that of
+            the metric.
         """
         rate = self.sampling_rate if sampling_rate is None else sampling_rate
         scores = torch.from_numpy(
@@ -102,12 +104,13 @@ class AlignmentScore(Metric):
         self.n_unusable += int((~is_scored).sum())
 
     def compute(self) -> Any:
-        """Return the mean.
+        """Return the mean score.
 
         Returns
         -------
         mean : Tensor of shape (), float64, or dict of str to Tensor
-            Of a model of several axes, by axis. NaN before any pair was scored.
+            The mean; for a model with several axes, a dict by axis. NaN if no pair has
+            been scored.
         """
         mean = self.total / self.n_scored
         axes = self.scorer.axes

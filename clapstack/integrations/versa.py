@@ -1,4 +1,4 @@
-"""A metric of VERSA: scores of generated clips beside its own metrics."""
+"""Metric for VERSA: scores of generated clips."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ def clapstack_setup(model: Any, use_gpu: bool = False) -> Scorer:
     Parameters
     ----------
     model : str, path-like or estimator
-        What :class:`~clapstack.Scorer` takes; or ``"unsupervised"``, the mean cosine of
-        the published CLAP encoders.
+        A model as for :class:`~clapstack.Scorer`; or ``"unsupervised"`` for the mean
+        cosine of the published CLAP encoders.
     use_gpu : bool, default=False
-        Whether encoders run on the GPU.
+        Whether to run encoders on the GPU.
 
     Returns
     -------
     model : Scorer
+        The loaded model.
     """
     device = "cuda" if use_gpu else "cpu"
     if model == "unsupervised":
@@ -40,18 +41,19 @@ def clapstack_metric(
     Parameters
     ----------
     model : Scorer
-        Of `clapstack_setup`.
+        Model from `clapstack_setup`.
     pred_x : ndarray of shape (n_frames,)
-        The clip, on [-1, 1].
+        The clip, with samples in [-1, 1].
     fs : int
-        Its rate in Hz.
+        Sampling rate in Hz.
     text : str
-        Its prompt.
+        The prompt.
 
     Returns
     -------
     scores : dict of str to float
-        ``clapstack``; of a model of several axes ``clapstack_<axis>`` of each.
+        The score as ``clapstack``; for a model with several axes, the score of each as
+        ``clapstack_<axis>``.
     """
     score = model.score([pred_x], text, sampling_rate=fs)[0]
     if not model.axes:
@@ -63,12 +65,12 @@ def clapstack_metric(
 def register_clapstack_metric(registry: Any) -> None:
     """Add the metric ``clapstack`` to a ``MetricRegistry`` of VERSA.
 
-    Its configuration has ``model``, as for `clapstack_setup`.
+    The configuration of the metric must contain ``model``, as for `clapstack_setup`.
 
     Parameters
     ----------
     registry : versa.definition.MetricRegistry
-        What a ``VersaScorer`` is made with.
+        Registry of a ``VersaScorer``.
     """
     from versa.definition import (
         BaseMetric,
@@ -92,7 +94,7 @@ def register_clapstack_metric(registry: Any) -> None:
     class ClapstackMetric(BaseMetric):
         def _setup(self) -> None:
             if "model" not in self.config:
-                msg = "the metric clapstack needs a model: add it to its configuration."
+                msg = "the metric clapstack needs a model. Add it to its configuration."
                 raise ValueError(msg)
             use_gpu = self.config.get("use_gpu", False)
             self.model = clapstack_setup(self.config["model"], use_gpu)
@@ -103,7 +105,7 @@ def register_clapstack_metric(registry: Any) -> None:
             facts = metadata or {}
             missing = [n for n in ("sample_rate", "text") if facts.get(n) is None]
             if missing:
-                msg = f"the metric clapstack needs {missing} in metadata."
+                msg = f"the metric clapstack needs {missing} in metadata. Add them."
                 raise ValueError(msg)
             rate, text = facts["sample_rate"], facts["text"]
             return clapstack_metric(self.model, predictions, rate, text)

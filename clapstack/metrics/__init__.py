@@ -1,4 +1,4 @@
-"""The challenge's metrics, with intervals, scorers and the ceiling that noise sets."""
+"""Metrics of the challenge, with intervals, scorers and the noise ceiling."""
 
 from clapstack.metrics._bootstrap import (
     Difference,

@@ -1,4 +1,4 @@
-"""Several axes of rating: metrics of each, on the pairs that are rated on it."""
+"""Metrics of scores with several axes, each from the pairs rated on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pairs = tuple[NDArray[Any], ...]
 
 
 def by_axis(y_true: Any, *scores: Any) -> dict[str, Pairs] | None:
-    """Return true and predicted scores of each axis, or None if there is one.
+    """Split true and predicted scores by axis; return None if there is only one.
 
     Parameters
     ----------
@@ -28,14 +28,14 @@ def by_axis(y_true: Any, *scores: Any) -> dict[str, Pairs] | None:
     Returns
     -------
     axes : dict of str to tuple of ndarray
-        For each axis which pairs are rated on it, of shape (n_pairs,), then their
-        ratings and predictions, of shape (n_rated,). The columns of a frame name the
-        axes; those of an array are ``axis0`` and so on.
+        For each axis, a mask of the rated pairs of shape (n_pairs,), then their ratings
+        and predictions of shape (n_rated,). Axes take the column names of a frame; the
+        axes of an array are called ``axis0``, ``axis1`` and so on.
 
     Raises
     ------
     ValueError
-        If shapes or the names of columns differ, or an axis has no rating.
+        If shapes or column names differ, or an axis has no rating.
     """
     true = as_numbers(y_true, "y_true")
     if true.ndim != 2 or true.shape[1] < 2:
@@ -44,8 +44,9 @@ def by_axis(y_true: Any, *scores: Any) -> dict[str, Pairs] | None:
     for values in predicted:
         if values.shape != true.shape:
             msg = (
-                f"y_true has shape {true.shape}, {true.shape[1]} axes, but y_score has "
-                f"{values.shape}. Pass a column per axis, in the order of y_true."
+                f"y_true has shape {true.shape}, with {true.shape[1]} axes, but "
+                f"y_score has shape {values.shape}. Pass one column per axis, in the "
+                "order of y_true."
             )
             raise ValueError(msg)
     names = axis_names(y_true, "y_true")
@@ -53,8 +54,8 @@ def by_axis(y_true: Any, *scores: Any) -> dict[str, Pairs] | None:
         given = axis_names(frame, "y_score")
         if given != names:
             msg = (
-                f"y_true has the columns {names}, but y_score has {given}. Put them in "
-                "one order, under one name each."
+                f"y_true has the columns {names}, but y_score has {given}. Give both "
+                "the same column names in the same order."
             )
             raise ValueError(msg)
     axes = {}
@@ -71,9 +72,10 @@ def by_axis(y_true: Any, *scores: Any) -> dict[str, Pairs] | None:
 def table_over_axes(
     axes: Mapping[str, Pairs], row: Callable[..., Mapping[str, Any]], groups: Any = None
 ) -> pd.DataFrame:
-    """Return a row per axis, of what `row` says of its ratings and predictions.
+    """Return a table with one row per axis, computed by `row`.
 
-    Where there are groups, it gets those of the rated pairs, by the name ``groups``.
+    `row` is called with the ratings and predictions of the axis and, if there are
+    groups, with ``groups=`` those of the rated pairs.
     """
     records = []
     for rated, *columns in axes.values():
@@ -85,19 +87,19 @@ def table_over_axes(
 
 
 def group_codes(groups: Any, n_rows: int) -> NDArray[np.intp]:
-    """Return a number for the group of each row, or refuse labels that are none."""
+    """Return the group of each row as a number, after checking the labels."""
     labels = check_labels(groups, "groups", "Give every row a group.")
     if len(labels) != n_rows:
         msg = (
-            f"groups must have shape ({n_rows},), a label a row; got {labels.shape}. "
-            "Pass the group of every row, in the order of the scores."
+            f"groups must have shape ({n_rows},), one label per row; got "
+            f"{labels.shape}. Pass the group of every row, in the order of the scores."
         )
         raise ValueError(msg)
     codes, found = pd.factorize(labels)
     if len(found) < 2:
         msg = (
-            f"groups has one group, {found[0]!r:.60}, so that every resample is the "
-            "same. Pass two groups or more, or None."
+            f"groups has only one group, {found[0]!r:.60}, so every resample would be "
+            "the same. Pass at least two groups, or None."
         )
         raise ValueError(msg)
     return codes

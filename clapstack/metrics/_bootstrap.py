@@ -1,4 +1,4 @@
-"""Bootstrap intervals of the metrics, alone and of two systems compared."""
+"""Bootstrap intervals of metrics, and of differences between two systems."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 
-from clapstack._numerics.checks import Floats, check_scores
+from clapstack._numerics.checks import (
+    Floats,
+    check_count,
+    check_scores,
+    check_seed,
+    check_share,
+)
 from clapstack.metrics._axes import by_axis, group_codes, table_over_axes
 from clapstack.metrics._scores import METRICS, Metric, lcc, mse, srcc
 
-# Resamples are worked on in chunks of about this many numbers (32 MB).
+# Resamples are processed in chunks of about this many numbers (32 MB).
 _CHUNK_ELEMENTS = 1 << 22
 
 
@@ -34,7 +40,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A metric's difference between two systems, with its bootstrap interval.
+    """Difference of a metric between two systems, with its bootstrap interval.
 
     Attributes
     ----------
@@ -50,7 +56,7 @@ class Difference(NamedTuple):
 
 
 class Report(dict[str, Any]):
-    """Metrics by name, a dict that prints as a line of four digits each."""
+    """A dict of metrics by name that prints as one line, with four decimals."""
 
     def __repr__(self) -> str:
         shown = []
@@ -73,31 +79,32 @@ def score_report(
     coverage: float = 0.95,
     random_state: int | None = 0,
 ) -> Any:
-    """Return all four metrics, as the challenge reports them.
+    """Return the four metrics that the challenge reports.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,) or (n_pairs, n_axes)
-        True scores; NaN where a pair is not rated on an axis. The columns of a frame
-        name the axes.
+        True scores; NaN where a pair is not rated on an axis. Axes take the column
+        names of a frame.
     y_score : array-like of the shape of `y_true`
         Predicted scores.
     groups : array-like of shape (n_pairs,), default=None
-        Group of each pair, such as its text: whole groups are drawn, since pairs of one
-        are alike. None draws each pair by itself.
+        Group of each pair, such as its text. Whole groups are resampled, because pairs
+        of one group are alike. None resamples single pairs.
     n_resamples : int, default=0
-        Bootstrap resamples; 0 leaves intervals out.
+        Number of bootstrap resamples; 0 omits the intervals.
     coverage : float, default=0.95
         Coverage of the intervals, between 0 and 1.
     random_state : int or None, default=0
-        Draws the resamples, the same for every metric.
+        Seed of the resampling, which is the same for every metric.
 
     Returns
     -------
     report : dict of str to float, or DataFrame of shape (n_axes, n_columns)
         Keys ``srcc``, ``lcc``, ``ktau`` and ``mse``; with resamples also ``srcc_low``,
-        ``srcc_high`` and so on. It prints as one line, rounded. With several axes a row
-        per axis: ``n_pairs``, how many are rated on it, then these.
+        ``srcc_high`` and so on. It prints as one rounded line. With several axes, a
+        table with one row per axis: ``n_pairs``, the number of pairs rated on it, then
+        the same columns.
 
     Raises
     ------
@@ -152,38 +159,38 @@ def bootstrap_interval(
     Parameters
     ----------
     metric : callable
-        ``metric(y_true, y_score) -> float``. SRCC, LCC and MSE are computed for all
-        resamples at once.
+        ``metric(y_true, y_score) -> float``. SRCC, LCC and MSE are vectorised over the
+        resamples.
     y_true : array-like of shape (n_pairs,) or (n_pairs, n_axes)
         True scores; NaN where a pair is not rated on an axis.
     y_score : array-like of the shape of `y_true`
         Predicted scores.
     groups : array-like of shape (n_pairs,), default=None
-        Group of each pair, such as its text: whole groups are drawn, since pairs of one
-        are alike. None draws each pair by itself.
+        Group of each pair, such as its text. Whole groups are resampled, because pairs
+        of one group are alike. None resamples single pairs.
     n_resamples : int, default=1000
-        How often pairs, or groups, are drawn with replacement.
+        Number of bootstrap resamples of pairs, or of groups.
     coverage : float, default=0.95
-        Share of the resamples inside the interval, between 0 and 1.
+        Nominal coverage of the interval, between 0 and 1.
     random_state : int or None, default=0
-        Draws the resamples.
+        Seed of the resampling.
 
     Returns
     -------
     interval : Interval or DataFrame of shape (n_axes, 2)
-        ``(low, high)``; with several axes a row per axis, from its rated pairs.
+        ``(low, high)``; with several axes, one row per axis, from its rated pairs.
 
     Raises
     ------
     ValueError
-        If the inputs are empty, of different lengths or hold NaN or infinity (the rows
-        are named), if `n_resamples` or `coverage` is out of range, or if `groups` has
-        another length or one group alone.
+        If the inputs are empty, differ in length or contain NaN or infinity (the
+        message names the rows), if `n_resamples` or `coverage` is out of range, or if
+        `groups` differs in length or has only one group.
 
     Notes
     -----
-    Where several pairs share a clip or a text, they are alike and the interval is too
-    narrow; pass `groups` then. Of few groups it is somewhat too narrow all the same.
+    Pairs that share a clip or a text are alike. Pass `groups` then; without them, the
+    interval is too narrow. With few groups it is still somewhat too narrow.
 
     Examples
     --------
@@ -203,6 +210,8 @@ def bootstrap_interval(
         return table_over_axes(
             axes, lambda *ys, **own: one(*ys, **own)._asdict(), groups
         )
+    check_share("coverage", coverage, 0.95)
+    check_count("n_resamples", n_resamples, 1, 1000)
     true, score = check_scores(y_true, y_score)
     values = _resampled(metric, true, score, groups, n_resamples, random_state)
     return Interval(*percentiles(values, coverage))
@@ -219,9 +228,10 @@ def paired_bootstrap(
     coverage: float = 0.95,
     random_state: int | None = 0,
 ) -> Any:
-    """Compare two systems on the same pairs.
+    """Compare two systems on the same pairs by one metric.
 
-    Both systems are judged on the same resamples, so what is common to them cancels.
+    Both systems are evaluated on the same resamples, so variation that they share
+    cancels out.
 
     Parameters
     ----------
@@ -232,27 +242,27 @@ def paired_bootstrap(
     y_score_first, y_score_second : array-like of the shape of `y_true`
         Predicted scores of the two systems.
     groups : array-like of shape (n_pairs,), default=None
-        Group of each pair, such as its text: whole groups are drawn, since pairs of one
-        are alike. None draws each pair by itself.
+        Group of each pair, such as its text. Whole groups are resampled, because pairs
+        of one group are alike. None resamples single pairs.
     n_resamples : int, default=1000
-        How often pairs, or groups, are drawn with replacement.
+        Number of bootstrap resamples of pairs, or of groups.
     coverage : float, default=0.95
-        Share of the resamples inside the interval, between 0 and 1.
+        Nominal coverage of the interval, between 0 and 1.
     random_state : int or None, default=0
-        Draws the resamples.
+        Seed of the resampling.
 
     Returns
     -------
     difference : Difference
-        ``(difference, low, high)``; the systems differ at this coverage if 0 lies
-        outside ``[low, high]``. With several axes a frame with a row per axis.
+        ``(difference, low, high)``. The systems differ at this coverage if 0 lies
+        outside ``[low, high]``. With several axes, a DataFrame with one row per axis.
 
     Raises
     ------
     ValueError
-        If the inputs are empty, of different lengths or hold NaN or infinity (the rows
-        are named), if `n_resamples` or `coverage` is out of range, or if `groups` has
-        another length or one group alone.
+        If the inputs are empty, differ in length or contain NaN or infinity (the
+        message names the rows), if `n_resamples` or `coverage` is out of range, or if
+        `groups` differs in length or has only one group.
 
     Examples
     --------
@@ -272,6 +282,8 @@ def paired_bootstrap(
         return table_over_axes(
             axes, lambda *ys, **own: one(*ys, **own)._asdict(), groups
         )
+    check_share("coverage", coverage, 0.95)
+    check_count("n_resamples", n_resamples, 1, 1000)
     true, first = check_scores(y_true, y_score_first, name="y_score_first")
     _, second = check_scores(y_true, y_score_second, name="y_score_second")
     values = [
@@ -294,7 +306,7 @@ def compare_report(
     coverage: float = 0.95,
     random_state: int | None = 0,
 ) -> Any:
-    """Compare two systems on the same pairs, by all four metrics.
+    """Compare two systems on the same pairs by all four metrics.
 
     Parameters
     ----------
@@ -303,21 +315,21 @@ def compare_report(
     y_score_first, y_score_second : array-like of the shape of `y_true`
         Predicted scores of the two systems.
     groups : array-like of shape (n_pairs,), default=None
-        Group of each pair, such as its text: whole groups are drawn, since pairs of one
-        are alike. None draws each pair by itself.
+        Group of each pair, such as its text. Whole groups are resampled, because pairs
+        of one group are alike. None resamples single pairs.
     n_resamples : int, default=1000
-        How often pairs, or groups, are drawn with replacement.
+        Number of bootstrap resamples of pairs, or of groups.
     coverage : float, default=0.95
-        Share of the resamples inside the interval, between 0 and 1.
+        Nominal coverage of the interval, between 0 and 1.
     random_state : int or None, default=0
-        Draws the resamples, the same for both systems and every metric.
+        Seed of the resampling, which is the same for both systems and every metric.
 
     Returns
     -------
     report : dict of str to Difference, or DataFrame of shape (4 * n_axes, 3)
-        Keys ``srcc``, ``lcc``, ``ktau`` and ``mse``: that of the first system minus
-        that of the second, with its interval. With several axes a row per axis and
-        metric.
+        Keys ``srcc``, ``lcc``, ``ktau`` and ``mse``: the value of the first system
+        minus that of the second, with its interval. With several axes, one row per
+        axis and metric.
 
     Raises
     ------
@@ -351,10 +363,7 @@ def compare_report(
 
 
 def percentiles(values: Floats, coverage: float) -> tuple[float, float]:
-    """Return the ends between which a share of the resamples lies."""
-    if not 0 < coverage < 1:
-        msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.95 is usual."
-        raise ValueError(msg)
+    """Return the ends of the central interval with a share `coverage` of the values."""
     low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
     return float(low), float(high)
 
@@ -368,10 +377,7 @@ def _resampled(
     random_state: int | None,
 ) -> Floats:
     """Return the metric of every resample, of shape (n_resamples,)."""
-    if n_resamples < 1:
-        msg = f"n_resamples must be 1 or more; got {n_resamples!r}. 1000 is usual."
-        raise ValueError(msg)
-    rng = np.random.default_rng(random_state)
+    rng = check_seed(random_state)
     n_pairs = len(true)
     step = max(1, _CHUNK_ELEMENTS // n_pairs)
     values: list[float] = []
@@ -395,9 +401,10 @@ def _metric_of_draws(
 ) -> Iterable[float]:
     """Return the metric of every row of `drawn`, of shape (n_resamples, n_pairs).
 
-    SRCC, LCC and MSE together, KTAU one by one: a report of 3,000 pairs and 1,000
-    resamples takes 0.9 CPU s, of which KTAU takes 0.7 (measured). Comparing each pair
-    with each would halve that, up to some 3,000 pairs, and is not worth its code.
+    SRCC, LCC and MSE are vectorised; KTAU and custom metrics run one resample at a
+    time. A report of 3,000 pairs and 1,000 resamples takes 0.9 CPU s, of which KTAU
+    takes 0.7 (measured). Comparing all pairs with each other would halve that for up
+    to some 3,000 pairs, which is not worth the code.
     """
     if metric is mse:
         squares: Floats = (true - score) ** 2
@@ -407,16 +414,16 @@ def _metric_of_draws(
     if metric is srcc:
         return _row_correlations(_drawn_ranks(true, drawn), _drawn_ranks(score, drawn))
     with warnings.catch_warnings():
-        # A resample may be constant; it counts as the documented 0.0.
+        # A constant resample counts as the documented 0.0.
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         return [metric(true[rows], score[rows]) for rows in drawn]
 
 
 def _drawn_ranks(values: Floats, drawn: NDArray[np.int64]) -> Floats:
-    """Return the ranks within each resample, ties sharing their mean rank.
+    """Return the ranks within each resample; ties share their mean rank.
 
-    A value's rank follows from how often smaller ones were drawn, so that no resample
-    is sorted: a fifth of the time of ``scipy.stats.rankdata`` (measured).
+    The rank of a value follows from how often smaller values were drawn, so no resample
+    is sorted. This takes a fifth of the time of ``scipy.stats.rankdata`` (measured).
     """
     _, levels = np.unique(values, return_inverse=True)
     ranks = np.empty(drawn.shape)
@@ -427,7 +434,7 @@ def _drawn_ranks(values: Floats, drawn: NDArray[np.int64]) -> Floats:
 
 
 def _row_correlations(first: Floats, second: Floats) -> Floats:
-    """Return Pearson's correlation row by row; 0.0 where a row is constant."""
+    """Return Pearson's correlation of each row; 0.0 where a row is constant."""
     constant = (np.ptp(first, axis=1) == 0) | (np.ptp(second, axis=1) == 0)
     first = first - first.mean(axis=1, keepdims=True)
     second = second - second.mean(axis=1, keepdims=True)

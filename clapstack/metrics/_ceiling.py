@@ -1,8 +1,9 @@
-"""The ceiling that the raters' noise sets."""
+"""Noise ceiling: the best result that the raters' disagreement allows."""
 
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -14,14 +15,15 @@ from clapstack._numerics.checks import as_numbers, check_finite, check_labels
 
 
 class NoiseCeiling(NamedTuple):
-    """What a perfect predictor of the pairs' true scores would reach.
+    """Expected metrics of a perfect predictor of the pairs' true scores.
 
     Attributes
     ----------
     reliability : float
-        Share of the variance of mean ratings that is between pairs, in [0, 1].
+        Share of the variance of mean ratings that comes from differences between pairs,
+        in [0, 1].
     lcc : float
-        Expected LCC of the true scores with the mean ratings, the square root of the
+        Expected LCC of the true scores with the mean ratings: the square root of the
         reliability.
     mse : float
         Expected MSE of the true scores against the mean ratings.
@@ -35,17 +37,20 @@ class NoiseCeiling(NamedTuple):
 def noise_ceiling(
     pair_ids: ArrayLike, ratings: ArrayLike, *, n_raters: float | None = None
 ) -> NoiseCeiling:
-    """Return what the noise of the raters leaves to a perfect predictor.
+    """Estimate the metrics that a perfect predictor would reach on noisy ratings.
+
+    No system can be expected to do better, because mean ratings contain the noise of
+    the raters.
 
     Parameters
     ----------
     pair_ids : array-like of shape (n_ratings,)
-        Which pair each rating is of.
+        Pair that each rating belongs to.
     ratings : array-like of shape (n_ratings,)
-        One rating a row; pairs may have different numbers of ratings.
+        One rating per row. Pairs may have different numbers of ratings.
     n_raters : float, default=None
-        Ratings averaged per pair. None takes the harmonic mean of the counts at hand,
-        which keeps the mean error variance.
+        Number of ratings averaged per pair. None uses the harmonic mean of the counts
+        in the data, which keeps the mean error variance.
 
     Returns
     -------
@@ -55,21 +60,23 @@ def noise_ceiling(
     Raises
     ------
     ValueError
-        If the inputs differ in length, hold NaN or infinity (rows are named), or have
-        fewer than two pairs or no pair with two ratings, or if `n_raters` is not above
-        0.
+        If the inputs differ in length or contain NaN or infinity (the message names the
+        rows), if there are fewer than two pairs or no pair has two ratings, or if
+        `n_raters` is not above 0.
 
     Notes
     -----
-    One-way random effects: a rating is the pair's true score plus noise, raters being
-    part of the noise, as where every pair has raters of its own. The variances come
-    from the analysis of variance for unequal counts (a negative estimate counts as 0),
-    and the reliability is ICC(1, k) [1]_ with k = `n_raters`.
+    The model has one-way random effects: a rating is the true score of its pair plus
+    noise. Differences between raters are part of the noise, as if every pair had its
+    own raters. The variances come from the analysis of variance for unequal counts (a
+    negative estimate counts as 0), and the reliability is ICC(1, k) [1]_ with
+    k = `n_raters`.
 
     References
     ----------
     .. [1] P. E. Shrout and J. L. Fleiss, "Intraclass correlations: uses in assessing
        rater reliability", Psychological Bulletin 86(2), 1979.
+       https://doi.org/10.1037/0033-2909.86.2.420
 
     Examples
     --------
@@ -78,18 +85,18 @@ def noise_ceiling(
     >>> round(ceiling.reliability, 4), ceiling.mse
     (0.9592, 1.0)
     """
-    if n_raters is not None and not n_raters > 0:
+    if n_raters is not None and not (isinstance(n_raters, Real) and n_raters > 0):
         msg = (
-            f"n_raters must be above 0; got {n_raters!r}. Pass how many ratings a pair "
-            "will have, or None for those here."
+            f"n_raters must be a number above 0; got {n_raters!r}. Pass how many "
+            "ratings each pair will have, or None for those in the data."
         )
         raise ValueError(msg)
     rating = as_numbers(ratings, "ratings")
     pairs = check_labels(pair_ids, "pair_ids", "Name the pair of every rating.")
     if rating.shape != pairs.shape:
         msg = (
-            f"pair_ids and ratings must be of one length; got shapes {pairs.shape} and "
-            f"{rating.shape}. Pass one row per rating."
+            f"pair_ids and ratings must have the same length; got shapes {pairs.shape} "
+            f"and {rating.shape}. Pass one row per rating."
         )
         raise ValueError(msg)
     check_finite("ratings", rating)
@@ -98,8 +105,8 @@ def noise_ceiling(
     n_pairs, n_ratings = len(counts), len(rating)
     if n_pairs < 2 or n_ratings == n_pairs:
         msg = (
-            "noise_ceiling needs two pairs or more, and a pair with two ratings or "
-            f"more; got {n_ratings} ratings of {n_pairs} pairs. Pass one row per "
+            "noise_ceiling needs at least two pairs, and at least one pair with two "
+            f"ratings; got {n_ratings} ratings of {n_pairs} pairs. Pass one row per "
             "rating, not per pair."
         )
         raise ValueError(msg)
@@ -111,7 +118,7 @@ def noise_ceiling(
     error = within / (stats.hmean(counts) if n_raters is None else n_raters)
     if true_variance + error == 0:
         warnings.warn(
-            "All ratings are equal, so reliability is undefined and set to 0.0.",
+            "All ratings are equal, so the reliability is undefined and set to 0.0.",
             UndefinedMetricWarning,
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""How often scores agree with preferences between two."""
+"""Accuracy of scores on preferences between two clips."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from numpy.typing import ArrayLike
 
 from clapstack._numerics.checks import (
     as_numbers,
+    check_count,
     check_finite,
     check_preferences,
+    check_seed,
+    check_share,
     first_rows,
 )
 from clapstack.metrics._axes import group_codes
@@ -19,16 +22,16 @@ from clapstack.metrics._bootstrap import percentiles
 
 
 class PairAccuracy(NamedTuple):
-    """A share of preferences, with its bootstrap interval.
+    """Share of preferences that scores order correctly, with its bootstrap interval.
 
     Attributes
     ----------
     accuracy : float
-        Share whose order the scores give right.
+        Share of preferences that the scores order correctly.
     low, high : float
         Ends of the interval; NaN without resamples.
     n_preferences : int
-        Preferences that were judged, ties of the listeners not among them.
+        Number of preferences evaluated, without the ties of the listeners.
     """
 
     accuracy: float
@@ -46,28 +49,28 @@ def pair_accuracy(
     coverage: float = 0.95,
     random_state: int | None = 0,
 ) -> PairAccuracy:
-    """Return the share of preferences whose order the scores give right.
+    """Return the share of preferences that scores order correctly.
 
-    Two equal scores count half. A preference that is itself a tie has no order, and is
-    left out. Read more in the :ref:`User Guide <preferences>`.
+    Two equal scores count half. Preferences that are ties have no order and are left
+    out. Read more in the :ref:`User Guide <preferences>`.
 
     Parameters
     ----------
     y_score : array-like of shape (n_rows,)
         Predicted scores, on any scale.
     preferences : array-like of shape (n_preferences, 2) or (n_preferences, 3)
-        The better row, the worse row; or two rows, and the share of votes in [0, 1]
-        that found the first better.
+        Better row and worse row; or two rows and the share of votes for the first, in
+        [0, 1].
     groups : array-like of shape (n_rows,), default=None
-        Group of each row, such as its prompt: preferences of one group, which share
-        clips, are drawn together. None draws each by itself.
+        Group of each row, such as its prompt. Preferences of one group share clips, so
+        whole groups are resampled. None resamples single preferences.
     n_resamples : int, default=1000
-        How often preferences, or groups, are drawn with replacement; 0 leaves the
-        interval out.
+        Number of bootstrap resamples of preferences, or of groups; 0 omits the
+        interval.
     coverage : float, default=0.95
-        Share of the resamples inside the interval, between 0 and 1.
+        Nominal coverage of the interval, between 0 and 1.
     random_state : int or None, default=0
-        Draws the resamples.
+        Seed of the resampling.
 
     Returns
     -------
@@ -77,14 +80,14 @@ def pair_accuracy(
     Raises
     ------
     ValueError
-        If `y_score` has NaN or infinity, `preferences` name a row that is not there or
-        are all ties, a preference is between rows of two groups, or `n_resamples` or
-        `coverage` is out of range.
+        If `y_score` has NaN or infinity, if `preferences` are all ties or refer to a
+        row that does not exist, if a preference is between rows of two groups, or if
+        `n_resamples` or `coverage` is out of range.
 
     See Also
     --------
-    clapstack.stacking.PreferenceRegressor : Learns from preferences.
-    clapstack.pairs.read_preferences : Reads them from a table.
+    clapstack.stacking.PreferenceRegressor : Learn a score from preferences.
+    clapstack.pairs.read_preferences : Read preferences from a table.
 
     Examples
     --------
@@ -94,13 +97,16 @@ def pair_accuracy(
     """
     score = as_numbers(y_score, "y_score")
     if score.ndim != 1:
-        msg = f"y_score must be one number a row; got shape {score.shape}."
+        msg = f"y_score must have one number per row; got shape {score.shape}."
         raise ValueError(msg)
     check_finite("y_score", score)
     first, second, share = check_preferences(preferences, len(score))
     decided = share != 0.5
     if not decided.any():
-        msg = "all preferences are ties, which have no order. Pass some that are not."
+        msg = (
+            "all preferences are ties, so there is no order to check. Pass some that "
+            "are not ties."
+        )
         raise ValueError(msg)
     first, second, share = first[decided], second[decided], share[decided]
     ahead = np.sign(score[first] - score[second]) * np.sign(share - 0.5)
@@ -108,9 +114,9 @@ def pair_accuracy(
     accuracy = float(right.mean())
     if not n_resamples:
         return PairAccuracy(accuracy, np.nan, np.nan, len(right))
-    if n_resamples < 0:
-        msg = f"n_resamples must be 0 or more; got {n_resamples!r}. 1000 is usual."
-        raise ValueError(msg)
+    check_count("n_resamples", n_resamples, 0, 1000)
+    check_share("coverage", coverage, 0.95)
+    rng = check_seed(random_state)
     unit = np.arange(len(right))
     if groups is not None:
         labels = group_codes(groups, len(score))
@@ -119,13 +125,12 @@ def pair_accuracy(
             rows = np.flatnonzero(decided)[torn]
             msg = (
                 f"{torn.size} preferences are between rows of two groups "
-                f"({first_rows(rows)} of preferences). Give both rows one group."
+                f"({first_rows(rows)} of preferences). Put both rows in one group."
             )
             raise ValueError(msg)
         unit = pd.factorize(labels[first])[0]
     counts = np.bincount(unit)
     sums = np.bincount(unit, right)
-    rng = np.random.default_rng(random_state)
     values = np.empty(n_resamples)
     for number in range(n_resamples):
         drawn = rng.integers(0, len(counts), size=len(counts))

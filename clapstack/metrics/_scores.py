@@ -1,4 +1,4 @@
-"""The challenge's metrics, and scorers of them for scikit-learn."""
+"""Metrics of the challenge, with scorers for scikit-learn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Metric = Callable[[ArrayLike, ArrayLike], float]
 
 
 def _mean_over_axes(metric: Metric) -> Metric:
-    """Return a metric that takes several axes too, as a scorer needs one number."""
+    """Extend a metric to several axes by their mean, since scorers need one number."""
 
     @wraps(metric)
     def of_all(y_true: ArrayLike, y_score: ArrayLike) -> float:
@@ -33,7 +33,7 @@ def _mean_over_axes(metric: Metric) -> Metric:
 
 @_mean_over_axes
 def srcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
-    """Return Spearman's rank correlation.
+    """Return Spearman's rank correlation (SRCC).
 
     Parameters
     ----------
@@ -45,14 +45,14 @@ def srcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
     Returns
     -------
     srcc : float
-        In [-1, 1]; higher is better. 0.0, with an ``UndefinedMetricWarning``, if either
-        input is constant. The mean over axes where there are several.
+        Value in [-1, 1]; higher is better. With several axes, the mean over axes. If
+        either input is constant, 0.0 with an ``UndefinedMetricWarning``.
 
     Raises
     ------
     ValueError
-        If the inputs are empty, of different lengths or hold NaN or infinity; the rows
-        are named.
+        If the inputs are empty, differ in length or contain NaN or infinity; the
+        message names the rows.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def srcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
 
 @_mean_over_axes
 def lcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
-    """Return Pearson's linear correlation.
+    """Return Pearson's linear correlation (LCC).
 
     Parameters
     ----------
@@ -80,14 +80,14 @@ def lcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
     Returns
     -------
     lcc : float
-        In [-1, 1]; higher is better. 0.0, with an ``UndefinedMetricWarning``, if either
-        input is constant. The mean over axes where there are several.
+        Value in [-1, 1]; higher is better. With several axes, the mean over axes. If
+        either input is constant, 0.0 with an ``UndefinedMetricWarning``.
 
     Raises
     ------
     ValueError
-        If the inputs are empty, of different lengths or hold NaN or infinity; the rows
-        are named.
+        If the inputs are empty, differ in length or contain NaN or infinity; the
+        message names the rows.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def lcc(y_true: ArrayLike, y_score: ArrayLike) -> float:
 
 @_mean_over_axes
 def ktau(y_true: ArrayLike, y_score: ArrayLike) -> float:
-    """Return Kendall's tau-b.
+    """Return Kendall's tau-b (KTAU).
 
     Parameters
     ----------
@@ -115,14 +115,14 @@ def ktau(y_true: ArrayLike, y_score: ArrayLike) -> float:
     Returns
     -------
     ktau : float
-        In [-1, 1]; higher is better. 0.0, with an ``UndefinedMetricWarning``, if either
-        input is constant. The mean over axes where there are several.
+        Value in [-1, 1]; higher is better. With several axes, the mean over axes. If
+        either input is constant, 0.0 with an ``UndefinedMetricWarning``.
 
     Raises
     ------
     ValueError
-        If the inputs are empty, of different lengths or hold NaN or infinity; the rows
-        are named.
+        If the inputs are empty, differ in length or contain NaN or infinity; the
+        message names the rows.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def ktau(y_true: ArrayLike, y_score: ArrayLike) -> float:
 
 @_mean_over_axes
 def mse(y_true: ArrayLike, y_score: ArrayLike) -> float:
-    """Return the mean squared error.
+    """Return the mean squared error (MSE).
 
     Parameters
     ----------
@@ -150,14 +150,14 @@ def mse(y_true: ArrayLike, y_score: ArrayLike) -> float:
     Returns
     -------
     mse : float
-        0 or more, in squared units of `y_true`; lower is better. The mean over axes
-        where there are several.
+        Value of 0 or more, in squared units of `y_true`; lower is better. With several
+        axes, the mean over axes.
 
     Raises
     ------
     ValueError
-        If the inputs are empty, of different lengths or hold NaN or infinity; the rows
-        are named.
+        If the inputs are empty, differ in length or contain NaN or infinity; the
+        message names the rows.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def mse(y_true: ArrayLike, y_score: ArrayLike) -> float:
     return float(np.mean((true - score) ** 2))
 
 
-#: The metrics as the challenge reports them, in its order.
+#: The metrics of the challenge, in the order in which it reports them.
 METRICS: dict[str, Metric] = {"srcc": srcc, "lcc": lcc, "ktau": ktau, "mse": mse}
 
 srcc_scorer = make_scorer(srcc)

@@ -1,4 +1,4 @@
-"""Which of several systems is better, from scores of their clips for prompts."""
+"""Comparison of systems by the scores of their clips for the same prompts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from clapstack._numerics.checks import (
     as_numbers,
     check_finite,
     check_labels,
+    check_share,
     first_few,
 )
 from clapstack.metrics._scores import ktau, lcc, srcc
@@ -26,21 +27,25 @@ _CORRELATIONS = {"srcc": srcc, "lcc": lcc, "ktau": ktau}
 
 
 class SystemComparison(NamedTuple):
-    """What :func:`~clapstack.metrics.compare_systems` finds.
+    """Result of :func:`~clapstack.metrics.compare_systems`.
 
     Attributes
     ----------
     means : DataFrame
-        A row per system, in order of first rows: ``n_prompts``, ``n_clips``, ``mean``,
-        ``low`` and ``high``; ``rating`` where there are ratings.
+        One row per system, in order of first appearance: ``n_prompts``, ``n_clips``,
+        ``mean``, ``low`` and ``high``; with ratings also ``rating``.
     differences : DataFrame
-        A row per pair of systems, named by ``first`` and ``second``: ``n_prompts``,
-        those that both have; ``difference``, the mean of the first minus that of the
-        second, with ``low`` and ``high``; ``p_better``, how likely a clip of the first
-        scores higher than one of the second for the same prompt; ``p_value`` and
-        ``p_adjusted``.
+        One row per pair of systems, indexed by ``first`` and ``second``:
+
+        - ``n_prompts``, the number of prompts that both have;
+        - ``difference``, the mean of the first minus that of the second, with its
+          interval ``low`` to ``high``;
+        - ``p_better``, the probability that a clip of the first scores higher than a
+          clip of the second for the same prompt;
+        - ``p_value`` and ``p_adjusted``, the p-value before and after adjustment for
+          all pairs of systems.
     agreement : DataFrame or None
-        SRCC, LCC and KTAU of the systems' mean scores with their mean ratings:
+        SRCC, LCC and KTAU between the systems' mean scores and mean ratings:
         ``value``, ``low``, ``high`` and ``n_systems``. None without ratings.
     """
 
@@ -49,14 +54,14 @@ class SystemComparison(NamedTuple):
     agreement: pd.DataFrame | None
 
     def from_best(self) -> pd.DataFrame:
-        """Return how far the system with the highest mean is above each other one.
+        """Compare the system with the highest mean with every other system.
 
         Returns
         -------
         table : DataFrame
-            A row per other system: ``difference``, ``low``, ``high``, ``p_adjusted``,
-            and ``is_sure``, whether the difference is above zero at the level of 5 %,
-            adjusted for all pairs.
+            One row per other system: ``difference``, ``low``, ``high`` and
+            ``p_adjusted`` of the best minus this one, and ``is_sure``, whether the
+            difference is significantly above zero (5 % level, adjusted for all pairs).
         """
         best = self.means["mean"].idxmax()
         rows = {}
@@ -75,24 +80,26 @@ class SystemComparison(NamedTuple):
         return table.assign(is_sure=is_sure)
 
     def verdict(self) -> str:
-        """Return in words what the system with the highest mean is better than.
+        """Say which systems the one with the highest mean is better than.
 
         Returns
         -------
         verdict : str
-            At the level of 5 %, adjusted for all pairs.
+            A sentence, at the 5 % level, adjusted for all pairs.
         """
         best, table = self.means["mean"].idxmax(), self.from_best()
         names, is_sure = table.index.to_numpy(), table["is_sure"].to_numpy()
-        # Where prompts are not all shared, one with a lower mean may be the better.
+        # If prompts are not all shared, a system with a lower mean may be the better.
         above = np.array((table["difference"] < 0) & (table["p_adjusted"] < _LEVEL))
         words = [f"{best} has the highest mean"]
         if is_sure.any():
             words = [f"{best} is better than {first_few(names[is_sure])}"]
         if above.any():
-            words.append(f"{first_few(names[above])} is better on shared prompts")
+            words.append(
+                f"{first_few(names[above])} is better than it on their shared prompts"
+            )
         if (others := ~is_sure & ~above).any():
-            words.append(f"no difference from {first_few(names[others])} is shown")
+            words.append(f"no significant difference from {first_few(names[others])}")
         return "; ".join(words) + "."
 
 
@@ -107,58 +114,58 @@ def compare_systems(
 ) -> SystemComparison:
     """Compare systems by the scores of their clips for the same prompts.
 
-    What is estimated is the mean over prompts of the mean over a system's clips, for
-    prompts like these. Every prompt counts once, however many clips it has. Read more
-    in the :ref:`User Guide <compare_systems>`.
+    The mean of a system is taken over its clips for each prompt, then over prompts, so
+    every prompt counts once. Intervals and p-values apply to new prompts of the same
+    kind. Read more in the :ref:`User Guide <compare_systems>`.
 
     Parameters
     ----------
     scores : DataFrame (pandas or polars), Arrow table, Dataset or array-like
-        A row per clip, or the scores of the clips, of shape (n_clips,).
+        Table with one row per clip, or the scores of the clips, of shape (n_clips,).
     system : str or array-like of shape (n_clips,), default="system"
-        Column of the table, or labels: what made each clip.
+        Column name, or labels: the system that generated each clip.
     prompt : str or array-like of shape (n_clips,), default="text"
-        Column of the table, or labels: what each clip was made for. Clips of one prompt
-        have equal labels.
+        Column name, or labels: the prompt of each clip. Clips of one prompt have equal
+        labels.
     score : str, default="score"
-        Column of the scores, where `scores` is a table.
+        Column of scores, if `scores` is a table.
     ratings : str or array-like of shape (n_clips,), default=None
-        Column of the table, or numbers: people's mean rating of each clip, NaN where it
-        has none.
+        Column name, or numbers: mean human rating of each clip, NaN for clips without
+        ratings.
     coverage : float, default=0.95
         Coverage of each interval, between 0 and 1.
 
     Returns
     -------
     comparison : SystemComparison
-        ``(means, differences, agreement)``, three tables.
+        Three tables, ``(means, differences, agreement)``.
 
     Raises
     ------
     ValueError
-        If a column is missing, a score is no finite number or a label is missing (rows
-        are named), lengths differ, there is one system alone, or no two systems share
-        two prompts.
+        If a column is missing, a score is not a finite number or a label is missing
+        (the message names the rows), if lengths differ, if there is only one system, or
+        if no two systems share two prompts.
 
     See Also
     --------
-    paired_bootstrap : Compares models by how well they predict ratings.
-    clapstack.inspection.SystemsDisplay : Draws the result.
+    paired_bootstrap : Compare models by how well they predict ratings.
+    clapstack.inspection.SystemsDisplay : Draw the result.
 
     Notes
     -----
-    Clips of one prompt are alike, and so are scores of two systems on it. The prompts
-    are the sample, with the mean over its clips, or the difference between two such
-    means, as the value of each: intervals and p-values are those of Student's t on one
-    degree of freedom fewer than prompts; where all differences are equal, p is that of
-    the sign test. In simulated studies this covers better than bootstraps over prompts.
-    Intervals are of each figure by itself; ``p_adjusted`` is adjusted for all pairs of
-    systems by Holm's method [1]_.
+    Clips of one prompt are alike, and so are the scores of two systems on it. The
+    sample therefore consists of prompts. The value of a prompt is the mean over its
+    clips, or the difference between two such means. Intervals and p-values come from
+    Student's t with one degree of freedom fewer than prompts; if all differences are
+    equal, p comes from the sign test. In simulated studies these intervals cover better
+    than bootstraps over prompts. Each interval has its coverage separately;
+    ``p_adjusted`` is adjusted for all pairs of systems by Holm's method [1]_.
 
-    Intervals of correlations take the systems as the sample and the prompts as given:
-    they are for other systems of this kind, compared on these prompts. They are
-    Fisher's, with the variances of Bonett and Wright [2]_, and NaN with fewer than four
-    systems (five for KTAU). Only rated clips count there.
+    Intervals of correlations treat the systems as the sample and the prompts as fixed:
+    they apply to other systems of this kind, compared on these prompts. They use
+    Fisher's transformation with the variances of Bonett and Wright [2]_, and are NaN
+    with fewer than four systems (five for KTAU). Only rated clips count there.
 
     References
     ----------
@@ -166,6 +173,7 @@ def compare_systems(
        Scandinavian Journal of Statistics 6(2), 1979.
     .. [2] D. G. Bonett and T. A. Wright, "Sample size requirements for estimating
        Pearson, Kendall and Spearman correlations", Psychometrika 65(1), 2000.
+       https://doi.org/10.1007/BF02294183
 
     Examples
     --------
@@ -183,9 +191,7 @@ def compare_systems(
     high         -0.48
     Name: (v1, v2), dtype: float64
     """
-    if not 0 < coverage < 1:
-        msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.95 is usual."
-        raise ValueError(msg)
+    check_share("coverage", coverage, 0.95)
     clips, names = _clips(scores, system, prompt, score, ratings)
     means = clips.groupby(["prompt", "system"])["score"].mean().unstack()
     own = [means[number].dropna().to_numpy() for number in means]
@@ -208,9 +214,9 @@ def compare_systems(
 def _clips(
     scores: Any, system: Any, prompt: Any, score: str, ratings: Any
 ) -> tuple[pd.DataFrame, list[Any]]:
-    """Return a row per clip, system and prompt as numbers, and the systems' names."""
+    """Return one row per clip with numbered systems and prompts, and system names."""
     given = {"system": system, "prompt": prompt, "ratings": ratings}
-    # Labels are looked at more than once, which an iterator does not bear.
+    # An iterator could be read only once.
     given = {k: list(v) if isinstance(v, Iterator) else v for k, v in given.items()}
     columns = {what: name for what, name in given.items() if isinstance(name, str)}
     if is_frame(scores):
@@ -219,9 +225,9 @@ def _clips(
         wrong = [name for name in columns.values() if names.count(name) != 1]
         if wrong:
             msg = (
-                f"scores must have the columns {list(columns.values())}, each once; "
-                f"{wrong} are missing or twice in {names}. Name yours: system=, "
-                "prompt=, score=, ratings=."
+                f"scores must have each of the columns {list(columns.values())} once; "
+                f"{wrong} are missing or repeated in {names}. Name your columns with "
+                "system=, prompt=, score= and ratings=."
             )
             raise ValueError(msg)
         frame = to_pandas(scores, list(dict.fromkeys(columns.values())))
@@ -230,13 +236,13 @@ def _clips(
     elif columns:
         what, name = next(iter(columns.items()))
         msg = (
-            f"scores is no table, so that {what}={name!r} names no column of it. Pass "
-            "a table, or one label a score."
+            f"{what}={name!r} names a column, but scores is not a table. Pass a table, "
+            "or one label per score."
         )
         raise ValueError(msg)
     values = as_numbers(scores, "scores")
     if values.ndim != 1 or not len(values):
-        msg = f"scores must be one number a clip; got shape {values.shape}."
+        msg = f"scores must have one number per clip; got shape {values.shape}."
         raise ValueError(msg)
     check_finite("scores", values)
     clips = pd.DataFrame({"score": values})
@@ -252,8 +258,8 @@ def _clips(
     listed = unpack() if unpack else list(listed)
     if len(firsts) < 2:
         msg = (
-            f"all clips are of one system, {listed[0]!r:.60}. Pass the scores of two "
-            "systems or more, and say which made each clip: system=."
+            f"all clips come from one system, {listed[0]!r:.60}. Pass scores of at "
+            "least two systems, and the system of each clip with system=."
         )
         raise ValueError(msg)
     if given["ratings"] is not None:
@@ -267,8 +273,8 @@ def _clips(
 def _check_length(what: str, column: NDArray[Any], values: Floats) -> None:
     if column.shape != values.shape:
         msg = (
-            f"{what} must have shape {values.shape}, as the scores; got "
-            f"{column.shape}. Pass one for each score, in their order."
+            f"{what} must have shape {values.shape}, like the scores; got "
+            f"{column.shape}. Pass one value per score, in the same order."
         )
         raise ValueError(msg)
 
@@ -282,8 +288,8 @@ def _mean_test(sample: Floats, coverage: float) -> tuple[float, float, float, fl
     error = sample.std(ddof=1) / np.sqrt(n)
     half = stats.t.ppf((1 + coverage) / 2, n - 1) * error
     if error <= 1e-12 * abs(mean):
-        # Values that are all the same leave Student's t nothing to divide by, as whole
-        # ratings of few prompts do: p is that of the sign test.
+        # Equal values, such as integer ratings of few prompts, have no variance for
+        # Student's t: p comes from the sign test.
         return mean, mean, mean, 2.0 ** (1 - n) if mean else 1.0
     p_value = 2 * stats.t.sf(abs(mean) / error, n - 1)
     return mean, mean - half, mean + half, float(p_value)
@@ -292,12 +298,12 @@ def _mean_test(sample: Floats, coverage: float) -> tuple[float, float, float, fl
 def _differences(
     clips: pd.DataFrame, means: pd.DataFrame, coverage: float
 ) -> pd.DataFrame:
-    """Return a row per pair of systems, in the order of `itertools.combinations`."""
+    """Return one row per pair of systems, in the order of `itertools.combinations`."""
     rows = []
     for pair in combinations(means, 2):
         both = means[list(pair)].dropna()
         first, second = both.to_numpy().T
-        # Equal clips in another order differ by rounding, which is no difference.
+        # Means of equal clips in another order may differ by rounding.
         same = np.isclose(first, second, rtol=1e-12, atol=0)
         apart = np.where(same, 0.0, first - second)
         shared = clips["system"].isin(pair) & clips["prompt"].isin(both.index)
@@ -309,8 +315,8 @@ def _differences(
     tested = table["p_value"].notna()
     if not tested.any():
         msg = (
-            "no two systems share two prompts, so nothing can be compared. Pass what "
-            "each clip was made for (prompt=), with equal labels for equal prompts."
+            "no two systems share two prompts, so nothing can be compared. Pass the "
+            "prompt of each clip with prompt=, with equal labels for equal prompts."
         )
         raise ValueError(msg)
     table.loc[tested, "p_adjusted"] = _holm(table.loc[tested, "p_value"].to_numpy())
@@ -318,10 +324,10 @@ def _differences(
 
 
 def _share_better(clips: pd.DataFrame, first: Any) -> float:
-    """Return how often a clip of the first beats one of the second, ties half.
+    """Return how often a clip of the first system scores above one of the second.
 
-    Over all pairs of clips of a prompt, then over prompts: Mann and Whitney's U of each
-    from ranks, so that many clips of one prompt are not compared one by one.
+    Ties count half. The mean is taken over all pairs of clips of a prompt, then over
+    prompts. Mann and Whitney's U from ranks avoids comparing clips one by one.
     """
     ranks = clips.groupby("prompt")["score"].rank()
     of_first = (clips["system"] == first).groupby(clips["prompt"])
@@ -332,7 +338,7 @@ def _share_better(clips: pd.DataFrame, first: Any) -> float:
 
 
 def _holm(p_values: Floats) -> Floats:
-    """Return p-values adjusted so that the chance of any false finding keeps."""
+    """Return p-values adjusted by Holm's method, which bounds any false finding."""
     order = np.argsort(p_values)
     stepped = p_values[order] * np.arange(len(order), 0, -1)
     adjusted = np.empty_like(p_values)
@@ -341,10 +347,10 @@ def _holm(p_values: Floats) -> Floats:
 
 
 def _agreement(clips: pd.DataFrame, coverage: float) -> tuple[Floats, pd.DataFrame]:
-    """Return the mean rating of each system, and how mean scores agree with them."""
+    """Return the mean rating of each system, and correlations with mean scores."""
     rated = clips.dropna(subset="rating")
     if rated.empty:
-        msg = "no clip has a rating. Pass ratings=None to compare by scores alone."
+        msg = "no clip has a rating. Pass ratings=None to compare scores only."
         raise ValueError(msg)
     cells = rated.groupby(["prompt", "system"])[["rating", "score"]].mean()
     means = cells.groupby("system").mean()
@@ -364,10 +370,10 @@ def _agreement(clips: pd.DataFrame, coverage: float) -> tuple[Floats, pd.DataFra
 def _correlation_interval(
     name: str, value: float, n: int, coverage: float
 ) -> tuple[float, float]:
-    """Return an interval of a correlation over n systems; NaN where n is too small.
+    """Return an interval of a correlation over n systems; NaN if n is too small.
 
-    Ranks of few systems often agree in full, where Fisher's transformation has no end:
-    their correlation is drawn in by half of its smallest step for the interval.
+    Ranks of few systems often agree perfectly, where Fisher's transformation diverges:
+    the correlation is then reduced by half of its smallest step for the interval.
     """
     if n < 2:
         return np.nan, np.nan

@@ -1,4 +1,4 @@
-"""Scores for users of a model: clips, tables, the plain CLAP score, best of n."""
+"""Scoring of clips and tables, the plain CLAP score, best of n, and probes."""
 
 from clapstack.scoring._candidates import (
     Candidates,

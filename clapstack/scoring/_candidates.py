@@ -1,4 +1,4 @@
-"""Best of n: which of several clips to keep for each prompt, and what that gains."""
+"""Best of n: the clip to keep for each prompt, and the gain from choosing it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Candidates(NamedTuple):
     Attributes
     ----------
     prompt : object
-        As it stands in the first of their rows.
+        The prompt as written in the first row.
     rows : ndarray of int
-        Their positions in the table, the best first; equal scores keep their order.
+        Positions in the table, best candidate first; equal scores keep their order.
     scores : ndarray of float
-        Their scores, in that order.
+        Scores, in the same order.
     n_unscored : int
-        Further candidates, without a score.
+        Number of candidates without a score.
     """
 
     prompt: Any
@@ -36,64 +36,70 @@ class Candidates(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """How far the best is above the mean, which a random one reaches on average."""
+        """Best score minus the mean, which a random choice reaches on average."""
         return float(self.scores[0] - self.scores.mean()) if len(self.rows) else np.nan
 
     @property
     def margin(self) -> float:
-        """How far the best is above the second."""
+        """Best score minus the second best."""
         return float(self.scores[0] - self.scores[1]) if len(self.rows) > 1 else np.nan
 
     @property
     def n_tied(self) -> int:
-        """How many share the best score; 1 if there is no tie."""
+        """Number of candidates with the best score; 1 if there is no tie."""
         return int(np.sum(self.scores == self.scores[:1]))
 
 
 def rank_candidates(
     table: Any, *, prompt: str = "text", score: str = "score"
 ) -> pd.DataFrame:
-    """Return the best and the worst candidate of each prompt, and what choosing gains.
+    """Find the best and worst candidate of each prompt, and the gain from choosing.
 
     Parameters
     ----------
     table : DataFrame (pandas or polars), Arrow table or Dataset
-        A row per candidate, such as what :meth:`Scorer.score_table
-        <clapstack.Scorer.score_table>` returns.
+        One row per candidate, such as the result of :meth:`Scorer.score_table
+        <clapstack.Scorer.score_table>`.
     prompt : str, default="text"
-        Column that candidates of one prompt share: its text, or a name. Texts that
-        differ in white space or Unicode form alone are one prompt.
+        Column with the text or name of the prompt. Texts that differ only in white
+        space or Unicode form count as one prompt.
     score : str, default="score"
-        Column of scores, higher is better; NaN where a candidate has none.
+        Column of scores; higher is better. NaN for candidates without a score.
 
     Returns
     -------
     ranked : DataFrame
-        A row per prompt, in order of the table: ``prompt``; ``n``, candidates with a
-        score, and ``n_unscored``, those without; ``best`` and ``worst``, index labels
-        of rows of the table, and their scores ``best_score`` and ``worst_score``;
-        ``mean``; ``gain``, the best above the mean, which is what best of n adds to a
-        random take; ``margin``, the best above the second; ``n_tied``, how many share
-        the best score, of which the first in the table is taken. A prompt without any
-        score has no best one.
+        One row per prompt, in the order of the table:
+
+        - ``prompt``;
+        - ``n`` and ``n_unscored``, the number of candidates with and without a score;
+        - ``best`` and ``worst``, index labels of rows of the table, with their scores
+          ``best_score`` and ``worst_score``;
+        - ``mean``, the mean score;
+        - ``gain``, best minus mean: the expected advantage over a random take;
+        - ``margin``, best minus second best;
+        - ``n_tied``, the number of candidates with the best score; ``best`` is the
+          first of them in the table.
+
+        A prompt without scores has no ``best``.
 
     Raises
     ------
     TypeError
-        If `table` is no table.
+        If `table` is not a table.
     ValueError
-        If a column or a prompt is missing, a score is infinite or no number, or labels
-        of the index come twice.
+        If a column or a prompt is missing, a score is infinite or not a number, or the
+        index has duplicate labels.
 
     See Also
     --------
-    clapstack.Scorer : Scores the candidates.
+    clapstack.Scorer : Score the candidates.
 
     Notes
     -----
-    Gains are in units of the score that chose. Chosen by a score that is not perfect,
-    clips are better in truth by less: by about the gain times the slope of true scores
-    on predicted ones, among the candidates of a prompt.
+    Gains are in units of the predicted score. Because predictions are imperfect, the
+    true gain is smaller: about the gain times the slope of true on predicted scores
+    among the candidates of a prompt.
 
     Examples
     --------
@@ -116,23 +122,24 @@ def rank_candidates(
     """
     if not is_frame(table):
         msg = (
-            f"table must be a frame; got {type(table).__name__}. Use pandas.DataFrame, "
-            "or clapstack rank for a file."
+            f"table must be a DataFrame; got {type(table).__name__}. Use "
+            "pandas.DataFrame, or the command clapstack rank for a file."
         )
         raise TypeError(msg)
     names = columns_of(table)
     missing = [name for name in (prompt, score) if names.count(name) != 1]
     if missing:
         msg = (
-            f"table must have the columns {prompt!r} and {score!r}, each once; "
-            f"{missing} are missing or twice in {names}. Name yours: prompt=, score=."
+            f"table must have each of the columns {prompt!r} and {score!r} once; "
+            f"{missing} are missing or repeated in {names}. Name your columns with "
+            "prompt= and score=."
         )
         raise ValueError(msg)
     frame = to_pandas(table, list(dict.fromkeys([prompt, score])))
     if not frame.index.is_unique:
         msg = (
-            "the index of table names rows twice, so that no label says which is the "
-            "best. Pass table.reset_index(drop=True)."
+            "the index of table has duplicate labels, so the best row cannot be "
+            "named. Pass table.reset_index(drop=True)."
         )
         raise ValueError(msg)
     labels = frame.index.to_numpy(dtype=object)
@@ -157,21 +164,21 @@ def rank_candidates(
         for found in candidates_by_prompt(frame[prompt].tolist(), frame[score])
     ]
     result = pd.DataFrame(ranked).replace([np.inf, -np.inf], np.nan)
-    for name in ("best", "worst"):  # None would make floats of whole numbers
+    for name in ("best", "worst"):  # None would turn integer labels into floats
         labelled = [row[name] for row in ranked]
         result[name] = pd.Series(labelled, dtype=object)
     return result
 
 
 def candidates_by_prompt(prompts: list[Any], scores: Any) -> list[Candidates]:
-    """Return the candidates of each prompt, in order of first rows.
+    """Return the candidates of each prompt, in order of first appearance.
 
     Parameters
     ----------
     prompts : list
         The prompt of each candidate.
     scores : array-like
-        Their scores; NaN where a candidate has none.
+        The score of each candidate; NaN if it has none.
 
     Returns
     -------
@@ -183,17 +190,18 @@ def candidates_by_prompt(prompts: list[Any], scores: Any) -> list[Candidates]:
     values = as_numbers(scores, "scores")
     keys = [group_identity(prompt) for prompt in prompts]
     faults: dict[str, Any] = {
-        "no prompt. Fill it in or drop the row": [key is None for key in keys],
-        "an infinite score. Drop the row or leave the score empty": np.isinf(values),
+        "no prompt|Fill it in or drop the row.": [key is None for key in keys],
+        "an infinite score|Drop the row or leave the score empty.": np.isinf(values),
     }
     for what, wrong in faults.items():
         rows = np.flatnonzero(wrong)
         if rows.size:
+            fault, _, remedy = what.partition("|")
             many = f"{rows.size} of {len(keys)} candidates have"
-            msg = f"{many} {what} ({first_rows(rows)})."
+            msg = f"{many} {fault} ({first_rows(rows)}). {remedy}"
             raise ValueError(msg)
     codes, _ = pd.factorize(np.array(keys, dtype=object))
-    # By prompt, then from the best down; NaN come last, equal scores keep their order.
+    # By prompt, then by falling score; NaN last, equal scores in order of the table.
     order = np.lexsort((-values, codes))
     found = []
     for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):

@@ -1,4 +1,4 @@
-"""The CLAP score of one checkpoint, and what it was measured with."""
+"""The CLAP score of one checkpoint, and a line that makes it reproducible."""
 
 from __future__ import annotations
 
@@ -24,38 +24,37 @@ def clap_score(
     channels_first: bool = False,
     device: str | None = None,
 ) -> float | np.ndarray:
-    """Return the CLAP score, the cosine of the embeddings of a clip and a text.
+    """Return the CLAP score: the cosine between the embeddings of a clip and a text.
 
-    No ratings and no fitted model are needed. :func:`clapstack.scoring.protocol` gives
-    the line that makes a printed score reproducible. The encoder stays loaded; nothing
-    is written to disk.
+    It needs no ratings and no fitted model. Quote the line from
+    :func:`clapstack.scoring.protocol` to make a published score reproducible. The
+    encoder stays loaded, and nothing is written to disk.
 
     Parameters
     ----------
     audio, text : object
-        As for :meth:`Scorer.score <clapstack.Scorer.score>`.
+        Clips and texts, as for :meth:`Scorer.score <clapstack.Scorer.score>`.
     checkpoint : str, path-like or transformer, default="laion/clap-htsat-unfused"
-        A checkpoint of LAION CLAP, MS-CLAP or M2D-CLAP, whose kind its name says, as
-        their transformers take it; or such a transformer, such as
-        ``LaionClapPairFeatures(path, crop="center")``.
+        A checkpoint of LAION CLAP, MS-CLAP or M2D-CLAP, recognised by its name. Or an
+        unfitted transformer, such as ``LaionClapPairFeatures(path, crop="center")``.
     sampling_rate, channels_first : object
         As for :meth:`Scorer.score <clapstack.Scorer.score>`.
     device : str, default=None
-        Where the encoder runs. None is a GPU where there is one.
+        Device for the encoder. None uses a GPU if there is one.
 
     Returns
     -------
     score : float, or ndarray of shape (n,)
-        In [-1, 1]. A float for one clip and one text.
+        Cosine in [-1, 1]; a float for one clip and one text.
 
     Raises
     ------
     BadPairsError
-        If pairs cannot be used; every one is named.
+        If some pairs are unusable; the message names each.
     CheckpointError
         If the checkpoint cannot be found or read.
     ValueError
-        If there are not as many clips as texts, or a rate is missing.
+        If the numbers of clips and texts differ, or a sampling rate is missing.
 
     Examples
     --------
@@ -77,7 +76,7 @@ def clap_score(
 
 
 def protocol(checkpoint: Any = "laion/clap-htsat-unfused") -> str:
-    """Return a line that says how a CLAP score was measured, for a paper.
+    """Describe how a CLAP score was measured, in one line for a paper.
 
     Parameters
     ----------
@@ -87,8 +86,8 @@ def protocol(checkpoint: Any = "laion/clap-htsat-unfused") -> str:
     Returns
     -------
     line : str
-        The checkpoint and the SHA-256 of its weights, sampling rate, resampler,
-        windows, and versions.
+        Checkpoint with the SHA-256 of its weights, sampling rate, resampler, treatment
+        of long clips, and versions.
 
     Raises
     ------
@@ -108,8 +107,8 @@ def protocol(checkpoint: Any = "laion/clap-htsat-unfused") -> str:
     transformer = transformer_of(checkpoint)
     if not hasattr(transformer, "checkpoint"):
         msg = (
-            f"{type(transformer).__name__} has no checkpoint to name. Pass one, or "
-            "features of one, such as LaionClapPairFeatures(path)."
+            f"{type(transformer).__name__} has no checkpoint to name. Pass the name of "
+            "a checkpoint, or a transformer such as LaionClapPairFeatures(path)."
         )
         raise TypeError(msg)
     encoder = transformer._load_encoder()
@@ -132,13 +131,14 @@ def protocol(checkpoint: Any = "laion/clap-htsat-unfused") -> str:
 
 
 def transformer_of(checkpoint: Any) -> Any:
-    """Return an unfitted transformer that gives the cosine of a checkpoint."""
+    """Return an unfitted transformer that computes the cosine of a checkpoint."""
     if isinstance(checkpoint, BaseEstimator):
         transformer = clone(checkpoint)
         if "blocks" not in transformer.get_params(deep=False):
             msg = (
-                f"{type(checkpoint).__name__} has no cosine: pass the features of a "
-                "model with an audio and a text tower, such as LaionClapPairFeatures."
+                f"{type(checkpoint).__name__} does not compute a cosine. Pass pair "
+                "features of a model with an audio and a text tower, such as "
+                "LaionClapPairFeatures."
             )
             raise TypeError(msg)
         return transformer.set_params(blocks=("cosine",))
@@ -149,9 +149,9 @@ def transformer_of(checkpoint: Any) -> Any:
 
 
 def _family(name: str) -> str:
-    """Return a family that takes such a checkpoint.
+    """Return the family of a checkpoint, from its name.
 
-    A checkpoint of another kind than its name says is refused when it is loaded.
+    A checkpoint of another kind is refused later, when it is loaded.
     """
     path = Path(name).expanduser()
     if "m2d_clap" in name or path.name == "checkpoint-30.pth":

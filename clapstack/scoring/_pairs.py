@@ -1,4 +1,4 @@
-"""Clips and texts as callers hold them, as a frame of pairs."""
+"""Conversion of clips and texts in any supported form to a frame of pairs."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def as_pairs(
     *,
     hashed: bool = True,
 ) -> pd.DataFrame:
-    """Return a frame of ``audio`` and ``text``; see `Scorer.score` for the forms.
+    """Return a frame with ``audio`` and ``text``; see `Scorer.score` for the forms.
 
-    Where embeddings are not stored, arrays need not be `hashed`: of 16 clips of 10 s
-    that takes as long as 4 % of the bundled encoders' work (measured).
+    `hashed` is needed only if embeddings are stored. Hashing 16 clips of 10 s takes 4 %
+    of the time of the bundled encoders (measured).
     """
     texts = _texts(text)
     if isinstance(text, str) and _is_array(audio) and np.ndim(audio) == 2:
         msg = (
-            f"an array of shape {tuple(audio.shape)} with one text is either a batch "
-            "or a clip of several channels. Pass a list: of texts, one per row, or of "
-            "the one clip."
+            f"audio of shape {tuple(audio.shape)} with one text is ambiguous: it is "
+            "either a batch or a clip of several channels. For a batch, pass a list of "
+            "texts, one per row; for one clip, pass [audio]."
         )
         raise ValueError(msg)
     clips = [audio] if is_one_clip(audio) else _listed(audio)
@@ -56,7 +56,7 @@ def as_pairs(
 
 
 def is_one_clip(audio: Any) -> bool:
-    """Return whether this is a clip by itself, and not several."""
+    """Return whether this is one clip rather than several."""
     if _is_array(audio):
         return np.ndim(audio) < 2
     if isinstance(audio, tuple):
@@ -70,7 +70,7 @@ def is_one_clip(audio: Any) -> bool:
 def _is_array(clip: Any) -> bool:
     """Return whether this is an array or a tensor of numbers."""
     if isinstance(clip, np.ndarray):
-        return clip.dtype.kind in "fiu"  # others have clips in their cells
+        return clip.dtype.kind in "fiu"  # object arrays contain clips
     return hasattr(clip, "detach") and hasattr(clip, "ndim")
 
 
@@ -79,8 +79,8 @@ def _listed(audio: Any) -> list[Any]:
         audio = audio.detach().cpu()  # once, not clip by clip
     if not isinstance(audio, Iterable):
         msg = (
-            "audio must be a clip or several: a path, an array, (samples, rate), a "
-            f"mapping, or a list of such; got {type(audio).__name__}."
+            "audio must be a clip (a path, an array, (samples, rate) or a mapping) or "
+            f"a list of clips; got {type(audio).__name__}."
         )
         raise TypeError(msg)
     return list(audio)
@@ -90,7 +90,7 @@ def _texts(text: Any) -> list[Any]:
     if isinstance(text, str):
         return [text]
     if isinstance(text, (bytes, Mapping)) or not isinstance(text, Iterable):
-        msg = f"text must be a string or a list of them; got {type(text).__name__}."
+        msg = f"text must be a string or a list of strings; got {type(text).__name__}."
         raise TypeError(msg)
     return list(text)
 
@@ -98,7 +98,7 @@ def _texts(text: Any) -> list[Any]:
 def _with_rates(
     clips: list[Any], sampling_rate: Any, channels_first: bool, hashed: bool
 ) -> list[Any]:
-    """Return clips, arrays with the rate that they cannot state themselves."""
+    """Return the clips, with a sampling rate attached to those that are arrays."""
     if np.ndim(sampling_rate) == 0:
         rates = [np.asarray(sampling_rate).tolist()] * len(clips)
     else:
@@ -106,10 +106,10 @@ def _with_rates(
     if len(rates) != len(clips):
         msg = (
             f"sampling_rate has {len(rates)} rates for {len(clips)} clips. Pass one "
-            "rate, or one per clip."
+            "rate for all clips, or one per clip."
         )
         raise ValueError(msg)
-    # An array that comes again is one clip.
+    # A repeated array is one clip, encoded once.
     held: dict[tuple[int, Any], Any] = {}
     for clip, rate in zip(clips, rates, strict=True):
         if (id(clip), rate) not in held:
@@ -122,16 +122,16 @@ def _with_rate(clip: Any, rate: Any, channels_first: bool, hashed: bool) -> Any:
         return clip
     if rate is None:
         msg = (
-            "audio has arrays, which do not state their sample rate. Pass it in Hz: "
-            "sampling_rate=48000."
+            "audio contains arrays, whose sampling rate is unknown. Pass it in Hz, "
+            "such as sampling_rate=48000."
         )
         raise ValueError(msg)
     shape = np.shape(clip)
-    # The other reading of such a shape is refused as too many channels.
+    # Read the other way, such a shape would have too many channels.
     is_first = len(shape) == 2 and shape[0] <= MAX_CHANNELS < shape[1]
     held = HeldClip(
         array=clip, sampling_rate=rate, channels_first=channels_first or is_first
     )
     if not hashed:
-        held.key = uuid.uuid4().hex  # like no other, so that no store takes it for one
+        held.key = uuid.uuid4().hex  # unique, so it cannot match a stored clip
     return held

@@ -1,4 +1,4 @@
-"""What a scorer responds to: edits of a table's captions and clips."""
+"""Probes: how scores respond to edited captions and clips."""
 
 from __future__ import annotations
 
@@ -27,67 +27,76 @@ def probe(
     chunk_size: int = 16,
     verbose: bool = False,
 ) -> pd.DataFrame:
-    """Edit captions and clips of a table, and return how scores respond.
+    """Measure how scores respond to edits of captions and clips.
 
-    A score of alignment should fall where a caption ceases to be true, and stay where
-    only its wording changes. Read more in the :ref:`User Guide <probe>`.
+    An alignment score should fall when a caption is no longer true, and stay the same
+    when only its wording changes. Read more in the :ref:`User Guide <probe>`.
 
     Parameters
     ----------
     model : Scorer, estimator, str or path-like
-        As for :class:`~clapstack.Scorer`; ``Scorer.unsupervised()`` for cosines.
+        A scorer, or a model as for :class:`~clapstack.Scorer`; use
+        ``Scorer.unsupervised()`` to probe plain cosines.
     table : DataFrame (pandas or polars), Arrow table, Dataset, str or path-like
         Pairs in memory or in a file, as for :meth:`Scorer.score_table
-        <clapstack.Scorer.score_table>`; best those whose captions are right.
+        <clapstack.Scorer.score_table>`. The captions should be correct.
     edits : sequence of str, default=all
-        Of the meaning: ``"swap"`` (the claimed order reversed), ``"drop"`` (a clause
-        left out), ``"add"`` and ``"replace"`` (a clause of another caption beside the
-        others, or in place of one), ``"negate"`` (a clause with "no"). Of the wording:
-        ``"reword"`` (the clauses joined by "and" and "then"), ``"case"`` (upper case),
-        ``"whitespace"`` (doubled). Of the clip: ``"noise"`` (white, 10 dB below the
-        clip), ``"level"`` (20 dB quieter), ``"truncation"`` (its first half).
+        Edits to apply. They change
+
+        - the meaning: ``"swap"`` (reverses the claimed order), ``"drop"`` (omits a
+          clause), ``"add"`` and ``"replace"`` (insert a clause of another caption,
+          or substitute one), ``"negate"`` (puts "no" before a clause);
+        - the wording: ``"reword"`` (joins the clauses by "and" and "then"), ``"case"``
+          (upper case), ``"whitespace"`` (doubles it);
+        - the clip: ``"noise"`` (white noise 10 dB below the clip), ``"level"`` (20 dB
+          quieter), ``"truncation"`` (keeps the first half).
     audio_column, text_column, audio_folder, prompts : object
         As for :meth:`Scorer.score_table <clapstack.Scorer.score_table>`.
     random_state : int, default=0
-        Seed of what is drawn: clauses, and noise. What is drawn for a row does not
-        depend on the other edits, nor on `chunk_size`.
+        Seed for the choice of clauses and for the noise. The draws for a row depend
+        neither on the other edits nor on `chunk_size`.
     chunk_size : int, default=16
-        Rows whose edited clips are held in memory at a time.
+        Number of rows whose edited clips are in memory at a time.
     verbose : bool, default=False
         Whether to show a progress bar.
 
     Returns
     -------
     probed : DataFrame
-        A row per edit, in the order of `edits`; of a model of several axes, per axis
-        (column ``axis``) and edit. Columns ``edit``; ``kind``, ``"meaning"``,
-        ``"wording"`` or ``"clip"``; ``n_pairs``, to which the edit applies; ``change``,
-        the mean change of the score, with the 95 % interval ``low`` to ``high``;
-        ``change_sd``, the same in standard deviations of the table's scores;
-        ``falls``, the share of pairs whose score falls, with the interval
-        ``falls_low`` to ``falls_high``. NaN where there are too few pairs.
+        One row per edit, in the order of `edits`; for a model with several axes, one
+        per axis (column ``axis``) and edit. Values are NaN if there are too few pairs.
+        Columns:
+
+        - ``edit``, and ``kind``: ``"meaning"``, ``"wording"`` or ``"clip"``;
+        - ``n_pairs``, the number of pairs that the edit applies to;
+        - ``change``, the mean change of the score, with the 95 % interval ``low`` to
+          ``high``;
+        - ``change_sd``, the mean change in standard deviations of the table's scores;
+        - ``falls``, the share of pairs whose score falls, with the 95 % interval
+          ``falls_low`` to ``falls_high``.
 
     Raises
     ------
     BadPairsError
-        If rows cannot be used; every one is named, and nothing is probed.
+        If rows are unusable; the message names each, and nothing is probed.
     ValueError
-        If an edit is unknown, or the model knows embeddings by key alone.
+        If an edit is unknown, or if the model looks up embeddings by key, so that
+        edited pairs cannot be encoded.
 
     See Also
     --------
-    clapstack.inspection.ProbeDisplay : Draws the result.
+    clapstack.inspection.ProbeDisplay : Draw the result.
 
     Notes
     -----
-    An edit of the meaning is compared with the caption as "reword" writes it, so that
-    the edit is all that differs; others are compared with the pair as it is. Clauses
-    are those of :func:`~clapstack.captions.split_clauses`; those of other captions of
-    the same clip are not used to add or replace.
+    A caption with an edited meaning is compared with its "reword" form, so that the
+    edit is the only difference. All other edits are compared with the original pair.
+    Clauses come from :func:`~clapstack.captions.split_clauses`. Clauses of other
+    captions of the same clip are never added or substituted.
 
-    Pairs of one text, or of one clip, are alike. Intervals take those of one text for
-    one draw, or those of one clip if there are fewer clips: Student's t for means,
-    Wilson's for shares.
+    Pairs that share a text or a clip are alike. Intervals therefore treat all pairs of
+    one text as one draw, or all pairs of one clip if there are fewer clips. Means use
+    Student's t, shares Wilson's interval.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Scores of clips and texts by a model that is loaded once."""
+"""Scorer: scores of clips, texts and tables by a model that is loaded once."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from clapstack._fitted import (
     predict_with_interval,
     with_encoders_set,
 )
+from clapstack._numerics.checks import check_count, check_share
 from clapstack._output import check_output
 from clapstack.pairs import on_usable_rows
 from clapstack.scoring._checkpoint import transformer_of
@@ -40,36 +41,38 @@ __all__ = ["Scorer", "rows_of", "score_table"]
 
 
 class Scorer:
-    """Scores of clips and texts by a fitted model, without tables or files.
+    """Score clips and texts with a fitted model.
 
-    The model is loaded once and stays in memory; nothing is written to disk unless
-    `cache` asks for it. Read more in the :ref:`User Guide <scoring>`.
+    The model is loaded once and stays in memory, so repeated calls are fast. Nothing is
+    written to disk unless `cache` is set. Read more in the
+    :ref:`User Guide <scoring>`.
 
     Parameters
     ----------
     model : estimator, str or path-like
-        A fitted pipeline of pairs, which stays as it is, or a file of
-        :func:`~clapstack.save_model`.
+        A fitted pipeline that takes pairs, or a file written by
+        :func:`~clapstack.save_model`. The estimator is not modified.
     device : str, default=None
-        Where encoders run, such as ``"cuda:0"``. None leaves what the model says.
+        Device for the encoders, such as ``"cuda:0"``. None keeps the model's setting.
     batch_size : int, default=None
-        Clips or texts per forward pass. None leaves what the model says.
+        Clips or texts per forward pass. None keeps the model's setting.
     cache : {"auto"}, path-like or None, default=None
-        Store for embeddings of clips and texts that come again; None stores nothing.
+        Store for embeddings, so that repeated clips and texts are encoded once. None
+        stores nothing.
     verbose : bool, default=False
         Whether to show progress bars.
 
     Attributes
     ----------
     model : estimator
-        The model, with encoders set as above.
+        Copy of the model with these encoder settings.
     axes : list of str
-        What it predicts, where that is more than one score.
+        Names of the axes, if the model predicts several; otherwise empty.
 
     See Also
     --------
     clap_score : The cosine of one CLAP checkpoint.
-    clapstack.scoring.score_table : A table in a file, resumable.
+    clapstack.scoring.score_table : Score a table into a file, resumably.
 
     Examples
     --------
@@ -97,8 +100,8 @@ class Scorer:
             model = load_model(self._file)
         if not hasattr(last_step(model), "predict"):
             msg = (
-                "model must be a fitted pipeline of pairs, or the path of a model "
-                f"file; got {type(model).__name__}, which does not predict."
+                "model must be a fitted pipeline that takes pairs, or the path of a "
+                f"model file; got {type(model).__name__}, which has no predict method."
             )
             raise TypeError(msg)
         given = {"device": device, "batch_size": batch_size}
@@ -114,24 +117,26 @@ class Scorer:
         checkpoints: Any = "published",
         **settings: Any,
     ) -> Scorer:
-        """Return a scorer without ratings: the mean cosine of CLAP encoders.
+        """Return a scorer that needs no ratings: the mean cosine of CLAP encoders.
 
-        The mean is in [-1, 1]. It does not depend on what else is scored, and encoders
-        whose cosines spread wider weigh more; ``clapstack score --unsupervised``
-        standardises each over a table instead.
+        Scores are in [-1, 1] and do not depend on the other pairs. Encoders whose
+        cosines vary more weigh more; ``clapstack score --unsupervised`` standardises
+        the cosines of each encoder over a table instead.
 
         Parameters
         ----------
         checkpoints : str, path-like, sequence or mapping, default="published"
-            ``"published"`` or ``"bundled"``: the three CLAP encoders of the paper; a
-            mapping of these families to checkpoints. Or one checkpoint, or several, as
-            for :func:`~clapstack.clap_score`.
+            Encoders to use. ``"published"`` means the three CLAP encoders of the paper
+            and ``"bundled"`` the small bundled test checkpoints; a mapping gives the
+            checkpoints of these families. Or one checkpoint or several, as for
+            :func:`~clapstack.clap_score`.
         **settings
-            Further parameters of `Scorer`.
+            Other parameters of `Scorer`.
 
         Returns
         -------
         scorer : Scorer
+            The scorer, with encoders loaded.
         """
         from clapstack.systems import CLAP_FAMILIES, make_union
 
@@ -145,7 +150,7 @@ class Scorer:
             )
         model = Pipeline([("features", union), ("mean", _MeanCosine())])
         scorer = cls(model, **settings)
-        # Loads the encoders; any pair will do for it. They are all there is to fit.
+        # There is nothing to fit but the encoders, which any pair loads.
         scorer.model[0].fit(pd.DataFrame({"audio": ["a"], "text": ["a"]}))
         return scorer
 
@@ -158,39 +163,40 @@ class Scorer:
         channels_first: bool = False,
         errors: str = "raise",
     ) -> np.ndarray:
-        """Score clips by how well they satisfy texts.
+        """Score how well clips satisfy texts.
 
         Parameters
         ----------
         audio : clip, or array-like of clips
-            One clip as for :func:`~clapstack.audio.read_audio`: a path, ``(samples,
-            rate)``, a mapping with ``"array"`` and ``"sampling_rate"`` as rows of
-            datasets have it, or an array. Several: a list of such; or an array, or a
-            tensor on any device, of shape (n, n_frames), (n, n_channels, n_frames) or
-            (n, n_frames, n_channels).
+            One clip, as for :func:`~clapstack.audio.read_audio`: a path, ``(samples,
+            rate)``, a mapping with ``"array"`` and ``"sampling_rate"`` like the rows of
+            Hugging Face datasets, or an array. Or several clips: a list of them, or an
+            array or tensor (on any device) of shape (n, n_frames), (n, n_channels,
+            n_frames) or (n, n_frames, n_channels).
         text : str or sequence of str
-            One per clip; one text serves for all clips, and one clip for all texts.
+            One text per clip. A single text applies to all clips, and a single clip to
+            all texts.
         sampling_rate : int or sequence of int, default=None
-            Rate in Hz of clips that are arrays, of all or of each. Other clips state
-            theirs.
+            Sampling rate in Hz of clips that are arrays: one for all, or one per clip.
+            Other clips have their own.
         channels_first : bool, default=False
-            Whether two-dimensional clips have shape (n_channels, n_frames). Those of at
-            most 8 rows and more columns are read so in any case.
+            Whether two-dimensional clips have shape (n_channels, n_frames). Clips with
+            at most 8 rows and more than 8 columns are read this way in any case.
         errors : {"raise", "nan"}, default="raise"
-            What to do about pairs that cannot be used, such as silent clips: name them
-            in an error, or give them NaN.
+            Treatment of unusable pairs, such as silent clips: ``"raise"`` raises an
+            error that names them, ``"nan"`` scores them NaN.
 
         Returns
         -------
         scores : ndarray of shape (n,) or (n, n_axes), float64
-            On the scale of the ratings that the model was fitted on.
+            Scores on the scale of the training ratings.
 
         Raises
         ------
         BadPairsError
-            If pairs cannot be used; every one is named.
+            If some pairs are unusable; the message names each.
         ValueError
-            If there are not as many clips as texts, or a rate is missing.
+            If the numbers of clips and texts differ, or a sampling rate is missing.
         """
         pairs = self._pairs(audio, text, sampling_rate, channels_first)
         return self._numbers(pairs, None, errors)[..., 0]
@@ -205,14 +211,14 @@ class Scorer:
         channels_first: bool = False,
         errors: str = "raise",
     ) -> np.ndarray:
-        """Return intervals that the true scores lie in.
+        """Predict intervals for the true scores.
 
         Parameters
         ----------
         audio, text : object
             As for `score`.
         coverage : float, default=0.9
-            Share of true scores inside, nominally; in (0, 1).
+            Nominal coverage of the intervals, between 0 and 1.
         sampling_rate, channels_first, errors : object
             As for `score`.
 
@@ -226,14 +232,15 @@ class Scorer:
         BadPairsError
             As for `score`.
         ValueError
-            As for `score`, or if the model gives no intervals.
+            As for `score`, or if the model has no prediction intervals.
         """
         if not hasattr(last_step(self.model), "predict_interval"):
             msg = (
-                f"{type(last_step(self.model)).__name__} gives no intervals. Use a "
-                "model that ends in a ClapStackingRegressor."
+                f"{type(last_step(self.model)).__name__} has no prediction intervals. "
+                "Use a model that ends in a ClapStackingRegressor."
             )
             raise ValueError(msg)
+        check_share("coverage", coverage, 0.9)
         pairs = self._pairs(audio, text, sampling_rate, channels_first)
         return self._numbers(pairs, coverage, errors)[..., 1:]
 
@@ -249,46 +256,50 @@ class Scorer:
         coverage: float = 0.9,
         chunk_size: int = 1024,
     ) -> pd.DataFrame:
-        """Score a table; rows that cannot be used do not stop the others.
+        """Score a table; unusable rows get an error message instead of a score.
 
         Parameters
         ----------
         table : DataFrame (pandas or polars), Arrow table, Dataset, str or path-like
-            Pairs in memory; a file of CSV, JSON Lines, JSON, Parquet or Arrow, or
-            Kaldi's ``wav.scp``; a folder of clips with texts beside them, of Kaldi, or
-            that a Dataset was saved to. See :ref:`tables`.
+            Pairs in memory; a CSV, JSON Lines, JSON, Parquet or Arrow file, or Kaldi's
+            ``wav.scp``; or a folder: clips with text files beside them, Kaldi lists, or
+            a saved Dataset. See :ref:`tables`.
         audio_column, text_column : str, default=None
-            Columns of clips and texts. None: ``audio`` and ``text``; in a file also the
-            challenge's names.
+            Columns of clips and texts. None means ``audio`` and ``text``, and for files
+            also the column names of the challenge.
         keep : sequence of str, default=None
-            Further columns of the table to keep. None: all of a table in memory, none
-            of a file.
+            Other columns to copy to the result. None copies all columns of a table in
+            memory and none of a file.
         audio_folder : path-like, default=None
-            What relative paths in a file are relative to. None: its folder.
+            Folder that relative paths in a file start from. None means the folder of
+            the file.
         prompts : path-like, default=None
-            Texts of the clips of a folder, by their names: a file such as
+            Texts for a folder of clips, by clip name: a JSON file such as
             ``{"dog": "a dog barks"}``, or a table with the columns ``id`` and ``text``.
         coverage : float, default=0.9
-            Nominal coverage of the intervals, in (0, 1).
+            Nominal coverage of the prediction intervals, between 0 and 1.
         chunk_size : int, default=1024
-            Rows that are worked on at a time.
+            Number of rows processed at a time.
 
         Returns
         -------
         result : DataFrame
-            A row per row. Of a table in memory, its columns and index, but clips in
-            the cells of a Dataset are described in words; of a file the column ``row``,
-            and those of clips and texts by their names. Then ``score``, ``low`` and
-            ``high``, or those of each axis, NaN where there is none; and ``error``,
-            which says what is wrong with a row that has no score, or None.
+            One row per row of the table. For a table in memory it starts with its
+            columns and index, with clips in cells of a Dataset replaced by a
+            description; for a file, with the column ``row`` and the columns of clips
+            and texts. Then follow ``score``, ``low`` and ``high``, or those of each
+            axis, NaN where there is none; and ``error``, the reason why a row has no
+            score, or None.
 
         Raises
         ------
         TableError
-            If a column is missing, or there is no row.
+            If a column is missing, or the table has no rows.
         ValueError
-            If a kept column has the name of a result.
+            If a kept column has the name of a result column, or `coverage` or
+            `chunk_size` is out of range.
         """
+        check_count("chunk_size", chunk_size, 1, 1024)
         rows = rows_of(
             table, audio_column, text_column, keep, audio_folder, prompts, self.model
         )
@@ -304,14 +315,15 @@ class Scorer:
         return pd.concat([rows.frame, new], axis=1)
 
     def identity(self) -> str:
-        """Return what names the model: the SHA-256 of its file, or a hash of itself.
+        """Return an identifier of the model.
 
-        The hash holds within a process: pickles of one model differ between processes.
+        For a file it is its SHA-256. For a model in memory it is a hash that is valid
+        within this process only, because pickles of one model differ between processes.
 
         Returns
         -------
         digest : str
-            In hexadecimal.
+            Hexadecimal digits.
         """
         return file_digest(self._file) if self._file else str(joblib.hash(self.model))
 
@@ -354,50 +366,54 @@ def score_table(
     chunk_size: int = 1024,
     verbose: bool = False,
 ) -> Scored:
-    """Score a table into a file, chunk by chunk; ``clapstack score`` from Python.
+    """Score a table into a file, resumably; the Python form of ``clapstack score``.
 
-    The result appears when it is whole. Until then rows are kept beside it, in a file
-    with ``.part`` at the end of its name: after an error, the same call resumes there,
-    and after a kill too if `model` is a file; a model in memory is not recognised in
-    another process, which begins anew. Rows that cannot be used do not stop the others.
+    The file appears only when it is complete. Until then, finished rows are kept beside
+    it in a file whose name ends in ``.part``. After an error, the same call resumes
+    from there. After an interruption of the process it does so if `model` is a file; a
+    model in memory is not recognised by another process, which starts again. Unusable
+    rows get an error message and do not stop the run.
 
     Parameters
     ----------
     model : Scorer, estimator, str or path-like
-        As for :class:`~clapstack.Scorer`.
+        A scorer, or a model as for :class:`~clapstack.Scorer`.
     table : str, path-like or table
         As for :meth:`Scorer.score_table <clapstack.Scorer.score_table>`.
     out : path-like
         The file to write.
     audio_column, text_column : str, default=None
-        Columns of clips and texts; None takes the usual names.
+        Columns of clips and texts. None means the usual names.
     keep : sequence of str, default=()
-        Further columns of the table to keep.
+        Other columns to copy to the result.
     audio_folder : path-like, default=None
-        What relative paths in a file are relative to. None: its folder.
+        Folder that relative paths in a file start from. None means the folder of the
+        file.
     prompts : path-like, default=None
-        Texts of the clips of a folder, by their names.
+        Texts for a folder of clips, by clip name.
     fmt : {"csv", "jsonl", "parquet"}, default=None
-        Of the result. None goes by the suffix.
+        Format of the result. None chooses it by the suffix of `out`.
     coverage : float, default=0.9
-        Nominal coverage of the intervals, in (0, 1).
+        Nominal coverage of the prediction intervals, between 0 and 1.
     chunk_size : int, default=1024
-        Rows that a kill loses at most.
+        Number of rows processed and saved at a time. An interruption loses at most
+        these.
     verbose : bool, default=False
         Whether to show a progress bar.
 
     Returns
     -------
     scored : Scored
-        ``n_rows``, ``n_failed``, ``n_resumed``, and ``means``: by column of scores, the
-        mean with a 95 % interval.
+        ``n_rows``, ``n_failed``, ``n_resumed``, and ``means``, a dict with the mean and
+        its 95 % interval for each column of scores.
 
     Raises
     ------
     TableError, ValueError
         As for :meth:`Scorer.score_table <clapstack.Scorer.score_table>`, or if `out` is
-        what is read.
+        one of the files that are read.
     """
+    check_count("chunk_size", chunk_size, 1, 1024)
     scorer = model if isinstance(model, Scorer) else Scorer(model, verbose=verbose)
     rows = rows_of(
         table, audio_column, text_column, keep, audio_folder, prompts, scorer.model
@@ -423,13 +439,13 @@ def rows_of(
     prompts: str | os.PathLike[str] | None,
     model: Any,
 ) -> PairTable | FrameTable:
-    """Return the rows of a table in memory or in a file, which `model` is to score."""
+    """Return the rows of a table in memory or in a file, for `model` to score."""
     keep = [keep] if isinstance(keep, str) else keep
     if is_frame(table):
         if prompts is not None or audio_folder is not None:
             msg = (
-                "prompts= and audio_folder= are for files and folders, and the table "
-                f"is a {type(table).__name__}. Put texts and whole paths in its cells."
+                "prompts= and audio_folder= apply to files and folders, but the table "
+                f"is a {type(table).__name__}. Put texts and full paths in its cells."
             )
             raise ValueError(msg)
         roles = (audio_column or "audio", text_column or "text")
@@ -438,7 +454,7 @@ def rows_of(
         return FrameTable(table, *roles, others=keep)
     if not isinstance(table, (str, os.PathLike)):
         msg = (
-            "the table must be a frame, or the path of a file or folder; got "
+            "the table must be a DataFrame, or the path of a file or folder; got "
             f"{type(table).__name__}. Pass pandas.DataFrame(table)."
         )
         raise TypeError(msg)
@@ -449,7 +465,7 @@ def rows_of(
         audio_folder=folder,
         names={"audio": audio_column, "text": text_column},
         others=keep or (),
-        remedy="Say which with {role}_column=",
+        remedy="Name the column with {role}_column=",
     )
     rows.check()
     keep_keys(rows, model, folder)
@@ -457,12 +473,12 @@ def rows_of(
 
 
 def _passing_arrays(model: Any) -> Any:
-    """Return a copy of a stack whose steps pass arrays on, or another model as it is.
+    """Return a copy of a stack whose steps exchange arrays; other models are unchanged.
 
-    Frames name their columns, which steps compare at every call: with the bundled
-    checkpoints that takes as long as half the encoders' work on one pair (measured).
-    The steps were fitted on each other's output, so there is nothing to compare. A step
-    that may choose columns by name gets its frames.
+    With frames, every step compares column names at every call. For one pair and the
+    bundled checkpoints this takes half as long as the encoders (measured). The steps
+    were fitted on each other's output, so the comparison is unnecessary. Steps that may
+    select columns by name keep their frames.
     """
     if type(model) is not Pipeline or type(model[-1]) is not ClapStackingRegressor:
         return model
@@ -482,7 +498,7 @@ def _passing_arrays(model: Any) -> Any:
 
 
 class _MeanCosine(RegressorMixin, BaseEstimator):
-    """The mean of a pair's cosines; there is nothing to fit."""
+    """Mean of the cosines of each pair; needs no fit."""
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

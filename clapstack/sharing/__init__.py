@@ -1,4 +1,4 @@
-"""Fitted models as files that others can load without running what is in them."""
+"""Model files: fitted models that can be loaded without running their content."""
 
 from clapstack.sharing._model import describe_model, load_model, save_model
 

@@ -1,4 +1,4 @@
-"""The file itself: a zip archive of text and arrays, checked before it is believed."""
+"""Model files as zip archives of text and arrays, checked before use."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ import numpy as np
 from clapstack.exceptions import ModelFileError
 from clapstack.sharing._manifest import wrong_field
 
-# Raised when a reader of this number would misread a file of the next. Format 1 named
-# classes by their modules.
+# Increased when older readers would misread new files. Format 1 named classes by their
+# modules.
 FORMAT = 2
 
 CARD, MANIFEST, STATE = "README.md", "manifest.json", "state.json"
 _ARRAY = re.compile(r"arrays/(0|[1-9][0-9]*)\.npy")
-# What reading a file may take: so many times its size, and so much besides.
+# Memory that reading a file may take: a multiple of its size, plus a constant.
 MEMORY_FACTOR = 8
 MEMORY_BESIDES = 1 << 28
 _MOST_MEMBERS = 250_000
-# What Python takes for the parts of JSON, by the sign that each begins or ends with.
+# Bytes that Python needs for parts of JSON, by the sign that starts or ends each.
 _JSON_COST = {b"{": 250, b"[": 90, b",": 60}
-# A state of a random generator has 39 digits; Python is slow at reading long numbers.
+# The state of a random generator has 39 digits. Python parses long numbers slowly.
 MOST_DIGITS = 100
-_MOST_SHOWN = 500  # characters of what a damaged file says of itself
-# The same model gives the same bytes, whenever it is saved.
+_MOST_SHOWN = 500  # characters of an error message about a damaged file
+# A fixed date, so that the same model always gives the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -53,8 +53,8 @@ def write_archive(
     digests = {name: _digest(data) for name, data in members.items()}
     first = _json({"format": FORMAT, **manifest, "sha256": digests})
     members = {CARD: members.pop(CARD), MANIFEST: first, **members}
-    # Stored, not deflated: coefficients hardly shrink, and a reader that accepts
-    # nothing else cannot be handed a small file that grows without bound.
+    # Stored, not deflated: coefficients hardly compress, and a reader that accepts only
+    # stored members is safe from small files that expand without bound.
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name, _DATE), data)
@@ -66,11 +66,11 @@ class Archive:
     Attributes
     ----------
     manifest, state : dict
-        As they were written.
+        Contents of these members.
     card : str
         The card in Markdown.
     most : int
-        Bytes that the model may take, counted by `decode`.
+        Limit of the memory for the model in bytes, as counted by `decode`.
     """
 
     def __init__(self, path: str | os.PathLike[str], file: zipfile.ZipFile):
@@ -82,7 +82,7 @@ class Archive:
         self.manifest = self._read_manifest()
         self._digests = self.manifest["sha256"]
         if set(self._digests) != names - {MANIFEST}:
-            self.refuse(f"{MANIFEST!r} lists other members than it has")
+            self.refuse(f"{MANIFEST!r} does not list the members of the file")
         self.state = self._parse(STATE, self._read_checked(STATE))
         self.card = self._read_checked(CARD).decode()
 
@@ -111,13 +111,13 @@ class Archive:
             wrote = str(dict(manifest.get("versions") or {}).get("clapstack"))
             msg = (
                 f"{os.fspath(self._path)!r} has format {number}, written by clapstack "
-                f"{wrote:.40}; this clapstack reads formats up to {FORMAT}. Upgrade "
+                f"{wrote:.40}, but this version reads formats up to {FORMAT}. Upgrade "
                 "clapstack."
             )
             raise ModelFileError(msg)
         wrong = wrong_field(manifest)
         if wrong is not None:
-            self.refuse(f"{MANIFEST!r} has no {wrong!r}, or a strange one")
+            self.refuse(f"{wrong!r} is missing from {MANIFEST!r}, or invalid")
         return manifest
 
     def _read_checked(self, name: str) -> bytes:
@@ -129,7 +129,7 @@ class Archive:
     def _parse(self, name: str, data: bytes) -> dict[str, Any]:
         cost = sum(data.count(sign) * cost for sign, cost in _JSON_COST.items())
         if cost > self.most:
-            self.refuse(f"{name!r} takes {cost:,} bytes, more than {self.most:,}")
+            self.refuse(f"{name!r} needs {cost:,} bytes, more than {self.most:,}")
         try:
             parsed = json.loads(data, parse_int=_integer, parse_constant=_no_number)
         except (ValueError, RecursionError):
@@ -139,14 +139,14 @@ class Archive:
         return parsed
 
     def refuse(self, reason: str) -> NoReturn:
-        """Raise the error for a file that was altered."""
+        """Raise the error for an altered file."""
         raise damaged(self._path, reason)
 
 
 @contextmanager
 def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
-    """Open a model file; whatever goes wrong in it becomes a `ModelFileError`."""
-    os.stat(path)  # a file that is not there is no damaged file
+    """Open a model file; any error while it is open becomes a `ModelFileError`."""
+    os.stat(path)  # a missing file is not a damaged one
     try:
         with zipfile.ZipFile(path) as file:
             yield Archive(path, file)
@@ -156,8 +156,8 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
         hint = ""
         if not zipfile.is_zipfile(path):
             hint = (
-                " If joblib or pickle wrote it, load it with joblib.load, and only if "
-                "you trust it: that runs what is in the file."
+                " If joblib or pickle wrote it, load it with joblib.load, but only if "
+                "you trust it: loading runs code from the file."
             )
         reason = f"{type(error).__name__}: {error}"[:_MOST_SHOWN]
         raise damaged(path, reason, hint) from error
@@ -166,10 +166,10 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
 def damaged(
     path: str | os.PathLike[str], reason: str, hint: str = ""
 ) -> ModelFileError:
-    """Return the error for a file that is not what `save_model` wrote."""
+    """Return the error for a file that `save_model` did not write as it is."""
     return ModelFileError(
         f"{os.fspath(path)!r} is not a model file of clapstack, or was altered or cut "
-        f"off: {reason}. Get the file again from where it came.{hint}"
+        f"off: {reason}. Get the file again from its source.{hint}"
     )
 
 
@@ -181,7 +181,7 @@ def array_bytes(array: np.ndarray) -> bytes:
 
 
 def read_array(data: bytes) -> np.ndarray:
-    """Read the ``.npy`` format; nothing larger than `data` is made."""
+    """Read the ``.npy`` format; the array is never larger than `data`."""
     buffer = io.BytesIO(data)
     version = np.lib.format.read_magic(buffer)
     readers = {
@@ -192,7 +192,7 @@ def read_array(data: bytes) -> np.ndarray:
     if dtype.hasobject or any(length < 0 for length in shape):
         msg = f"an array of dtype {dtype} and shape {shape} cannot be read"
         raise ValueError(msg)
-    # numpy.load would make room for any shape that the header names.
+    # numpy.load would allocate memory for any shape in the header.
     flat = np.frombuffer(data, dtype, offset=buffer.tell())
     if fortran:
         return flat.reshape(shape[::-1]).copy().T
@@ -200,7 +200,7 @@ def read_array(data: bytes) -> np.ndarray:
 
 
 def _is_entry(entry: Any) -> bool:
-    """Return whether this describes an instance: its class, and a state or none."""
+    """Return whether this describes an instance: a class, and optionally a state."""
     return (
         isinstance(entry, dict)
         and set(entry) <= {"class", "state"}
@@ -220,19 +220,19 @@ def _check_members(
     """Return the members' names; refuse any that `save_model` would not write."""
     members = file.infolist()
     if len(members) > _MOST_MEMBERS:
-        raise damaged(path, f"it holds {len(members):,} files")
+        raise damaged(path, f"it contains {len(members):,} files")
     names = [member.filename for member in members]
     texts = {CARD, MANIFEST, STATE}
     strange = [
         name for name in names if name not in texts and not _ARRAY.fullmatch(name)
     ]
     if strange:
-        raise damaged(path, f"it holds {strange[0]!r:.200}, which no model file has")
+        raise damaged(path, f"it contains the unexpected file {strange[0]!r:.200}")
     if len(set(names)) < len(names):
-        raise damaged(path, "it holds one name twice")
+        raise damaged(path, "it contains two files of the same name")
     missing = sorted(texts - set(names))
     if missing:
-        raise damaged(path, f"it lacks {missing[0]!r}")
+        raise damaged(path, f"{missing[0]!r} is missing")
     for member in members:
         encrypted = member.flag_bits & 1
         if member.compress_type != zipfile.ZIP_STORED or encrypted:
@@ -240,14 +240,14 @@ def _check_members(
     promised = sum(member.file_size for member in members)
     held = os.stat(path).st_size
     if promised > held:
-        reason = f"its members promise {promised} bytes, and the file has {held}"
+        reason = f"its members claim {promised} bytes, but the file has {held}"
         raise damaged(path, reason)
     return frozenset(names)
 
 
 def _json(value: Any) -> bytes:
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-    # A file name that is not UTF-8 has lone surrogates: JSON writes them so.
+    # File names that are not UTF-8 contain lone surrogates, which JSON escapes.
     return (text + "\n").encode(errors="backslashreplace")
 
 
@@ -259,5 +259,5 @@ def _integer(text: str) -> int:
 
 
 def _no_number(text: str) -> NoReturn:
-    msg = f"{text} is no JSON"
+    msg = f"{text} is not JSON"
     raise ValueError(msg)

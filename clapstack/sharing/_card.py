@@ -1,4 +1,4 @@
-"""The description of a model in its file: facts for machines, a card for people."""
+"""Description of a model in its file: facts for programs, and a card for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 
 import clapstack
 
-# Field of the card : heading. What the user may hand over, in the order of the card.
+# Fields that the user may set, with their headings, in the order of the card.
 FIELDS = {
     "description": "What it is",
     "data": "Training data",
@@ -27,17 +27,17 @@ FIELDS = {
 
 _WHAT = (
     "A fitted scikit-learn model that predicts how well an audio clip satisfies a text "
-    "prompt, from frozen audio-language embeddings. It holds no network weights: the "
-    "checkpoints below are loaded when it predicts, and others are refused."
+    "prompt, from frozen audio-language embeddings. It contains no network weights: it "
+    "loads the checkpoints below when it predicts, and refuses other weights."
 )
 _LIMITS = (
-    "Scores are on the scale of the ratings that it was fitted on, and mean what those "
-    "raters meant. It has not been checked on other kinds of sound, languages of "
-    "prompts or raters than those of the data above."
+    "Scores are on the scale of the training ratings and reflect the judgement of those"
+    " raters. The model has not been tested on sounds, prompt languages or raters that "
+    "differ from the data above."
 )
 _MINI = (
-    "It rests on bundled mini checkpoints, which know the bundled sound classes and "
-    "nothing else."
+    "The model uses small bundled test checkpoints, which know only the bundled sound "
+    "classes."
 )
 _UNSAID = "Not given."
 
@@ -53,9 +53,9 @@ def versions() -> dict[str, str]:
 
 
 def facts_of(model: Any) -> dict[str, Any]:
-    """Return what a fitted model shows of itself.
+    """Return the facts that a fitted model provides about itself.
 
-    Facts that it has: ``encoders`` (list of dict), ``columns``, ``families``,
+    These are, if present, ``encoders`` (list of dict), ``columns``, ``families``,
     ``first_level``, ``axes`` (lists of str) and ``n_pairs``, the size of the training
     set.
     """
@@ -83,17 +83,17 @@ def facts_of(model: Any) -> dict[str, Any]:
 
 
 def check_fields(card: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the fields of a card; name those that do not exist."""
+    """Return the fields of a card, after refusing unknown ones."""
     card = dict(card or {})
     unknown = sorted(set(card) - set(FIELDS))
     if unknown:
-        msg = f"card has unknown fields {unknown!r}; it may have {list(FIELDS)!r}."
+        msg = f"card has unknown fields {unknown!r}. Use some of {list(FIELDS)!r}."
         raise ValueError(msg)
     metrics = card.get("metrics", {})
     if not isinstance(metrics, (Mapping, pd.Series)):
         msg = (
-            "The 'metrics' of card must be a mapping or a Series of numbers, such as "
-            f"score_report gives. Got {metrics!r} instead."
+            "The 'metrics' of card must be a mapping or Series of numbers, such as the "
+            f"result of score_report. Got {metrics!r} instead."
         )
         raise TypeError(msg)
     texts = {name: str(text) for name, text in card.items() if name != "metrics"}
@@ -101,10 +101,10 @@ def check_fields(card: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def card_texts(fields: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return the texts of a card by field of `FIELDS`, in that order; not the metrics.
+    """Return the texts of a card by field of `FIELDS`, in that order, without metrics.
 
-    What the model shows of itself, then what its owner said, in paragraphs parted by
-    empty lines. `fields` are as from `check_fields`, `facts` as from `facts_of`.
+    Each text has the facts of the model, then the user's text, as paragraphs separated
+    by empty lines. `fields` come from `check_fields`, `facts` from `facts_of`.
     """
     limits = [_LIMITS]
     checkpoints = [str(encoder.get("checkpoint")) for encoder in facts["encoders"]]
@@ -126,15 +126,15 @@ def card_texts(fields: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str,
 def write_card(
     fields: Mapping[str, Any], facts: Mapping[str, Any], untrusted: Sequence[str]
 ) -> str:
-    """Write the card in Markdown.
+    """Return the card in Markdown.
 
-    Headings in the order of `FIELDS`, then how the model is loaded: `untrusted` are
-    types that a reader has to trust by name. `fields` are as from `check_fields`,
-    `facts` as from `facts_of`, with ``versions``.
+    It has headings in the order of `FIELDS`, then instructions for loading. `untrusted`
+    are types that a reader has to trust by name. `fields` come from `check_fields`,
+    `facts` from `facts_of`, plus ``versions``.
     """
     metrics = _table(["metric", "value"], _metric_rows(fields["metrics"]))
     texts = {**card_texts(fields, facts), "metrics": metrics or _UNSAID}
-    parts = ["# A model of clapstack"]
+    parts = ["# A clapstack model"]
     parts += [f"## {heading}\n\n{texts[field]}" for field, heading in FIELDS.items()]
     parts.append("## Checkpoints\n\n" + (checkpoint_table(facts) or "None."))
     parts.append("## Versions\n\n" + _table(["", ""], facts["versions"].items()))
@@ -165,7 +165,7 @@ def steps_of(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         inner = model.transformer_list
     else:
         yield name, model
-        # Features of events look through encoders of their own.
+        # Event features contain encoders.
         for key, encoder in getattr(model, "encoders_", ()):
             yield f"{name} {key}".strip(), encoder
         return

@@ -1,8 +1,8 @@
 """Checks of rebuilt instances, before anything computes with them.
 
-NumPy raises where shapes do not fit, so that most wrong states end in an exception.
-Checked here is what would not: compiled code that believes its arrays, shapes that
-broadcast a small file to gigabytes, and numbers that are widths.
+Most wrong states raise an exception, because NumPy refuses shapes that do not match.
+The checks here cover the rest: arrays used by compiled code without checks, shapes that
+would broadcast a small file to gigabytes, and numbers that are widths.
 """
 
 from __future__ import annotations
@@ -27,16 +27,15 @@ __all__ = [
     "with_defaults",
 ]
 
-# Columns of a table: the stack of the ten published families has 32,000.
+# Most columns of a table; the stack of the ten published families has 32,000.
 MOST_COLUMNS = 1_000_000
-# Any other width, such as that of an embedding.
+# Limit of any other width, such as that of an embedding.
 _WIDEST = 100_000
 _COUNTS_OF_ROWS = frozenset({"n_samples_", "n_samples_seen_"})
 # Predictions have one column.
 _ONE = ("n_outputs_", "n_trees_per_iteration_")
 
-# Dimensions that an array may have; else one that should be a vector and is a matrix
-# would multiply the rows.
+# Most dimensions of an array. A matrix in place of a vector would multiply the rows.
 _MOST_DIMENSIONS = dict.fromkeys(
     (
         "coef",
@@ -64,11 +63,11 @@ _BIN_MAPPER = "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper"
 _TREE = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 _AGREEMENT = "clapstack.agreement.CrossAgreement"
 _N_MERSENNE = 624  # words of a Mersenne Twister
-_N_PHILOX = 4  # numbers that Philox makes at once
+_N_PHILOX = 4  # numbers that Philox generates at once
 
 
 def with_defaults(cls: type, state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state with the parameters that a class has today."""
+    """Return a state with the current parameters of a class."""
     if not issubclass(cls, BaseEstimator):
         return state
     known = inspect.signature(cls).parameters.values()
@@ -83,7 +82,7 @@ def with_defaults(cls: type, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_state(cls: type, state: dict[str, Any]) -> None:
-    """Refuse a state that would put a value in a method's place."""
+    """Refuse a state that would replace a method with a value."""
     for key in state:
         static = inspect.getattr_static(cls, key, None)
         method = callable(static) or hasattr(static, "__get__")
@@ -93,7 +92,7 @@ def check_state(cls: type, state: dict[str, Any]) -> None:
 
 
 def check_dtype(dtype: np.dtype) -> np.dtype:
-    """Refuse a dtype that is not of numbers or texts; return it."""
+    """Return a dtype of numbers or texts, or refuse it."""
     names = dtype.names
     parts = [dtype] if names is None else [dtype[name] for name in names]
     plain = all(part.kind in "biufcU" for part in parts)
@@ -104,9 +103,9 @@ def check_dtype(dtype: np.dtype) -> np.dtype:
 
 
 def check_array(array: np.ndarray) -> np.ndarray:
-    """Refuse an array that is no table of numbers or texts; return it."""
+    """Return an array of numbers or texts, or refuse it."""
     check_dtype(array.dtype)
-    # An empty array costs nothing to store, however long: sums of it may not be so.
+    # An empty array takes no space for any shape, but its sums do.
     if array.size == 0 and max(array.shape) > MOST_COLUMNS:
         msg = f"an empty array of shape {array.shape}"
         raise ValueError(msg)
@@ -114,9 +113,9 @@ def check_array(array: np.ndarray) -> np.ndarray:
 
 
 def check_random_state(state: Any) -> None:
-    """Refuse a state whose position lies outside its numbers: compiled code reads it.
+    """Refuse a state whose position is outside its numbers.
 
-    It is a dict, as a bit generator of numpy gives it.
+    Compiled code trusts the position. `state` is the dict of a NumPy bit generator.
     """
     kind = state["bit_generator"]
     if kind == "MT19937":
@@ -127,12 +126,12 @@ def check_random_state(state: Any) -> None:
         return
     sound = type(place) is int and 0 <= place <= length and np.shape(key) == (length,)
     if not sound:
-        msg = f"the state of a random generator ({kind}) leads out of its numbers"
+        msg = f"the state of a random generator ({kind}) points outside its numbers"
         raise ValueError(msg)
 
 
 def check_instance(instance: Any) -> None:
-    """Refuse an instance of a known class that cannot be what a fit has made."""
+    """Refuse an instance of a known class that no fit could have created."""
     name = class_name(type(instance))
     state = vars(instance)
     _check_widths(name, state)
@@ -161,7 +160,7 @@ def _check_widths(name: str, state: dict[str, Any]) -> None:
         numbers = value.values() if isinstance(value, dict) else [value]
         for number in numbers:
             if isinstance(number, Integral) and not 0 <= int(number) <= most:
-                msg = f"{key!r} of {name} is {number!r:.40}; {most} is the most"
+                msg = f"{key!r} of {name} is {number!r:.40}, outside 0 to {most}"
                 raise ValueError(msg)
         if key in _ONE and value != 1:
             msg = f"{key!r} of {name} is {value!r:.40}, not 1"
@@ -169,7 +168,7 @@ def _check_widths(name: str, state: dict[str, Any]) -> None:
 
 
 def _arrays_in(value: Any) -> Iterator[np.ndarray]:
-    """Yield the arrays in containers; those of instances inside were checked before."""
+    """Yield the arrays in containers; inner instances are already checked."""
     if isinstance(value, np.ndarray):
         yield value
     elif isinstance(value, dict):
@@ -183,7 +182,10 @@ def _arrays_in(value: Any) -> Iterator[np.ndarray]:
 def _check_agreement(state: dict[str, Any]) -> None:
     widths = {np.shape(vectors)[1] for vectors in state["components_"].values()}
     if widths - {state["n_components_"]}:
-        msg = f"CrossAgreement has {state['n_components_']} components of {widths}"
+        msg = (
+            f"CrossAgreement has {state['n_components_']} components, but arrays of "
+            f"{widths}"
+        )
         raise ValueError(msg)
     if len(widths) == 0 and state["n_components_"] != 0:
         msg = "CrossAgreement has components without a family"
@@ -202,21 +204,21 @@ def _check_histogram_trees(state: dict[str, Any]) -> None:
         and not np.any(mapper.is_categorical_)
     )
     if not sound:
-        msg = "boosted trees must be fitted on numbers alone, without categories"
+        msg = "boosted trees must be fitted on numbers only, without categories"
         raise ValueError(msg)
     for iteration in state["_predictors"]:
         for tree in iteration:
             if class_name(type(tree)) != _TREE:
-                msg = f"boosted trees hold a {class_name(type(tree))}"
+                msg = f"boosted trees contain a {class_name(type(tree))}"
                 raise ValueError(msg)
             _check_nodes(tree.nodes, n_features)
 
 
 def _check_nodes(nodes: np.ndarray, n_features: int) -> None:
-    """Check that every path through a tree stays in it, and ends in a number.
+    """Check that every path through a tree stays inside and ends in a number.
 
-    The names of the fields are compared with scikit-learn's: compiled code finds fields
-    by their place, and one that bears another's name would pass unchecked.
+    The dtype must equal scikit-learn's: compiled code accesses fields by position, so a
+    field with the name of another would pass unchecked.
     """
     from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 
@@ -231,7 +233,7 @@ def _check_nodes(nodes: np.ndarray, n_features: int) -> None:
     sound = (
         nodes.ndim == 1
         and nodes.size > 0
-        # A child after its parent: no path comes back.
+        # Children come after their parent, so no path is a loop.
         and (left > inner).all()
         and (right > inner).all()
         and (left < nodes.size).all()
@@ -242,5 +244,5 @@ def _check_nodes(nodes: np.ndarray, n_features: int) -> None:
         and np.isfinite(nodes["value"]).all()
     )
     if not sound:
-        msg = "a boosted tree leads out of its nodes, its columns, or in a circle"
+        msg = "a boosted tree leaves its nodes or columns, or has a loop"
         raise ValueError(msg)

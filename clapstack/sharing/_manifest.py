@@ -1,4 +1,4 @@
-"""The fields of a manifest, checked before anything shows or uses them."""
+"""Checks of the fields of a manifest, before anything shows or uses them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ENCODER = {"name", "class", "checkpoint", "revision", "crop", "fingerprint"}
 
 
 def wrong_field(manifest: Mapping[str, Any]) -> str | None:
-    """Return the first field that is missing or of another kind; else None."""
+    """Return the first field that is missing or invalid, or None."""
     for name, (is_needed, is_well) in _FIELDS.items():
         if name not in manifest:
             if is_needed:

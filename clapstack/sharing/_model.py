@@ -1,4 +1,4 @@
-"""Saving, loading and describing a fitted model without running foreign code."""
+"""Saving, loading and describing fitted models without running foreign code."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ from clapstack.sharing._trust import (
 )
 
 _N_CHECKED = 5
-# Other processors round otherwise (1e-12), and one row in a thousand may fall to the
-# other side of a tree's threshold; hence a median. A wrong state is off by far more.
+# Other processors round differently (by 1e-12), and one row in a thousand may fall on
+# the other side of a tree's threshold; hence a median. A wrong state differs far more.
 _TOLERANCE = 1e-6
 
 
@@ -57,26 +57,25 @@ def save_model(
     *,
     card: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a fitted model to a file that others can load without trusting it.
+    """Save a fitted model to a file that others can load without trusting it.
 
-    The file is a zip archive of JSON, ``.npy`` arrays and a model card:
-    ``unzip -p model.clapstack README.md`` shows it. It holds no code and no network
-    weights, but the fingerprints of the weights that made the features. Read more in
+    The file is a zip archive of JSON, ``.npy`` arrays and a model card, which
+    ``unzip -p model.clapstack README.md`` shows. It contains neither code nor network
+    weights; the weights of the encoders are identified by fingerprints. Read more in
     the :ref:`User Guide <sharing>`.
 
     Parameters
     ----------
     model : estimator
-        A fitted pipeline, or a fitted estimator alone. Of a search, take
-        ``best_estimator_``.
+        A fitted pipeline or estimator. For a search, pass its ``best_estimator_``.
     path : str or path-like
-        Where to write, by custom with the suffix ``.clapstack``. A file that stands
-        there is replaced, once the new one has been read back.
+        File to write, usually with the suffix ``.clapstack``. An existing file is
+        replaced after the new one has been read back.
     card : mapping, default=None
-        What the card is to say besides what the model knows of itself. Any of
-        ``description``, ``data``, ``limits``, ``licence``, ``authors`` and ``date``
-        (texts), and ``metrics`` (a mapping or Series of numbers, such as
-        :func:`clapstack.metrics.score_report` gives).
+        Fields for the model card, in addition to the facts that the model provides. Any
+        of ``description``, ``data``, ``limits``, ``licence``, ``authors`` and ``date``
+        (texts), and ``metrics`` (a mapping or Series of numbers, such as the result of
+        :func:`clapstack.metrics.score_report`).
 
     Returns
     -------
@@ -88,21 +87,24 @@ def save_model(
     NotFittedError
         If the model is not fitted.
     TypeError
-        If it holds what is not data, such as a function; where it stands is named.
+        If the model contains something other than data, such as a function; the message
+        names its place.
     ValueError
         If `card` has an unknown field.
 
     See Also
     --------
-    load_model : Reads the file.
+    load_model : Load the file.
 
     Notes
     -----
-    Texts and clips are not in the file, unless the model has embeddings of them that
-    were not given as files (`PrecomputedPairFeatures`); a warning says so then.
+    The file contains no texts and no clips. The exception are embeddings passed to
+    `PrecomputedPairFeatures` in memory rather than as files: they are saved with their
+    keys, and a warning is issued.
 
-    Folders of this machine do not travel: a ``cache`` folder is saved as ``"auto"``,
-    a ``memory`` folder of a pipeline as None. The same model gives the same bytes.
+    Folders of this machine are not saved: a ``cache`` folder becomes ``"auto"``, and
+    the ``memory`` folder of a pipeline becomes None. The same model always gives the
+    same bytes.
 
     Examples
     --------
@@ -135,12 +137,12 @@ def save_model(
     text = write_card(fields, facts, trusted)
     with replaced(path) as new:
         write_archive(new, manifest, state, text, encoder.arrays)
-        load_model(new, trusted=trusted)  # what cannot be read is not kept
+        load_model(new, trusted=trusted)  # an unreadable file is not kept
     return path
 
 
 def _warn_of_embeddings(model: Any) -> None:
-    """Warn of embeddings, and the texts that are their keys, which go into the file."""
+    """Warn if embeddings and their keys, such as texts, will be part of the file."""
     held = [
         name
         for name, value in model.get_params(deep=True).items()
@@ -149,8 +151,8 @@ def _warn_of_embeddings(model: Any) -> None:
     ]
     if held:
         msg = (
-            f"the model file will hold the embeddings and their keys (paths, texts) of "
-            f"{', '.join(held)}, and whoever gets it can read them. Give the "
+            f"the model file will contain the embeddings and keys (paths, texts) of "
+            f"{', '.join(held)}, which everyone with the file can read. Pass the "
             "embeddings as files to leave them out."
         )
         warnings.warn(msg, stacklevel=3)
@@ -159,54 +161,54 @@ def _warn_of_embeddings(model: Any) -> None:
 def load_model(
     path: str | os.PathLike[str], *, trusted: Iterable[str | type] = ()
 ) -> Any:
-    """Load a model that `save_model` wrote, without running foreign code.
+    """Load a model saved by `save_model`, without running foreign code.
 
     Parameters
     ----------
     path : str or path-like
         The file.
     trusted : iterable of str or type, default=()
-        Types of other packages that the file may hold, or their full names: their code
-        is imported, and a ``__setstate__`` of theirs is run. The estimators of
-        clapstack and those of scikit-learn that the :ref:`User Guide <sharing>` lists
-        need not be named. A type that the file calls ``__main__.Name``, from a script
-        or notebook, is the one called ``Name`` among the types given here.
+        Types of other packages that the file may contain, or their full names. Their
+        code is imported, and their ``__setstate__`` runs if they define one. The
+        estimators of clapstack, and those of scikit-learn that the
+        :ref:`User Guide <sharing>` lists, are always trusted. For a type that the file
+        calls ``__main__.Name``, because it was defined in a script or notebook, pass
+        the type itself; it is recognised by ``Name``.
 
     Returns
     -------
     model : estimator
-        The fitted model; it predicts what it predicted where it was saved.
+        The fitted model, with the same predictions as when it was saved.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     UntrustedTypesError
-        If the file holds types that are not trusted; they are named, and nothing of
-        theirs was imported.
+        If the file contains types that are not trusted. The message names them; none of
+        them has been imported.
     ModelFileError
-        If the file is damaged, altered, or of a newer format; if it would take more
-        memory than 8 times its size and 256 MB; if it names a class or has a setting
-        that clapstack no longer has, or names a file on another machine; or if the
-        model does not predict here what it predicted there: the versions are named
-        then.
+        If the file is damaged or altered, or has a newer format; if it would take more
+        memory than 8 times its size plus 256 MB; if it needs a class or setting that
+        clapstack no longer has, or a file on another machine; or if the model predicts
+        differently here, in which case the message names the versions.
 
     Warns
     -----
     InconsistentVersionWarning
-        If another version wrote the file and no score was recorded to compare.
+        If another version wrote the file and there are no recorded scores to compare.
 
     See Also
     --------
-    save_model : Writes the file.
+    save_model : Save a model.
 
     Notes
     -----
-    The file names types; they are looked up among those that are trusted, made without
-    calling them, and given their attributes. No pickle is read, and no other file:
-    encoders load their weights when the model predicts. The scores of five made-up rows
-    of features were recorded when the model was saved, and are compared. Checksums find
-    damage. They are no signature: they do not say who wrote the file.
+    Types named in the file are looked up among the trusted ones, created without
+    calling them, and given their attributes. No pickle and no other file is read:
+    encoders load their weights when the model predicts. `save_model` records the scores
+    of five made-up rows of features, and `load_model` compares them. Checksums detect
+    damage, but are not a signature: they do not show who wrote the file.
     """
     trust = Trust(trusted)
     with open_archive(path) as archive:
@@ -235,25 +237,30 @@ def load_model(
 def describe_model(
     model: Any, path: str | os.PathLike[str] | None = None
 ) -> dict[str, Any]:
-    """Return what a fitted model, and the file that it came in, say of it.
+    """Describe a fitted model, and the file that it was loaded from.
 
     Parameters
     ----------
     model : estimator
         A fitted model.
     path : str or path-like, default=None
-        The file of `save_model` that it was loaded from, which has its card too.
+        The model file, which also has the card.
 
     Returns
     -------
     facts : dict
-        ``card``, a dict of texts (``description``, ``data``, ``limits``, ``licence``,
-        ``authors``, ``date``); ``metrics``, the numbers on the card; ``encoders``, a
-        list of dicts (``name``, ``class``, ``checkpoint``, ``revision``, ``crop``,
-        ``fingerprint``); ``columns``, ``families``, ``first_level`` and ``axes`` (empty
-        if there is one), lists of names; ``n_pairs``, the number of pairs of the fit,
-        or None; and ``versions``, for each package a tuple of the version that wrote
-        the file, or None, and the one here.
+        The description, with the keys
+
+        - ``card``, a dict of texts (``description``, ``data``, ``limits``,
+          ``licence``, ``authors``, ``date``);
+        - ``metrics``, the numbers on the card;
+        - ``encoders``, a list of dicts (``name``, ``class``, ``checkpoint``,
+          ``revision``, ``crop``, ``fingerprint``);
+        - ``columns``, ``families``, ``first_level`` and ``axes``, lists of names;
+          ``axes`` is empty if there is only one axis;
+        - ``n_pairs``, the number of training pairs, or None;
+        - ``versions``, for each package a tuple of the version that wrote the file, or
+          None, and the version installed here.
 
     Raises
     ------
@@ -262,7 +269,7 @@ def describe_model(
 
     See Also
     --------
-    clapstack.save_model : Takes a card.
+    clapstack.save_model : Save a model with a card.
 
     Examples
     --------
@@ -292,7 +299,7 @@ def describe_model(
 
 
 def _to_be_trusted(objects: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what a reader of these objects has to name."""
+    """Return the names that a reader of these objects has to trust."""
     names = {entry["class"] for entry in objects} - set(CLASSES)
     places = {is_elsewhere(e["class"], e.get("state") or {}) for e in objects}
     return sorted(names | {place for place in places if place is not None})
@@ -306,7 +313,7 @@ def _rebuilt(encoder: Encoder, root: Any, trusted: Iterable[str]) -> Decoded:
 
 
 def _check_encoders(decoded: Decoded, archive: Archive) -> None:
-    """Refuse a file whose card or manifest hides what its model reads."""
+    """Refuse a file whose card or manifest hides an encoder of its model."""
     shown = [step for _, step in steps_of(decoded.model)]
     names = {id(part): class_name(type(part)) for part in decoded.instances}
     is_ours = set(names.values()) <= set(CLASSES)  # a type of the user's may wrap one
@@ -314,16 +321,16 @@ def _check_encoders(decoded: Decoded, archive: Archive) -> None:
         if names[id(part)] not in ENCODERS:
             continue
         if is_ours and not any(part is step for step in shown):
-            archive.refuse(f"it hides a {type(part).__name__}")
+            archive.refuse(f"it contains a hidden {type(part).__name__}")
         if hasattr(part, "checkpoint") and not hasattr(part, "fingerprint_"):
             archive.refuse(f"its {type(part).__name__} has no fingerprint")
     facts = facts_of(decoded.model)
     listed = archive.manifest["encoders"]
     if facts["encoders"] != listed:
-        archive.refuse("its manifest lists other encoders than it has")
+        archive.refuse("its manifest does not list the encoders of the model")
     table = checkpoint_table(facts).encode(errors="backslashreplace").decode()
     if table not in archive.card:
-        archive.refuse("its card lists other checkpoints than it has")
+        archive.refuse("its card does not list the checkpoints of the model")
 
 
 def _last_step(model: Any) -> Any:
@@ -335,7 +342,7 @@ def _last_step(model: Any) -> Any:
 def _scores(decoded: Decoded) -> list[float] | None:
     """Score made-up rows with the last step; None if it is not a numeric regressor.
 
-    What holds an encoder is not asked: it would read weights, or fetch them.
+    A last step with an encoder is skipped, because it would read or download weights.
     """
     last = _last_step(decoded.model)
     width = getattr(last, "n_features_in_", None)
@@ -343,7 +350,7 @@ def _scores(decoded: Decoded) -> list[float] | None:
         return None
     if decoded.has_encoder(last):
         return None
-    # RandomState's numbers are the same in every numpy.
+    # RandomState gives the same numbers in every version of NumPy.
     X = np.random.RandomState(0).standard_normal((_N_CHECKED, width))
     columns = getattr(last, "feature_names_in_", None)
     table = X if columns is None else pd.DataFrame(X, columns=columns)
@@ -353,7 +360,7 @@ def _scores(decoded: Decoded) -> list[float] | None:
 def _check_scores(
     decoded: Decoded, manifest: Mapping[str, Any], path: str | os.PathLike[str]
 ) -> None:
-    """Compare scores with those that were recorded; without any, warn of versions."""
+    """Compare scores with the recorded ones; without them, warn of other versions."""
     recorded = manifest["scores"]
     try:
         scores = _scores(decoded)
@@ -361,7 +368,9 @@ def _check_scores(
         msg = _elsewhere(path, manifest, f"cannot predict here ({error!s:.500})")
         raise ModelFileError(msg) from error
     if (scores is None) != (recorded is None):
-        raise damaged(path, "it lacks recorded scores, or has some without a regressor")
+        raise damaged(
+            path, "recorded scores are missing, or present without a regressor"
+        )
     if scores is None or recorded is None:
         if not _same_versions(manifest):
             warnings.warn(
@@ -378,7 +387,7 @@ def _check_scores(
     off = float(np.median(np.abs(np.subtract(scores, recorded))))
     scale = float(np.median(np.abs(recorded)))
     if not off <= _TOLERANCE * max(scale, 1e-300):
-        change = f"predicts otherwise here (by {off:.3g} on scores of {scale:.3g})"
+        change = f"predicts differently here (by {off:.3g} on scores of {scale:.3g})"
         raise ModelFileError(_elsewhere(path, manifest, change))
 
 
@@ -391,11 +400,11 @@ def _same_versions(manifest: Mapping[str, Any]) -> bool:
 def _elsewhere(
     path: str | os.PathLike[str], manifest: Mapping[str, Any], trouble: str
 ) -> str:
-    """Say who wrote a file that gives trouble here, and what to do."""
+    """Return the message for a file that fails with the versions installed here."""
     here = versions()
     wrote = ", ".join(f"{name} {manifest['versions'].get(name)}" for name in here)
     have = ", ".join(f"{name} {version}" for name, version in here.items())
     return (
-        f"{os.fspath(path)!r} was written by {wrote}, and {trouble}. Install those "
-        f"versions, or fit again with these: {have}."
+        f"{os.fspath(path)!r} was written by {wrote}, and the model {trouble}. Install "
+        f"those versions, or fit the model again with these: {have}."
     )

@@ -1,8 +1,8 @@
-"""Stable names of the classes that a model file may hold.
+"""Stable names of the classes that a model file may contain.
 
-A file names a class by a key of `CLASSES`, never by the module that its code is in, so
-that it can be read after that module was renamed. When a class moves, only its place,
-on the right, changes. A name is never given to another class.
+A file names a class by a key of `CLASSES` instead of its module, so the file stays
+readable after a module is renamed. When a class moves, only its place, the value,
+changes. A name is never reused for another class.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = [
     "find_class",
 ]
 
-# Of packages whose public names are promised.
+# Classes of packages whose public names are stable.
 _PUBLIC = {
     "clapstack.agreement": ("CrossAgreement",),
     "clapstack.calibration": ("IncreasingMap",),
@@ -49,9 +49,9 @@ _PUBLIC = {
         "StandardizedRidge",
     ),
     "clapstack.systems": ("PairDistances", "RankEnsembleRegressor"),
-    # Estimators whose predictions are numpy and Python: a wrong array there is an
-    # exception. Boosted trees are compiled code that believes its arrays, so these are
-    # checked; support vectors, forests and neighbours are left out for that reason.
+    # Estimators that predict with NumPy and Python, where a wrong array raises an
+    # exception. Boosted trees are compiled code that trusts its arrays, so these are
+    # checked. Support vectors, forests and neighbours are left out for that reason.
     "sklearn.decomposition": ("PCA", "TruncatedSVD"),
     "sklearn.dummy": ("DummyRegressor",),
     "sklearn.ensemble": ("HistGradientBoostingRegressor",),
@@ -83,7 +83,7 @@ _PUBLIC = {
 
 _TREES = "sklearn.ensemble._hist_gradient_boosting"
 
-# Of classes in private modules: the name in files, and where the class is today.
+# Classes in private modules: the name in files, and the current place of the class.
 _PRIVATE = {
     "clapstack.stacking.BoostedTrees": "clapstack.stacking._trees:BoostedTrees",
     "clapstack.stacking.Compressor": "clapstack.stacking._compression:Compressor",
@@ -116,13 +116,13 @@ CLASSES: dict[str, str] = {
     **_PRIVATE,
 }
 
-# Compiled classes without any state, made by a call without arguments.
+# Compiled classes without state, created by a call without arguments.
 STATELESS = frozenset(name for name in CLASSES if "._loss._loss." in name)
 
 # Classes that read clips, texts or weights when they predict.
 ENCODERS = frozenset(name for name in CLASSES if name.startswith("clapstack.features."))
 
-# Names in files of format 1 that were those of modules: the name since then.
+# Module names in files of format 1, with the names used since then.
 MOVED = {
     "clapstack.stacking._compression.Compressor": "clapstack.stacking.Compressor",
     "clapstack.stacking._final.EqualWeights": "clapstack.stacking.EqualWeights",
@@ -135,14 +135,14 @@ MOVED = {
     "clapstack.stacking._trees.BoostedTrees": "clapstack.stacking.BoostedTrees",
 }
 
-# Names of classes that clapstack no longer has: what to do instead.
+# Classes that clapstack no longer has, with the remedy.
 RETIRED = {
     "clapstack.stacking.BlendRidge": (
-        "Fit the preset 'best' again, which has a kernel model now and did better on "
+        "Fit the preset 'best' again, which now has a kernel model that did better on "
         "human scores, or load the file with the release that wrote it."
     ),
     "clapstack.stacking.RbfSvr": (
-        "Fit the preset 'best' again, which has a kernel model now and did better on "
+        "Fit the preset 'best' again, which now has a kernel model that did better on "
         "human scores, or load the file with the release that wrote it."
     ),
     "clapstack.calibration.CalibratedRegressor": (
@@ -154,24 +154,24 @@ RETIRED = {
         "scores, or load the file with the release that wrote it."
     ),
     "clapstack.tuning.ProjectionTuning": (
-        "Fit the model without that step, which did not change its predictions for the "
-        "better, or load the file with the release that wrote it."
+        "Fit the model without that step, which did not improve its predictions, or "
+        "load the file with the release that wrote it."
     ),
 }
 
-# Parameters that clapstack no longer has, by class: the value with which a model
-# predicts as it did, and what to do with any other.
+# Parameters that clapstack no longer has, by class: the value that leaves predictions
+# unchanged, and the remedy for any other value.
 RETIRED_PARAMETERS = {
     "clapstack.stacking.ClapStackingRegressor": {
         "alpha_criterion": (
             "srcc",
-            "Penalties are chosen by SRCC now: fit it again, or load the file with the "
-            "release that wrote it.",
+            "Penalties are now chosen by SRCC. Fit the model again, or load the file "
+            "with the release that wrote it.",
         ),
         "passthrough": (
             False,
-            "The final level takes predictions alone now: fit it again, or load the "
-            "file with the release that wrote it.",
+            "The final level now uses only predictions. Fit the model again, or load "
+            "the file with the release that wrote it.",
         ),
     },
 }
@@ -184,8 +184,8 @@ _STABLE = {place: name for name, place in _PRIVATE.items()}
 def class_name(cls: type) -> str:
     """Return the name of a class in a model file.
 
-    For classes outside the table it is that of their public home, where that has the
-    class, so that the owner may rename a private module.
+    For classes outside the table, it is the public home if that exports the class, so
+    that its authors may rename private modules.
     """
     home = _TRUE_HOMES.get(cls.__module__, cls.__module__)
     known = _STABLE.get(f"{home}:{cls.__qualname__}")
@@ -204,7 +204,7 @@ def class_name(cls: type) -> str:
 
 
 def find_class(name: str) -> type:
-    """Import a class by its name in model files, once that was found trustworthy.
+    """Import a class by its name in model files, after the name was trusted.
 
     Raises
     ------
@@ -219,6 +219,6 @@ def find_class(name: str) -> type:
     except ValueError as error:  # an empty name
         raise ImportError(str(error)) from error
     if not isinstance(found, type) or class_name(found) != name:
-        msg = f"{name} is no class here"
+        msg = f"{name} is not a class here"
         raise ImportError(msg)
     return found

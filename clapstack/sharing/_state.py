@@ -1,4 +1,4 @@
-"""A fitted model as JSON and arrays, and back."""
+"""Conversion of a fitted model to JSON and arrays, and back."""
 
 from __future__ import annotations
 
@@ -36,30 +36,31 @@ _BIT_GENERATORS = {
         np.random.SFC64,
     )
 }
-# What an instance without a __reduce__ of its own reduces to.
+# Function to which an instance without a custom __reduce__ reduces.
 _PLAIN = object().__reduce_ex__(2)[0]
-# Folders of the machine that saved, which no other machine has to write to.
+# Parameters with folders of the saving machine, and their value in files: other
+# machines must not write to those folders.
 _FOLDERS = {"cache": "auto", "memory": None}
-# Processes of the machine that saved: loading starts none.
+# Number of processes on the saving machine; loading starts none.
 _JOBS = "n_jobs"
 
-# What counting takes a value of JSON for, at least as much as it takes of memory.
+# Cost of a JSON value in bytes, an upper bound of its memory.
 _VALUE_COST = 100
 _CHECKED_ROWS = 5
 _FLOAT64 = 8
 _SCALARS = frozenset("biufU")
-# Lists, dicts and instances inside one another; a stack has 14.
+# Deepest nesting of lists, dicts and instances; a stack has 14.
 _DEEPEST = 100
 
 
 class Encoder:
-    """Turns a model into JSON; instances and arrays are kept once each.
+    """Converts a model to JSON, with each instance and array stored once.
 
     Attributes
     ----------
     objects : list of dict
-        One entry per instance: its class and state. An instance comes after all that
-        it holds.
+        One entry per instance: its class and state. Instances come after everything
+        that they contain.
     arrays : list of bytes
         Arrays in the ``.npy`` format.
     """
@@ -68,7 +69,7 @@ class Encoder:
         self.objects: list[dict[str, Any]] = []
         self.arrays: list[bytes] = []
         self._numbers: dict[int, int | None] = {}
-        self._kept: list[Any] = []  # alive, so that no id is used again
+        self._kept: list[Any] = []  # kept alive, so that no id is reused
 
     def encode(self, value: Any, where: str) -> Any:
         """Return `value` as JSON; `where` names it in errors."""
@@ -106,7 +107,7 @@ class Encoder:
         shape = list(value.shape)
         if value.dtype.hasobject:
             return {"items": self.encode(value.ravel().tolist(), where), "shape": shape}
-        if value.size == 0:  # a tree has two: hundreds of members less
+        if value.size == 0:  # every tree has two; this saves hundreds of members
             return {"empty": value.dtype.str, "shape": shape}
         if id(value) not in self._numbers:
             self._remember(value, len(self.arrays))
@@ -134,7 +135,10 @@ class Encoder:
     def _encode_object(self, value: Any, where: str) -> int:
         number = self._numbers.get(id(value), -1)
         if number is None:
-            msg = f"{where} holds itself, which a model file cannot say."
+            msg = (
+                f"{where} contains itself, which a model file cannot represent. "
+                "Remove the reference."
+            )
             raise TypeError(msg)
         if number >= 0:
             return number
@@ -143,8 +147,8 @@ class Encoder:
         name = class_name(cls)
         if name.startswith("clapstack.") and name not in CLASSES:
             msg = (
-                f"{where} is a {name}, which has no name in model files. Replace it, "
-                "or use joblib, whose files run what is in them when they are loaded."
+                f"{where} is a {name}, which model files do not support. Replace it, "
+                "or use joblib, whose files can run code when they are loaded."
             )
             raise TypeError(msg)
         entry: dict[str, Any] = {"class": name}
@@ -159,16 +163,16 @@ class Encoder:
 
 
 class Decoded(NamedTuple):
-    """A model, rebuilt.
+    """A rebuilt model.
 
     Attributes
     ----------
     model : Any
-        The root.
+        The model.
     instances : list
         Every instance in it, in the order of the file.
     with_encoders : list
-        Those that are, or hold, an encoder.
+        The instances that are or contain an encoder.
     """
 
     model: Any
@@ -176,12 +180,12 @@ class Decoded(NamedTuple):
     with_encoders: list[Any]
 
     def has_encoder(self, instance: Any) -> bool:
-        """Return whether an instance is, or holds, an encoder."""
+        """Return whether an instance is or contains an encoder."""
         return any(instance is other for other in self.with_encoders)
 
 
 class _Extent(NamedTuple):
-    """How large an instance is with all that it holds, as often as it holds it."""
+    """Size of an instance with all its parts, counted as often as it contains them."""
 
     cost: int
     height: int
@@ -191,9 +195,10 @@ class _Extent(NamedTuple):
 class _Decoder:
     """Rebuilds the instances of a file one by one, each from those before it.
 
-    What is held twice is built once, but is computed with twice: a few hundred lines
-    can nest pipelines of two equal steps to 2^50 steps. So an instance is counted as
-    often as it is held, and the file is refused before anything walks through it.
+    An instance that is used twice is built once but computes twice: a few hundred lines
+    can nest pipelines of two equal steps to 2^50 steps. Instances are therefore counted
+    as often as they are used, and large files are refused before anything walks through
+    them.
     """
 
     def __init__(
@@ -233,7 +238,7 @@ class _Decoder:
         if state is not None:
             state = {key: self.value(code, 1) for key, code in state.items()}
             width = state.get("n_features_in_")
-            if isinstance(width, int):  # it computes with rows that are so wide
+            if isinstance(width, int):  # the check computes with rows of this width
                 self._add(_CHECKED_ROWS * _FLOAT64 * width)
         self.built.append(_build(cls, name, state, self._trust))
         extent = _Extent(self._cost, self._height, self._has_encoder)
@@ -283,7 +288,7 @@ class _Decoder:
         if 0 not in shape or max(shape) > MOST_COLUMNS:
             msg = f"an empty array of shape {shape!r:.80}"
             raise ValueError(msg)
-        # Of the dtype first: numpy makes room for one item of it.
+        # The dtype is checked first, because NumPy allocates one item of it.
         return np.empty(shape, check_dtype(np.dtype(content)))
 
     def _float(self, content: Any, depth: int) -> float:
@@ -297,13 +302,15 @@ class _Decoder:
 
     def _labels(self, content: Any, depth: int, name: Any) -> pd.Index:
         if not all(type(label) is str for label in content):
-            msg = "labels that are no texts"
+            msg = "labels that are not texts"
             raise ValueError(msg)
         return pd.Index(self.value(content, depth), name=self.value(name, depth))
 
     def _object(self, content: Any, depth: int) -> Any:
         if type(content) is not int or not 0 <= content < len(self.built):
-            msg = f"the instance {content!r:.80}, which does not come before"
+            msg = (
+                f"a reference to instance {content!r:.80}, which does not come earlier"
+            )
             raise ValueError(msg)
         extent = self.extents[content]
         self._add(extent.cost, depth + extent.height)
@@ -335,22 +342,22 @@ def decode(
     trust: Trust,
     most: int,
 ) -> Decoded:
-    """Build the model from what `Encoder` made of it.
+    """Rebuild a model from the output of `Encoder`.
 
-    `objects` are entries of `Encoder.objects`, whose classes must have been found
-    trustworthy, and `root` says which is the model; `read_array` returns the array of a
-    number. `most` is the number of bytes that the model may take with every part
-    counted as often as it is used.
+    `objects` are entries of `Encoder.objects`, whose classes must already be trusted.
+    `root` identifies the model among them; `read_array` returns an array by number.
+    `most` is the memory limit of the model in bytes, with every part counted as often
+    as it is used.
     """
     decoder = _Decoder(read_array, trust, most)
     for entry in objects:
         decoder.add(entry)
     if not isinstance(root, dict) or set(root) != {"object"}:
-        msg = f"its root is no estimator but {root!r:.80}"
+        msg = f"its root is not an estimator but {root!r:.80}"
         raise ValueError(msg)
     model = decoder.value(root, 0)
     if not hasattr(model, "fit"):
-        msg = f"its root is a {type(model).__name__}, which is no estimator"
+        msg = f"its root is a {type(model).__name__}, which is not an estimator"
         raise ValueError(msg)
     parts = zip(decoder.built, decoder.extents, strict=True)
     return Decoded(
@@ -359,15 +366,15 @@ def decode(
 
 
 def _is_plain_scalar(value: np.generic) -> bool:
-    """Tell whether a Python scalar says all of a numpy scalar."""
+    """Return whether a Python scalar represents a NumPy scalar exactly."""
     small = value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
     return small or value.dtype.kind == "U"
 
 
 def _plain_state(value: Any, where: str) -> dict[str, Any]:
-    """Return the state of an instance that is no more than its attributes."""
-    # A function or a class reduces to its name alone, and most compiled types to a
-    # call; neither is data.
+    """Return the state of an instance that consists only of its attributes."""
+    # Functions and classes reduce to a name, and most compiled types to a call. Neither
+    # is data.
     try:
         reduced = value.__reduce_ex__(2)
     except TypeError as error:
@@ -382,7 +389,7 @@ def _plain_state(value: Any, where: str) -> dict[str, Any]:
     if not plain or "<locals>" in type(value).__qualname__:
         raise _unsupported(value, where)
     state = dict(reduced[2] or {})
-    # The manifest has the versions, once.
+    # The manifest already has the versions.
     state.pop("_sklearn_version", None)
     for name, instead in _FOLDERS.items():
         if isinstance(state.get(name), (str, os.PathLike)):
@@ -404,7 +411,7 @@ def _build(cls: type, name: str, state: dict[str, Any] | None, trust: Trust) -> 
     if place is not None and not trust.vouches_for(place):
         msg = (
             f"The {name.rpartition('.')[2]} of this model reads {place!r}, a file on "
-            "another machine, when it predicts. If you know that machine, name the "
+            "another machine, when it predicts. If you trust that machine, name the "
             f"file: load_model(path, trusted=[{place!r}])."
         )
         raise ModelFileError(msg)
@@ -420,17 +427,17 @@ def _build(cls: type, name: str, state: dict[str, Any] | None, trust: Trust) -> 
 
 
 def _without_machine(name: str, state: dict[str, Any]) -> dict[str, Any]:
-    """Refuse folders, and forget how many jobs the machine ran that saved."""
+    """Refuse folders, and drop the number of jobs of the saving machine."""
     for key, allowed in _FOLDERS.items():
         if state.get(key) is not None and state[key] != allowed:
-            msg = f"{name} has the folder {state[key]!r:.200} for {key!r}"
+            msg = f"{name} has a folder, {state[key]!r:.200}, for {key!r}"
             raise ValueError(msg)
     return {**state, _JOBS: None} if _JOBS in state else state
 
 
 def _random(kind: str, state: dict[str, Any]) -> Any:
     check_random_state(state)
-    # The sequence of seeds that a Generator may spawn from is not kept.
+    # The seed sequence from which a Generator could spawn others is not saved.
     bits: Any = _BIT_GENERATORS[state["bit_generator"]]()
     if kind == "Generator":
         bits.state = state
@@ -444,7 +451,7 @@ def _unsupported(value: Any, where: str) -> TypeError:
     kind = type(value)
     return TypeError(
         f"{where} is a {kind.__module__}.{kind.__qualname__}, which a model file "
-        "cannot hold: it holds numbers, text, arrays, and instances with plain "
-        "attributes. Replace it, or use joblib, whose files run what is in them when "
+        "cannot contain. It may contain numbers, text, arrays, and instances with "
+        "plain attributes. Replace it, or use joblib, whose files can run code when "
         "they are loaded."
     )

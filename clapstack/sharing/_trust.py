@@ -1,4 +1,4 @@
-"""Which types a model file may hold: those of clapstack's table, and the user's own."""
+"""Trust in types: a model file may contain known types and those the user names."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ __all__ = ["Trust", "is_elsewhere", "lacking", "retired", "strangers"]
 
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _SCRIPT = "__main__."
-# Parameters of encoders that name files to read.
+# Parameters of encoders that are names of files.
 _FILES = ("checkpoint", "audio_embeddings", "text_embeddings")
 
 
 class Trust:
-    """What a user vouches for, beyond the classes that clapstack knows.
+    """Types and files that the user trusts, beyond the classes known to clapstack.
 
     Parameters
     ----------
     trusted : iterable of str or type
-        Types, or their full names, ``package.Class`` or ``package:Class``. A name of a
-        file on another machine is taken too.
+        Types, or their full names, ``package.Class`` or ``package:Class``; or names of
+        files on other machines.
     """
 
     def __init__(self, trusted: Iterable[str | type] = ()):
@@ -55,14 +55,14 @@ class Trust:
         return name in self._names or self._given(name) is not None
 
     def find_class(self, name: str) -> type:
-        """Return a class that was found trustworthy."""
+        """Return a trusted class by its name."""
         return self._given(name) or _find_class(name)
 
     def _given(self, name: str) -> type | None:
-        """Return the type that was handed over for a name.
+        """Return the type passed by the user for a name, if any.
 
-        What was defined in a script or notebook is saved as a class of ``__main__``. It
-        is the one of that name which the user has put into a module since.
+        A class defined in a script or notebook is saved as a class of ``__main__``. It
+        matches a type of the same name that the user has since moved to a module.
         """
         if name in self._types or not name.startswith(_SCRIPT):
             return self._types.get(name)
@@ -74,25 +74,28 @@ class Trust:
 def strangers(
     path: str | os.PathLike[str], names: Iterable[str], trust: Trust
 ) -> ModelFileError | None:
-    """Return the error for classes that a file may not hold; None if there are none."""
+    """Return the error for classes that a file may not contain, or None."""
     names = {MOVED.get(name, name) for name in names}
     wrong = sorted(name for name in names if not _NAME.fullmatch(name))
     if wrong:
-        msg = f"{os.fspath(path)!r} names {wrong[0][:80]!r}, which is no class."
+        msg = (
+            f"{os.fspath(path)!r} names {wrong[0][:80]!r}, which is not a class. Get "
+            "the file again from its source."
+        )
         return ModelFileError(msg)
     unknown = {n for n in names if n not in CLASSES and not trust.vouches_for(n)}
     for name in sorted(unknown & set(RETIRED)):
         msg = (
-            f"{os.fspath(path)!r} holds a {name.rpartition('.')[2]}, which clapstack "
-            f"no longer has. {RETIRED[name]}"
+            f"{os.fspath(path)!r} contains a {name.rpartition('.')[2]}, which "
+            f"clapstack no longer has. {RETIRED[name]}"
         )
         return ModelFileError(msg)
     ours = sorted(name for name in unknown if name.startswith("clapstack."))
     if ours:
         msg = (
-            f"{os.fspath(path)!r} holds a {ours[0]}, which this clapstack "
-            f"({clapstack.__version__}) does not have: a newer one wrote the file, or "
-            "it was altered. Upgrade clapstack."
+            f"{os.fspath(path)!r} contains a {ours[0]}, which clapstack "
+            f"{clapstack.__version__} does not have: a newer version wrote the file, "
+            "or it was altered. Upgrade clapstack."
         )
         return ModelFileError(msg)
     return UntrustedTypesError(os.fspath(path), sorted(unknown)) if unknown else None
@@ -101,19 +104,19 @@ def strangers(
 def lacking(
     path: str | os.PathLike[str], names: Iterable[str], trust: Trust
 ) -> ModelFileError | None:
-    """Return the error for trusted classes whose code is not here; None if all are."""
+    """Return the error for trusted classes that cannot be imported, or None."""
     for name in sorted(set(names) - {*CLASSES, *MOVED}):
         try:
             trust.find_class(name)
         except ImportError as error:
-            remedy = "Install the package that has it, or put its folder on PYTHONPATH."
+            remedy = "Install its package, or add its folder to PYTHONPATH."
             if name.startswith(_SCRIPT):
                 remedy = (
-                    "It was defined in a script or notebook. Put it into a module, and "
-                    "trust the class that is imported from there."
+                    "It was defined in a script or notebook. Move it to a module, and "
+                    "pass the class imported from there as trusted."
                 )
             msg = (
-                f"{os.fspath(path)!r} holds a {name}, whose code is not found: "
+                f"{os.fspath(path)!r} contains a {name}, which cannot be imported: "
                 f"{error}. {remedy}"
             )
             return ModelFileError(msg)
@@ -123,16 +126,16 @@ def lacking(
 def retired(
     path: str | os.PathLike[str], objects: Iterable[Mapping[str, Any]]
 ) -> ModelFileError | None:
-    """Return the error for a setting that clapstack no longer has; None if all are."""
+    """Return the error for a setting that clapstack no longer has, or None."""
     for entry in objects:
         name, state = entry["class"], entry.get("state", {})
         for key, (plain, remedy) in RETIRED_PARAMETERS.get(name, {}).items():
             value = state.get(key, plain)
             if isinstance(value, dict):
-                value = value.get("of")  # as a file has scalars of numpy
+                value = value.get("of")  # the form of NumPy scalars in files
             if value != plain:
                 msg = (
-                    f"{os.fspath(path)!r} holds a {name.rpartition('.')[2]} with "
+                    f"{os.fspath(path)!r} contains a {name.rpartition('.')[2]} with "
                     f"{key}={value!r:.80}, a parameter that clapstack no longer has. "
                     f"{remedy}"
                 )
@@ -141,20 +144,20 @@ def retired(
 
 
 def is_elsewhere(name: str, state: Mapping[str, Any]) -> str | None:
-    """Return the file on another machine that an encoder names, if it names one.
+    """Return the file on another machine that an encoder would read, or None.
 
-    `name` is the class of the encoder, `state` its attributes or the JSON of them.
+    `name` is the class of the encoder, `state` its attributes or their JSON form.
     """
     if name not in ENCODERS:
         return None
     for key in _FILES:
         value = state.get(key)
         if isinstance(value, dict):
-            value = value.get("path")  # as a file has paths
+            value = value.get("path")  # the form of paths in files
         if not isinstance(value, (str, os.PathLike)):
             continue
         text = os.fspath(value)
-        # Windows asks the machine of such a path, and sends it the user's name.
+        # Windows contacts the machine in such a path and sends it the user's name.
         if text[:2] in ("\\\\", "//", "\\/", "/\\") or "://" in text:
             return text
     return None

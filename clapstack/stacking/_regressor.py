@@ -23,7 +23,7 @@ from clapstack._compat import (
     _fit_context,
     asking_for_weights,
 )
-from clapstack._numerics.checks import check_varies, check_weight, check_y
+from clapstack._numerics.checks import check_share, check_varies, check_weight, check_y
 from clapstack.families import BOOSTING, KERNEL, check_features
 from clapstack.stacking._axes import (
     explain_axes,
@@ -489,9 +489,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         number of pairs refers to the effective one, ``sum(w)² / sum(w²)``.
         """
         check_is_fitted(self)
-        if not 0 < coverage < 1:
-            msg = f"coverage must lie between 0 and 1; got {coverage!r}. 0.9 is usual."
-            raise ValueError(msg)
+        check_share("coverage", coverage, 0.9)
         if self._has_axes():
             settings = {"coverage": coverage, "scaled": scaled}
             return np.stack(on_axes(self, "predict_interval", X, **settings), axis=1)
@@ -552,9 +550,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
                 "kernel=True, or use the preset 'best'."
             )
             raise TypeError(msg)
-        if not 0 < level < 1:
-            msg = f"level must lie between 0 and 1; got {level!r}. 0.01 is usual."
-            raise ValueError(msg)
+        check_share("level", level, 0.01)
         X = check_features(self, X, reset=False)
         columns = self._first_level.columns[KERNEL]
         return novelty.p_values(self._knowing_members(), columns, X) >= level

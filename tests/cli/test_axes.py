@@ -172,7 +172,7 @@ def test_ratings_of_one_pair_are_averaged_by_axis(rows, write_csv):
     [
         (["--rating", "order", "--rating", "order"], "each column once"),
         (["--rating", "price"], "the model predicts relevance, order, not price"),
-        (["--rating", "order", "--audio-column", "no"], "no column of audio"),
+        (["--rating", "order", "--audio-column", "no"], "no audio column"),
     ],
 )
 def test_wrong_axes_are_refused(model_file, run, words, message):

@@ -58,7 +58,7 @@ def test_the_tables_are_read_from_the_best_down_and_end_in_a_verdict(run, tables
     assert [line.split()[0] for line in lines[1:3]] == ["v2", "v1"]
     assert " to " in lines[1]
     assert lines[5].split()[:3] == ["v1", "v2", "20"]
-    assert lines[-1] == "v2 has the highest mean; no difference from v1 is shown."
+    assert lines[-1] == "v2 has the highest mean; no significant difference from v1."
 
 
 def test_one_table_by_a_column_with_ratings_and_a_picture(run, clips, tmp_path):
@@ -115,7 +115,7 @@ def test_names_of_systems_are_those_of_files(run, clips, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.drop(columns="score"), "no column of score ('score',"),
+        (lambda t: t.drop(columns="score"), "no score column ('score',"),
         (lambda t: t.assign(score=None), "no clip of v2 has a score. Run clapstack"),
         (
             lambda t: t.assign(score="7,5"),

@@ -50,8 +50,8 @@ def test_help_lists_the_exit_codes(run):
     ("content", "code", "message"),
     [
         (None, 3, "No such file or directory: "),
-        ("", 3, "is empty; a header and rows are needed"),
-        ("audio,text,score\na.wav,x\n", 3, "line 2: 2 cells, and the header has 3"),
+        ("", 3, "is empty. Add a header and rows"),
+        ("audio,text,score\na.wav,x\n", 3, "line 2 has 2 cells, but the header has 3"),
         ("audio,text,score\na.wav,x,7_5\n", 1, "no finite number in row 0 ('7_5')"),
     ],
 )
@@ -76,8 +76,8 @@ def test_a_table_that_cannot_be_read_and_a_bad_row_have_codes_of_their_own(
 @pytest.mark.parametrize(
     ("command", "code", "message"),
     [
-        ("evaluate", 3, "no column of score"),
-        ("fit", 3, "no column of score"),
+        ("evaluate", 3, "no score column"),
+        ("fit", 3, "no score column"),
         # It scores the pairs, of which there is no clip.
         ("report", 1, "has no row with a score; row 0: no such file"),
     ],

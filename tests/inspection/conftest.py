@@ -8,7 +8,7 @@ from clapstack import ClapStackingRegressor, CrossAgreement
 
 @pytest.fixture(autouse=True)
 def pyplot():
-    """Draw without a screen, and close what was drawn."""
+    """Draw without a screen, and close all figures afterwards."""
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("agg")
     from matplotlib import pyplot

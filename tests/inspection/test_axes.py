@@ -1,4 +1,4 @@
-"""Pictures show one axis; a model of several is refused with what to pass."""
+"""Pictures show one axis; a model with several is refused with the remedy."""
 
 import numpy as np
 import pytest
@@ -16,12 +16,12 @@ from clapstack.inspection import (
 )
 from clapstack.stacking import model_of_axis
 
-REMEDY = r"model predicts \['axis0', 'axis1'\]. Pass clapstack.stacking.model_of_axis"
+REMEDY = r"\['axis0', 'axis1'\]. Select one with clapstack.stacking.model_of_axis"
 
 
 @pytest.fixture(scope="module")
 def of_two(model, features):
-    """Return the model of two axes, the second without ratings of twenty pairs."""
+    """Return a model with two axes, where twenty pairs have no second rating."""
     X, y = features
     ratings = np.column_stack([y, y[::-1]])
     ratings[:20, 1] = np.nan

@@ -1,4 +1,4 @@
-"""How scores are spread, of all pairs or system by system."""
+"""Picture of the distribution of scores, overall or by system."""
 
 import numpy as np
 import pytest
@@ -44,10 +44,10 @@ def test_scores_without_spread_are_drawn(pyplot, scores):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scores": []}, r"of shape \(n_pairs,\)"),
-        ({"scores": [[1.0]]}, r"got \(1, 1\)"),
-        ({"scores": [1.0, np.nan]}, "NaN or infinities"),
-        ({"scores": [1.0], "systems": ["a", "b"]}, "1 scores and 2 systems"),
+        ({"scores": []}, r"must have shape \(n_pairs,\)"),
+        ({"scores": [[1.0]]}, r"got shape \(1, 1\)"),
+        ({"scores": [1.0, np.nan]}, "scores has NaN or infinity"),
+        ({"scores": [1.0], "systems": ["a", "b"]}, "systems has 2 labels for 1 scores"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(settings, message):

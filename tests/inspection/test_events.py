@@ -65,7 +65,7 @@ def test_right_prompt_is_heard_in_its_order(clip):
 def test_order_that_does_not_hold(clip):
     found = explain_events(clip, "a siren followed by a sheep", CHECKPOINTS)
     assert found.order_holds is False
-    assert "The claimed order does not hold." in str(found)
+    assert "The sounds are not in the order of the text." in str(found)
 
 
 def test_missing_sound_is_named(clip):
@@ -91,6 +91,12 @@ def test_sound_that_the_prompt_does_not_name(clip):
 def test_threshold_decides_what_is_heard(clip):
     assert explain_events(clip, "a sheep", CHECKPOINTS, threshold=99.0).missing
     assert not explain_events(clip, "wind", CHECKPOINTS, threshold=-99.0).missing
+
+
+@pytest.mark.parametrize("threshold", [np.nan, "1", None, [1.0]])
+def test_a_threshold_that_is_no_number_is_refused(clip, threshold):
+    with pytest.raises(ValueError, match="threshold must be a number; got "):
+        explain_events(clip, "a sheep", CHECKPOINTS, threshold=threshold)
 
 
 def test_clip_shorter_than_a_window(clip):
@@ -157,7 +163,7 @@ def test_picture_shows_when_clauses_are_heard(clip, pyplot):
     assert labels == ["a sheep", "wind & <b>rain$^$"]
     title = display.ax_.get_title(loc="left")
     assert "Not heard: a bell" in title
-    assert "The order is another" in title
+    assert "The sounds are in another order" in title
     assert "Heard from 6.0 to 10.0 s: wind" in display.describe()
     assert display.to_svg() == display.to_svg()
 

@@ -1,4 +1,4 @@
-"""Pictures of families: how good, how alike, and their part in a score."""
+"""Pictures of families: their SRCC, agreement, and contributions to a score."""
 
 from itertools import combinations
 
@@ -39,7 +39,7 @@ def many(features):
 
 
 def drawn(display):
-    """Return the figure of a display and the boxes of what is written in its axes."""
+    """Return the figure of a display and the bounding boxes of texts in its axes."""
     figure = display.ax_.figure
     figure.canvas.draw()
     return figure, [text.get_window_extent() for text in display.ax_.texts]
@@ -164,8 +164,8 @@ def test_array_takes_names(features):
     assert "a and b agree most" in display.describe()
 
 
-def test_one_family_has_none_to_agree_with():
-    with pytest.raises(ValueError, match="two families or more"):
+def test_a_single_family_is_refused():
+    with pytest.raises(ValueError, match="for at least two families"):
         FamilyAgreementDisplay.from_predictions(pd.DataFrame({"laion": [1, 2]}))
 
 
@@ -205,17 +205,17 @@ def test_prediction_without_any_part_is_drawn():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prediction": 3.0}, "add up to 15.5, and 'prediction' is 3"),
+        ({"prediction": 3.0}, "add up to 15.5, but 'prediction' is 3"),
         ({"laion": np.nan}, r"NaN or infinity at \['laion'\]"),
     ],
 )
-def test_parts_that_make_no_score_are_refused(change, message, row):
+def test_contributions_that_do_not_add_up_are_refused(change, message, row):
     with pytest.raises(ValueError, match=message):
         ExplanationDisplay.from_contributions({**row, **change})
 
 
 def test_missing_baseline_is_refused(row):
-    with pytest.raises(ValueError, match="must have 'baseline'"):
+    with pytest.raises(ValueError, match="must have an entry 'baseline'"):
         ExplanationDisplay.from_contributions(row.drop("baseline"))
 
 
@@ -233,7 +233,7 @@ def test_model_explains_one_pair(features):
     linear = Explaining().fit(X, y)
     display = ExplanationDisplay.from_estimator(linear, X.iloc[[3]])
     assert display.prediction == pytest.approx(linear.predict(X)[3])
-    with pytest.raises(ValueError, match=r"got 120 rows. Take one with X.iloc"):
+    with pytest.raises(ValueError, match=r"got 120 rows. Select one: X.iloc"):
         ExplanationDisplay.from_estimator(linear, X)
 
 

@@ -1,4 +1,4 @@
-"""Where a result stands in the ranking."""
+"""Picture of a result in the ranking."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_ranked_systems_that_are_better_are_counted(value, metric, above):
     assert LeaderboardDisplay(value=value, metric=metric).above == above
 
 
-def test_result_stands_where_its_value_belongs():
+def test_a_result_is_placed_by_its_value():
     display = LeaderboardDisplay(value=0.62, name="mine").plot()
     names = [label.get_text() for label in display.ax_.get_yticklabels()]
     place = names.index("mine")
@@ -43,6 +43,6 @@ def test_predictions_are_judged_with_their_interval(features):
         ({"value": np.nan}, "value must be a finite number; got nan"),
     ],
 )
-def test_what_has_no_place_is_refused(options, message):
+def test_invalid_results_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         LeaderboardDisplay(**options)

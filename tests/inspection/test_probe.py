@@ -1,4 +1,4 @@
-"""Picture of how scores respond to edits."""
+"""Picture of the response of scores to edits."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ def test_bars_are_mean_changes_of_the_edits_that_apply(probed):
     assert labels == ["swap (40)", "case (50)", "level (50)"]
     assert [text.get_text() for text in display.ax_.texts] == ["55 %", "0 %", "100 %"]
     legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert legend == ["another meaning", "another wording", "another clip"]
+    assert legend == ["meaning changed", "wording changed", "clip changed"]
 
 
 def test_kinds_differ_by_more_than_colour(probed):
@@ -37,7 +37,10 @@ def test_kinds_differ_by_more_than_colour(probed):
 
 def test_the_picture_in_words(probed):
     words = ProbeDisplay(probed=probed).describe()
-    assert "swap -0.10 (55 % of 40 pairs fall), case +0.20 (0 % of 50" in words
+    assert (
+        "swap -0.10 (falls for 55 % of 40 pairs), case +0.20 (falls for 0 % of 50"
+        in words
+    )
     none = ProbeDisplay(probed=probed[1:2])
     assert none.describe() == "Mean change of the score: no edit applies."
     none.plot()
@@ -52,6 +55,6 @@ def test_tables_of_another_kind_are_refused(probed):
     with pytest.raises(ValueError, match=r"missing \['falls'\]"):
         ProbeDisplay(probed=probed.drop(columns="falls"))
     with pytest.raises(
-        ValueError, match=r"has an edit twice\. Pass the rows of one axis"
+        ValueError, match=r"has an edit more than once\. Pass the rows of one axis"
     ):
         ProbeDisplay(probed=pd.concat([probed, probed]))

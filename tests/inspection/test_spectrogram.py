@@ -85,7 +85,7 @@ def test_an_m4a_file_is_drawn_at_its_own_rate():
     assert mel_spectrogram(made.content).highest == files.RATE / 2
 
 
-def test_caption_and_score_stand_above(pyplot):
+def test_caption_and_score_are_in_the_title(pyplot):
     display = SpectrogramDisplay.from_audio(
         tone(440), text="a price of $5 and $6_x", score=7.25, interval=(5, 9.5)
     )

@@ -1,4 +1,4 @@
-"""Systems side by side."""
+"""Picture of the mean scores of systems."""
 
 import numpy as np
 import pytest

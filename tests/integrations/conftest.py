@@ -1,4 +1,4 @@
-"""The clips, pairs and model of the tests of the command line serve here too."""
+"""Clips, pairs and model shared with the command-line tests."""
 
 from tests.cli.conftest import _store, clips, model_file, pairs
 

@@ -204,6 +204,13 @@ def test_a_mistaken_pair_number_takes_no_memory(ratings):
         ListenerModel().fit(ratings)
 
 
+@pytest.mark.parametrize("dtype", [bool, "boolean", object])
+def test_true_and_false_are_no_row_numbers(ratings, dtype):
+    ratings["pair"] = pd.Series(ratings["pair"] % 2 == 1).astype(dtype)
+    with pytest.raises(ValueError, match="a pair that is not a row number"):
+        ListenerModel().fit(ratings)
+
+
 def test_missing_listener_is_named(ratings):
     ratings.loc[4, "listener_id"] = None
     with pytest.raises(ValueError, match=r"no listener_id \(rows 4\)"):

@@ -1,4 +1,4 @@
-"""Metrics of several axes: each on the pairs that are rated on it."""
+"""Metrics of scores with several axes, each from the pairs rated on it."""
 
 import numpy as np
 import pandas as pd
@@ -78,8 +78,11 @@ def test_an_array_numbers_its_axes(judged):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda y, s: (y, s["order"]), r"y_true has shape \(60, 2\), 2 axes, but"),
-        (lambda y, s: (y, s[["order", "relevance"]]), "one order, under one name each"),
+        (lambda y, s: (y, s["order"]), r"y_true has shape \(60, 2\), with 2 axes, b"),
+        (
+            lambda y, s: (y, s[["order", "relevance"]]),
+            "the same column names in the same o",
+        ),
         (lambda y, s: (y.assign(order=np.nan), s), "y_true has no rating on 'order'"),
         (lambda y, s: (y, s.assign(order=np.nan)), "y_score has NaN or infinity in 45"),
         (

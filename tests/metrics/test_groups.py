@@ -92,9 +92,9 @@ def test_of_several_axes_groups_are_those_of_the_rated_pairs(judged):
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ([1, 2], r"groups must have shape \(4,\), a label a row; got \(2,\)"),
+        ([1, 2], r"groups must have shape \(4,\), one label per row; got \(2,\)"),
         ([1, 2, np.nan, 1], r"groups has missing values in 1 of 4 rows \(rows 2\)"),
-        (["a"] * 4, "groups has one group, 'a', so that every resample is the same"),
+        (["a"] * 4, "groups has only one group, 'a', so every resample would be"),
     ],
 )
 def test_groups_that_do_not_fit_are_refused(groups, message):

@@ -207,15 +207,29 @@ def test_constant_resamples_do_not_warn():
         bootstrap_interval(ktau, [1.0, 2.0], [1.0, 2.0], n_resamples=20)
 
 
-@pytest.mark.parametrize("coverage", [0.0, 1.0, 95])
-def test_coverage_out_of_range_is_refused(scores, coverage):
-    with pytest.raises(ValueError, match="coverage must lie between 0 and 1"):
+@pytest.mark.parametrize("coverage", [0.0, 1.0, 95, np.nan, "0.9", None, [0.9]])
+def test_coverage_that_is_no_number_between_0_and_1_is_refused(scores, coverage):
+    with pytest.raises(
+        ValueError, match="coverage must be a number between 0 and 1; got "
+    ):
         bootstrap_interval(mse, *scores, coverage=coverage)
 
 
-def test_no_resamples_is_refused(scores):
-    with pytest.raises(ValueError, match="n_resamples must be 1 or more; got 0"):
-        bootstrap_interval(mse, *scores, n_resamples=0)
+@pytest.mark.parametrize("groups", [None, np.arange(60) % 5])
+@pytest.mark.parametrize("n_resamples", [0, -1, 2.5, "3", None, True, np.nan])
+def test_resamples_that_cannot_be_counted_are_refused(scores, n_resamples, groups):
+    with pytest.raises(
+        ValueError, match="n_resamples must be an integer of at least 1; got "
+    ):
+        bootstrap_interval(mse, *scores, n_resamples=n_resamples, groups=groups)
+
+
+@pytest.mark.parametrize("random_state", ["a", 2.5, -1])
+def test_a_random_state_that_is_no_seed_is_refused(scores, random_state):
+    with pytest.raises(
+        ValueError, match="random_state must be None or an integer of at least 0"
+    ):
+        bootstrap_interval(mse, *scores, random_state=random_state)
 
 
 def test_a_system_does_not_differ_from_itself(scores):
@@ -248,9 +262,9 @@ def test_noise_ceiling_finds_the_reliability_of_the_mean(ratings):
     assert noise_ceiling(*ratings).reliability == pytest.approx(4 / 6, abs=0.02)
 
 
-@pytest.mark.parametrize("n_raters", [0, -1, np.nan])
+@pytest.mark.parametrize("n_raters", [0, -1, np.nan, "3", [3]])
 def test_noise_ceiling_refuses_no_raters(ratings, n_raters):
-    with pytest.raises(ValueError, match="n_raters must be above 0; got"):
+    with pytest.raises(ValueError, match="n_raters must be a number above 0; got"):
         noise_ceiling(*ratings, n_raters=n_raters)
 
 
@@ -286,7 +300,7 @@ def test_unequal_counts_of_ratings_keep_the_variances(ratings):
     assert ceiling.reliability == pytest.approx(4 / 6, abs=0.03)
 
 
-def test_raters_who_do_not_agree_leave_no_ceiling():
+def test_raters_without_agreement_have_zero_reliability():
     ceiling = noise_ceiling([0, 0, 1, 1], [1.0, 9.0, 9.0, 1.0])
     assert ceiling == (0.0, 0.0, 16.0)
 
@@ -360,5 +374,5 @@ def test_pair_ids_of_several_types_stay_apart():
     assert mixed == noise_ceiling(["a", "a", "b", "b"], [1.0, 2.0, 8.0, 9.0])
     with pytest.raises(ValueError, match=r"pair_ids has missing values .*rows 1\)"):
         noise_ceiling(["a", None, "b", "b"], [1.0, 2.0, 8.0, 9.0])
-    with pytest.raises(ValueError, match="needs two pairs or more"):
+    with pytest.raises(ValueError, match="needs at least two pairs"):
         noise_ceiling([], [])

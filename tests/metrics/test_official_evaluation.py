@@ -1,4 +1,4 @@
-"""Our metrics against numbers that the challenge's own evaluation script gave."""
+"""Metrics compared with the output of the challenge's evaluation script."""
 
 import json
 import warnings

@@ -1,4 +1,4 @@
-"""The share of preferences whose order scores give right."""
+"""Accuracy of scores on preferences."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_two_columns_are_the_better_and_the_worse_row():
 
 def test_preferences_of_one_prompt_are_drawn_together():
     rng = np.random.default_rng(0)
-    # Prompts are right or wrong as a whole: 30 units, and not 1,350.
+    # All preferences of a prompt are right or wrong together: 30 units, not 1,350.
     groups = np.repeat(np.arange(30), 10)
     score = np.tile(np.arange(10), 30) * np.repeat(rng.choice([-1, 1], 30), 10)
     first, second = np.triu_indices(10, 1)
@@ -57,11 +57,14 @@ def test_intervals_cover_the_truth_of_simulated_prompts():
         ({"preferences": [(0, 1, 0.5)]}, "all preferences are ties"),
         ({"preferences": [(0, 5)]}, "valid are integers from 0 to 2"),
         ({"y_score": [1, np.nan, 2]}, "y_score has NaN or infinity in 1 of 3 rows"),
-        ({"y_score": [[1], [2], [3]]}, "one number a row"),
+        ({"y_score": [[1], [2], [3]]}, "y_score must have one number per row"),
         ({"groups": [0, 1, 0]}, r"between rows of two groups \(rows 0 of preferences"),
         ({"groups": [0, 0]}, r"groups must have shape \(3,\)"),
-        ({"n_resamples": -1}, "n_resamples must be 0 or more"),
-        ({"coverage": 2}, "coverage must lie between 0 and 1"),
+        ({"n_resamples": -1}, "n_resamples must be an integer of at least 0"),
+        ({"n_resamples": 2.5}, "n_resamples must be an integer of at least 0"),
+        ({"coverage": 2}, "coverage must be a number between 0 and 1"),
+        ({"coverage": "0.9"}, "coverage must be a number between 0 and 1"),
+        ({"random_state": "a"}, "random_state must be None or an integer"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(given, message):

@@ -1,4 +1,4 @@
-"""Comparing systems by scores of their clips for shared prompts."""
+"""Comparison of systems by the scores of their clips for shared prompts."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from clapstack.metrics import compare_systems, ktau, lcc, srcc
 
 
 def made_clips(rng, n_prompts=20, effects=(0.0, 0.3, 0.5), draw=None):
-    """Return a row per clip: system, text, score; 1 to 4 clips a prompt and system."""
+    """Return one row per clip, with 1 to 4 clips per prompt and system."""
     draw = draw or (lambda size: rng.normal(size=size))
     shape = (len(effects), n_prompts)
     counts = rng.integers(1, 5, size=shape)
@@ -135,14 +135,14 @@ def test_a_verdict_names_what_is_better_and_what_is_not_shown_to_be():
     assert compare_systems(clips).verdict() == "c is better than a, b."
     two = compare_systems(clips[clips["system"] != "c"])
     best, other = two.means["mean"].sort_values().index[::-1]
-    expected = f"{best} has the highest mean; no difference from {other} is shown."
+    expected = f"{best} has the highest mean; no significant difference from {other}."
     assert two.verdict() == expected
-    # Easy prompts that "c" alone lacks make the mean of "a" the highest.
+    # Easy prompts that only "a" has make its mean the highest.
     easy = clips[clips["system"] == "a"].assign(
         text=lambda t: -1 - t["text"], score=lambda t: t["score"] + 50
     )
     unlike = compare_systems(pd.concat([clips, easy]))
-    assert unlike.verdict().startswith("a has the highest mean; c is better on shared")
+    assert unlike.verdict().startswith("a has the highest mean; c is better than it on")
 
 
 def test_agreement_with_ratings_is_of_the_means_of_rated_clips():
@@ -197,13 +197,16 @@ def test_intervals_cover_the_truth_where_clips_of_a_prompt_are_alike():
     [
         (
             lambda t: {"scores": t, "system": "model"},
-            r"\['model'\] are missing or twice",
+            r"\['model'\] are missing or repeated",
         ),
-        (lambda t: {"scores": t, "score": "clap"}, r"\['clap'\] are missing or twice"),
-        (lambda t: {"scores": t["score"]}, "so that system='system' names no column"),
+        (
+            lambda t: {"scores": t, "score": "clap"},
+            r"\['clap'\] are missing or repeated",
+        ),
+        (lambda t: {"scores": t["score"]}, "a column, but scores is not a table"),
         (
             lambda t: {"scores": t[t["system"] == "a"]},
-            "all clips are of one system, 'a'",
+            "all clips come from one system, 'a'",
         ),
         (
             lambda t: {"scores": t.assign(score=np.where(t.index == 3, np.nan, 1.0))},
@@ -215,13 +218,13 @@ def test_intervals_cover_the_truth_where_clips_of_a_prompt_are_alike():
         ),
         (
             lambda t: {"scores": t, "prompt": ["x"]},
-            r"prompt must have shape \(\d+,\), as the scores; got \(1,\)",
+            r"prompt must have shape \(\d+,\), like the scores; got \(1,\)",
         ),
         (
             lambda t: {"scores": t.assign(text=range(len(t)))},
             "no two systems share two prompts",
         ),
-        (lambda t: {"scores": t.head(0)}, "scores must be one number a clip"),
+        (lambda t: {"scores": t.head(0)}, "scores must have one number per clip"),
         (lambda t: {"scores": t, "ratings": [1.0]}, "ratings must have shape"),
         (
             lambda t: {"scores": t, "ratings": np.full(len(t), np.inf)},
@@ -231,7 +234,8 @@ def test_intervals_cover_the_truth_where_clips_of_a_prompt_are_alike():
             lambda t: {"scores": t, "ratings": np.full(len(t), np.nan)},
             "no clip has a rating",
         ),
-        (lambda t: {"scores": t, "coverage": 95}, "coverage must lie between 0 and 1"),
+        (lambda t: {"scores": t, "coverage": 95}, "a number between 0 and 1; got 95"),
+        (lambda t: {"scores": t, "coverage": "0.9"}, "coverage must be a number betw"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(clips, change, message):
@@ -260,4 +264,4 @@ def test_equal_differences_on_few_prompts_show_little(step):
     scores = np.array([1, 2, 3, 1 + step, 2 + step, 3 + step])
     found = compare_systems(scores, system=list("aaabbb"), prompt=[0, 1, 2] * 2)
     assert found.differences["p_value"].item() == 0.25
-    assert "no difference from a is shown" in found.verdict()
+    assert "no significant difference from a" in found.verdict()

@@ -74,11 +74,11 @@ def test_missing_column_is_named(frame):
 
 
 def test_frame_without_names_says_how_to_rename(frame):
-    with pytest.raises(ValueError, match=r"Rename yours with X.rename"):
+    with pytest.raises(ValueError, match=r"Rename your columns with X.rename"):
         checked(frame.set_axis([0, 1], axis=1))
 
 
-def test_column_that_stands_twice(frame):
+def test_repeated_column_is_refused(frame):
     twice = pd.concat([frame, frame[["text"]]], axis=1)
     with pytest.raises(ValueError, match="more than one column of the same name"):
         checked(twice)
@@ -124,7 +124,7 @@ def test_cells_of_an_arrow_table_are_python_objects():
     assert pairs.to_numpy().tolist() == [[clip, None]]
 
 
-def test_a_column_that_stands_twice_in_an_arrow_table():
+def test_a_repeated_column_of_an_arrow_table_is_refused():
     arrow = pytest.importorskip("pyarrow")
     X = arrow.Table.from_arrays([["a"], ["b"], ["c"]], ["audio", "text", "text"])
     with pytest.raises(ValueError, match="more than one column of the same name"):
@@ -153,7 +153,7 @@ def test_audio_of_a_dataset_is_left_to_our_own_decoder(tmp_path):
 def test_a_split_of_several_datasets_must_be_taken():
     datasets = pytest.importorskip("datasets")
     X = datasets.Dataset.from_dict({"audio": ["a"], "text": ["b"]})
-    with pytest.raises(TypeError, match="of a DatasetDict take one split"):
+    with pytest.raises(TypeError, match="For a DatasetDict, pass one split"):
         checked(datasets.DatasetDict(train=X))
 
 

@@ -1,4 +1,4 @@
-"""When two clips, texts or groups are one."""
+"""Identities of clips, texts and groups."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ def clip(tmp_path):
     return path
 
 
-def test_a_clip_is_its_content_wherever_it_lies(clip, tmp_path, monkeypatch):
+def test_a_clip_is_identified_by_its_content(clip, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.wav").symlink_to(clip)
     shutil.copy(clip, tmp_path / "copy.wav")
@@ -28,7 +28,7 @@ def test_a_clip_is_its_content_wherever_it_lies(clip, tmp_path, monkeypatch):
     assert clip_identity("b.wav") != clip_identity("a.wav")
 
 
-def test_a_clip_that_cannot_be_read_is_its_place(tmp_path, monkeypatch):
+def test_an_unreadable_clip_is_identified_by_its_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert clip_identity("./no.wav") == os.path.join(os.path.realpath("."), "no.wav")
     assert clip_identity("a\0.wav").endswith("a\0.wav")

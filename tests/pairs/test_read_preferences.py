@@ -1,4 +1,4 @@
-"""Tables of comparisons: text, two clips, and which is better."""
+"""Tables of comparisons between two clips for a text."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ ROWS = [
 TABLE = pd.DataFrame(ROWS, columns=["text", "audio_a", "audio_b", "winner"])
 
 
-def test_each_pair_of_clip_and_text_stands_once():
+def test_each_pair_is_listed_once():
     X, preferences, groups = read_preferences(TABLE)
     assert X.to_numpy().tolist() == [
         ["v1.wav", "a dog barks"],
@@ -63,13 +63,16 @@ def test_polars_tables_are_tables():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"winner": ["a", "c", "b"]}, r"none of \('a', 'b', 'tie'\).* \(rows 1\)"),
-        ({"winner": ["a", None, "b"]}, r"none of .*labels= \(rows 1\)"),
+        ({"winner": ["a", "c", "b"]}, r"not one of \('a', 'b', 'tie'\).* \(rows 1\)"),
+        ({"winner": ["a", None, "b"]}, r"not one of .* \(rows 1\).*labels="),
         ({"text": ["a", " ", 3]}, r"text that is empty .* \(rows 1, 2\)"),
-        ({"audio_b": ["v1.wav", "x", "./v1.wav"]}, r"one clip on both .* \(rows 0, 2"),
+        (
+            {"audio_b": ["v1.wav", "x", "./v1.wav"]},
+            r"the same clip on both .* \(rows 0, 2",
+        ),
     ],
 )
-def test_what_is_no_comparison_is_refused(change, message):
+def test_invalid_comparisons_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         read_preferences(TABLE.assign(**change))
 

@@ -58,11 +58,11 @@ def test_a_transformer_brings_its_settings(noise):
     features.set_params(blocks=("cosine",), cache=None)
     X = pd.DataFrame({"audio": [(long, 48_000)], "text": ["rain"]})
     assert score == pytest.approx(features.fit_transform(X)[0, 0], abs=1e-6)
-    with pytest.raises(TypeError, match="BeatsFeatures has no cosine"):
+    with pytest.raises(TypeError, match="BeatsFeatures does not compute a cosine"):
         clap_score(long, "rain", BeatsFeatures("b.pt"), sampling_rate=48_000)
 
 
-def test_the_protocol_names_all_that_a_score_follows_from():
+def test_the_protocol_names_everything_that_determines_a_score():
     line = protocol("bundled:msclap")
     weights = next((BUNDLED / "msclap").glob("*.pth"))
     for part in (

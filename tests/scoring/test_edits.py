@@ -69,7 +69,7 @@ def test_a_reworded_caption_has_the_same_clauses_and_order():
         assert steps_of(edited("reword", text) or text) == steps_of(text)
 
 
-def test_clips_are_edited_by_what_is_documented():
+def test_edits_of_clips_have_the_documented_size():
     rng = np.random.default_rng(0)
     clip = 0.1 * rng.normal(size=RATE).astype(np.float32)
     power = np.mean(clip**2)

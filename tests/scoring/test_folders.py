@@ -1,4 +1,4 @@
-"""Tables as people have them: folders, prompts, Kaldi's lists, saved Datasets."""
+"""Folders, prompts, Kaldi lists and saved Datasets as tables."""
 
 import json
 import os
@@ -9,17 +9,18 @@ import pandas as pd
 import pytest
 
 from clapstack import Scorer
-from clapstack.exceptions import TableError
+from clapstack.cli._options import name_bad
+from clapstack.exceptions import BadPairsError, TableError
 from clapstack.pairs import Fault
 from clapstack.scoring import score_table
-from clapstack.scoring.tables import PairTable
+from clapstack.scoring.tables import PairTable, pairs_of
 
 TEXTS = ["a dog barks", "rain on a roof", "a synth bass", "a bell"]
 
 
 @pytest.fixture
 def folder(tmp_path, clips):
-    """Return a folder of four clips, one of them in a folder within."""
+    """Return a folder of four clips, one of them in a subfolder."""
     place = tmp_path / "made"
     (place / "late").mkdir(parents=True)
     for number in range(4):
@@ -59,7 +60,7 @@ def test_a_clip_without_a_clear_text_is_named(folder):
     (folder / "2.json").write_text('{"text": ')
     first, second, third, last = (row.text for row in rows_of(folder))
     assert "more than one text: 0.json: text, 0.txt" in reason(first)
-    assert re.search(r"1\.txt is no UTF-8", reason(second))
+    assert re.search(r"1\.txt is not UTF-8", reason(second))
     assert re.search(r"2\.json is not JSON", reason(third))
     assert "no 3.txt, and no 3.json with a text" in reason(last)
     asked = rows_of(folder, names={"text": "text"})
@@ -72,8 +73,8 @@ def test_a_text_that_never_ends_is_not_read(folder):
     with open(folder / "1.txt", "wb") as file:
         file.truncate(1 << 40)  # sparse
     first, second, *_ = (row.text for row in rows_of(folder))
-    assert "0.txt is no text file of at most" in reason(first)
-    assert "1.txt is no text file of at most" in reason(second)
+    assert "0.txt is not a text file of at most" in reason(first)
+    assert "1.txt is not a text file of at most" in reason(second)
 
 
 def test_links_to_folders_elsewhere_are_named(folder, tmp_path):
@@ -82,14 +83,14 @@ def test_links_to_folders_elsewhere_are_named(folder, tmp_path):
     linked = rows_of(folder)[0]
     assert linked.audio == "all"
     assert reason(linked.text).endswith(
-        "all is a link to a folder. Score that by itself."
+        "all is a link to a folder outside. Score that folder separately."
     )
     assert [row.audio for row in rows_of(folder)].count("late/3.wav") == 1
     assert len(rows_of(folder)) == 5
 
 
-def test_a_folder_without_clips_is_told(tmp_path):
-    with pytest.raises(TableError, match="has no clips"):
+def test_a_folder_without_clips_is_refused(tmp_path):
+    with pytest.raises(TableError, match="contains no clips"):
         rows_of(tmp_path)
 
 
@@ -120,13 +121,13 @@ def test_prompts_reach_no_clip_outside_the_folder(folder, tmp_path, clips):
     (tmp_path / "p.json").write_text(json.dumps(dict.fromkeys(outside, "rain")))
     rows = rows_of(folder, tmp_path / "p.json")
     for row in (*rows[:2], rows[3]):
-        assert f"no clip of the name {row.audio!r}" in reason(row.path)
+        assert f"no clip named {row.audio!r}" in reason(row.path)
     assert "has 0.flac and 0.wav" in reason(rows[2].path)
 
 
 def test_prompts_need_a_folder(tmp_path):
     (tmp_path / "t.csv").write_text("audio,text\na.wav,b\n")
-    with pytest.raises(TableError, match=r"prompts are for a folder .*t\.csv is none"):
+    with pytest.raises(TableError, match=r"prompts apply to a folder .*t\.csv is not"):
         PairTable(tmp_path / "t.csv", tmp_path / "p.json")
 
 
@@ -187,19 +188,31 @@ def test_entries_of_kaldi_run_nothing(kaldi, tmp_path):
         file.writelines(f"x{i} rain\n" for i in range(4))
     rows = rows_of(kaldi)
     assert all(
-        "is a command, and clapstack runs none" in reason(r.path) for r in rows[4:6]
+        "is a command, which clapstack does not run" in reason(r.path)
+        for r in rows[4:6]
     )
     assert all("is a place in an archive" in reason(r.path) for r in rows[6:8])
     assert "has no text for x4" in reason(rows[8].text)
-    assert "has u0 before" in reason(rows[9].path)
+    assert "already has an entry u0" in reason(rows[9].path)
     assert "has two texts for u1" in reason(rows[1].text)
     assert "has no clip for ghost" in reason(rows[10].path)
     assert not made.exists()
 
 
+def test_a_row_without_a_clip_has_no_empty_place_in_messages(kaldi, capsys):
+    with open(kaldi / "text", "a") as file:
+        file.write("ghost rain\n")
+    table = PairTable(kaldi)
+    usable = table.on_usable(len, pairs_of(list(table.rows())))
+    message = str(BadPairsError(usable.bad, 5))
+    assert re.search(r"row 4 \(index 4\): .*has no clip for ghost", message)
+    name_bad(usable.bad, "score")
+    assert "row 4: " in capsys.readouterr().err
+
+
 def test_segments_of_kaldi_are_refused(kaldi):
     (kaldi / "segments").write_text("u0-1 u0 0.0 1.0\n")
-    with pytest.raises(TableError, match="has segments"):
+    with pytest.raises(TableError, match="has a segments file"):
         rows_of(kaldi)
 
 
@@ -246,11 +259,11 @@ def test_a_dataset_is_scored_from_memory_folder_and_file(
 def test_a_saved_dataset_names_its_own_files_alone(dataset, tmp_path):
     datasets = pytest.importorskip("datasets")
     datasets.DatasetDict(train=dataset).save_to_disk(tmp_path / "both")
-    with pytest.raises(TableError, match=r"holds the splits \['train'\]"):
+    with pytest.raises(TableError, match=r"contains the splits \['train'\]"):
         rows_of(tmp_path / "both")
     state = tmp_path / "both" / "train" / "state.json"
     state.write_text('{"_data_files": [{"filename": "../elsewhere.arrow"}]}')
-    with pytest.raises(TableError, match="which lies elsewhere"):
+    with pytest.raises(TableError, match="which is outside the folder"):
         rows_of(state.parent, names={"audio": "sound", "text": "caption"})
 
 

@@ -28,7 +28,7 @@ def test_a_row_is_known_by_its_number_and_key(path):
         assert not journal.has(2, 7)
 
 
-def test_a_row_that_failed_is_to_be_tried_again(path):
+def test_a_failed_row_is_tried_again(path):
     with Journal(path, IDENTITY) as journal:
         journal.add([record(0, error="no such file")])
         assert not journal.has(0, 7)
@@ -42,7 +42,7 @@ def test_the_last_record_of_a_row_counts(path):
         assert values_of(journal, 2) == [[2], [3]]
 
 
-def test_wherever_a_kill_tears_it_whole_lines_are_kept(path):
+def test_complete_lines_survive_an_interruption_anywhere(path):
     with Journal(path, IDENTITY) as journal:
         journal.add([record(row, values=[row / 3]) for row in range(3)])
     whole = path.read_bytes()
@@ -70,7 +70,7 @@ def test_wherever_a_kill_tears_it_whole_lines_are_kept(path):
         b'{"row": 1, "key": -7, "error": null}\n',
     ],
 )
-def test_what_follows_a_damaged_line_is_not_believed(path, damage):
+def test_lines_after_a_damaged_one_are_dropped(path, damage):
     with Journal(path, IDENTITY) as journal:
         journal.add([record(0)])
     with open(path, "ab") as file:
@@ -97,11 +97,11 @@ def test_a_deleted_journal_is_gone(path):
     assert not path.exists()
 
 
-def test_two_runs_at_once_are_kept_apart(path):
+def test_a_second_run_on_the_same_file_is_refused(path):
     pytest.importorskip("fcntl")
     with Journal(path, IDENTITY) as journal:
         journal.add([record(0)])
-        with pytest.raises(ValueError, match="another run writes"):
+        with pytest.raises(ValueError, match="another run is writing"):
             Journal(path, IDENTITY)
     with Journal(path, IDENTITY) as journal:
         assert journal.n_found == 1
@@ -123,12 +123,14 @@ def test_two_runs_at_once_are_kept_apart(path):
 )
 def test_a_file_of_another_kind_is_refused_and_kept(path, content):
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"part is where unfinished results go.* Move"):
+    with pytest.raises(
+        ValueError, match=r"unfinished results are kept in .*part, but .* Move"
+    ):
         Journal(path, IDENTITY)
     assert path.read_bytes() == content
 
 
 def test_a_folder_or_a_pipe_is_refused(path):
     path.mkdir()
-    with pytest.raises(ValueError, match="a file of another kind"):
+    with pytest.raises(ValueError, match="it exists and is another kind of file"):
         Journal(path, IDENTITY)

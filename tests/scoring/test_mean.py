@@ -12,7 +12,7 @@ def mean_of(texts, scores):
     return mean.result()
 
 
-def test_of_distinct_texts_it_is_the_usual_interval():
+def test_distinct_texts_give_the_usual_interval():
     scores = np.random.default_rng(0).normal(5, 1, 30)
     found = mean_of(map(str, range(30)), scores)
     usual = stats.t.interval(0.95, 29, scores.mean(), stats.sem(scores))
@@ -53,7 +53,7 @@ def test_without_scores_or_with_one_text_there_is_no_interval():
     assert np.isnan([one.low, one.high]).all()
 
 
-def test_what_texts_are_called_does_not_change_a_bit():
+def test_renaming_texts_changes_no_bit():
     scores = np.random.default_rng(0).normal(size=300)
     results = []
     for name in ("a", "b", "c"):

@@ -1,4 +1,4 @@
-"""What a scorer responds to."""
+"""Probes of scorers by edits of captions and clips."""
 
 import json
 
@@ -81,7 +81,7 @@ def test_edits_of_the_meaning_are_compared_with_the_reworded_caption(table):
     assert words.loc["whitespace", ["change", "falls"]].tolist() == [0, 0]
 
 
-def test_what_is_drawn_for_a_row_depends_on_the_seed_alone(table):
+def test_draws_for_a_row_depend_only_on_the_seed(table):
     whole = probe(Measures("words"), table)
     few = probe(Measures("words"), table, ["replace", "drop"], chunk_size=1)
     same = whole.set_index("edit").loc[["replace", "drop"]].reset_index()
@@ -118,7 +118,7 @@ def test_a_pair_alone_has_no_interval_of_its_mean(table):
     assert np.isnan(line[["low", "high", "change_sd"]].astype(float)).all()
 
 
-def test_encoders_respond_and_rounding_is_no_fall(table):
+def test_changes_of_encoders_are_measured_and_rounding_is_no_fall(table):
     scorer = Scorer.unsupervised("bundled:msclap")
     probed = probe(scorer, table).set_index("edit")
     assert probed.loc["replace", "change"] != 0
@@ -176,7 +176,7 @@ def test_a_model_of_embeddings_by_key_is_refused(table):
     features = PrecomputedPairFeatures(embeddings, embeddings)
     model = Pipeline([("features", features), ("ridge", StandardizedRidge())])
     model.fit(pairs, [1.0, 2.0, 3.0, 4.0])
-    with pytest.raises(ValueError, match="knows embeddings by key"):
+    with pytest.raises(ValueError, match="looks up embeddings by key"):
         probe(model, pairs)
 
 
@@ -197,10 +197,13 @@ def test_a_folder_takes_its_texts_from_prompts(table, tmp_path):
     [
         (
             {"random_state": None},
-            "random_state must be an integer, 0 or more; got None",
+            "random_state must be an integer of at least 0; got None",
         ),
-        ({"random_state": 1.5}, "random_state must be an integer, 0 or more; got 1.5"),
-        ({"chunk_size": 0}, "chunk_size must be an integer, 1 or more; got 0"),
+        (
+            {"random_state": 1.5},
+            "random_state must be an integer of at least 0; got 1.5",
+        ),
+        ({"chunk_size": 0}, "chunk_size must be an integer of at least 1; got 0"),
     ],
 )
 def test_a_wrong_number_is_named(table, settings, message):

@@ -51,7 +51,10 @@ def test_other_tables_are_ranked(table):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prompt": [None] * 6}, "6 of 6 candidates have no prompt"),
+        (
+            {"prompt": [None] * 6},
+            r"6 of 6 candidates have no prompt \(rows 0, .*Fill it in",
+        ),
         ({"score": [np.inf, 1, 2, 3, 4, 5]}, r"an infinite score.*rows 0"),
         ({"score": list("abcdef")}, "scores must be numbers"),
     ],
@@ -64,7 +67,7 @@ def test_what_cannot_be_ranked_is_named(table, change, message):
 def test_a_table_without_the_columns_is_refused(table):
     with pytest.raises(ValueError, match=r"\['text'\] are missing"):
         rank_candidates(table, prompt="text", score="score")
-    with pytest.raises(ValueError, match="names rows twice"):
+    with pytest.raises(ValueError, match="index of table has duplicate labels"):
         rank_candidates(table.set_axis(list("aabcde")), prompt="prompt", score="score")
     with pytest.raises(ValueError, match="the table has no rows"):
         rank_candidates(table[:0], prompt="prompt", score="score")

@@ -19,20 +19,20 @@ def csv_file(tmp_path):
     return tmp_path / "t.csv"
 
 
-def test_cells_are_texts_as_they_stand(csv_file):
+def test_cells_remain_texts(csv_file):
     table = table_of(csv_file, 'text,audio\n"NA, or 007","a b.wav"\n,1.wav\n')
     rows = list(table.rows())
     assert [(row.number, row.text) for row in rows] == [(0, "NA, or 007"), (1, "")]
     assert [row.audio for row in rows] == ["a b.wav", "1.wav"]
 
 
-def test_a_mark_of_byte_order_and_blank_lines_are_no_content(csv_file):
+def test_byte_order_marks_and_blank_lines_are_skipped(csv_file):
     table = table_of(csv_file, b"\xef\xbb\xbfaudio,text\r\n\r\na.wav,rain\r\n\r\n")
     assert [row.text for row in table.rows()] == ["rain"]
     assert table.count() == 1
 
 
-def test_relative_clips_lie_beside_the_table_or_in_the_folder_that_is_given(csv_file):
+def test_relative_clips_start_from_the_table_or_the_given_folder(csv_file):
     content = "audio,text\na.wav,x\n/b.wav,y\n"
     paths = [row.path for row in table_of(csv_file, content).rows()]
     assert paths == [str(csv_file.parent / "a.wav"), "/b.wav"]
@@ -50,41 +50,41 @@ def test_names_of_the_challenge_are_known(csv_file):
 @pytest.mark.parametrize(
     ("content", "names", "message"),
     [
-        ("clip,text\na,b\n", {}, "no column of audio ('audio', 'wav_file_name'"),
-        ("audio,wav_file_name,text\na,b,c\n", {}, "more than one column of audio"),
+        ("clip,text\na,b\n", {}, "no audio column ('audio', 'wav_file_name'"),
+        ("audio,wav_file_name,text\na,b,c\n", {}, "more than one audio column"),
         ("clip,text\na,b\n", {"audio": "wave"}, "('wave'); it has ['clip', 'text']"),
         ("audio,text,text\na,b,c\n", {}, "more than one column 'text'"),
-        ("", {}, "is empty; a header and rows are needed"),
-        ("audio,text\na,b\na,b,c\n", {}, "line 3: 3 cells, and the header has 2"),
+        ("", {}, "is empty. Add a header and rows"),
+        ("audio,text\na,b\na,b,c\n", {}, "line 3 has 3 cells, but the header has 2"),
         ('audio,text\na,"b\n', {}, "line 2: unexpected end of data"),
     ],
 )
-def test_a_table_that_cannot_be_read_is_told_by_column_or_line(
+def test_an_unreadable_table_is_named_by_column_or_line(
     csv_file, content, names, message
 ):
     with pytest.raises(ValueError, match=re.escape(message)):
         list(table_of(csv_file, content, names=names).rows())
 
 
-def test_a_column_that_is_to_be_kept_must_be_there(csv_file):
+def test_a_kept_column_must_exist(csv_file):
     table = table_of(csv_file, "audio,text\na,b\n", others=["id"])
     with pytest.raises(ValueError, match="no column 'id'"):
         table.check()
 
 
-def test_a_caption_is_a_text_where_there_is_no_other(csv_file):
+def test_a_caption_column_is_used_if_there_is_no_text_column(csv_file):
     (row,) = table_of(csv_file, "file_name,caption\na.wav,rain\n").rows()
     assert (row.audio, row.text) == ("a.wav", "rain")
     (row,) = table_of(csv_file, "audio,caption,text\na.wav,rain,hail\n").rows()
     assert row.text == "hail"
-    with pytest.raises(ValueError, match="more than one column of text"):
+    with pytest.raises(ValueError, match="more than one text column"):
         table_of(csv_file, "audio,caption,prompt\na.wav,rain,hail\n").check()
 
 
-def test_a_kept_column_does_not_take_the_place_of_the_clips(csv_file):
+def test_a_kept_column_does_not_replace_the_clips(csv_file):
     content = "audio,wave,text\na.wav,b.wav,x\n"
     table = table_of(csv_file, content, names={"audio": "wave"}, others=["audio"])
-    with pytest.raises(ValueError, match="the audio is read from 'wave'"):
+    with pytest.raises(ValueError, match="the audio is read from the column 'wave'"):
         table.check()
     (row,) = table_of(
         csv_file, content, names={"audio": "audio"}, others=["text"]

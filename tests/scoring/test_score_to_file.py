@@ -17,13 +17,13 @@ from clapstack.scoring.tables import (
     score_to_stream,
 )
 
-# A process of its own that has imported everything already.
+# A separate process that has already imported everything.
 FORK = multiprocessing.get_context("fork")
 N_ROWS = 60
 
 
 class ToyScorer(TableScorer):
-    """The length of the text; a text with "bad" in it cannot be used."""
+    """The length of the text; a text that contains "bad" is unusable."""
 
     names = ("score",)
     waits = False
@@ -88,7 +88,7 @@ def to_file(table, out, scorer=None, fmt="csv", told=None, **settings):
 
 
 def check_complete(rows):
-    """Every row once, in order, with its score or its reason."""
+    """Check that every row occurs once, in order, with its score or its reason."""
     assert [int(row["row"]) for row in rows] == list(range(N_ROWS))
     for number, row in enumerate(rows):
         if number % 10 == 3:
@@ -99,21 +99,21 @@ def check_complete(rows):
             assert float(row["score"]) == len(row["text"]) / 7
 
 
-def test_good_rows_are_scored_and_bad_ones_are_told_why(table, tmp_path, read_csv):
+def test_good_rows_are_scored_and_bad_rows_get_a_reason(table, tmp_path, read_csv):
     scored = to_file(table, tmp_path / "out.csv")
     check_complete(read_csv(tmp_path / "out.csv"))
     assert scored == (N_ROWS, 6, 0, {})
     assert not part_file(tmp_path / "out.csv").exists()
 
 
-def test_bad_rows_cost_one_more_question_a_chunk(table, tmp_path):
+def test_bad_rows_cost_one_more_call_per_chunk(table, tmp_path):
     scorer = ToyScorer()
     to_file(table, tmp_path / "out.csv", scorer)
     n_chunks = -(-N_ROWS // 8)
     assert len(scorer.asked) == n_chunks + 6  # a bad row in six of the chunks
 
 
-def test_every_format_says_the_same(table, tmp_path, read_csv, read_lines):
+def test_every_format_has_the_same_content(table, tmp_path, read_csv, read_lines):
     pytest.importorskip("pyarrow")
     for fmt in ("csv", "jsonl", "parquet"):
         to_file(table, tmp_path / f"out.{fmt}", fmt=fmt, others=["id"])
@@ -128,9 +128,7 @@ def test_every_format_says_the_same(table, tmp_path, read_csv, read_lines):
     assert frame.where(frame.notna(), None).to_dict("records") == lines
 
 
-def test_killed_in_mid_run_no_row_comes_twice_and_none_is_lost(
-    table, tmp_path, read_csv
-):
+def test_an_interrupted_run_repeats_no_row_and_loses_none(table, tmp_path, read_csv):
     out = tmp_path / "out.csv"
     part = part_file(out)
     process = FORK.Process(target=score_slowly, args=(table, out))
@@ -146,21 +144,21 @@ def test_killed_in_mid_run_no_row_comes_twice_and_none_is_lost(
     scored = to_file(table, out, told=told)
     check_complete(read_csv(out))
     assert 0 < scored.n_resumed < N_ROWS - 6
-    assert told == [f"going on: {part} has {scored.n_resumed} scored rows"]
+    assert told == [f"resuming: {part} has {scored.n_resumed} scored rows"]
 
 
-def test_a_killed_run_of_another_model_is_not_gone_on_with(table, tmp_path):
+def test_an_interrupted_run_of_another_model_is_not_resumed(table, tmp_path):
     out = tmp_path / "out.csv"
     interrupted(table, out)
     told = []
     scored = to_file(table, out, ToyScorer("another"), told=told)
     assert scored.n_resumed == 0
     assert told == [
-        f"{part_file(out)} is of another model or setting; it is begun anew"
+        f"{part_file(out)} belongs to another model or other settings; starting again"
     ]
 
 
-def test_rows_that_changed_meanwhile_are_scored_anew(table, tmp_path, read_csv):
+def test_changed_rows_are_scored_again(table, tmp_path, read_csv):
     out = tmp_path / "out.csv"
     interrupted(table, out)
     content = table.read_text().replace("1,1.wav,x\n", "1,1.wav,changed\n")
@@ -173,7 +171,7 @@ def test_rows_that_changed_meanwhile_are_scored_anew(table, tmp_path, read_csv):
     assert {"changed", "xx"} <= set(scorer.asked[0])
 
 
-def test_a_kept_cell_that_changed_meanwhile_is_not_kept(tmp_path, read_csv):
+def test_a_changed_kept_cell_is_updated(tmp_path, read_csv):
     table, out = tmp_path / "table.csv", tmp_path / "out.csv"
     for cell in ("old", "new"):
         table.write_text(f"audio,text,id\na.wav,x,{cell}\nb.wav,bad,{cell}\n")
@@ -191,7 +189,7 @@ def test_a_kept_cell_that_changed_meanwhile_is_not_kept(tmp_path, read_csv):
 
 @pytest.mark.skipif(os.name == "nt", reason="no time of change there")
 @pytest.mark.parametrize("is_settled", [True, False])
-def test_a_clip_of_equal_size_and_time_is_scored_anew(
+def test_a_changed_clip_of_equal_size_and_time_is_scored_again(
     table, tmp_path, monkeypatch, is_settled
 ):
     clip = tmp_path / "2.wav"
@@ -208,7 +206,7 @@ def test_a_clip_of_equal_size_and_time_is_scored_anew(
     assert to_file(table, tmp_path / "out.csv").n_resumed == 14 - 1
 
 
-def test_rows_that_a_shorter_table_no_longer_has_are_left_out(table, tmp_path):
+def test_rows_missing_from_a_shorter_table_are_dropped(table, tmp_path):
     out = tmp_path / "out.csv"
     interrupted(table, out)
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:6]))
@@ -216,7 +214,7 @@ def test_rows_that_a_shorter_table_no_longer_has_are_left_out(table, tmp_path):
 
 
 def interrupted(table, out):
-    """Leave what a run leaves that ends after two chunks: 14 scores, two faults."""
+    """Leave the files of a run interrupted after two chunks: 14 scores, two faults."""
 
     class Interrupted(ToyScorer):
         def values(self, pairs):
@@ -229,7 +227,7 @@ def interrupted(table, out):
     assert not out.exists()
 
 
-def test_a_result_that_stands_there_is_whole_at_every_moment(table, tmp_path):
+def test_an_existing_result_is_complete_at_every_moment(table, tmp_path):
     out = tmp_path / "out.csv"
     out.write_text("the result of before")
     interrupted_after = part_file(out)
@@ -249,7 +247,7 @@ def test_a_stream_gets_the_same_rows(table, tmp_path, read_csv):
 
 
 @pytest.mark.parametrize("fmt", ["csv", "jsonl", "parquet"])
-def test_what_is_no_number_in_a_format_is_left_empty(tmp_path, fmt):
+def test_numbers_that_a_format_lacks_are_left_empty(tmp_path, fmt):
     pytest.importorskip("pyarrow")
 
     class Endless(ToyScorer):

@@ -92,7 +92,7 @@ def test_rows_of_datasets_are_scored(scorer, clips):
     np.testing.assert_allclose(table["score"], scores, atol=1e-6)
 
 
-def test_one_text_or_one_clip_serves_for_all(scorer, noise, expected):
+def test_one_text_or_one_clip_applies_to_all(scorer, noise, expected):
     one_text = scorer.score(list(noise), TEXTS[0], sampling_rate=RATE)
     assert one_text.shape == (3,)
     one_clip = scorer.score(noise[0].mean(axis=0), TEXTS, sampling_rate=RATE)
@@ -104,13 +104,19 @@ def test_one_text_or_one_clip_serves_for_all(scorer, noise, expected):
     ("audio", "text", "settings", "error", "message"),
     [
         (np.ones((2, 9)), ["a"], {"sampling_rate": RATE}, ValueError, "2 clips and"),
-        (np.ones((2, 9)), ["a", "b"], {}, ValueError, "Pass it in Hz: sampling_rate="),
+        (
+            np.ones((2, 9)),
+            ["a", "b"],
+            {},
+            ValueError,
+            "Pass it in Hz, such as sampling_rate=",
+        ),
         (
             np.ones((2, 9)),
             "a",
             {"sampling_rate": RATE},
             ValueError,
-            "a batch or a clip",
+            "with one text is ambiguous",
         ),
         (np.ones(9), "a", {"sampling_rate": [1, 2]}, ValueError, "2 rates for 1 clips"),
         (np.ones(9), None, {"sampling_rate": RATE}, TypeError, "got NoneType"),
@@ -167,8 +173,33 @@ def test_intervals_are_those_of_the_last_step(model_file, scorer, noise):
     found = scorer.predict_interval(noise, TEXTS, sampling_rate=RATE, coverage=0.8)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     ridge = Pipeline([("features", model[0]), ("ridge", Ridge())]).fit(X, [1, 2, 3])
-    with pytest.raises(ValueError, match="Ridge gives no intervals"):
+    with pytest.raises(ValueError, match="Ridge has no prediction intervals"):
         Scorer(ridge).predict_interval(noise, TEXTS, sampling_rate=RATE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"coverage": "0.9"}, "coverage must be a number between 0 and 1; got '0.9'"),
+        ({"coverage": 90}, "coverage must be a number between 0 and 1; got 90"),
+        ({"chunk_size": 0}, "chunk_size must be an integer of at least 1; got 0"),
+        ({"chunk_size": 2.5}, "chunk_size must be an integer of at least 1; got 2"),
+    ],
+)
+def test_settings_of_tables_are_checked_before_any_work(
+    scorer, clips, tmp_path, settings, message
+):
+    table = pd.DataFrame({"audio": [str(clips / "0.wav")], "text": ["rain"]})
+    with pytest.raises(ValueError, match=message):
+        scorer.score_table(table, **settings)
+    with pytest.raises(ValueError, match=message):
+        score_table(scorer, table, tmp_path / "out.csv", **settings)
+    assert not list(tmp_path.glob("out.csv*"))
+
+
+def test_a_coverage_that_is_no_share_is_refused(scorer, noise):
+    with pytest.raises(ValueError, match="coverage must be a number between 0 and 1"):
+        scorer.predict_interval(noise, ["rain"] * len(noise), coverage="0.9")
 
 
 def test_several_axes_and_agreement_give_columns(clips, pairs, recwarn):
@@ -290,7 +321,7 @@ def test_without_ratings_the_score_is_the_mean_cosine(noise):
 
 
 def test_what_does_not_predict_is_refused():
-    with pytest.raises(TypeError, match="MsClapPairFeatures, which does not predict"):
+    with pytest.raises(TypeError, match="MsClapPairFeatures, which has no predict"):
         Scorer(MsClapPairFeatures("bundled:msclap"))
 
 

@@ -42,7 +42,7 @@ def saved(model, tmp_path_factory):
 
 @pytest.fixture
 def forge_state(tmp_path):
-    """Write a model file with changes, and checksums that fit, as a forger would."""
+    """Write a changed model file with matching checksums, as a forger would."""
 
     def write(path, change=None, *, manifest=None, members=None):
         with zipfile.ZipFile(path) as file:

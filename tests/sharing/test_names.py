@@ -119,7 +119,7 @@ def test_class_that_clapstack_no_longer_has_is_named_with_what_to_do(
 
     path = save_model(fitted["mean"], tmp_path / "model.clapstack")
     short = name.rpartition(".")[2]
-    words = rf"holds a {short}, which clapstack no longer has\. Fit .* load the file"
+    words = rf"contains a {short}, which clapstack no longer has\. Fit .* load the file"
     with pytest.raises(ModelFileError, match=words):
         load_model(forge_state(path, retire))
 
@@ -134,7 +134,7 @@ def test_class_that_clapstack_no_longer_has_is_named_with_what_to_do(
 def test_file_of_a_class_that_clapstack_no_longer_has_is_named(kind, words, tmp_path):
     with zipfile.ZipFile(WRITTEN) as file:
         path = file.extract(f"{kind}.clapstack", tmp_path)
-    words = rf"{kind}\.clapstack' holds {words}"
+    words = rf"{kind}\.clapstack' contains {words}"
     with pytest.raises(ModelFileError, match=words):
         load_model(path)
 
@@ -162,8 +162,8 @@ def test_retired_parameters_that_changed_nothing_are_dropped(
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"alpha_criterion": "mse"}, r"alpha_criterion='mse', .* fit it again"),
-        ({"passthrough": True}, r"passthrough=True, .* fit it again"),
+        ({"alpha_criterion": "mse"}, r"alpha_criterion='mse', .* Fit the model again"),
+        ({"passthrough": True}, r"passthrough=True, .* Fit the model again"),
     ],
 )
 def test_retired_parameters_that_matter_are_named_with_what_to_do(
@@ -171,7 +171,7 @@ def test_retired_parameters_that_matter_are_named_with_what_to_do(
 ):
     path = save_model(fitted["best"], tmp_path / "model.clapstack")
     forged = forge_state(path, lambda state: set_in_stacks(state, **parameters))
-    words = rf"forged\.clapstack' holds a ClapStackingRegressor with {words}"
+    words = rf"forged\.clapstack' contains a ClapStackingRegressor with {words}"
     with pytest.raises(ModelFileError, match=words):
         load_model(forged)
 
@@ -203,6 +203,6 @@ def test_class_of_a_newer_clapstack_is_named(fitted, tmp_path, forge_state):
         state["objects"][0]["class"] = "clapstack.stacking.BetterRidge"
 
     path = save_model(fitted["mean"], tmp_path / "model.clapstack")
-    words = r"BetterRidge, which this clapstack .* does not have.*Upgrade clapstack"
+    words = r"BetterRidge, which clapstack .* does not have.*Upgrade clapstack"
     with pytest.raises(ModelFileError, match=words):
         load_model(forge_state(path, rename))

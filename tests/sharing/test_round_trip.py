@@ -30,7 +30,7 @@ from clapstack.sharing import _card, describe_model
 
 
 class Mean(RegressorMixin, BaseEstimator):
-    """A regressor of the user's own."""
+    """A custom regressor."""
 
     def fit(self, X, y):
         self.mean_ = float(np.mean(y))
@@ -41,7 +41,7 @@ class Mean(RegressorMixin, BaseEstimator):
 
 
 class Holder(BaseEstimator):
-    """Holds one value."""
+    """An estimator with one value."""
 
     def fit(self, value):
         self.value_ = value
@@ -113,7 +113,7 @@ def test_other_settings_of_the_stack_come_back(settings, features, tmp_path):
     assert_array_equal(loaded.predict(X), stack.predict(X))
 
 
-def test_groups_and_weights_leave_nothing_that_cannot_be_saved(features, tmp_path):
+def test_a_stack_fitted_with_groups_and_weights_can_be_saved(features, tmp_path):
     X, y = features
     stack = ClapStackingRegressor(cv=GroupKFold(2), boosting=False)
     stack.fit(X, y, groups=np.arange(60) // 3, sample_weight=np.arange(60.0))
@@ -121,7 +121,7 @@ def test_groups_and_weights_leave_nothing_that_cannot_be_saved(features, tmp_pat
     assert_array_equal(loaded.predict(X), stack.predict(X))
 
 
-def test_folders_of_this_machine_do_not_travel(tmp_path):
+def test_folders_of_this_machine_are_not_saved(tmp_path):
     X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog"]})
     encoder = LaionClapPairFeatures("bundled:laion-unfused", cache=str(tmp_path))
     path = save_model(encoder.fit(X), tmp_path / "encoder.clapstack")
@@ -175,7 +175,7 @@ def test_memory_order_of_arrays_is_kept_since_sums_depend_on_it():
 
 
 @pytest.mark.parametrize("kind", [np.random.RandomState, np.random.default_rng])
-def test_random_states_go_on_where_they_were(kind):
+def test_random_states_continue_after_loading(kind):
     there = kind(5)
     there.normal(size=3)
     here = through_file(there)
@@ -193,7 +193,7 @@ def test_non_finite_floats_come_back():
     assert through_file([float("inf"), -float("inf")]) == [np.inf, -np.inf]
 
 
-def test_what_is_no_data_is_named_with_its_place(features, tmp_path):
+def test_values_that_are_not_data_are_named_with_their_place(features, tmp_path):
     stack = ClapStackingRegressor(boosting=False).fit(*features)
     stack.extra_ = {"scorer": np.mean}
     where = r"ClapStackingRegressor\.extra_\['scorer'\] is a "
@@ -202,10 +202,10 @@ def test_what_is_no_data_is_named_with_its_place(features, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_holds_itself_is_refused(features, tmp_path):
+def test_a_model_that_contains_itself_is_refused(features, tmp_path):
     stack = ClapStackingRegressor(boosting=False).fit(*features)
     stack.extra_ = [stack]
-    with pytest.raises(TypeError, match=r"extra_\[0\] holds itself"):
+    with pytest.raises(TypeError, match=r"extra_\[0\] contains itself"):
         save_model(stack, tmp_path / "model.clapstack")
 
 
@@ -232,7 +232,7 @@ def test_own_type_is_loaded_when_it_is_trusted(features, tmp_path):
     assert_array_equal(loaded.predict(X), stack.predict(X))
 
 
-def test_card_says_what_was_handed_over_and_what_the_model_knows(model, tmp_path):
+def test_card_has_the_given_fields_and_the_facts_of_the_model(model, tmp_path):
     card = {"licence": "CC BY 4.0", "metrics": {"srcc": 0.5}, "date": "2026-11-24"}
     path = save_model(model, tmp_path / "model.clapstack", card=card)
     with zipfile.ZipFile(path) as file:
@@ -241,7 +241,7 @@ def test_card_says_what_was_handed_over_and_what_the_model_knows(model, tmp_path
         assert said in text
 
 
-def test_card_names_checkpoints_fingerprints_and_what_mini_checkpoints_know(tmp_path):
+def test_card_names_checkpoints_fingerprints_and_limits_of_mini_checkpoints(tmp_path):
     X = pd.DataFrame({"audio": ["dog.wav"], "text": ["a dog"]})
     encoder = LaionClapPairFeatures("bundled:laion-unfused", cache=None).fit(X)
     path = save_model(encoder, tmp_path / "encoder.clapstack")
@@ -249,7 +249,7 @@ def test_card_names_checkpoints_fingerprints_and_what_mini_checkpoints_know(tmp_
         text = file.read("README.md").decode()
     assert encoder.fingerprint_ in text
     assert "bundled:laion-unfused" in text
-    assert "know the bundled sound classes and nothing else" in text
+    assert "which know only the bundled sound classes" in text
 
 
 def test_unknown_field_of_the_card_is_named(model, tmp_path):
@@ -264,7 +264,7 @@ def as_if_by(monkeypatch, **versions):
     )
 
 
-def test_older_file_that_predicts_the_same_loads_without_a_word(saved, monkeypatch):
+def test_older_file_that_predicts_the_same_loads_without_a_warning(saved, monkeypatch):
     as_if_by(monkeypatch, **{"scikit-learn": "9.9.9"})
     load_model(saved)
 
@@ -273,7 +273,7 @@ def test_embeddings_that_go_into_the_file_are_warned_of(tmp_path):
     audio, text = {"a.wav": [1.0, 0.0]}, {"a secret prompt": [0.6, 0.8]}
     X = pd.DataFrame({"audio": ["a.wav"], "text": ["a secret prompt"]})
     features = PrecomputedPairFeatures(audio, text).fit(X)
-    words = r"will hold the embeddings and their keys \(paths, texts\) of audio_emb"
+    words = r"will contain the embeddings and keys \(paths, texts\) of audio_emb"
     with pytest.warns(UserWarning, match=words):
         again = load_model(save_model(features, tmp_path / "m.clapstack"))
     assert_array_equal(again.transform(X), features.transform(X))
@@ -312,7 +312,7 @@ def test_file_that_predicts_otherwise_here_says_who_wrote_it(saved, monkeypatch)
         ClapStackingRegressor, "predict", lambda self, X: predict(self, X) + 0.1
     )
     wrote = (
-        r"was written by clapstack .*scikit-learn .*predicts otherwise here \(by 0\.1"
+        r"was written by clapstack .*scikit-learn .*predicts differently here \(by 0\.1"
     )
     with pytest.raises(ModelFileError, match=wrote):
         load_model(saved)

@@ -414,8 +414,9 @@ def test_pairs_like_those_of_fit_are_in_the_domain_and_others_are_not(stack):
     assert 0.8 < fitted.in_domain(new, level=0.1).mean() < 0.97
     assert not fitted.in_domain(new * 4).any()
     assert_array_equal(fitted.in_domain(new[:20]), fitted.in_domain(new)[:20])
-    with pytest.raises(ValueError, match=r"level must lie between 0 and 1; got 1.5"):
-        fitted.in_domain(new, level=1.5)
+    for level in (1.5, "0.1"):
+        with pytest.raises(ValueError, match="level must be a number between 0 and 1"):
+            fitted.in_domain(new, level=level)
 
 
 def test_few_pairs_flag_nothing(stack):

@@ -1,4 +1,4 @@
-"""One reader for every table: cells as they stand, or what is wrong and where."""
+"""Reading of tables: unchanged cells, or an error that names the place."""
 
 import gzip
 import json
@@ -24,7 +24,7 @@ def zipped(content):
 
 
 def shown(value):
-    """Return an id of a test: the beginning of its content."""
+    """Return the beginning of the content as the id of a test."""
     return repr(value)[:40]
 
 
@@ -33,7 +33,7 @@ COLUMNS = {"audio": ["audio"], "text": ["text"]}
 
 @pytest.fixture
 def read(tmp_path):
-    """Read the columns audio and text of a table of some content."""
+    """Return a function that reads audio and text from a table of given content."""
 
     def read(content, name="t.csv"):
         path = tmp_path / name
@@ -83,40 +83,43 @@ def test_text_stays_text(read, text):
     ],
     ids=shown,
 )
-def test_a_table_that_is_certain_is_read(read, content):
+def test_an_unambiguous_table_is_read(read, content):
     assert read(content).to_numpy().tolist() == [["a.wav", "rain"]]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is empty; a header and rows are needed"),
-        ("\n \n", "is empty; a header and rows are needed"),
+        ("", "is empty. Add a header and rows"),
+        ("\n \n", "is empty. Add a header and rows"),
         ("audio,text\n", "has no rows. Add at least one"),
         ("audio,text\n\n\n", "has no rows"),
         ("audio,text,text\na,b,c\n", "more than one column 'text'. Rename one"),
-        ("Text,audio,TEXT\na,b,c\n", "must have one column 'text'; it has"),
-        ("a.wav,rain\nb.wav,hail\n", "the first line must name the columns"),
+        ("Text,audio,TEXT\na,b,c\n", "must have exactly one column 'text'; it has"),
+        ("a.wav,rain\nb.wav,hail\n", "The first line must name the columns"),
         ("audio|text\na.wav|rain\n", "it has ['audio|text']"),
-        ("audio;left\tright\na;b\tc\n", "must have one column 'audio'"),
-        ("audio,text\na.wav\n", "line 2: 1 cells, and the header has 2"),
-        ("audio,text\na.wav,rain,\n", "line 2: 3 cells, and the header has 2"),
-        ("audio,text,\na.wav,rain\n", "line 2: 2 cells, and the header has 3"),
-        ("audio,text,\na.wav,rain, hail\n", "line 2: there is ' hail' in a column"),
-        ("audio,,text\na,b.wav,rain\n", "line 2: there is 'b.wav' in a column"),
-        ('audio,text\na,"x\ny"\n\nb\n', "line 5: 1 cells"),
-        ('audio,text\na,"x\rz\r\ny"\n\n\nb\n', "line 7: 1 cells"),
-        ('audio,text\na,x\nb,"y\nc,z\n', "line 3: unexpected end of data. Look for a"),
+        ("audio;left\tright\na;b\tc\n", "must have exactly one column 'audio'"),
+        ("audio,text\na.wav\n", "line 2 has 1 cells, but the header has 2"),
+        ("audio,text\na.wav,rain,\n", "line 2 has 3 cells, but the header has 2"),
+        ("audio,text,\na.wav,rain\n", "line 2 has 2 cells, but the header has 3"),
+        ("audio,text,\na.wav,rain, hail\n", "line 2 has ' hail' in a column"),
+        ("audio,,text\na,b.wav,rain\n", "line 2 has 'b.wav' in a column"),
+        ('audio,text\na,"x\ny"\n\nb\n', "line 5 has 1 cells"),
+        ('audio,text\na,"x\rz\r\ny"\n\n\nb\n', "line 7 has 1 cells"),
+        (
+            'audio,text\na,x\nb,"y\nc,z\n',
+            "line 3: unexpected end of data. Look there for a",
+        ),
         ('audio,text\na,"x\nb,y\nc,"z"\n', "line 2: ',' expected after"),
         ('audio,text\na,"a \\"dog\\""\n', "line 2: ',' expected after"),
         (
             "audio,text\na,x\naudio,text\nb,y\n",
-            "line 3: this repeats the header. Remove",
+            "line 3 repeats the header. Remove",
         ),
-        ("audio,text\na,x\n\ufeffAudio, text\n", "line 3: this repeats"),
-        ("audio,text\na,x\0y\n", "line 2: there is a NUL byte"),
-        ("audio,text\na,x\n".encode("utf-16-le"), "line 1: there is a NUL byte"),
-        ("audio,text\na,x\n".encode("utf-16")[:-1], "no whole utf-16"),
+        ("audio,text\na,x\n\ufeffAudio, text\n", "line 3 repeats"),
+        ("audio,text\na,x\0y\n", "line 2 has a NUL byte"),
+        ("audio,text\na,x\n".encode("utf-16-le"), "line 1 has a NUL byte"),
+        ("audio,text\na,x\n".encode("utf-16")[:-1], "not valid utf-16"),
         (
             zipped(b"audio,text\n" + b"a,x\n" * 999)[:-9],
             "cannot be decompressed",
@@ -141,7 +144,7 @@ def test_what_is_wrong_with_a_table_is_named_with_its_line(read, content, messag
         ("[" * 100_000, "line 1 is not JSON"),
         ('{"audio": "a", "n": ' + "1" * 5000 + "}", "line 1 is not JSON"),
         ("", "has no rows"),
-        ('{"audio": "a"}', "must have one column 'text'; it has ['audio']"),
+        ('{"audio": "a"}', "must have exactly one column 'text'; it has ['audio']"),
     ],
     ids=shown,
 )
@@ -197,7 +200,7 @@ def test_rows_come_one_by_one(tmp_path):
     rows = read_rows(path, None, lambda header: {"a": "audio"})
     assert next(rows) == (0, 2, {"a": "a"})
     assert next(rows) == (1, 3, {"a": "b"})
-    with pytest.raises(TableError, match="line 4: 1 cells"):
+    with pytest.raises(TableError, match="line 4 has 1 cells"):
         next(rows)
 
 
@@ -206,7 +209,7 @@ def test_a_missing_file_is_an_error_of_the_system(read, tmp_path):
         read_frame(tmp_path / "gone.csv", COLUMNS)
 
 
-def test_the_very_name_of_a_column_is_preferred():
+def test_an_exact_column_name_is_preferred():
     assert find_column(["Text", "text", " TEXT"], ["text"]) == ["text"]
     assert find_column(["Text ", "audio"], ["text"]) == ["Text "]
     assert find_column(["Text", "TEXT"], ["text"]) == ["Text", "TEXT"]
@@ -235,7 +238,7 @@ NO_NUMBERS += [True, None, [7], b"7", 10**400, float("nan"), float("inf")]
 
 
 @pytest.mark.parametrize("cell", NO_NUMBERS, ids=shown)
-def test_what_others_read_otherwise_is_no_number(cell):
+def test_texts_that_other_programs_read_differently_are_no_numbers(cell):
     value = to_number(cell)
     assert value != value
 

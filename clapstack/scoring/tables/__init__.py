@@ -1,4 +1,4 @@
-"""Tables of pairs in files: read, scored row by row, journaled and written."""
+"""Scoring of tables of pairs: reading, scoring in chunks, resuming, and writing."""
 
 from clapstack.scoring.tables._edits import EDITS
 from clapstack.scoring.tables._mean import GroupedMean, Mean

@@ -1,4 +1,4 @@
-"""Edits of captions and clips, to see what a scorer responds to."""
+"""Edits of captions and clips, which show what a scorer responds to."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from clapstack.captions import split_clauses
 
 __all__ = ["EDITS", "KINDS", "edited_clip", "edited_text", "steps_of"]
 
-#: Clauses of a caption by the step of the claimed order in which they sound.
+#: Clauses of a caption, grouped by their step in the claimed order.
 Steps = list[list[str]]
 
-#: The edits, and what each changes: a caption's meaning, its wording, or the clip.
+#: What each edit changes: a caption's meaning, its wording, or the clip.
 KINDS = {
     **dict.fromkeys(("swap", "drop", "add", "replace", "negate"), "meaning"),
     **dict.fromkeys(("reword", "case", "whitespace"), "wording"),
@@ -24,11 +24,11 @@ EDITS = tuple(KINDS)
 
 _ARTICLE = re.compile(r"^(?:an?|the|some|one) ", re.IGNORECASE)
 _NOISE = 10 ** (-10 / 20)  # 10 dB below the clip
-_QUIETER = 10 ** (-20 / 20)  # by 20 dB
+_QUIETER = 10 ** (-20 / 20)  # 20 dB quieter
 
 
 def edited_clip(edit: str, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return edited samples, mono and of the same rate."""
+    """Return edited samples, mono and at the same sampling rate."""
     if edit == "truncation":
         return samples[: (len(samples) + 1) // 2]
     if edit == "level":
@@ -43,8 +43,8 @@ def edited_text(
 ) -> str | None:
     """Return an edited caption; None if the edit does not change it.
 
-    `other` is a clause of another caption. An edit of the meaning is one of the
-    caption as "reword" writes it.
+    `other` is a clause of another caption. Edits of the meaning are applied to the
+    caption in its "reword" form.
     """
     if KINDS[edit] == "wording":
         edited = {
@@ -59,7 +59,7 @@ def edited_text(
 
 
 def steps_of(caption: str) -> Steps:
-    """Return the clauses of a caption, by the step of its order in which they sound."""
+    """Return the clauses of a caption, grouped by their step in the claimed order."""
     clauses = split_clauses(caption)
     place = [0] * len(clauses.texts)
     for _ in place:  # as often as the longest chain of claims may need
@@ -72,7 +72,7 @@ def steps_of(caption: str) -> Steps:
 
 
 def _within(clause: str) -> str:
-    """Return a clause as it is written within a sentence."""
+    """Return a clause as written in the middle of a sentence."""
     first = clause.partition(" ")[0]
     is_plain = first == "A" or first[1:].islower()
     return clause[:1].lower() + clause[1:] if is_plain else clause
@@ -85,7 +85,7 @@ def _written(steps: Steps) -> str:
 def _changed(
     steps: Steps, edit: str, other: str | None, rng: np.random.Generator
 ) -> Steps:
-    """Return the clauses of another meaning; the same if the edit does not apply."""
+    """Return clauses with a changed meaning; the same if the edit does not apply."""
     clauses = [clause for step in steps for clause in step]
     others = [] if other is None else [other]
     if edit == "swap":

@@ -1,4 +1,4 @@
-"""Folders of clips as tables: texts beside clips, prompts by id, Kaldi's lists."""
+"""Folders of clips read as tables: text files, prompts by id, and Kaldi lists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
     "read_sidecars",
 ]
 
-# What a text is called in files beside clips, and in tables of prompts.
+# Names of the text in JSON files beside clips, and in tables of prompts.
 PROMPTS = ("text", "caption", "prompt", "description")
 KALDI = "wav.scp"
 _CLIPS = (
@@ -31,18 +31,18 @@ _CLIPS = (
     *(".mp4", ".aac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".webm", ".wma"),
 )
 _IN_ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")
-_LONGEST = 1 << 20  # bytes of a text beside a clip
+_LONGEST = 1 << 20  # bytes of a text file beside a clip
 
 
 def read_sidecars(
     folder: Path, text_keys: Sequence[str] | None, choose: Choose
 ) -> Generator[TableRow, None, None]:
-    """Yield the clips of a folder and of those within, with the texts beside them.
+    """Yield the clips of a folder and its subfolders, with the texts beside them.
 
     The text of ``dog.wav`` is the content of ``dog.txt``, or a member of the object in
-    ``dog.json``: one of `text_keys`, or of `PROMPTS`. Its other members are columns. A
-    clip without a text has a Fault in its place. Files whose names begin with a dot are
-    passed over.
+    ``dog.json``: one of `text_keys`, or of `PROMPTS`. Other members become columns. For
+    a clip without a text, the text is a Fault. Files whose names begin with a dot are
+    skipped.
     """
     records: Iterator[dict[str, Any]] = (
         {"audio": clip, **_beside(folder / clip, text_keys)} for clip in _clips(folder)
@@ -54,8 +54,8 @@ def read_sidecars(
             break
     if not first:
         msg = (
-            f"{folder} has no clips. They are found by the ends of their names, such "
-            f"as .wav, .flac or .mp3; a folder of Kaldi has {KALDI}."
+            f"{folder} contains no clips. Clips are recognised by their extension, "
+            f"such as .wav, .flac or .mp3; a Kaldi folder contains {KALDI}."
         )
         raise TableError(msg)
     chosen = choose(list(first[-1]))
@@ -65,9 +65,9 @@ def read_sidecars(
 
 
 def clips_by_id(folder: Path) -> Callable[[Any], str | Fault]:
-    """Return a function that finds clips of a folder by name, with or without its end.
+    """Return a function that finds clips of a folder by name or by stem.
 
-    It returns the path within the folder. Whatever an id says, a clip lies in there.
+    It returns the path relative to the folder, which never leads outside.
     """
     places: dict[str, list[str]] = {}
     for clip in _clips(folder):
@@ -80,20 +80,22 @@ def clips_by_id(folder: Path) -> Callable[[Any], str | Fault]:
             return found[0]
         if found:
             names = " and ".join(found)
-            return Fault(f"{folder} has {names}. Say in the prompts which is meant.")
-        return Fault(f"{folder} has no clip of the name {str(name)!r}. Make it first.")
+            return Fault(f"{folder} has {names}. Use the full name in the prompts.")
+        return Fault(
+            f"{folder} has no clip named {str(name)!r}. Add it, or remove its prompt."
+        )
 
     return find
 
 
 def kaldi_lists(table: Path, prompts: Path | None) -> tuple[Path, Path]:
-    """Return the lists of clips and of texts that a folder or a list stands for."""
+    """Return the files of clips and of texts for a Kaldi folder or ``wav.scp``."""
     scp = table / KALDI if table.is_dir() else table
     texts = scp.parent / "text" if prompts is None else prompts
     if (scp.parent / "segments").exists():
         msg = (
-            f"{scp.parent} has segments, which cut utterances out of recordings. Cut "
-            "them into files first."
+            f"{scp.parent} has a segments file, which cuts utterances out of "
+            "recordings and is not supported. Cut the utterances into files first."
         )
         raise TableError(msg)
     return scp, texts
@@ -102,16 +104,16 @@ def kaldi_lists(table: Path, prompts: Path | None) -> tuple[Path, Path]:
 def read_kaldi(
     scp: Path, texts: Path, choose: Choose
 ) -> Generator[TableRow, None, None]:
-    """Yield the clips of Kaldi's ``wav.scp`` with their texts; columns id, audio, text.
+    """Yield the clips of a Kaldi ``wav.scp`` with their texts, as id, audio and text.
 
-    Nothing is run: an entry that is a command, or a place in an archive, has a Fault in
-    place of its clip. So have an id that comes twice, and one without a clip or a text.
+    Nothing is executed. The clip or text is a Fault if an entry is a command or a place
+    in an archive, if an id is repeated, or if an id has no clip or no text.
     """
     if is_table(texts):
         msg = (
-            f"{texts} is a table, and texts of {KALDI} are lines of an id and its "
-            "text, such as 'dog a dog barks'. Write them so, or score the folder of "
-            "clips with these prompts."
+            f"{texts} is a table, but the texts of {KALDI} must be lines of an id and "
+            "its text, such as 'dog a dog barks'. Write such lines, or score the "
+            "folder of clips with these prompts."
         )
         raise TableError(msg)
     by_id: dict[str, Any] = {}
@@ -138,7 +140,7 @@ def _entries(
     seen: set[str] = set()
     for number, line in read_lines(scp):
         name, entry = _split(line)
-        again = Fault(f"{scp} has {name} before. Keep one.")
+        again = Fault(f"{scp} already has an entry {name}. Keep one.")
         yield number, name, again if name in seen else _clip(entry, scp.parent)
         seen.add(name)
     for name in wanted:
@@ -147,25 +149,25 @@ def _entries(
 
 
 def _split(line: str) -> tuple[str, str]:
-    """Return the id of a line of Kaldi's, and the rest."""
+    """Split a line of a Kaldi list into its id and the rest."""
     name, *rest = line.split(maxsplit=1)
     return name, rest[0].strip() if rest else ""
 
 
 def _clip(entry: str, folder: Path) -> str | Fault:
-    """Return the path of an entry, from the folder of the list or the current one."""
+    """Return the path of an entry, relative to the list or the current folder."""
     if entry.endswith("|") or entry.startswith("|"):
         return Fault(
-            f"the entry {entry!r} is a command, and clapstack runs none. Run it "
+            f"the entry {entry!r} is a command, which clapstack does not run. Run it "
             "yourself and list the file that it writes."
         )
     if _IN_ARCHIVE.search(entry):
         return Fault(
-            f"the entry {entry!r} is a place in an archive. Copy its clips to files, "
-            "such as with wav-copy, and list those."
+            f"the entry {entry!r} is a place in an archive, which clapstack does not "
+            "read. Copy the clips to files, such as with wav-copy, and list those."
         )
-    # Kaldi reads entries from the current folder; lists that were moved with their
-    # clips are read from their own.
+    # Kaldi resolves entries from the current folder. Lists that were moved together
+    # with their clips need the folder of the list.
     is_there = os.path.isabs(entry) or (folder / entry).exists()
     return entry if is_there or not os.path.exists(entry) else os.path.abspath(entry)
 
@@ -173,8 +175,8 @@ def _clip(entry: str, folder: Path) -> str | Fault:
 def _clips(folder: Path) -> Iterator[str]:
     """Yield paths of clips within a folder, sorted, with / between names.
 
-    Links to folders elsewhere are among them, to be named: one from a stranger may lead
-    to the whole disk. What links within the folder lead to is found there.
+    Links to folders elsewhere are yielded too, to be refused by name: a stranger's link
+    may lead to the whole disk. Targets of links inside the folder are found anyway.
     """
     for place, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -193,9 +195,13 @@ def _refuse(error: OSError) -> None:
 
 
 def _beside(clip: Path, text_keys: Sequence[str] | None) -> dict[str, Any]:
-    """Return what the files beside a clip say of it: its text, or a Fault, and more."""
+    """Return the text of a clip, or a Fault, and other data from files beside it."""
     if clip.is_symlink() and clip.is_dir():
-        return {"text": Fault(f"{clip} is a link to a folder. Score that by itself.")}
+        return {
+            "text": Fault(
+                f"{clip} is a link to a folder outside. Score that folder separately."
+            )
+        }
     text_file, json_file = clip.with_suffix(".txt"), clip.with_suffix(".json")
     found: dict[str, Any] = {}
     more: dict[str, Any] = {}
@@ -213,22 +219,28 @@ def _beside(clip: Path, text_keys: Sequence[str] | None) -> dict[str, Any]:
     texts = list(found.values())
     if not texts:
         wanted = " or ".join(text_keys or ["a text"])
-        words = f"no {text_file.name}, and no {json_file.name} with {wanted}, beside it"
-        return {"text": Fault(f"{words}. Add one."), **more}
+        words = (
+            f"the clip has no text: there is no {text_file.name}, and no "
+            f"{json_file.name} with {wanted}, beside it. Add one."
+        )
+        return {"text": Fault(words), **more}
     if any(text != texts[0] for text in texts):
-        words = f"more than one text: {', '.join(found)}. Keep one, or say which"
-        return {"text": Fault(f"{words} member of the JSON is meant."), **more}
+        words = (
+            f"the clip has more than one text: {', '.join(found)}. Keep one, or name "
+            "the JSON member to use as the text column."
+        )
+        return {"text": Fault(words), **more}
     return {"text": texts[0], **more}
 
 
 def _content(path: Path) -> str:
-    """Return the text of a small regular file; ValueError if it is none."""
+    """Return the text of a small regular file; raise ValueError for other files."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > _LONGEST:
-        msg = f"{path} is no text file of at most {_LONGEST:,} bytes. Shorten it."
+        msg = f"{path} is not a text file of at most {_LONGEST:,} bytes. Shorten it."
         raise ValueError(msg)
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        msg = f"{path} is no UTF-8 ({error.reason}). Save it as UTF-8."
+        msg = f"{path} is not UTF-8 ({error.reason}). Save it as UTF-8."
         raise ValueError(msg) from error

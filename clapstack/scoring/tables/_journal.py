@@ -1,4 +1,4 @@
-"""Results of rows on disk while a table is worked on: they outlive a kill."""
+"""Journal of scored rows on disk, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 try:
     import fcntl
-except ImportError:  # Windows: two runs into one result are not kept apart there
+except ImportError:  # Windows: nothing prevents two runs with the same result file
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Journal"]
@@ -21,23 +21,23 @@ _N_KEYS = 1 << 64
 
 
 class Journal:
-    """Records of rows, one a line of JSON, appended in any order.
+    """Records of rows, one line of JSON each, appended in any order.
 
-    The first line says what the results follow from, `identity`: the model, its
-    settings. A file that is there is continued if its first line says the same;
-    otherwise it is begun anew. A record whose row was written before takes its place. A
-    last line that a kill tore is cut off, and so is all that follows a line that cannot
-    be read: those rows are worked on again. A file that another process writes, or that
-    is no journal, is refused.
+    The first line is the `identity` of the run: its model and settings. An existing
+    file with the same identity is continued; otherwise the journal starts again. A
+    later record of a row replaces an earlier one. Lines from the first unreadable one
+    on, such as a line cut off by an interruption, are dropped, and their rows are
+    scored again. A file that another process is writing, or that is not a journal, is
+    refused.
 
-    Two numbers a row are held in memory: where its record starts, and its key.
+    Two numbers per row are kept in memory: the position of its record, and its key.
 
     Attributes
     ----------
     n_found : int
-        Rows without an error that were there already.
+        Number of rows without an error that the file already had.
     is_other : bool
-        Whether there was a journal that followed from something else.
+        Whether a journal of another identity was replaced.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]):
@@ -45,7 +45,7 @@ class Journal:
         self.n_found = 0
         self.is_other = False
         self._starts = array("q")  # -1 where a row has no record
-        self._keys = array("Q")  # 0 where it must be worked on
+        self._keys = array("Q")  # 0 where the row must be scored
         head = _head({"journal": _FORMAT, **identity})
         if path.exists() and not path.is_file():
             raise self._foreign()
@@ -64,13 +64,13 @@ class Journal:
         self.close()
 
     def has(self, row: int, key: int) -> bool:
-        """Return whether a row with this key has a result that is no error."""
+        """Return whether a row with this key has a result without an error."""
         return row < len(self._keys) and self._keys[row] == key
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Append records and wait until they are on disk.
 
-        Each has ``row``, ``key`` and ``error`` (None or words) at least.
+        Each record has at least ``row``, ``key`` and ``error`` (None or a message).
         """
         position = self._file.seek(0, os.SEEK_END)
         for record in records:
@@ -82,13 +82,13 @@ class Journal:
         os.fsync(self._file.fileno())
 
     def records(self, n_rows: int) -> Iterator[dict[str, Any]]:
-        """Yield the latest record of each of the first rows, in order of rows."""
+        """Yield the latest record of each of the first `n_rows` rows, in order."""
         for start in self._starts[:n_rows]:
             self._file.seek(start)
             yield json.loads(self._file.readline())
 
     def close(self) -> None:
-        """Close the file; it stays."""
+        """Close the file and keep it."""
         self._file.close()
 
     def delete(self) -> None:
@@ -97,27 +97,30 @@ class Journal:
         self.path.unlink()
 
     def _lock(self) -> None:
-        """Refuse a second run; the lock of one that was killed is gone with it."""
+        """Refuse a second run; the system releases the lock when a run ends."""
         if fcntl is None:
             return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise self._busy() from error
-        # The run that held the lock until now has removed the file.
+        # The run that had the lock may just have finished and removed the file.
         if not self.path.exists() or not os.path.samestat(
             os.fstat(self._file.fileno()), self.path.stat()
         ):
             raise self._busy()
 
     def _busy(self) -> ValueError:
-        msg = f"another run writes {self.path}. Wait for it, or write elsewhere."
+        msg = (
+            f"another run is writing {self.path}. Wait for it to finish, or write the "
+            "result to another file."
+        )
         return ValueError(msg)
 
     def _foreign(self) -> ValueError:
         msg = (
-            f"{self.path} is where unfinished results go, and it is a file of another "
-            "kind. Move it away, or write the result elsewhere."
+            f"unfinished results are kept in {self.path}, but it exists and is another "
+            "kind of file. Move it, or write the result to another file."
         )
         return ValueError(msg)
 
@@ -158,9 +161,9 @@ def _head(content: Mapping[str, Any]) -> bytes:
 
 
 def _is_head(line: bytes, fields: set[str]) -> bool:
-    """Return whether a line is the first of a journal, of these results or of others.
+    """Return whether a line is the first line of some journal.
 
-    JSON that speaks of journals is not enough: what is no journal is not overwritten.
+    The check is strict, because a file that passes it may be overwritten.
     """
     try:
         content = json.loads(line)
@@ -175,14 +178,14 @@ def _is_head(line: bytes, fields: set[str]) -> bool:
 
 
 def _read(line: bytes, n_bytes: int) -> dict[str, Any] | None:
-    """Return the record of a line, None if it is torn or damaged."""
+    """Return the record of a line, or None if it is cut off or damaged."""
     try:
         record = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
     if not isinstance(record, dict) or not {"row", "key", "error"} <= set(record):
         return None
-    # A row has a line, so that a file of so many bytes has fewer rows.
+    # Every row has a line, so the file has fewer rows than bytes.
     is_row = _is_below(record["row"], n_bytes) and _is_below(record["key"], _N_KEYS)
     return record if is_row else None
 

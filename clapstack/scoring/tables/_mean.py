@@ -1,4 +1,4 @@
-"""The mean score of a table, with an interval that knows of shared texts."""
+"""Mean score of a table, with an interval that accounts for shared texts."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Mean(NamedTuple):
     Attributes
     ----------
     mean : float
-        NaN without scores.
+        The mean; NaN without scores.
     low, high : float
         Ends of the interval; NaN with fewer than two texts.
     n_pairs, n_texts : int
-        Scores, and distinct texts among their pairs.
+        Number of scored pairs, and of distinct texts among them.
     """
 
     mean: float
@@ -37,11 +37,11 @@ class Mean(NamedTuple):
 
 
 class GroupedMean:
-    """The mean of scores that are added one by one, 16 bytes each.
+    """Mean of scores that are added one by one, in 16 bytes each.
 
-    Pairs with one text are alike, so the interval treats each text, with all its clips,
-    as one draw: the linearised variance of a ratio of sums over texts, with Student's t
-    on one degree of freedom fewer than texts.
+    Pairs with the same text are alike, so the interval treats each text with all its
+    clips as one draw. It uses the linearised variance of a ratio of sums over texts,
+    and Student's t with one degree of freedom fewer than texts.
     """
 
     def __init__(self) -> None:
@@ -54,13 +54,13 @@ class GroupedMean:
         self._scores.append(score)
 
     def result(self) -> Mean:
-        """Return the mean of what was added."""
+        """Return the mean of the added scores."""
         scores = np.array(self._scores)
         if not len(scores):
             return Mean(np.nan, np.nan, np.nan, 0, 0)
         mean = float(scores.mean())
-        # In order of appearance: that of the hashes changes between processes, and with
-        # it how sums round.
+        # In order of appearance: the order of hashes differs between processes, and
+        # would change the rounding of sums.
         texts, found = pd.factorize(np.array(self._texts))
         n_texts = len(found)
         if n_texts < 2:

@@ -1,11 +1,10 @@
-"""Scores of a table's pairs after edits, compared with those before."""
+"""Comparison of the scores of a table's pairs before and after edits."""
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
 from statistics import NormalDist
 from typing import Any
 
@@ -14,6 +13,7 @@ import pandas as pd
 
 from clapstack._compat import batched
 from clapstack._fitted import takes_keys
+from clapstack._numerics.checks import check_count
 from clapstack._optional import progress
 from clapstack.audio import HeldClip, read_audio_at_own_rate
 from clapstack.exceptions import BadPair, BadPairsError
@@ -31,10 +31,10 @@ from clapstack.scoring.tables._scorers import ModelScorer, TableScorer
 
 __all__ = ["probe_table"]
 
-# The edit that writes a caption as edits of the meaning do.
+# The edit that rewrites a caption in the form on which edits of the meaning build.
 _REFERENCE = "reword"
-# A score that changes by less, in standard deviations of the table's scores, did not
-# fall: encoders round by what else is in a batch.
+# A smaller change, in standard deviations of the table's scores, does not count as a
+# fall: rounding in encoders depends on the rest of the batch.
 _ROUNDING = 1e-3
 
 
@@ -48,10 +48,10 @@ def probe_table(
     skip_bad: bool = False,
     verbose: bool = False,
 ) -> tuple[pd.DataFrame, list[BadPair]]:
-    """Return what `probe` of `clapstack.scoring` does, and rows that were left out.
+    """Return the result of `clapstack.scoring.probe`, and the rows left out.
 
-    These are refused but for `skip_bad`. Scores that are standardised over a table are
-    so over its pairs as they are.
+    Unusable rows raise an error unless `skip_bad` is set. Scores that are standardised
+    over a table are standardised over its unedited pairs.
     """
     _check(scorer, edits, random_state, chunk_size)
     rows = list(table.rows())
@@ -99,13 +99,13 @@ def _as_they_are(
     chunk_size: int,
     bar: Any,
 ) -> tuple[list[Row], list[list[float]], list[BadPair]]:
-    """Return the rows that can be used, what the scorer says of them, and the others.
+    """Return the usable rows, their values, and the unusable rows.
 
-    Positions of the others are those in the table.
+    Positions of unusable rows refer to the table.
     """
 
     def compute(pairs: pd.DataFrame) -> np.ndarray:
-        wrong = bad_texts(pairs)  # a model of one's own may not look at them
+        wrong = bad_texts(pairs)  # a custom model may not check them
         if wrong:
             raise BadPairsError(wrong, len(pairs))
         return scorer.values(pairs)
@@ -124,7 +124,7 @@ def _as_they_are(
 
 
 class _EditedRows:
-    """Edits of the rows of a table, drawn by a seed."""
+    """Seeded edits of the rows of a table."""
 
     def __init__(self, rows: list[Row], random_state: int):
         self._rows = rows
@@ -140,15 +140,15 @@ class _EditedRows:
         self._clauses = list(numbers)
 
     def groups(self) -> list[str]:
-        """Return what rows that are alike share: their text, or their clip."""
+        """Return labels that similar rows share: their text, or their clip."""
         return min(self._texts, self._clips, key=lambda names: len(set(names)))
 
     def pairs(
         self, places: Sequence[int], edits: Sequence[str]
     ) -> dict[tuple[str, int], tuple[Any, str]]:
-        """Return edited pairs by edit and place, where an edit applies.
+        """Return edited pairs by edit and place, for edits that apply.
 
-        What edits of the meaning are compared with is among them.
+        The reworded captions that edits of the meaning are compared with are included.
         """
         of_clips = [edit for edit in edits if KINDS[edit] == "clip"]
         of_texts = [edit for edit in edits if KINDS[edit] != "clip"]
@@ -174,7 +174,7 @@ class _EditedRows:
         return np.random.default_rng(seed)
 
     def _other(self, place: int, rng: np.random.Generator) -> str | None:
-        """Draw a clause that no caption of the row's clip has."""
+        """Draw a clause that occurs in no caption of the row's clip."""
         own = self._of_clip[self._clips[place]]
         if len(own) == len(self._clauses):
             return None
@@ -189,17 +189,17 @@ def _note(
     originals: np.ndarray,
     changes: dict[str, dict[int, np.ndarray]],
 ) -> None:
-    """Add the changes of edited pairs' scores, by edit and place."""
+    """Add the score changes of edited pairs, by edit and place."""
     for (edit, place), score in scores.items():
         if edit in changes:
             base = _REFERENCE if KINDS[edit] == "meaning" else ""
-            # A caption that the reference leaves as it is has its own score.
+            # If rewording does not change a caption, its own score is the reference.
             changes[edit][place] = score - scores.get((base, place), originals[place])
 
 
 def _frame(pairs: Iterable[tuple[Any, str]]) -> pd.DataFrame:
     columns = zip(*pairs, strict=True)
-    # Strict it is not: of no pairs there are no columns.
+    # Not strict: without pairs there are no columns.
     named = zip(("audio", "text"), map(list, columns), strict=False)
     return pd.DataFrame(dict(named), dtype=object)
 
@@ -209,25 +209,20 @@ def _check(
 ) -> None:
     if isinstance(scorer, ModelScorer) and takes_keys(scorer.model):
         msg = (
-            "the model knows embeddings by key and has none of edited pairs. Probe a "
-            "model with encoders of its own."
+            "the model looks up embeddings by key, so edited pairs cannot be encoded. "
+            "Probe a model that contains its encoders."
         )
         raise ValueError(msg)
     wrong = [edit for edit in edits if edit not in KINDS]
     if wrong or isinstance(edits, str) or not 0 < len(edits) == len(set(edits)):
         msg = f"edits must be distinct names from {EDITS}; got {edits!r}."
         raise ValueError(msg)
-    for name, number, least in (
-        ("random_state", random_state, 0),
-        ("chunk_size", chunk_size, 1),
-    ):
-        if not isinstance(number, Integral) or number < least:
-            msg = f"{name} must be an integer, {least} or more; got {number!r}."
-            raise ValueError(msg)
+    check_count("random_state", random_state, 0, 0)
+    check_count("chunk_size", chunk_size, 1, 16)
 
 
 def _summary(change: np.ndarray, groups: list[str], spread: float) -> dict[str, Any]:
-    """Return the columns of one edit."""
+    """Return the result columns of one edit."""
     mean = GroupedMean()
     for group, one in zip(groups, change, strict=True):
         mean.add(group, one)
@@ -247,10 +242,10 @@ def _summary(change: np.ndarray, groups: list[str], spread: float) -> dict[str, 
 
 
 def _share(flags: np.ndarray, groups: list[str]) -> tuple[float, float, float]:
-    """Return a share and its 95 % interval, that of Wilson.
+    """Return a share and its 95 % Wilson interval.
 
-    The number of draws is that of groups, less where their sizes differ: at worst,
-    pairs of a group are all the same.
+    The effective number of draws is the number of groups, or less if their sizes
+    differ. This assumes the worst case, that all pairs of a group are the same.
     """
     if not len(flags):
         return np.nan, np.nan, np.nan

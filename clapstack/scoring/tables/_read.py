@@ -1,4 +1,4 @@
-"""Tables of pairs, in files or frames: their columns, and where their clips lie."""
+"""Tables of pairs in files or frames: column names, clip paths and rows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ __all__ = [
     "result_format",
 ]
 
-# What a column may be called where no option says so; the challenge's names too.
+# Column names by role if no option names the column, with those of the challenge.
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "audio": ("audio", "wav_file_name", "wave_file_name", "file_name"),
     "text": ("text",),
@@ -55,7 +55,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "prediction": ("score", "pred_score", "prediction_score"),
 }
 _READ_ONLY = (".tsv", ".json", ".arrow")
-_CHUNK_BYTES = 1 << 28  # of clips that lie in the cells of a table
+_CHUNK_BYTES = 1 << 28  # of clips stored in the cells of a table
 
 T = TypeVar("T")
 _Reader = Callable[[Choose], Generator[TableRow, None, None]]
@@ -67,15 +67,15 @@ class Row(NamedTuple):
     Attributes
     ----------
     number : int
-        From zero, the line of the header not counted.
+        Row number from zero, without the header.
     audio : object
-        As it stands in the table.
+        The clip as written in the table.
     path : object
-        The same, with the folder of the clips before it if it is relative.
+        The clip, with a relative path resolved against the folder of the clips.
     text : object
         The text.
     cells : dict of str to object
-        Other columns that were asked for, by role or name.
+        Other requested columns, by role or name.
     line : int or None
         Line of the file where the row starts; None in Parquet.
     """
@@ -94,35 +94,35 @@ class PairTable:
     Parameters
     ----------
     source : str or Path
-        A file, or ``"-"`` for standard input, which is read once. Or a folder: of clips
-        with texts beside them, of Kaldi's lists, or that a Dataset was saved to; or
-        Kaldi's ``wav.scp`` itself.
+        A file; ``"-"`` for standard input, which can be read only once; a folder of
+        clips with text files beside them, of Kaldi lists, or of a saved Dataset; or a
+        Kaldi ``wav.scp``.
     prompts : str or Path, default=None
-        Texts of the clips of a folder, by their names: a table, or JSON such as
-        ``{"dog": "a dog barks"}``. For Kaldi's ``wav.scp``: its texts; None is the file
-        ``text`` beside it.
+        Texts for a folder of clips, by clip name: a table, or JSON such as
+        ``{"dog": "a dog barks"}``. For a Kaldi ``wav.scp``, its texts; None means the
+        file ``text`` beside it.
     fmt : {"csv", "jsonl", "parquet"}, default=None
-        None goes by the suffix; standard input is CSV then.
+        Format of the file. None chooses it by the suffix, and CSV for standard input.
     audio_folder : Path, default=None
-        What relative paths of clips are relative to. None is the folder of the table,
-        or the current one for standard input.
+        Folder that relative paths of clips start from. None means the folder of the
+        table, or the current folder for standard input.
     names : mapping of str to str, sequence of str or None, default=None
-        Names of columns by role: ``audio``, ``text``, ``score``, ``prediction``. Of
-        several names, and of its usual ones without any, a role takes the one that the
-        table has.
+        Column names by role: ``audio``, ``text``, ``score``, ``prediction``. If a role
+        has several names, or None and thus its usual names, the one in the table is
+        used.
     roles : sequence of str, default=("audio", "text")
-        What the table must have.
+        Roles that need a column.
     others : sequence of str, default=()
-        Names of further columns.
-    remedy : str, default="Say which with --{role}-column"
-        What to do about a missing or doubtful column, for commands without options.
+        Names of other columns to read.
+    remedy : str, default="Name the column with --{role}-column"
+        Remedy in the message about a missing or ambiguous column.
 
     Attributes
     ----------
     name : str
-        For messages.
+        Name of the source in messages.
     files : tuple of path-like
-        What is read, where a result must not be written.
+        Files that are read, which a result must not overwrite.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class PairTable:
         names: Mapping[str, str | Sequence[str] | None] | None = None,
         roles: Sequence[str] = ("audio", "text"),
         others: Sequence[str] = (),
-        remedy: str = "Say which with --{role}-column",
+        remedy: str = "Name the column with --{role}-column",
     ):
         self.is_stdin = str(source) == "-"
         self.path = Path(source)
@@ -154,14 +154,17 @@ class PairTable:
             here, self._records = self._open_folder(prompts, fmt)
         else:
             if prompts is not None:
-                msg = f"prompts are for a folder of clips, and {self.name} is none."
+                msg = (
+                    f"prompts apply to a folder of clips, but {self.name} is not a "
+                    "folder. Leave them out, or pass the folder."
+                )
                 raise TableError(msg)
             here, self._records = self._open_file(source, fmt)
         folder = str(here if audio_folder is None else audio_folder)
         self.folder = "" if folder == "." else folder  # "a.wav", not "./a.wav"
 
     def _open_file(self, source: str | Path, fmt: str | None) -> tuple[Path, _Reader]:
-        """Return where the clips of a table are, and what reads its rows."""
+        """Return the folder of a table's clips, and the reader of its rows."""
         if self.is_stdin:
             return Path(), partial(read_rows, "-", fmt)
         fmt = fmt or format_of(self.path)
@@ -171,11 +174,14 @@ class PairTable:
     def _open_folder(
         self, prompts: str | os.PathLike[str] | None, fmt: str | None
     ) -> tuple[Path, _Reader]:
-        """Return where the clips of a folder are, and what reads its rows."""
+        """Return the folder of the clips, and the reader of their rows."""
         clips, texts = self.path, None if prompts is None else Path(prompts)
         is_kaldi = clips.suffix == ".scp" or (clips / KALDI).is_file()
         if fmt and (is_kaldi or texts is None):
-            msg = f"{clips} is no file of the format {fmt}. Leave the format out."
+            msg = (
+                f"{clips} is a folder or a Kaldi list, so the format {fmt} does not "
+                "apply. Leave the format out."
+            )
             raise TableError(msg)
         if is_kaldi:
             self.path, texts = self.files = kaldi_lists(clips, texts)
@@ -192,7 +198,7 @@ class PairTable:
 
     @property
     def pair_columns(self) -> tuple[str, str]:
-        """What the columns of clips and of texts are called in the table."""
+        """Names of the columns of clips and texts in the table."""
         if self._pair_columns is None:
             self.check()
         return self._pair_columns or ("audio", "text")
@@ -209,13 +215,13 @@ class PairTable:
         return bool(find_column(self.header, self._usual(role)))
 
     def count(self) -> int | None:
-        """Return the number of rows, None if they can be read once only."""
+        """Return the number of rows, or None if they can be read only once."""
         if self._is_read_once():
             return None
         return sum(1 for _ in self.rows())
 
     def check(self) -> None:
-        """Read the first row, so that a fault is known at once."""
+        """Read the first row, so that errors are raised early."""
         rows = self._rows()
         first = next(rows, None)
         if first is not None and self._is_read_once():
@@ -224,8 +230,8 @@ class PairTable:
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order.
 
-        A missing or doubtful column, a table without rows and a line that cannot be
-        read are a TableError that names them.
+        A missing or ambiguous column, a table without rows and an unreadable line raise
+        a TableError that names them.
         """
         begun, self._begun = self._begun, None
         return self._rows() if begun is None else begun
@@ -248,7 +254,7 @@ class PairTable:
                 yield Row(number, audio, path, text, cells, line)
 
     def resolved(self, audio: Any) -> Any:
-        """Return the path of a clip, relative ones in the folder of the clips."""
+        """Return the path of a clip, resolved against the folder of the clips."""
         if isinstance(audio, Mapping) and audio.get("bytes") is None:
             audio = audio.get("path")
         if isinstance(audio, str) and audio and not is_url(audio):
@@ -258,18 +264,18 @@ class PairTable:
     def on_usable(
         self, compute: Callable[[pd.DataFrame], Any], pairs: pd.DataFrame
     ) -> Usable:
-        """Compute on the pairs that can be used, of which the audio must be a file."""
+        """Compute on the usable pairs, whose audio must be a file."""
         return on_usable_files(compute, pairs)
 
     def _is_read_once(self) -> bool:
-        """Return whether the rows of a pipe or of standard input are gone once read."""
+        """Return whether the source is a pipe or standard input."""
         if self.is_stdin:
             return True
         mode = os.stat(self.path).st_mode
         return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
     def _columns(self, header: Sequence[str]) -> dict[str, str]:
-        """Return the name of every wanted column by role, or by name."""
+        """Return the name of every requested column, by role or name."""
         self._header = list(header)
         found = {role: self._column(role, header) for role in self.roles}
         for name in self.others:
@@ -280,8 +286,9 @@ class PairTable:
                 raise TableError(msg)
             if found.setdefault(name, places[0]) != places[0]:
                 msg = (
-                    f"{self.name} has a column {name!r}, and the {name} is read from "
-                    f"{found[name]!r}. Rename one, or leave {name!r} out."
+                    f"{self.name} has a column {name!r}, but the {name} is read from "
+                    f"the column {found[name]!r}. Rename one of them, or do not keep "
+                    f"{name!r}."
                 )
                 raise TableError(msg)
         audio = "audio" if self._find else found.get("audio", "audio")
@@ -298,15 +305,15 @@ class PairTable:
             return found[0]
         what = "more than one" if found else "no"
         msg = (
-            f"{self.name} has {what} column of {role} "
+            f"{self.name} has {what} {role} column "
             f"({', '.join(map(repr, usual))}); it has {list(header)}. "
-            f"{self._remedy.format(role=role)}; the first line must name the columns, "
+            f"{self._remedy.format(role=role)}. The first line must name the columns, "
             "separated by commas, semicolons or tabs."
         )
         raise TableError(msg)
 
     def _usual(self, role: str) -> Sequence[str]:
-        """Return what the column of a role may be called."""
+        """Return the names that the column of a role may have."""
         names = self.names.get(role) or SPELLINGS[role]
         return (names,) if isinstance(names, str) else names
 
@@ -317,16 +324,17 @@ class FrameTable:
     Parameters
     ----------
     X : DataFrame (pandas or polars), Arrow table or Dataset
-        With the columns `audio` and `text`. Clips are in any form that encoders take.
+        Table with the columns `audio` and `text`. Clips may have any form that encoders
+        accept.
     audio, text : str
         Names of these columns.
     others : sequence of str
-        Names of further columns.
+        Names of other columns to read.
 
     Attributes
     ----------
     frame : DataFrame
-        These columns. Clips of a Dataset are left out: they may not fit into memory.
+        These columns, without the clips of a Dataset, which may not fit into memory.
     """
 
     name = "the table"
@@ -338,9 +346,9 @@ class FrameTable:
         missing = [name for name in wanted if names.count(name) != 1]
         if missing:
             msg = (
-                f"the table must have the columns {wanted}, each once; {missing} "
-                f"are missing or twice in {names}. Rename them, or say how yours are "
-                "called."
+                f"the table must have each of the columns {wanted} once; {missing} "
+                f"are missing or repeated in {names}. Rename them, or pass the names "
+                "of your columns."
             )
             raise TableError(msg)
         held = wanted[1:] if is_dataset(X) else wanted
@@ -359,7 +367,7 @@ class FrameTable:
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order, numbered from zero."""
         audio_column, text_column = self.pair_columns
-        # Cell by cell, as objects: rows of a frame would be of one type.
+        # Cell by cell, because rows of a frame would have one dtype.
         cells = zip(*(self.frame[name].tolist() for name in self.others), strict=True)
         texts = self.frame[text_column].tolist()
         clips = cells_of(self._table, audio_column)
@@ -371,14 +379,14 @@ class FrameTable:
     def on_usable(
         self, compute: Callable[[pd.DataFrame], Any], pairs: pd.DataFrame
     ) -> Usable:
-        """Compute on the pairs that can be used."""
+        """Compute on the usable pairs."""
         return on_usable_rows(compute, pairs)
 
 
 def keep_keys(table: PairTable, model: Any, audio_folder: Path | None) -> None:
-    """Leave keys as they stand in a table, where a model finds clips by key.
+    """Do not prepend a folder to clips if a model looks them up by key.
 
-    A folder that the user gave is set before each clip all the same.
+    A folder that the user passed is still prepended.
     """
     if audio_folder is None and takes_keys(model):
         table.folder = ""
@@ -390,17 +398,17 @@ def result_format(path: Path) -> str:
     fmt = written.get(path.suffix.lower())
     if fmt is None:
         msg = (
-            f"{str(path)!r} must end in {', '.join(written)}, or its format be given "
-            "by an option."
+            f"{str(path)!r} must end in {', '.join(written)}. Rename it, or specify "
+            "the format."
         )
         raise ValueError(msg)
     return fmt
 
 
 def pairs_of(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return rows as a frame of pairs; its index holds the numbers of the rows."""
+    """Return rows as a frame of pairs, indexed by row number."""
     columns = {"audio": [row.path for row in rows], "text": [row.text for row in rows]}
-    # Of objects: NumPy's integers would show as np.int64(0) in messages.
+    # Objects, because NumPy integers would show as np.int64(0) in messages.
     numbers = pd.Index([row.number for row in rows], dtype=object)
     return pd.DataFrame(columns, index=numbers, dtype=object)
 
@@ -408,7 +416,7 @@ def pairs_of(rows: Sequence[Row]) -> pd.DataFrame:
 def in_chunks(
     items: Iterable[T], size: int, row_of: Callable[[T], Row]
 ) -> Iterator[list[T]]:
-    """Yield lists of `size` items, or of fewer if they hold large clips or texts."""
+    """Yield lists of `size` items, or of fewer if clips or texts are large."""
     chunk: list[T] = []
     n_bytes = 0
     for item in items:
@@ -426,9 +434,9 @@ def in_chunks(
 def on_usable_files(
     compute: Callable[[pd.DataFrame], Any], pairs: pd.DataFrame
 ) -> Usable:
-    """Compute on the pairs that can be used, of which the audio must be a file.
+    """Compute on the usable pairs, whose audio must be a file.
 
-    `compute` takes pairs and returns anything, or raises BadPairsError.
+    `compute` takes pairs and returns any result, or raises BadPairsError.
     """
     no_paths = [
         BadPair(i, pairs.index[i], _named(audio), reason)
@@ -451,5 +459,5 @@ def _path_fault(audio: Any) -> str:
 
 
 def _has_bytes(audio: Any) -> bool:
-    """Return whether a cell has a file in it, as Datasets write them."""
+    """Return whether a cell contains an audio file, as in saved Datasets."""
     return isinstance(audio, Mapping) and isinstance(audio.get("bytes"), bytes)

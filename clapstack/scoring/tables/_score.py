@@ -1,4 +1,4 @@
-"""Scoring a table of pairs, in chunks, resumable."""
+"""Scoring of a table of pairs in chunks, resumable after an interruption."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _LOGGER = logging.getLogger("clapstack")
 
 
 class Scored(NamedTuple):
-    """How a table went.
+    """Summary of a scored table.
 
     Attributes
     ----------
     n_rows : int
-        Rows of the table.
+        Number of rows.
     n_failed : int
-        Rows without a score; the column ``error`` says why.
+        Number of rows without a score; the column ``error`` gives the reason.
     n_resumed : int
-        Rows whose score an interrupted run had left.
+        Number of rows whose score was taken from an interrupted run.
     means : dict of str to Mean
-        The mean of each column of scores that have a scale.
+        Mean of each column of scores, if the scores have a scale.
     """
 
     n_rows: int
@@ -55,7 +55,7 @@ class Scored(NamedTuple):
 
 
 def part_file(out: Path) -> Path:
-    """Return where the results of an unfinished run are kept."""
+    """Return the file with the results of an unfinished run."""
     return out.with_name(f"{out.name}.part")
 
 
@@ -69,13 +69,13 @@ def score_to_file(
     verbose: bool,
     remark: Callable[[str], None] = _LOGGER.info,
 ) -> Scored:
-    """Score a table into a file, which appears, or replaces one, when it is whole.
+    """Score a table into a file, which appears or is replaced only when complete.
 
-    Until then results are kept beside it, chunk by chunk (see `part_file`). After a
-    kill the same call goes on from there: rows that have a score keep it, unless their
-    text, their path or the file there changed; rows that failed are tried again. What
-    another model or other settings left there is not used. `remark` is called with
-    words about what an earlier run left.
+    Until then, results are kept beside it chunk by chunk (see `part_file`). The same
+    call resumes an interrupted run: rows with a score keep it, unless their text, path
+    or audio file changed, and failed rows are tried again. Results of another model or
+    other settings are discarded. `remark` is called with a message about the results of
+    an earlier run.
     """
     columns = _columns(table, scorer)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -83,9 +83,12 @@ def score_to_file(
     with Journal(part_file(out), identity) as journal:
         n_rows = n_resumed = 0
         if journal.is_other:
-            remark(f"{journal.path} is of another model or setting; it is begun anew")
+            remark(
+                f"{journal.path} belongs to another model or other settings; starting "
+                "again"
+            )
         elif journal.n_found:
-            remark(f"going on: {journal.path} has {journal.n_found:,} scored rows")
+            remark(f"resuming: {journal.path} has {journal.n_found:,} scored rows")
 
         def rows_left() -> Iterator[tuple[Row, int]]:
             nonlocal n_rows, n_resumed
@@ -118,10 +121,10 @@ def score_to_stream(
     chunk_size: int,
     verbose: bool,
 ) -> Scored:
-    """Score a table into an open file, chunk by chunk; nothing is kept for a restart.
+    """Score a table into an open file, chunk by chunk, without a journal.
 
-    The stream gets the rows as they are scored, or all at the end if scores depend on
-    the whole table.
+    Rows are written as they are scored, or all at the end if scores depend on the whole
+    table.
     """
     columns = _columns(table, scorer)
     tally, records = _scored(table, scorer, chunk_size, verbose, stream.flush)
@@ -154,7 +157,7 @@ def _scored(
     verbose: bool,
     chunk_is_through: Callable[[], Any] = lambda: None,
 ) -> tuple[_Tally, Iterator[Record]]:
-    """Return the records of a table, chunk by chunk, and what makes results of them."""
+    """Return the tally of a table, and its records chunk by chunk."""
 
     def records() -> Iterator[Record]:
         keyed = ((row, 0) for row in table.rows())
@@ -176,7 +179,7 @@ def _records(
     chunk: Sequence[tuple[Row, int]],
     scorer: TableScorer,
 ) -> list[Record]:
-    """Return the record of every row: numbers, or what is wrong."""
+    """Return the record of every row: its values, or its error."""
     usable = table.on_usable(scorer.values, pairs_of([row for row, _ in chunk]))
     values: dict[int, list[float]] = {}
     if len(usable.positions):
@@ -199,7 +202,7 @@ def _records(
 
 
 class _Tally:
-    """Rows of the result, counted, and the mean of their scores."""
+    """Builds result rows, counts them and averages their scores."""
 
     def __init__(
         self, table: PairTable | FrameTable, scorer: TableScorer, finish: Finish
@@ -211,7 +214,7 @@ class _Tally:
         self._means = {name: GroupedMean() for name in scorer.axes}
 
     def result(self, record: Record) -> Record:
-        """Return a row of the result, by column."""
+        """Return the result row of a record, by column."""
         audio, text = self._pair_columns
         result = {"row": record["row"], "error": record["error"]}
         result |= {audio: record["audio"], text: record["text"]}
@@ -226,13 +229,13 @@ class _Tally:
         return {**record["kept"], **result}
 
     def scored(self, n_resumed: int = 0) -> Scored:
-        """Return how the table went, once all its rows are through."""
+        """Return the summary, after all rows are processed."""
         means = {name: mean.result() for name, mean in self._means.items()}
         return Scored(self._n_rows, self._n_failed, n_resumed, means)
 
 
 def _plain(cell: Any) -> Any:
-    """Return a cell as JSON can hold it."""
+    """Return a cell in a form that JSON can represent."""
     if isinstance(cell, Fault):
         return None
     return cell if isinstance(cell, (str, int, float, type(None))) else str(cell)
@@ -243,8 +246,8 @@ def _columns(table: PairTable | FrameTable, scorer: TableScorer) -> dict[str, ty
     clash = sorted(ours.intersection(table.others))
     if clash := clash or sorted(ours.intersection(table.pair_columns)):
         msg = (
-            f"the column {clash[0]!r} of the table cannot be kept: one of the results "
-            "has that name. Rename it."
+            f"the column {clash[0]!r} of the table cannot be kept, because a result "
+            "column has the same name. Rename it."
         )
         raise ValueError(msg)
     audio, text = table.pair_columns
@@ -266,14 +269,14 @@ def _chunks(
 
 
 def _key(row: Row) -> int:
-    """Return 64 bits that change with what the table has, or with the file there."""
+    """Return 64 bits that change with the row's cells or the content of its clip."""
     state: Any = file_state(row.path)
-    if state is None:  # it changed just now, or it is no file
+    if state is None:  # it changed just now, or it is not a file
         try:
             state = audio_key(row.path)
-        except AudioError:  # reading it will say what is wrong
+        except AudioError:  # reading it later reports the error
             state = ""
-    path = row.path if isinstance(row.path, str) else None  # a clip itself is in state
+    path = row.path if isinstance(row.path, str) else None  # other clips are in state
     content = json.dumps(
         [row.audio, path, row.text, row.cells, state], default=repr
     ).encode()

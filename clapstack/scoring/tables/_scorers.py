@@ -1,4 +1,4 @@
-"""Scorers of tables: a fitted model, or cosines alone."""
+"""Scorers for tables: a fitted model, cosines, or cosines with events."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from clapstack._fitted import (
     predict_with_interval,
     score_names,
 )
+from clapstack._numerics.checks import check_share
 
 __all__ = ["CosineScorer", "EventScorer", "ModelScorer", "TableScorer"]
 
-# What the weakest clause and an order that does not hold count beside the mean cosine.
-# Of 42 combinations the best on three simulated challenges, whose seeds no figure is
-# reported on; weights of 1 and 0.5 lose .005 SRCC there.
+# Weights of the weakest clause and of a wrong order, relative to the mean cosine. They
+# are the best of 42 combinations on three simulated challenges, whose seeds are used
+# for no reported figure. Weights of 1 and 0.5 lose .005 SRCC there.
 _EVENT_WEIGHTS = {"weakest": 0.5, "inversion": 0.25}
 
 Values = list[float]
@@ -30,20 +31,20 @@ Finish = Callable[[Values], Values]
 
 
 class TableScorer(ABC):
-    """Numbers of a pair, and results made of them once all rows have theirs.
+    """Base of scorers, which compute values per pair and then results from them.
 
     Attributes
     ----------
     names : tuple of str
-        Columns of the result.
+        Result columns.
     flags : tuple of str
-        Those of them, at the end, that are true or false, and not numbers.
+        The result columns, at the end, that are booleans rather than numbers.
     axes : tuple of str
-        Those of them that are scores with a scale, so that their mean says something.
+        The result columns that are scores on a scale, whose mean is meaningful.
     waits : bool
         Whether the result of a row depends on the whole table.
     identity : dict
-        What the numbers of a row follow from besides the row. Of JSON.
+        Model and settings that determine the values of a row, as JSON.
     """
 
     names: tuple[str, ...]
@@ -54,23 +55,28 @@ class TableScorer(ABC):
 
     @abstractmethod
     def values(self, pairs: pd.DataFrame) -> np.ndarray:
-        """Return numbers of shape (n_pairs, n_numbers); raise BadPairsError."""
+        """Return values of shape (n_pairs, n_values), or raise BadPairsError."""
 
     @abstractmethod
     def finish(self, values: Iterator[Values]) -> Finish:
-        """Return what makes results of numbers, given those of all good rows."""
+        """Return the function from a row's values to its results.
+
+        `values` are those of all rows without an error.
+        """
 
 
 class ModelScorer(TableScorer):
-    """Scores and intervals of a fitted model of pairs, and whether it knows such pairs.
+    """Scores, intervals and domain flags of a fitted model.
 
-    `identity` names the model, such as the digest of its file. Without a `coverage`
-    the ends of intervals are NaN.
+    `identity` identifies the model, such as by the digest of its file. Without a
+    `coverage`, the ends of intervals are NaN.
     """
 
     waits = False
 
     def __init__(self, model: Any, identity: str, coverage: float | None):
+        if coverage is not None:
+            check_share("coverage", coverage, 0.9)
         self.model = model
         scores = tuple(score_names(model))
         self.axes = scores[::3]
@@ -80,7 +86,7 @@ class ModelScorer(TableScorer):
         self.identity = {"model": identity, "coverage": coverage}
 
     def values(self, pairs: pd.DataFrame) -> np.ndarray:
-        """Predict; shape (n_pairs, 3), or 3 columns an axis, and the flag."""
+        """Predict score, low and high end (of each axis), and the domain flag."""
         features, last = features_of(self.model, pairs), last_step(self.model)
         scores = predict_with_interval(last, features, self.coverage)
         columns = [scores.reshape(len(scores), -1)]
@@ -89,18 +95,18 @@ class ModelScorer(TableScorer):
         return np.hstack(columns)
 
     def finish(self, values: Iterator[Values]) -> Finish:
-        """Return predictions as they are."""
+        """Return predictions unchanged."""
         if not self.flags:
             return list
         return lambda row: [*row[:-1], bool(row[-1])]
 
 
 class CosineScorer(TableScorer):
-    """The mean over encoders of cosines, standardised over the table.
+    """Mean over encoders of their cosines, each standardised over the table.
 
-    An encoder's cosines lie where its training left them; standardised, each counts
-    alike. The result ranks the pairs of one table and has no scale. `union` is of
-    transformers that give a cosine each, not fitted.
+    Cosines of different encoders have different means and spreads; standardised, all
+    encoders have equal weight. The result ranks the pairs of one table and has no
+    scale. `union` contains unfitted transformers that compute one cosine each.
     """
 
     waits = True
@@ -110,11 +116,11 @@ class CosineScorer(TableScorer):
         without = [n for n, t in union.transformer_list if not hasattr(t, "blocks")]
         if without:
             msg = (
-                f"{', '.join(without)} gives no cosine, as it does not embed texts. "
-                f"Leave it out, or fit a model with clapstack fit."
+                f"{', '.join(without)} does not embed texts, so it has no cosine. "
+                "Leave it out, or fit a model with clapstack fit."
             )
             raise ValueError(msg)
-        # Loads the encoders, whose fingerprints are wanted; any pair will do for it.
+        # Any pair loads the encoders, whose fingerprints are needed.
         union.fit(pd.DataFrame({"audio": ["a"], "text": ["a"]}))
         families = [name for name, _ in union.transformer_list]
         self.names = ("score", *(f"{name}_cosine" for name in families))
@@ -135,9 +141,9 @@ class CosineScorer(TableScorer):
         table = np.array(list(values)).reshape(-1, len(self.names) - 1)
         if len(table) == 1:
             msg = (
-                "one pair alone has nothing to be compared with, and a score without "
-                "a fitted model is a comparison within the table. Add pairs, or fit a "
-                "model with clapstack fit."
+                "the table has only one usable pair, but without a fitted model, "
+                "scores compare the pairs of a table. Add pairs, or fit a model with "
+                "clapstack fit."
             )
             raise ValueError(msg)
         mean = table.mean(axis=0) if len(table) else 0.0
@@ -146,11 +152,11 @@ class CosineScorer(TableScorer):
 
 
 class EventScorer(CosineScorer):
-    """The same, with what features of events say of the parts of a text.
+    """Standardised cosines combined with event features of the parts of a text.
 
-    Beside the mean of the standardised cosines, the weakest clause of each text and a
-    claimed order that is another in the clip count, standardised. `events` are features
-    through the encoders of `union`, not fitted.
+    The score adds two standardised terms to the mean cosine: the weakest clause of the
+    text, and a claimed order that differs from the order in the clip. `events` are
+    unfitted event features that use the encoders of `union`.
     """
 
     def __init__(self, union: FeatureUnion, events: Any):
@@ -167,7 +173,7 @@ class EventScorer(CosineScorer):
         self.identity = {**self.identity, "events": settings}
 
     def values(self, pairs: pd.DataFrame) -> np.ndarray:
-        """Return cosines, the weakest clause and the inversion, means over encoders."""
+        """Return cosines, and weakest clause and inversion averaged over encoders."""
         table = np.asarray(self.events.transform(pairs), dtype=np.float64)
         means = [table[:, where].mean(axis=1) for where in self._taken.values()]
         return np.column_stack([super().values(pairs), *means])

@@ -1,4 +1,4 @@
-"""Tables of results, written whole or not at all, or line by line to a stream."""
+"""Writing of result tables: to a file in one step, or to a stream line by line."""
 
 from __future__ import annotations
 
@@ -16,20 +16,18 @@ from clapstack._output import replaced
 __all__ = ["ERRORS", "write_lines", "write_table"]
 
 _ROWS = 4096
-# A text may hold bytes that are no UTF-8; they come out as they went in, but for JSON,
-# which can say them in its own way.
+# Texts may contain bytes that are not UTF-8. CSV keeps them; JSON escapes them.
 ERRORS = {"csv": "surrogateescape", "jsonl": "backslashreplace"}
 Columns = Mapping[str, type]
 Records = Iterable[Mapping[str, Any]]
 
 
 def write_table(path: Path, fmt: str, columns: Columns, records: Records) -> None:
-    """Write a table to a file, whole or not at all.
+    """Write a table to a file, which appears only when complete.
 
-    `columns` are names in order, with int, float, str or bool; `records` are rows by
-    name.
-    None and NaN are an empty cell in CSV and null in the others; infinities are null in
-    JSON, which has none.
+    `columns` maps names, in order, to int, float, str or bool; `records` are rows by
+    name. None and NaN become an empty cell in CSV and null in other formats. Infinities
+    become null in JSON, which cannot represent them.
     """
     with replaced(path) as new:
         if fmt == "parquet":

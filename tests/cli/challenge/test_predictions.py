@@ -126,7 +126,7 @@ def test_two_columns_of_scores_are_refused(tmp_path):
     header = "wav_file_name,pred_score,prediction_score"
     path = written(tmp_path, f"{header}\n1.wav,2,3\n")
     with pytest.raises(
-        ValueError, match=r"more than one column of prediction \('pred_score'"
+        ValueError, match=r"more than one prediction column \('pred_score'"
     ):
         numbers(path)
 

@@ -189,7 +189,7 @@ def test_fingerprints_are_those_of_the_files(page, model_file, rated):
 
 
 def test_card_has_what_the_model_knows_of_itself(page):
-    assert "bundled mini checkpoints, which know the bundled sound" in page.text
+    assert "small bundled test checkpoints, which know only" in page.text
     assert "48 pairs." in page.text
     assert "Licence MIT" in page.text
     assert "Authors Not given." in page.text
@@ -272,7 +272,7 @@ def test_file_of_joblib_takes_trust(model, tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("audio,text\na.wav,x\n", "has no column of score"),
+        ("audio,text\na.wav,x\n", "has no score column"),
         ("audio,text,score\n", "has no rows. Add at least one"),
         (
             "audio,text,score\na,x,1\nb,y,five\nc,z,\n",
@@ -347,7 +347,7 @@ def test_whatever_comes_from_outside_is_text(clips):
     assert tags.count("style") == 1
     # 22 of the model; of the table five times its name, its digest and a text.
     assert page.text.count(HOSTILE) == 22 + 5 + 2
-    (ranking,) = [a["alt"] for a in page.all("img") if "ranked systems" in a["alt"]]
+    (ranking,) = [a["alt"] for a in page.all("img") if "systems ranked" in a["alt"]]
     assert ranking.startswith(f"{HOSTILE} has SRCC")
 
 
