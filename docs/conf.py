@@ -55,6 +55,7 @@ sphinx_gallery_conf = {
     "ignore_repr_types": r"matplotlib|Display'",
     "show_memory": False,
     "show_signature": False,
+    "remove_config_comments": True,
     "write_computation_times": False,
     "within_subsection_order": "gallery_order.by_task",
     # Pages of the API list the examples that use them.

@@ -1,4 +1,4 @@
-"""Order of the gallery: first steps, then work with scores, then how models are built."""
+"""Order of the gallery: first steps, work with scores, then how models are built."""
 
 _ORDER = (
     "plot_quickstart.py",
