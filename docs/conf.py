@@ -70,7 +70,23 @@ html_theme_options = {
     "show_toc_level": 2,
     "secondary_sidebar_items": {"**": ["page-toc"], "index": [], "gallery/index": []},
 }
-html_sidebars = {"index": []}
+# Pages without pages below them need no column on the left.
+html_sidebars = dict.fromkeys(
+    [
+        "architecture",
+        "bundled",
+        "changelog",
+        "contributing",
+        "glossary",
+        "index",
+        "install",
+        "questions",
+        "quick_start",
+        "reliability",
+        "reproducibility",
+    ],
+    [],
+)
 html_title = f"clapstack {version}"
 html_show_sourcelink = False
 html_math_renderer = "mathml"

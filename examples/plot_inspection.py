@@ -14,6 +14,7 @@ good clapstack is.
 
 # sphinx_gallery_thumbnail_number = 6
 import tempfile
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 
@@ -43,7 +44,7 @@ model = make_clap_stack("bundled").fit(train.X, train.y)
 # their own interval.
 
 display = PredictionDisplay.from_estimator(model, test.X, test.y)
-print(display.describe())
+print(fill(display.describe(), 80))
 
 # %%
 # Errors and calibration need no new pairs, because a stack keeps the out-of-fold
