@@ -70,23 +70,10 @@ html_theme_options = {
     "show_toc_level": 2,
     "secondary_sidebar_items": {"**": ["page-toc"], "index": [], "gallery/index": []},
 }
-# Pages without pages below them need no column on the left.
-html_sidebars = dict.fromkeys(
-    [
-        "architecture",
-        "bundled",
-        "changelog",
-        "contributing",
-        "glossary",
-        "index",
-        "install",
-        "questions",
-        "quick_start",
-        "reliability",
-        "reproducibility",
-    ],
-    [],
-)
+# Pages without subpages need no column on the left.
+LEAVES = "architecture bundled changelog contributing glossary index install questions "
+LEAVES += "quick_start reliability reproducibility"
+html_sidebars = {page: [] for page in LEAVES.split()}
 html_title = f"clapstack {version}"
 html_show_sourcelink = False
 html_math_renderer = "mathml"
