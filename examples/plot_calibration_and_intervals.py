@@ -5,6 +5,8 @@ Give predictions a scale and an interval
 A model that learned ranks orders pairs well, but its predictions are not on the scale
 of the ratings. Calibration restores the scale and keeps the order, and a prediction
 interval shows how far a score may be off. Features and scores are simulated.
+
+Read more in the User Guide, on :ref:`calibration` and :ref:`intervals`.
 """
 
 # %%

@@ -5,6 +5,8 @@ Find out which generator follows its prompts best
 Four text-to-audio systems, the same prompts: which is best, and how sure is that? The
 scores are simulated here; ``clapstack score`` or :class:`~clapstack.Scorer` computes
 them from clips.
+
+Read more in the :ref:`User Guide <compare_systems>`.
 """
 
 # %%

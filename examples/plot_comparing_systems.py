@@ -5,6 +5,8 @@ Test whether one model predicts better than another
 Is a stack better than its best single model, or is it luck? Both predict the same
 pairs, so a paired bootstrap of the difference answers the question. Listeners are
 simulated, and the CLAP models are the small bundled checkpoints.
+
+Read more in the :ref:`User Guide <metrics>`.
 """
 
 # %%

@@ -6,6 +6,8 @@ Six pictures of a fitted stack: its predictions and errors, the contribution of 
 encoder, and the explanation of a single score. Listeners are simulated, and the CLAP
 models are the small bundled checkpoints: the pictures show what to look at, not how
 good clapstack is.
+
+Read more in the :ref:`User Guide <pictures>`.
 """
 
 # %%

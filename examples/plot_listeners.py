@@ -6,6 +6,8 @@ The mean of four ratings is noisy, and listeners differ in leniency and in care.
 :class:`~clapstack.listeners.ListenerModel` estimates both, and returns corrected scores
 and weights. The listeners are simulated here, so their true leniency and care are
 known.
+
+Read more in the :ref:`User Guide <listeners>`.
 """
 
 # %%

@@ -6,6 +6,8 @@ An encoder is an object with a sample rate and two methods. This one is not a ne
 network: it describes a clip's spectrum as a mixture of the spectra of the bundled
 sounds, and compares these with the sounds that the caption names. Listeners are
 simulated.
+
+Read more in the :ref:`User Guide <own_encoder>`.
 """
 
 # %%

@@ -4,6 +4,8 @@ Use embeddings that you have already computed
 
 If another program has computed the embeddings, clapstack looks them up by path and text
 and needs no audio. The embeddings of two models and the scores are simulated here.
+
+Read more in the :ref:`User Guide <own_encoder>`.
 """
 
 # %%

@@ -4,6 +4,8 @@ Learn a score from "A is better than B"
 
 People choose which of two clips satisfies a prompt better, and a model learns a score
 from their answers. The embeddings and the people are simulated here.
+
+Read more in the :ref:`User Guide <preferences>`.
 """
 
 # %%

@@ -5,6 +5,8 @@ Build a stack and score clips
 From sound files to scores with three frozen CLAP models, step by step. Listeners are
 simulated, and the CLAP models are the small bundled checkpoints; with the published
 ones, only the checkpoint names change.
+
+Read more in the :ref:`User Guide <stacking>`.
 """
 
 # %%

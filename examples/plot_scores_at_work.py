@@ -6,6 +6,8 @@ You have clips and prompts, and no ratings. This example keeps the best take of 
 prompt, compares two generators, and computes a metric for training and a CLAP score for
 a paper. The "generators" return bundled sounds, and the second often returns a wrong
 one.
+
+Read more in the :ref:`User Guide <scoring>`.
 """
 
 # %%

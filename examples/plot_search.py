@@ -5,6 +5,8 @@ Tune a stack with grid search
 How many components of each model should the agreement features compare? The pipeline is
 a scikit-learn estimator, so a grid search answers this. Listeners are simulated, and
 the CLAP models are the small bundled checkpoints.
+
+Read more in the :ref:`User Guide <cross_agreement>`.
 """
 
 # %%

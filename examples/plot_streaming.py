@@ -6,6 +6,8 @@ Pair features have five times as many numbers as their embeddings, so a table of
 hundred thousand pairs does not fit in memory. With streamed features, embeddings stay
 on disk and rows are computed when they are read. Embeddings and scores are simulated
 here, and few enough to compare both ways.
+
+Read more in the :ref:`User Guide <streaming>`.
 """
 
 # %%
