@@ -3,10 +3,10 @@
 Run once by maintainers; users never need it. The sounds come from the packages
 ``sonic-pi-samples`` (CC0) and ``openttd-opensfx`` (CC0 and CC BY 3.0), unpacked with
 ``dpkg -x PACKAGE.deb ROOT``, and from ``espeak-ng`` (two synthetic voices). Each file
-is mixed to mono, resampled to 16 kHz, trimmed, cut to four seconds, normalised and
-written as FLAC. ``sounds.csv`` beside the files says what to take (``origin``), which
-class it is, how to say it, and whether the mini checkpoints may hear it (``held_out``);
-author, licence and source are filled in from the packages::
+is mixed to mono, resampled to 16 kHz, trimmed, cut to four seconds, normalised, and
+written as FLAC. ``sounds.csv`` in the same folder lists the origin of each file, its
+class, its words in captions, and whether training of the mini checkpoints excludes it
+(``held_out``); author, licence, and source are filled in from the packages::
 
     python examples/build_bundled_sounds.py ROOT/usr/share clapstack/bundled/sounds
 """
@@ -42,7 +42,7 @@ def opensfx_entries(path):
 
 
 def sonic_pi_sources(readme):
-    """Return the freesound address of each sample named in the samples' README."""
+    """Return the freesound address of each sample listed in the samples' README."""
     found = re.findall(r"`:([\w]+)`\s*-\s*(http\S+)", readme.read_text())
     return {name.replace("_", ""): address for name, address in found}
 

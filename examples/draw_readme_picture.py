@@ -1,4 +1,4 @@
-"""Draw the README's picture: the demo's table and the predictions of its 3-CLAP stack.
+"""Draw the demo's table and the predictions of its 3-CLAP stack.
 
 Run from the repository: ``python examples/draw_readme_picture.py``. It runs the demo,
 which takes minutes, and writes ``docs/_static/demo.png``.

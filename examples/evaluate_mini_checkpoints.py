@@ -1,10 +1,10 @@
-"""Judge the bundled mini checkpoints on simulated scenes that training never saw.
+"""Evaluate the bundled mini checkpoints on simulated scenes unseen in training.
 
-Prints one Markdown table per checkpoint, as in its model card: SRCC of the cosine with
-simulated mean ratings, retrieval of single sounds among all classes, scenes of
-recordings that training heard and did not hear apart, an untrained checkpoint of the
-same shape, and the mean cosine by kind of caption edit. The scenes have the same noise
-as human ratings (reliability .76)::
+Prints the Markdown tables of each model card: SRCC of the cosine with simulated mean
+ratings and retrieval of single sounds among all classes, also separately for recordings
+used and not used in training; the same for an untrained checkpoint of equal shape; and
+the mean cosine by kind of caption edit. Simulated ratings are as noisy as human ones
+(reliability .76)::
 
     python examples/evaluate_mini_checkpoints.py
 """
@@ -39,8 +39,8 @@ RULE = "| --- | --- | --- |"
 class World:
     """Scenes, captions and simulated ratings.
 
-    `held_out` says which recordings are heard: True those that training never heard
-    (of the classes that have some), False the others, None any.
+    `held_out` selects the recordings: True those not used in training (for the classes
+    that have some), False those used in training, None any.
     """
 
     def __init__(self, n_scenes, held_out, seed):

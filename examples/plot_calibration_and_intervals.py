@@ -1,18 +1,21 @@
 """
-Calibration and intervals
-=========================
+Give predictions a scale and an interval
+========================================
 
-A model that learned ranks orders well and has no scale; an increasing map gives it one
-and keeps the order. An interval says how far a score may be off. Features and scores
-are simulated.
+A model that learned ranks orders pairs well, but its predictions are not on the scale
+of the ratings. Calibration restores the scale and keeps the order, and a prediction
+interval shows how far a score may be off. Features and scores are simulated.
+
+Read more in the User Guide, on :ref:`calibration` and :ref:`intervals`.
 """
 
 # %%
 # A model without a scale
 # -----------------------
-# Scores pile up near ten, as human ratings do. The regressor learns their ranks, from 0
-# to 1.
+# Many scores are near ten, as with human ratings. The regressor learns their ranks,
+# from 0 to 1.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -56,10 +59,10 @@ X, y = simulate(600)
 X_test, y_test = simulate(400)
 
 # %%
-# Calibration
-# -----------
-# The map is fitted on predictions out of fold. SRCC stays to the last digit. A stack
-# that learned ranks does the same by itself.
+# Calibrate
+# ---------
+# The increasing map is fitted on out-of-fold predictions. It restores the scale and
+# leaves SRCC unchanged. A stack that learned ranks does this by itself.
 
 ranks = RankRidge().fit(X, y).predict(X_test)
 held_out = cross_val_predict(RankRidge(), X, y, cv=5)
@@ -68,10 +71,17 @@ for name, scores in {"ranks": ranks, "calibrated": calibrated}.items():
     report = score_report(y_test, scores)
     print(f"{name:<11} SRCC {report['srcc']:.4f}  MSE {report['mse']:.2f}")
 
+figure, ax = plt.subplots(figsize=(5, 3.8), layout="constrained")
+ax.scatter(y_test, 10 * ranks, s=10, alpha=0.5, label="ranks, times ten")
+ax.scatter(y_test, calibrated, s=10, alpha=0.5, label="calibrated")
+ax.axline((0, 0), slope=1, color="0.6", linewidth=1)
+ax.set(xlabel="simulated score", ylabel="prediction")
+ax.legend(frameon=False)
+
 # %%
-# Intervals
-# ---------
-# The stack has what it takes: out-of-fold errors of its own fit.
+# Prediction intervals
+# --------------------
+# A stack computes intervals from its own out-of-fold errors.
 
 stack = ClapStackingRegressor(boosting=False).fit(X, y)
 interval = stack.predict_interval(X_test, coverage=0.9)
@@ -79,25 +89,15 @@ inside = (interval[:, 0] <= y_test) & (y_test <= interval[:, 1])
 print(f"{inside.mean():.3f} of the test pairs are inside intervals of 90 %")
 
 # %%
-# The picture
-# -----------
-# Left: the order stays and the scale comes. Right: intervals are wider where the
-# families disagree.
-
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-left.scatter(y_test, 10 * ranks, s=10, alpha=0.5, label="ranks, times ten")
-left.scatter(y_test, calibrated, s=10, alpha=0.5, label="calibrated")
-left.axline((0, 0), slope=1, color="0.6", linewidth=1)
-left.set(xlabel="simulated score", ylabel="prediction")
-left.legend(frameon=False)
+# Each line is the interval of a pair, and each mark its true score: a dot if the
+# interval covers it, a cross if not. Intervals are wider where the families disagree.
 
 order = np.argsort(stack.predict(X_test))[::8]
 low, high = interval[order].T
-places = np.arange(len(order))
-right.vlines(places, low, high, color="C0", alpha=0.4)
-right.scatter(places[inside[order]], y_test[order][inside[order]], s=12, color="C0")
-right.scatter(
-    places[~inside[order]], y_test[order][~inside[order]], s=16, color="C3", marker="x"
-)
-right.set(xlabel="pairs by predicted score", ylabel="score and interval of 90 %")
+places, covered = np.arange(len(order)), inside[order]
+figure, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+ax.vlines(places, low, high, color="C0", alpha=0.4)
+ax.scatter(places[covered], y_test[order][covered], s=12, color="C0")
+ax.scatter(places[~covered], y_test[order][~covered], s=24, color="C1", marker="x")
+ax.set(xlabel="pairs, sorted by predicted score", ylabel="score and 90 % interval")
 plt.show()

@@ -1,17 +1,20 @@
 """
-Compare generators by the scores of their clips
-===============================================
+Find out which generator follows its prompts best
+=================================================
 
-Which of four text-to-audio systems follows its prompts best, and how sure is that? The
-scores are simulated here; ``clapstack score`` or :class:`~clapstack.Scorer` makes them
-from clips.
+Four text-to-audio systems, the same prompts: which is best, and how sure is that? The
+scores are simulated here; ``clapstack score`` or :class:`~clapstack.Scorer` computes
+them from clips.
+
+Read more in the :ref:`User Guide <compare_systems>`.
 """
 
 # %%
 # Scores
 # ------
-# Forty prompts, some harder than others, and one to three clips per system and prompt.
-# "v3" is better than "v1" by 0.6, "v3-fast" is as good as "v3".
+# There are forty prompts, some harder than others, and one to three clips per system
+# and prompt. In this simulation "v3" is better than "v1" by 0.6, and "v3-fast" is as
+# good as "v3".
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,8 +37,9 @@ scored = pd.DataFrame(rows, columns=["system", "text", "score", "rating"])
 # %%
 # Compare
 # -------
-# Means of single systems have wide intervals, because prompts differ. Differences on
-# the same prompts have narrower ones: a hard prompt is hard for all.
+# The mean of a single system has a wide interval, because prompts differ. Differences
+# between systems on the same prompts have narrower intervals, because a hard prompt is
+# hard for every system.
 
 result = compare_systems(scored, system="system", prompt="text", score="score")
 print(result.means.round(2).to_string())
@@ -43,16 +47,17 @@ print(result.differences.round(3).to_string())
 print(result.verdict())
 
 # %%
-# A filled mark is the best system, or one that is not shown to be worse; the numbers
-# are the differences from the best, with their intervals.
+# Filled marks are the best system and those that are not significantly worse. The
+# numbers are the differences from the best, with their intervals.
 
 SystemsDisplay.from_result(result)
 plt.show()
 
 # %%
-# With ratings
-# ------------
-# Do the scores order the systems as listeners do? With four systems the interval is
-# wide: to judge a score, rate many systems, and not only many clips.
+# Check the score against ratings
+# -------------------------------
+# If some clips are rated, you can check whether the scores order the systems as
+# listeners do. With four systems the interval is wide: to evaluate a score, rate many
+# systems, not only many clips.
 
 print(compare_systems(scored, ratings="rating").agreement.round(2).to_string())

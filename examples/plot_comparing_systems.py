@@ -1,10 +1,12 @@
 """
-Compare systems, with paired intervals
-======================================
+Test whether one model predicts better than another
+===================================================
 
-Is a stack better than its best model, or is it luck? Both are judged on the same pairs,
-so resample the pairs once and look at the difference. Simulated listeners, bundled mini
-checkpoints.
+Is a stack better than its best single model, or is it luck? Both predict the same
+pairs, so a paired bootstrap of the difference answers the question. Listeners are
+simulated, and the CLAP models are the small bundled checkpoints.
+
+Read more in the :ref:`User Guide <metrics>`.
 """
 
 # %%
@@ -33,25 +35,25 @@ for name in names:
 # %%
 # One by one
 # ----------
-# With 60 pairs the intervals are wide, and overlap.
+# With 60 pairs the intervals are wide and overlap.
 
 reports = [score_report(test.y, scores[name], n_resamples=500) for name in names]
 columns = ["srcc", "srcc_low", "srcc_high", "mse"]
 print(pd.DataFrame(reports, index=names)[columns].round(3).to_string())
 
 # %%
-# In pairs
-# --------
-# The interval of a difference is narrower than two intervals side by side suggest: a
-# hard pair is hard for both systems. Where it holds zero, these pairs do not tell the
-# two systems apart.
+# Paired
+# ------
+# The interval of a difference is narrower than the two single intervals suggest,
+# because a hard pair is hard for both systems. If it contains zero, these pairs do not
+# show which system is better.
 
 others = names[:-1]
 gains = {
     name: compare_report(test.y, scores["3-clap-stack"], scores[name], n_resamples=500)
     for name in others
 }
-figure, panels = plt.subplots(1, 2, figsize=(8, 2.6), sharey=True, layout="constrained")
+figure, panels = plt.subplots(2, 1, figsize=(6, 4.2), layout="constrained")
 for axes, metric in zip(panels, ["srcc", "mse"], strict=True):
     for row, name in enumerate(others):
         gain = gains[name][metric]
@@ -59,6 +61,7 @@ for axes, metric in zip(panels, ["srcc", "mse"], strict=True):
         axes.plot(gain.difference, row, "o", color="C0")
     axes.axvline(0, color="0.6", linewidth=1)
     axes.set_yticks(range(len(others)), labels=others)
-    axes.set(xlabel=f"{metric.upper()} of 3-clap-stack minus that of …")
+    axes.margins(y=0.3)
+    axes.set(xlabel=f"{metric.upper()} of 3-clap-stack minus that of the other system")
 figure.suptitle("95 % paired bootstrap intervals, 60 simulated test pairs")
 plt.show()

@@ -1,17 +1,22 @@
 """
-Pictures of a model
-===================
+See where a model errs, and why a pair got its score
+====================================================
 
-What a fitted stack gets right, where it errs, what its families add, and why a pair got
-its score. The listeners are simulated and the CLAP models are the bundled mini
-checkpoints: the pictures show what to look at, not how good clapstack is.
+Six pictures of a fitted stack: its predictions and errors, the contribution of each
+encoder, and the explanation of a single score. Listeners are simulated, and the CLAP
+models are the small bundled checkpoints: the pictures show what to look at, not how
+good clapstack is.
+
+Read more in the :ref:`User Guide <pictures>`.
 """
 
 # %%
-# A fitted stack
-# --------------
+# Fit a stack
+# -----------
 
+# sphinx_gallery_thumbnail_number = 6
 import tempfile
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 
@@ -34,17 +39,18 @@ test = load_xacle(root, "test")
 model = make_clap_stack("bundled").fit(train.X, train.y)
 
 # %%
-# Predicted and human scores
-# --------------------------
-# New pairs first. The band is the prediction interval, averaged among pairs of like
-# prediction; the title says how many pairs lie in their own.
+# Predictions
+# -----------
+# Each point is a pair that the model has not seen. The band is the prediction interval,
+# averaged over pairs with similar predictions. The title reports how many pairs lie in
+# their own interval.
 
 display = PredictionDisplay.from_estimator(model, test.X, test.y)
-print(display.describe())
+print(fill(display.describe(), 80))
 
 # %%
-# Errors and calibration need no new pairs: a stack keeps what it predicted of its
-# training pairs while they were held out. Here both go on axes of our own.
+# Errors and calibration need no new pairs, because a stack keeps the out-of-fold
+# predictions of its training pairs. ``ax=`` draws on existing axes.
 
 stack = model[-1]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
@@ -54,8 +60,9 @@ CalibrationCurveDisplay.from_predictions(stack.y_train_, stack.oof_scores_, ax=r
 # %%
 # Families
 # --------
-# Each is a family of features alone; the stack is all of them. Where families agree
-# less, there is more to gain from having both.
+# Each row is one family of features alone, and the stack combines them. With 150 pairs
+# the intervals overlap. Two families whose predictions agree less complement each other
+# more.
 
 FamilyScoresDisplay.from_estimator(model)
 FamilyAgreementDisplay.from_estimator(model)
@@ -63,7 +70,8 @@ FamilyAgreementDisplay.from_estimator(model)
 # %%
 # One pair
 # --------
-# What was asked, what was heard, and what made the score.
+# The first picture shows the text and the clip, the second how each family moved the
+# score away from the average.
 
 pair = test.X.iloc[[0]]
 SpectrogramDisplay.from_estimator(model, pair)

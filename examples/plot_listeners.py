@@ -1,16 +1,20 @@
 """
-Listeners: from ratings to scores and weights
-=============================================
+Correct for lenient and careless listeners
+==========================================
 
-Four ratings make a noisy mean, and listeners differ in leniency and in care.
-:class:`~clapstack.listeners.ListenerModel` estimates both. The listeners here are
-simulated, so that what they are is known.
+The mean of four ratings is noisy, and listeners differ in leniency and in care.
+:class:`~clapstack.listeners.ListenerModel` estimates both, and returns corrected scores
+and weights. The listeners are simulated here, so their true leniency and care are
+known.
+
+Read more in the :ref:`User Guide <listeners>`.
 """
 
 # %%
 # Ratings
 # -------
-# Forty listeners, four per pair; some are lenient, and some careless.
+# Forty listeners rate 600 pairs, four listeners per pair. Some are lenient, and some
+# are careless.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,7 +42,7 @@ print(ratings.head(4).to_string(index=False))
 # %%
 # The model
 # ---------
-# ``scores_`` are targets and ``sample_weight_`` weights for any regressor:
+# ``scores_`` and ``sample_weight_`` are targets and weights for any regressor:
 # ``pipe.fit(X, model.scores_, stack__sample_weight=model.sample_weight_)``.
 
 model = ListenerModel().fit(ratings)
@@ -47,12 +51,13 @@ for name, scores in {"plain mean": means, "scores_": model.scores_}.items():
     print(f"{name:<10} SRCC {srcc(truth, scores):.3f}  MSE {mse(truth, scores):.3f}")
 
 # %%
-# The picture
-# -----------
-# Both estimates are drawn towards the average, as far as a listener's ratings are few.
+# What the model found
+# --------------------
+# The fewer ratings a listener has given, the more both estimates are pulled towards the
+# average.
 
 found = model.listeners_.loc[np.arange(n_listeners)]
-figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.5), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.8), layout="constrained")
 left.scatter(bias, found["bias"], s=18)
 left.axline((0, 0), slope=1, color="0.6", linewidth=1)
 left.set(xlabel="simulated bias", ylabel="estimated bias", title="Leniency")

@@ -1,19 +1,22 @@
 """
-Bring your own encoder
-======================
+Add your own encoder to a stack
+===============================
 
-An encoder is an object with a sample rate and two methods. This one needs no network:
-it explains a clip's spectrum as a sum of the spectra of the bundled sounds, and
-compares what it found with the sounds that the caption names. Simulated listeners.
+An encoder is an object with a sample rate and two methods. This one is not a neural
+network: it describes a clip's spectrum as a mixture of the spectra of the bundled
+sounds, and compares these with the sounds that the caption names. Listeners are
+simulated.
+
+Read more in the :ref:`User Guide <own_encoder>`.
 """
 
 # %%
 # The encoder
 # -----------
-# ``encode_audio`` takes a list of float32 waveforms at ``sample_rate``,
-# ``encode_text`` a list of strings; each returns one row per item, in the same space.
-# ``identity`` names what computes them: with it, embeddings are stored and found again.
-# Change it when you change the code.
+# ``encode_audio`` receives a list of float32 waveforms at ``sample_rate``, and
+# ``encode_text`` a list of strings. Each returns one row per item, in the same space.
+# ``identity`` is the key under which embeddings are stored: change it when you change
+# the code.
 
 import tempfile
 
@@ -42,7 +45,7 @@ def spectrum(waveform):
 
 
 class Ingredients:
-    """How much of each bundled sound a clip holds, or a text names."""
+    """Share of each bundled sound in a clip, or whether a text names it."""
 
     sample_rate = 16_000
     identity = "ingredients-1"
@@ -64,9 +67,10 @@ class Ingredients:
 
 
 # %%
-# Beside a CLAP model
-# -------------------
-# :class:`~clapstack.PairFeatures` makes a transformer of it, a family like any other.
+# Combine it with a CLAP model
+# ----------------------------
+# :class:`~clapstack.PairFeatures` turns the encoder into a transformer, whose columns
+# become one more family of the stack.
 
 folder = tempfile.mkdtemp()
 root = make_simulated_xacle(folder, n_train=150, n_validation=0, n_test=60)
@@ -96,10 +100,11 @@ for name, families in {
     reports[name] = report
 
 # %%
-# The picture
-# -----------
+# Compare
+# -------
+# The dot is the SRCC of each stack, and the line its 95 % interval.
 
-figure, axes = plt.subplots(figsize=(5, 2.4), layout="constrained")
+figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
 for row, report in enumerate(reports.values()):
     axes.plot([report["srcc_low"], report["srcc_high"]], [row, row], color="C0")
     axes.plot(report["srcc"], row, "o", color="C0")

@@ -1,18 +1,19 @@
 """
-Start from embeddings that you have
-===================================
+Use embeddings that you have already computed
+=============================================
 
-If another program has made the embeddings, there is nothing to encode: pair them by
-path and by text. No audio and no network here; the embeddings of two models and the
-scores are simulated.
+If another program has computed the embeddings, clapstack looks them up by path and text
+and needs no audio. The embeddings of two models and the scores are simulated here.
+
+Read more in the :ref:`User Guide <own_encoder>`.
 """
 
 # %%
 # The files
 # ---------
-# For each model, one file from clips to embeddings and one from texts. In this
-# simulation a clip holds what its text says to a degree; each model hears that with
-# noise of its own.
+# Each model has one file with the embeddings of clips and one with those of texts. In
+# this simulation a clip matches its text to some degree, and each model sees that
+# degree with its own noise.
 
 import tempfile
 from pathlib import Path
@@ -47,8 +48,8 @@ print(*sorted(path.name for path in folder.iterdir()))
 # %%
 # The stack
 # ---------
-# Embeddings need not be of unit norm; they are normalised. A pair without an embedding
-# is an error that names it.
+# Embeddings are normalised to unit length. A pair without an embedding raises an error
+# that names it.
 
 
 def features(model):
@@ -75,11 +76,12 @@ figures = {name: srcc(y[test], s) for name, s in scores.items()}
 print({name: round(value, 3) for name, value in figures.items()})
 
 # %%
-# The picture
-# -----------
+# Compare
+# -------
+# Both models together order the pairs better than either alone.
 
 figure, panels = plt.subplots(
-    1, 3, figsize=(8, 3), sharex=True, sharey=True, layout="constrained"
+    1, 3, figsize=(7.5, 3.4), sharex=True, sharey=True, layout="constrained"
 )
 for axes, name in zip(panels, ["first", "second", "both"], strict=True):
     axes.scatter(y[test], scores[name], s=10, alpha=0.6)

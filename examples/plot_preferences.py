@@ -1,16 +1,18 @@
 """
-Preferences: a score from "A is better than B"
-==============================================
+Learn a score from "A is better than B"
+=======================================
 
-People say which of two clips satisfies a prompt better, and a model learns a score from
-that. The embeddings and the people here are simulated.
+People choose which of two clips satisfies a prompt better, and a model learns a score
+from their answers. The embeddings and the people are simulated here.
+
+Read more in the :ref:`User Guide <preferences>`.
 """
 
 # %%
 # Comparisons
 # -----------
-# Two hundred prompts with three clips each. What people prefer follows the cosine in
-# part; one direction of the embeddings matters more to them.
+# There are two hundred prompts with three clips each. In this simulation, preferences
+# partly follow the cosine, but one direction of the embeddings matters more.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,7 +45,7 @@ print(f"{len(preferences)} preferences between {n_rows} clips")
 # %%
 # The model
 # ---------
-# Out-of-fold scores come from models that saw no comparison of the same prompt.
+# Its out-of-fold scores come from models that saw no comparison of the same prompt.
 
 accuracies = {"cosine": pair_accuracy(X["laion__cosine"], preferences, groups=prompts)}
 for n_learned in (20, 50, 100, 200):
@@ -60,12 +62,13 @@ accuracies["the utility itself"] = pair_accuracy(
 )
 
 # %%
-# The picture
-# -----------
-# Share of preferences whose order a score gives right, with intervals over prompts. No
-# score is right always, because people are not of one mind.
+# How many prompts are enough?
+# ----------------------------
+# Pair accuracy is the share of preferences that a score orders correctly, here with
+# intervals over prompts. Even the true utility is not always right, because people do
+# not always agree.
 
-figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
 for place, (name, found) in enumerate(accuracies.items()):
     ax.plot([found.low, found.high], [place, place], color="0.5")
     ax.plot(found.accuracy, place, "o", color="C0")

@@ -1,18 +1,20 @@
 """
-Quick start: score how well clips satisfy prompts
-=================================================
+Build a stack and score clips
+=============================
 
-A stack of three frozen CLAP models, from sound files to scores, offline. The listeners
-are simulated and the CLAP models are the bundled mini checkpoints; with the published
-ones only the checkpoint names change.
+From sound files to scores with three frozen CLAP models, step by step. Listeners are
+simulated, and the CLAP models are the small bundled checkpoints; with the published
+ones, only the checkpoint names change.
+
+Read more in the :ref:`User Guide <stacking>`.
 """
 
 # %%
 # The data
 # --------
-# A folder in the layout of the XACLE challenge: clips, captions, and four ratings of
-# each pair on a scale from 0 to 10. This one is simulated. ``X`` is a frame of
-# ``audio`` and ``text``; audio may also be ``(samples, rate)`` or a mapping.
+# A folder in the layout of the XACLE challenge has clips, captions, and four ratings of
+# each pair from 0 to 10. This one is simulated. ``X`` is a data frame with the columns
+# ``audio`` (here paths) and ``text``, and ``y`` is the mean rating.
 
 import tempfile
 
@@ -38,9 +40,10 @@ print(train.X.head(3).assign(score=train.y[:3]).to_string(max_colwidth=40))
 # %%
 # The stack
 # ---------
-# Each encoder is a transformer, their agreement is another, and the regressor learns
-# out of fold when to trust which. Columns are named ``family__feature``, and the names
-# are all the wiring there is. :func:`clapstack.make_clap_stack` builds the same.
+# Each encoder is a transformer, and so is their agreement. The regressor learns from
+# out-of-fold predictions which encoder to trust. It finds the columns of each encoder
+# by their names, ``family__feature``. :func:`clapstack.make_clap_stack` builds the same
+# pipeline in one call.
 
 pipeline = Pipeline(
     [
@@ -64,10 +67,10 @@ scores = pipeline.predict(test.X)
 print({name: round(value, 3) for name, value in score_report(test.y, scores).items()})
 
 # %%
-# A search
-# --------
-# The pipeline is an estimator like any other. Embeddings come from the store, so that
-# no clip is encoded again, whatever the fold or the candidate.
+# Tune it
+# -------
+# The pipeline is a scikit-learn estimator, so a grid search works. Embeddings come from
+# the store: no clip is encoded again for another fold or candidate.
 
 fused = LaionClapPairFeatures("bundled:laion-fused")
 search = GridSearchCV(
@@ -84,8 +87,10 @@ search.fit(train.X, train.y)
 print(search.best_params_, round(search.best_score_, 3))
 
 # %%
-# The picture
-# -----------
+# Look at the predictions
+# -----------------------
+# Each point is a pair that the model has not seen. On the line, prediction and rating
+# are equal.
 
 figure, axes = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
 axes.scatter(test.y, scores, s=16, alpha=0.7)

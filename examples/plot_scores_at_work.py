@@ -1,17 +1,20 @@
 """
-Scores at work: choose, gate, reward
-====================================
+Choose the best take and compare two generators
+===============================================
 
-Clips and prompts, and no ratings: which take to keep, how two generators differ, a
-number that can stop a release, a metric for training, and a CLAP score for a paper. The
-"generators" return bundled sounds; the second one often returns the wrong one.
+You have clips and prompts, and no ratings. This example keeps the best take of each
+prompt, compares two generators, and computes a metric for training and a CLAP score for
+a paper. The "generators" return bundled sounds, and the second often returns a wrong
+one.
+
+Read more in the :ref:`User Guide <scoring>`.
 """
 
 # %%
 # A folder of clips
 # -----------------
-# A generator leaves clips, and says in a file of prompts what was asked for. ``v1`` and
-# ``v2`` make four takes of each prompt.
+# Generators typically write clips and a file with the prompt of each. ``v1`` and ``v2``
+# make four takes of each prompt.
 
 import json
 import shutil
@@ -45,10 +48,10 @@ for name, of_class in list(sounds.groupby("class"))[:12]:
 # %%
 # Score it
 # --------
-# Without ratings the score is the mean cosine of CLAP models. With a model of your own,
-# ``Scorer("model.clapstack")``, all that follows is the same, on the scale of its
-# ratings; the command is ``clapstack score model.clapstack folder --prompts
-# prompts.json``.
+# Without ratings, the score is the mean cosine of several CLAP models. With a fitted
+# model, ``Scorer("model.clapstack")``, everything below works the same, on the scale of
+# its ratings. The command is
+# ``clapstack score model.clapstack folder --prompts prompts.json``.
 
 scorer = Scorer.unsupervised("bundled")
 scored = scorer.score_table(folder, prompts=folder / "prompts.json")
@@ -58,16 +61,17 @@ print(scored[["audio", "text", "score"]].head(3).to_string())
 # %%
 # Choose
 # ------
-# Of the takes of each prompt, the best one, and what choosing gains.
+# Find the best take of each prompt, and how much better it is than a random one.
 
 ranked = rank_candidates(scored[scored["system"] == "v2"], prompt="text", score="score")
 print(scored["audio"][ranked["best"]].head(3).to_list())
 print(f"best of 4 gains {ranked['gain'].mean():.3f} over a random take")
 
 # %%
-# Side by side
-# ------------
-# ``clapstack report scores.csv --by system`` has this picture on a page, with the best
+# Compare
+# -------
+# ``v2`` often misses the prompt, so its scores are lower and more spread out.
+# ``clapstack report scores.csv --by system`` puts this picture on a page, with the best
 # and worst pairs to listen to.
 
 display = DistributionDisplay(scores=scored["score"], systems=scored["system"])
@@ -77,15 +81,17 @@ plt.show()
 # %%
 # A number for a build, a paper, a training loop
 # ----------------------------------------------
-# ``clapstack score … --fail-under`` gates on the mean. ``clap_score`` is the cosine of
-# one checkpoint, and ``protocol`` the line that says how it was measured.
+# ``clapstack score … --fail-under`` fails a build if the mean score is too low.
+# ``clap_score`` returns the cosine of one checkpoint, and ``protocol`` a line for the
+# paper that states how it was measured.
 
 clip = str(folder / scored["audio"][0])
 print(round(clap_score(clip, scored["text"][0], "bundled:laion-unfused"), 3))
 print(protocol("bundled:laion-unfused"))
 
 # %%
-# The metric of torchmetrics takes batches as they are, and averages over all processes.
+# The torchmetrics metric accepts batches of waveforms, and averages over all processes
+# of a distributed run.
 
 batch = [soundfile.read(folder / name)[0] for name in scored["audio"][:4]]
 metric = AlignmentScore(scorer, sampling_rate=16000)

@@ -1,17 +1,19 @@
 """
-Search over the agreement
-=========================
+Tune a stack with grid search
+=============================
 
-How many components of each model should the agreement compare? A pipeline is an
-estimator, so scikit-learn's search answers. Simulated listeners, bundled mini
-checkpoints.
+How many components of each model should the agreement features compare? The pipeline is
+a scikit-learn estimator, so a grid search answers this. Listeners are simulated, and
+the CLAP models are the small bundled checkpoints.
+
+Read more in the :ref:`User Guide <cross_agreement>`.
 """
 
 # %%
 # The pipeline
 # ------------
-# The boosted trees are left out, for time. Groups keep the pairs of one caption on one
-# side of every split: a caption that is in both would be known already.
+# The boosted trees are left out to save time. Groups keep all pairs of one caption on
+# the same side of every split, so that the search is not rewarded for known captions.
 
 import tempfile
 
@@ -32,7 +34,7 @@ pipeline = make_clap_stack("bundled").set_params(stack__boosting=False)
 # The search
 # ----------
 # Embeddings come from the store: each clip and each caption is encoded once, in the
-# first fit, whatever the number of candidates and folds.
+# first fit, regardless of the number of candidates and folds.
 
 widths = [2, 4, 8, 16, 32]
 search = GridSearchCV(
@@ -45,10 +47,10 @@ search.fit(train.X, train.y, groups=train.X["text"])
 print(search.best_params_, round(search.best_score_, 3))
 
 # %%
-# The picture
-# -----------
-# Grey: each fold. The folds differ far more than the widths do, so this many pairs
-# cannot tell the widths apart.
+# Is the difference real?
+# -----------------------
+# Each grey line is a fold. The folds differ far more than the widths do, so 150 pairs
+# are too few to choose a width.
 
 folds = np.array([search.cv_results_[f"split{k}_test_score"] for k in range(5)])
 figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")

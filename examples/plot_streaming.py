@@ -1,11 +1,13 @@
 """
-Fit a table that is never held whole
-====================================
+Fit a table that does not fit in memory
+=======================================
 
-Pair features are five times as wide as their embeddings. Beyond some hundred thousand
-pairs they do not fit in memory; the embeddings stay on disk, and rows are computed when
-they are read. Embeddings and scores are simulated, and few, so that both ways can be
-compared.
+Pair features have five times as many numbers as their embeddings, so a table of some
+hundred thousand pairs does not fit in memory. With streamed features, embeddings stay
+on disk and rows are computed when they are read. Embeddings and scores are simulated
+here, and few enough to compare both ways.
+
+Read more in the :ref:`User Guide <streaming>`.
 """
 
 # %%
@@ -45,11 +47,11 @@ for model in models:
 # %%
 # Two tables of the same pairs
 # ----------------------------
-# ``mmap_mode="r"`` leaves the embeddings where they are.
+# ``mmap_mode="r"`` leaves the embeddings on disk.
 
 
 def mapped(model):
-    """Return both sides of a model's embeddings."""
+    """Return the audio and text embeddings of a model."""
     sides = (folder / f"{model}_{side}.npy" for side in ("audio", "text"))
     return tuple(np.load(path, mmap_mode="r") for path in sides)
 
@@ -59,7 +61,7 @@ def held(table):
     return pd.DataFrame(table.rows(slice(None)), columns=table.columns)
 
 
-# Cutting a table computes nothing either.
+# Slicing a streamed table computes nothing yet.
 table = StreamedFeatures({model: mapped(model) for model in models})
 train, test = slice(0, 2000), slice(2000, None)
 in_memory = held(table[train])
@@ -81,15 +83,16 @@ print(f"SRCC {srcc(y[test], from_disk):.3f}")
 print(f"largest difference {np.abs(from_disk - from_memory).max():.1e}")
 
 # %%
-# The picture
-# -----------
-# What a million pairs of three published models take, worked out from their widths.
+# What it saves
+# -------------
+# Size of a million pairs of the three published models and BEATs, calculated from their
+# widths.
 
 widths = {"features": 5 * 2048 + 3 + 527, "embeddings": 2 * 2048 + 527}
 gigabytes = {name: 4 * width * 1e6 / 1e9 for name, width in widths.items()}
-figure, axes = plt.subplots(figsize=(5, 2), layout="constrained")
+figure, axes = plt.subplots(figsize=(5.5, 2.6), layout="constrained")
 bars = axes.barh(list(gigabytes), list(gigabytes.values()))
 axes.bar_label(bars, fmt="%.0f GB", padding=3)
-axes.set(xlabel="a million pairs: two LAION models, MS-CLAP and BEATs logits")
+axes.set(xlabel="gigabytes", title="A million pairs of 2 LAION models, MS-CLAP, BEATs")
 axes.margins(x=0.15)
 plt.show()

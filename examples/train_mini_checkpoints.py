@@ -1,8 +1,8 @@
 """Train the three bundled mini checkpoints on simulated scenes.
 
-The checkpoints exist so that clapstack's real loading code runs with real signal on a
-machine without network. They know the bundled sound classes and nothing else. Each is
-written in a published format and has its own recipe, as the paper's models differ:
+With these checkpoints, clapstack's real loading code runs on real signals without a
+network. They know the bundled sound classes and nothing else. Each is written in a
+published format and has its own recipe, because the paper's models differ, too:
 
 ================  ======================  ==========================  ==================
 name              audio                   text                        objective
@@ -16,8 +16,8 @@ msclap            44.1 kHz, 7 s, 64 mel,  GPT-2-like, 128 x 1         captions, 
                   7.3 ms hop                                          soft targets
 ================  ======================  ==========================  ==================
 
-Training never sees a rating, nor a recording marked ``held_out``. One core takes about
-half an hour per checkpoint; ``--device cuda`` is faster::
+Training uses no ratings and no recording marked ``held_out``. It takes about half an
+hour per checkpoint on one core; ``--device cuda`` is faster::
 
     python examples/train_mini_checkpoints.py laion-unfused --out clapstack/bundled
 """
@@ -55,12 +55,12 @@ from clapstack.datasets._sounds import sound_classes
 from clapstack.encoders._mel import LogMel, fuse, mel_bank
 from clapstack.encoders.clap._msclap_2023 import SUFFIX, MsClap2023Model, to_official
 
-N_CAPTIONS = 4  # right ones, and edited ones, drawn per scene ahead of training
+N_CAPTIONS = 4  # per scene, correct ones and as many edited ones
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What sets one mini checkpoint apart."""
+    """Architecture and training settings of one mini checkpoint."""
 
     seed: int
     sample_rate: int  # Hz
@@ -164,7 +164,7 @@ RECIPES = {
 
 
 def train_tokenizer(vocabulary, style):
-    """Train a byte-level BPE tokenizer on captions; return it and its file contents."""
+    """Return a byte-level BPE tokenizer trained on captions."""
     rng = np.random.default_rng(7)
     corpus = [
         simulate_caption(simulate_scene(rng), rng, edit="right").text
@@ -195,7 +195,7 @@ def train_tokenizer(vocabulary, style):
 
 
 def render_pool(recipe, n_scenes, to_mel):
-    """Render scenes ahead; return their spectrograms, captions and sound classes."""
+    """Render scenes; return their spectrograms, captions, and sound classes."""
     names = list(sound_classes())
     window = round(recipe.duration * recipe.sample_rate)
     chunk = window // recipe.hop_length + 1
@@ -258,7 +258,7 @@ class Mini:
         self.model.to(device)
 
     def train(self):
-        """Switch to training, but for the fixed input normalisation."""
+        """Switch to training mode, except for the fixed input normalisation."""
         self.model.train()
         self.model.audio_model.audio_encoder.batch_norm.eval()
 
@@ -281,7 +281,7 @@ class Mini:
 
 
 class LaionMini(Mini):
-    """A small ClapModel of transformers, to be saved as LAION's checkpoints are."""
+    """A small ClapModel of transformers, saved in LAION's format."""
 
     def build(self):
         """Make the front end, the tokenizer and the model."""
@@ -351,7 +351,7 @@ class LaionMini(Mini):
 
 
 class MsClapMini(Mini):
-    """A small MS-CLAP 2023, to be saved as the authors' file of weights."""
+    """A small MS-CLAP 2023, saved as the authors' file of weights."""
 
     def build(self):
         """Make the front end, the tokenizer and the model."""
@@ -389,7 +389,7 @@ class MsClapMini(Mini):
         )
 
     def save(self, folder):
-        """Write the authors' file of weights, and the tokenizer beside it."""
+        """Write the authors' file of weights, and the tokenizer next to it."""
         folder.mkdir(parents=True, exist_ok=True)
         official = to_official(self.model.state_dict())
         torch.save({"model": official}, folder / "CLAP_weights_2023.pth")
@@ -402,11 +402,11 @@ class MsClapMini(Mini):
         (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
 
 
-# Watching ----------------------------------------------------------------------------
+# Monitoring --------------------------------------------------------------------------
 
 
 class Yardstick:
-    """SRCC of the cosine and single-sound R@1, quick enough to run while training."""
+    """SRCC of the cosine and single-sound R@1, fast enough to run during training."""
 
     def __init__(self, mini, n_scenes, seed=900_001):
         self.mini, duration = mini, mini.recipe.duration
@@ -463,7 +463,7 @@ class Yardstick:
 
 
 def caption_loss(cosines, scale, smoothing):
-    """Contrast every clip with every caption of the batch, both ways."""
+    """Contrast every clip with every caption of the batch, in both directions."""
     target = torch.arange(len(cosines), device=cosines.device)
     logits = scale * cosines
     return 0.5 * (
@@ -473,7 +473,7 @@ def caption_loss(cosines, scale, smoothing):
 
 
 def class_loss(cosines, present, scale):
-    """Contrast each sound that a clip holds with the classes that it does not hold."""
+    """Contrast each sound in a clip with the classes that are absent."""
     logits = scale * cosines
     absent = logits.masked_fill(present, -torch.inf).logsumexp(1, keepdim=True)
     per_sound = torch.logaddexp(logits, absent) - logits
@@ -481,7 +481,7 @@ def class_loss(cosines, present, scale):
 
 
 def edited_loss(right, wrong, scale):
-    """Contrast each clip's right caption with an edited one."""
+    """Contrast each clip's correct caption with an edited one."""
     return F.softplus(scale * (wrong - right)).mean()
 
 

@@ -1,6 +1,6 @@
-"""Equations as MathML, which browsers show by themselves, without a script or network.
+"""Equations as MathML, which browsers display without a script or a network.
 
-MathJax comes from a network, or as megabytes of fonts. MathML is made when the pages
+MathJax would need a network, or megabytes of fonts. MathML is generated when the pages
 are built, and is part of them.
 """
 
@@ -11,11 +11,15 @@ from latex2mathml.converter import convert
 from sphinx.errors import SphinxError
 
 _BARS = re.compile(r"(\\left|\\right)?\\([lr])([vV]ert)\b")
+_SIDES = {"l": r"\left", "r": r"\right"}
+_SIZED_FENCE = re.compile(r"\\[Bb]igg?([lr])(?![A-Za-z])")
+_SPACE_AT_LINE_END = re.compile(r"(?<!\\)\\\n\s*")
+# The converter makes identifiers of ±, ~ and :, which browsers set without space.
+_OPERATORS = re.compile(r"<mi>(&#x000B1;|&#x0007E;|&#x0003A;|±|~|:)</mi>")
 
 
 def _as_fence(bar):
-    side = {"l": r"\left", "r": r"\right"}[bar[2]]
-    return rf"{side}\{bar[2]}{bar[3]}"
+    return rf"{_SIDES[bar[2]]}\{bar[2]}{bar[3]}"
 
 
 def convert_equation(latex, display):
@@ -26,7 +30,7 @@ def convert_equation(latex, display):
     latex : str
         The equation, as in ``:math:``.
     display : {"inline", "block"}
-        Within a line, or on a line of its own.
+        Within a line, or on a separate line.
 
     Returns
     -------
@@ -36,15 +40,20 @@ def convert_equation(latex, display):
     Raises
     ------
     SphinxError
-        If a command is not known, and so would be shown as it is written.
+        If a command is unknown and would be displayed as it is written.
     """
-    # Bars of a norm are operators of their own to the converter: an exponent would be
-    # the closing bar's alone, and browsers stretch that bar to the exponent's height.
+    # The converter treats each bar of a norm, and each parenthesis of fixed size, as an
+    # operator: an exponent would belong to the closing one alone, and browsers would
+    # stretch that one to its height.
     latex = _BARS.sub(_as_fence, latex)
-    mathml = convert(latex, display=display)
+    latex = _SIZED_FENCE.sub(lambda found: _SIDES[found[1]], latex)
+    latex = _SPACE_AT_LINE_END.sub(r"\\ ", latex)
+    if "&" in latex and r"\begin" not in latex:
+        latex = rf"\begin{{align*}}{latex}\end{{align*}}"
+    mathml = _OPERATORS.sub(r"<mo>\1</mo>", convert(latex, display=display))
     unknown = re.search(r"\\[A-Za-z]+", mathml)
     if unknown:
-        msg = f"{unknown.group()} in {latex!r} has no MathML; write it in another way"
+        msg = f"{unknown.group()} in {latex!r} has no MathML; use another command"
         raise SphinxError(msg)
     return mathml
 
@@ -56,7 +65,7 @@ def visit_inline(translator, node):
 
 
 def visit_block(translator, node):
-    """Write an equation on a line of its own."""
+    """Write an equation on a separate line."""
     mathml = convert_equation(node.astext(), "block")
     translator.body.append(f'<div class="equation">{mathml}</div>')
     raise SkipNode

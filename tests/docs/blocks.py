@@ -1,4 +1,4 @@
-"""The code in the documents: found, and changed as declared so that it runs offline."""
+"""Find the code in the documents, and adapt it as declared so that it runs offline."""
 
 import re
 import textwrap
@@ -12,7 +12,7 @@ PAGES = sorted(
     if not {"_build", "_templates", "gallery", "generated"} & set(path.parts)
 )
 
-# The weights that documents name cannot be had offline: bundled ones take their place.
+# Published weights are not available offline: bundled ones replace them.
 INSTEAD = {
     '"published"': '"bundled"',
     '"laion/clap-htsat-unfused"': '"bundled:laion-unfused"',
@@ -29,27 +29,28 @@ INSTEAD = {
     "mine=my/folder": "mine=bundled:laion-fused",
     "n_workers=2": "n_workers=1",
     "n_train=600, n_validation=150, n_test=300": "n_train=4, n_validation=2, n_test=2",
+    "n_train=300, n_validation=0, n_test=12": "n_train=24, n_validation=0, n_test=12",
 }
 
-# What is compiled or parsed, but not run: a part of the block, and why.
+# Code that is compiled or parsed but not run: a part of the block, and the reason.
 NOT_RUN = {
     "load_relate(": "RELATE is not bundled; tests/datasets/test_relate.py reads it",
     "--relate": "RELATE is not bundled; tests/cli/test_bench_command.py has its form",
-    "--family human_clap_mse": "its weights cannot be had offline",
-    '"pe-audio"': "its weights cannot be had offline",
+    "--family human_clap_mse": "its weights are not available offline",
+    '"pe-audio"': "its weights are not available offline",
     "embeddinggemma": "an extra; tests/encoders/clap/test_sentence_transformer.py",
     "clapstack demo": "takes minutes; tests/integration/test_demo.py runs a small one",
     "python tests/bench/": "benchmarks take minutes",
-    "bin/activate": "enters the environment of the reader",
-    " -m venv": "makes an environment; .ci/run does",
+    "bin/activate": "for an interactive shell",
+    " -m venv": "creates an environment; .ci/run does",
     "pip install": "installs; .ci/run does",
     "pip download": "needs a network",
-    "dask worker": "serves until it is stopped",
-    ".ci/matrix": "makes environments, which takes minutes",
+    "dask worker": "serves until stopped",
+    ".ci/matrix": "creates environments, which takes minutes",
     "--trust-encoder": "needs a module; tests/cli/test_own_encoders.py has one",
-    "from mypackage": "a package of the reader",
-    "from diffusers": "its weights cannot be had offline",
-    "from versa": "not of the tests; tests/integrations/test_versa.py runs it",
+    "from mypackage": "the reader's own package",
+    "from diffusers": "its weights are not available offline",
+    "from versa": "not installed for tests; tests/integrations/test_versa.py runs it",
     "pytest": "runs these very tests",
     "ruff": "a step of .ci/run",
     "mypy": "a step of .ci/run",
@@ -59,7 +60,7 @@ NOT_RUN = {
 
 
 class Block(NamedTuple):
-    """A piece of code: where it starts, its language and its text."""
+    """A piece of code: its page, first line, language, and text."""
 
     page: str
     line: int
@@ -99,16 +100,16 @@ def reason_not_to_run(code):
 
 
 def offline(code):
-    """Return a piece of code with what is bundled in place of what cannot be had."""
+    """Return a piece of code with bundled weights in place of published ones."""
     for written, taken in INSTEAD.items():
         code = code.replace(written, taken)
     return code
 
 
 def commands_of(block):
-    """Return the commands of a console block: what follows ``$``, joined lines as one.
+    """Return the commands of a console block: lines after ``$``, continuations joined.
 
-    A ``bash`` block is commands alone, without ``$`` and without output.
+    A ``bash`` block contains only commands, without ``$`` and without output.
     """
     joined = block.text.replace("\\\n", " ")
     if block.language == "bash":

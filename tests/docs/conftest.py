@@ -15,7 +15,7 @@ BEATS = "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt"
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
-    """Return a folder with the files that the documents name, simulated or tiny."""
+    """Return a folder with the files named in the documents, simulated or tiny."""
     folder = tmp_path_factory.mktemp("documents")
     data = folder / "data" / "XACLE_dataset"
     data.parent.mkdir()
@@ -65,7 +65,7 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture
 def names(prepared):
-    """Return the names that documents use without making them."""
+    """Return the names that documents use without defining them."""
     train, test = (load_xacle(prepared / "data", split) for split in ("train", "test"))
     pipe = load_model(prepared / "model.clapstack")
     return {
@@ -85,7 +85,7 @@ def names(prepared):
 
 @pytest.fixture
 def folder(prepared, tmp_path, monkeypatch):
-    """Return a folder of one's own that the prepared files are linked into."""
+    """Return a fresh folder with links to the prepared files."""
     for path in prepared.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)

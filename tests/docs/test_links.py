@@ -1,4 +1,4 @@
-"""Links in the documents lead somewhere, as far as that can be told offline."""
+"""Check the links in the documents, as far as possible offline."""
 
 import re
 from urllib.parse import urlsplit
@@ -58,7 +58,7 @@ def test_web_addresses_are_well_formed():
 
 
 def test_paths_in_the_documents_exist():
-    """Files of the repository that documents name in literals are there."""
+    """Files of the repository that documents name in literals exist."""
     pattern = re.compile(r"`((?:clapstack|docs|examples|tests)/[\w./-]+)`")
     named = [(p, path) for p in PAGES for path in pattern.findall(text_of(p))]
     assert named

@@ -1,4 +1,4 @@
-"""Every piece of code in the documents runs, or its reason not to is declared."""
+"""Run the code in the documents, except what is declared in NOT_RUN."""
 
 import re
 import shlex
@@ -47,7 +47,7 @@ def test_code_of_a_page_runs(page, folder, names):
 
 
 def check_python(block, names):
-    """Run a block in the namespace of its page, with the page's lines in tracebacks."""
+    """Run a block in the namespace of its page, so that tracebacks show its lines."""
     code = compile("\n" * block.line + offline(block.text), block.page, "exec")
     if reason_not_to_run(block.text) is None:
         with warnings.catch_warnings():
@@ -80,7 +80,7 @@ def check_clapstack(arguments, *, run):
 
 
 def parse(command, arguments, parent=None):
-    """Parse arguments as the command would, and run nothing."""
+    """Parse arguments as the command would, without running it."""
     context = command.make_context(command.name, list(arguments), parent=parent)
     if hasattr(command, "commands"):
         rest = [*context._protected_args, *context.args]
@@ -98,7 +98,7 @@ def check_extras(words):
 
 
 def test_code_says_its_language():
-    """A literal block is not run: code does not hide in one."""
+    """Literal blocks are not run, so they must not contain code."""
     code = re.compile(r"^(\$|>>>|from|import|pip|clapstack) ", re.M)
     literal = [block for block in BLOCKS if block.language == "literal"]
     assert not [block for block in literal if code.search(block.text)]
