@@ -81,7 +81,7 @@ def test_evaluate_judges_each_axis_on_its_rated_pairs(model_file, run, clips, tm
     place = ("--audio-folder", clips)
     done = run("evaluate", out, table, "--json", "--resamples", 0, *place)
     report = json.loads(done.stdout)["report"]
-    assert "these are the ratings that the model was fitted on" in done.stderr
+    assert "these are the training ratings of the model" in done.stderr
     rated = pd.read_csv(table)
     X = rated[["audio", "text"]].assign(audio=[str(clips / c) for c in rated["audio"]])
     expected = score_report(rated[list(AXES)], load_model(out).predict(X))
@@ -170,7 +170,7 @@ def test_ratings_of_one_pair_are_averaged_by_axis(rows, write_csv):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--rating", "order", "--rating", "order"], "each column once"),
+        (["--rating", "order", "--rating", "order"], "each column can be given once"),
         (["--rating", "price"], "the model predicts relevance, order, not price"),
         (["--rating", "order", "--audio-column", "no"], "no column of audio"),
     ],

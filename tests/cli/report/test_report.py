@@ -253,8 +253,8 @@ def test_pairs_of_the_fit_are_refused(model_file, challenge, tmp_path):
 
 def test_place_in_the_ranking_takes_data(model_file):
     done = report(model_file, "--xacle-test")
-    assert done.exit_code == 1
-    assert "takes the test split" in done.output
+    assert done.exit_code == 2
+    assert "--xacle-test: it needs --data" in done.output
 
 
 def test_file_of_joblib_takes_trust(model, tmp_path):
