@@ -206,11 +206,13 @@ def _card(
     name: str, rated: Any, evaluation: Any, folds: int, groups: str | None
 ) -> dict[str, Any]:
     """Return the entries of the model card about this fit."""
-    data = f"{len(evaluation.y)} pairs of {Path(name).name}, {rated.n_ratings} ratings."
+    data = (
+        f"{rated.n_ratings} ratings of {len(evaluation.y)} pairs in {Path(name).name}."
+    )
     if not evaluation.report:
         return {"data": data}
     kept = f", grouped by {groups!r}" if groups else ""
-    data += f" The metrics are cross-validated on them, {folds} folds{kept}."
+    data += f" The metrics are from cross-validation with {folds} folds{kept}."
     reports = evaluation.report
     if "n_pairs" in reports:
         reports = {"": reports}

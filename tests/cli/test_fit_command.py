@@ -41,7 +41,7 @@ def test_the_report_is_in_the_card_and_in_the_json(run, command, unzip):
     assert done.stderr == ""
     assert (result["pairs"], result["left_out"], result["folds"]) == (24, 0, 2)
     card = unzip(command[3], "README.md")
-    assert "24 pairs of table.csv, 25 ratings." in card
+    assert "25 ratings of 24 pairs in table.csv." in card
     assert f"| mse | {result['report']['mse']:.4f} |" in card
 
 
