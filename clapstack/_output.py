@@ -131,6 +131,9 @@ def check_output(
                 )
                 raise ValueError(msg)
     folder = next(place for place in target.absolute().parents if place.exists())
+    if not folder.is_dir():
+        msg = f"cannot write {os.fspath(path)}: {folder} is a file, not a folder."
+        raise NotADirectoryError(msg)
     if not is_stream(target) and not os.access(folder, os.W_OK):
         msg = (
             f"cannot write {os.fspath(path)}: the folder {folder} is read-only. Write "

@@ -18,9 +18,15 @@ from clapstack.cli import (
     _report,
     _score,
 )
+from clapstack.cli import _options as options
 from clapstack.cli._bench import bench_app
 from clapstack.cli._cache import cache_app
-from clapstack.cli._errors import SafeGroup, errors_as_messages, show_tracebacks
+from clapstack.cli._errors import (
+    SafeCommand,
+    SafeGroup,
+    errors_as_messages,
+    show_tracebacks,
+)
 from clapstack.cli._terminal import open_closed_streams
 from clapstack.cli._xacle import xacle_app
 
@@ -31,10 +37,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Predict how well an audio clip satisfies a text prompt (0-10).",
-    epilog="clapstack COMMAND --help shows the options of a command, with examples. "
-    "Exit codes: 0 success; 1 rows that cannot be used, or data that do not allow what "
-    "was asked; 2 a wrong command; 3 a missing or unreadable file; 4 a mean below "
-    "--fail-under; 70 an error inside clapstack; 130 interrupted.",
+    epilog="clapstack COMMAND --help shows the options of a command and examples. "
+    "Exit codes: 0 success; 1 unusable rows, or data that do not allow what was asked; "
+    "2 a wrong command; 3 a missing or unreadable file or package; 4 a mean below "
+    "--fail-under; 70 an error inside clapstack; 130 interrupted; 141 the reader of "
+    "standard output closed the pipe.",
 )
 
 
@@ -50,8 +57,8 @@ def set_up(
         bool,
         typer.Option(
             "--debug",
-            help="Show the traceback of an error; before the command: clapstack "
-            "--debug score …",
+            help="Show the traceback of an error. Put it before the command: "
+            "clapstack --debug score …",
         ),
     ] = False,
     version: Annotated[
@@ -68,17 +75,25 @@ def set_up(
     show_tracebacks(debug)
 
 
-@app.command()
+@app.command(cls=SafeCommand)
 def demo(
     folder: Annotated[
-        Path, typer.Option(help="Where the simulated challenge and the model go.")
+        Path,
+        typer.Option(
+            metavar=options.FOLDER,
+            help="Folder for the simulated challenge and the fitted model.",
+        ),
     ] = Path("clapstack-demo"),
-    n_train: Annotated[int, typer.Option(min=60, help="Pairs to fit on.")] = 800,
-    n_test: Annotated[int, typer.Option(min=30, help="Pairs to score.")] = 500,
-    random_state: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
-    quiet: Annotated[bool, typer.Option(help="No progress bars.")] = False,
+    n_train: Annotated[
+        int, typer.Option(min=60, metavar=options.NUMBER, help="Training pairs.")
+    ] = 800,
+    n_test: Annotated[
+        int, typer.Option(min=30, metavar=options.NUMBER, help="Test pairs.")
+    ] = 500,
+    random_state: options.RandomState = 0,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Run the whole system offline on real sounds and simulated listeners."""
+    """Try everything offline: real sounds, simulated listeners."""
     from clapstack.cli._demo import run_demo
 
     with errors_as_messages("clapstack demo"):
@@ -95,10 +110,10 @@ def demo(
 
 def checkpoints(
     csv: Annotated[
-        bool, typer.Option("--csv", help="All that is known, as CSV.")
+        bool, typer.Option("--csv", help="Print the whole table as CSV.")
     ] = False,
 ) -> None:
-    """List the published checkpoints, and whether they are on this machine."""
+    """List published checkpoints and which are on this machine."""
     from clapstack.systems import list_checkpoints
 
     with errors_as_messages("clapstack checkpoints"):
@@ -114,16 +129,16 @@ def checkpoints(
         typer.echo(shown.astype(object).fillna("").to_string(index=False))
 
 
-# In the order in which --help shows them.
-app.command(epilog=_fit.EPILOG)(_fit.fit)
-app.command(epilog=_score.EPILOG)(_score.score)
-app.command(epilog=_rank.EPILOG)(_rank.rank)
-app.command(epilog=_compare.EPILOG)(_compare.compare)
-app.command(epilog=_evaluate.EPILOG)(_evaluate.evaluate)
-app.command(epilog=_probe.EPILOG)(_probe.probe)
-app.command(epilog=_extract.EPILOG)(_extract.extract)
-app.command(epilog=_report.EPILOG)(_report.report)
-app.command()(checkpoints)
+# In the order of --help.
+app.command(cls=SafeCommand, epilog=_fit.EPILOG)(_fit.fit)
+app.command(cls=SafeCommand, epilog=_score.EPILOG)(_score.score)
+app.command(cls=SafeCommand, epilog=_rank.EPILOG)(_rank.rank)
+app.command(cls=SafeCommand, epilog=_compare.EPILOG)(_compare.compare)
+app.command(cls=SafeCommand, epilog=_evaluate.EPILOG)(_evaluate.evaluate)
+app.command(cls=SafeCommand, epilog=_probe.EPILOG)(_probe.probe)
+app.command(cls=SafeCommand, epilog=_extract.EPILOG)(_extract.extract)
+app.command(cls=SafeCommand, epilog=_report.EPILOG)(_report.report)
+app.command(cls=SafeCommand)(checkpoints)
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
 app.add_typer(xacle_app, name="xacle")

@@ -1,4 +1,4 @@
-"""The ``clapstack bench`` command: encoders compared on rated pairs."""
+"""``clapstack bench``: encoders compared on rated pairs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from clapstack._output import check_output
 from clapstack.cli import _options as options
-from clapstack.cli._errors import SafeGroup, errors_as_messages
+from clapstack.cli._errors import SafeCommand, SafeGroup, errors_as_messages
 
 __all__ = ["bench_app"]
 
@@ -19,7 +20,8 @@ EPILOG = """\
 Examples:
   clapstack bench human --data XACLE_dataset --out human
   clapstack bench human --data RELATE_wave --relate RELATE/scores
-  clapstack bench human --data XACLE_dataset --family msclap --family mine=my/folder
+  clapstack bench human --data XACLE_dataset --family msclap
+  clapstack bench human --data XACLE_dataset --family mine=my/folder
 """
 
 
@@ -28,54 +30,59 @@ def compare() -> None:
     """Compare encoders on rated pairs."""
 
 
-@bench_app.command(epilog=EPILOG)
+@bench_app.command(cls=SafeCommand, epilog=EPILOG)
 def human(
     data: Annotated[
         Path,
         typer.Option(
-            "--data", help="XACLE's folder; with --relate, RELATE's unpacked audio."
+            "--data",
+            metavar=options.FOLDER,
+            help="The challenge folder; with --relate, RELATE's unpacked audio.",
         ),
     ],
     relate: Annotated[
         Path | None,
-        typer.Option("--relate", help="Folder 'scores' of RELATE's repository."),
-    ] = None,
-    family: Annotated[
-        list[str] | None,
         typer.Option(
-            "--family",
-            metavar="NAME[=CHECKPOINT]",
-            help="An encoder to judge, as for clapstack fit; repeatedly. Without it: "
-            "all whose published weights are on this machine.",
+            "--relate",
+            metavar=options.FOLDER,
+            help="Folder 'scores' of RELATE's repository.",
         ),
     ] = None,
+    family: options.EncoderFamily = None,
+    checkpoints: options.Checkpoints = "published",
     bundled: options.Bundled = False,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder of records and tables.")
+        Path,
+        typer.Option(
+            "--out", "-o", metavar=options.FOLDER, help="Folder for all results."
+        ),
     ] = Path("human-bench"),
     allow_overlap: options.AllowOverlap = False,
     device: options.Device = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips in a pass.")] = 32,
+    batch_size: options.BatchSize = 32,
     quiet: options.Quiet = False,
 ) -> None:
-    """Judge each encoder's cosine, and a ridge on it, against people's ratings.
+    """Evaluate each encoder's cosine, and a ridge on it.
 
-    Writes a table with intervals, as Markdown and CSV. Rerun the same command to resume
-    an interrupted run, or to add encoders.
+    The result is a table with intervals, as Markdown and CSV. Rerun the same command to
+    resume an interrupted run, or to add encoders.
     """
     from clapstack.cli import challenge as _challenge
     from clapstack.datasets import list_xacle_splits, load_relate, load_xacle
 
-    families = options.by_name(family, "--family")
+    options.checked_input(None, device)
+    source = options.chosen_checkpoints("bundled" if bundled else checkpoints, None)
+    families = options.checked_families(family)
     with errors_as_messages("clapstack bench human"):
-        families = families or _challenge.present_encoders(bundled=bundled)
+        families = families or _challenge.present_encoders(bundled=source == "bundled")
         if not families:
             msg = (
                 "no published encoder is on this machine (see clapstack checkpoints). "
-                "Give one with --family, which fetches what is on the hub, or pass "
-                "--bundled."
+                "Name one with --family to fetch it from the hub, or add --checkpoints "
+                "bundled."
             )
             raise typer.BadParameter(msg, param_hint="--family")
+        check_output(out / "human.csv")
         if relate is None:
             splits = {name: load_xacle(data, name) for name in list_xacle_splits(data)}
         else:
@@ -86,7 +93,7 @@ def human(
         results = _challenge.bench_human(
             splits,
             families,
-            "bundled" if bundled else "published",
+            str(source),
             out=out,
             allow_overlap=allow_overlap,
             device=device,

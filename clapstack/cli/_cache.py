@@ -1,4 +1,4 @@
-"""The ``clapstack cache`` command: the embedding store, from outside."""
+"""``clapstack cache``: inspecting and maintaining the embedding store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from clapstack.cli._errors import SafeGroup, errors_as_messages
+from clapstack.cli import _options as options
+from clapstack.cli._errors import SafeCommand, SafeGroup, errors_as_messages
 from clapstack.store import EmbeddingStore, default_cache_dir
 
 __all__ = ["cache_app"]
@@ -22,33 +23,30 @@ _SIZES = ("B", "kB", "MB", "GB", "TB")
 cache_app = typer.Typer(
     cls=SafeGroup,
     no_args_is_help=True,
-    help="Look after the store of embeddings. Every clip and text is encoded once per "
-    "encoder and kept there; what is missing is encoded again.",
+    help="Inspect and maintain the store of embeddings. Every clip and text is encoded "
+    "once per encoder and kept there; deleted ones are encoded again when needed.",
 )
 
 Folder = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of the store. Without it: $CLAPSTACK_CACHE, or clapstack's "
-        "folder in the user's cache folder.",
+        metavar=options.FOLDER,
+        help="Folder of the store. Default: $CLAPSTACK_CACHE, or clapstack's folder in "
+        "the user cache.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print the result as one JSON object.")
-]
 
 
-@cache_app.command()
+@cache_app.command(cls=SafeCommand)
 def path(folder: Folder = None) -> None:
-    """Print the folder of the store, whether or not it exists."""
+    """Print the folder of the store, even if it does not exist yet."""
     with _store(folder, "path") as store:
         typer.echo(store.root)
 
 
-@cache_app.command()
-def info(folder: Folder = None, as_json: Json = False) -> None:
-    """Show what the store holds and how much room it takes."""
+@cache_app.command(cls=SafeCommand)
+def info(folder: Folder = None, as_json: options.Json = False) -> None:
+    """Show the number of embeddings and their size on disk."""
     with _store(folder, "info") as store:
         stats = store.stats()
         if as_json:
@@ -60,50 +58,58 @@ def info(folder: Folder = None, as_json: Json = False) -> None:
         typer.echo(f"entries  {stats.n_entries:,}")
         for width, count in sorted(stats.widths.items()):
             typer.echo(f"         {count:,} of width {width}")
-        typer.echo(f"files    {stats.n_files:,} known without reading them")
+        typer.echo(f"files    {stats.n_files:,} recognised without reading them")
 
 
-@cache_app.command()
-def verify(folder: Folder = None, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Check every embedding against its checksum; drop what is damaged.
+@cache_app.command(cls=SafeCommand)
+def verify(
+    folder: Folder = None, as_json: options.Json = False, quiet: options.Quiet = False
+) -> None:
+    """Verify all checksums and delete damaged embeddings.
 
-    What is dropped is encoded again when it is needed. The exit code is 1 if anything
-    was damaged. If the file is damaged as a whole nothing is dropped, and the message
-    says how many rows are whole; clapstack cache merge FOLDER --folder NEW saves them.
+    Deleted embeddings are encoded again when needed. The exit code is 1 if anything was
+    damaged. If the database file itself is damaged, nothing is deleted, and the message
+    reports how many rows are intact; clapstack cache merge FOLDER --folder NEW copies
+    them to a new store.
     """
     with _store(folder, "verify") as store:
         report = store.verify(verbose=not quiet)
         if as_json:
             typer.echo(json.dumps(report._asdict()))
         else:
-            typer.echo(f"{report.n_checked:,} checked, {len(report.dropped):,} dropped")
+            typer.echo(f"{report.n_checked:,} checked, {len(report.dropped):,} deleted")
             for key in report.dropped:
                 typer.echo(f"  {key}")
     if report.dropped:
         raise typer.Exit(1)
 
 
-@cache_app.command()
+@cache_app.command(cls=SafeCommand)
 def prune(
     folder: Folder = None,
     max_size: Annotated[
         str | None,
-        typer.Option(help="Largest size to leave, such as 500MB or 20GB."),
+        typer.Option(
+            metavar="SIZE", help="Size to shrink the store to, such as 500MB or 20GB."
+        ),
     ] = None,
     older_than: Annotated[
         float | None,
         typer.Option(
-            min=0, max=36_500, help="Drop what was stored more than so many days ago."
+            min=0,
+            max=36_500,
+            metavar="DAYS",
+            help="Delete embeddings stored more than this many days ago.",
         ),
     ] = None,
-    quiet: Quiet = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Make the store smaller: drop the embeddings that were stored first.
+    """Shrink the store by deleting its oldest embeddings.
 
     For example: clapstack cache prune --max-size 20GB
     """
     if max_size is None and older_than is None:
-        msg = "say what to drop, with --max-size, --older-than or both."
+        msg = "give --max-size, --older-than or both."
         raise typer.BadParameter(msg)
     max_bytes = None if max_size is None else _bytes(max_size)
     age = None if older_than is None else timedelta(days=older_than)
@@ -111,25 +117,28 @@ def prune(
         n_dropped = store.prune(max_bytes=max_bytes, older_than=age, verbose=not quiet)
         stats = store.stats()
         typer.echo(
-            f"{n_dropped:,} dropped, {stats.n_entries:,} left, {_size(stats.n_bytes)}"
+            f"{n_dropped:,} deleted, {stats.n_entries:,} left, {_size(stats.n_bytes)}"
         )
 
 
-@cache_app.command()
+@cache_app.command(cls=SafeCommand)
 def merge(
-    other: Annotated[Path, typer.Argument(help="Folder of the other store.")],
+    other: Annotated[
+        Path,
+        typer.Argument(metavar=options.FOLDER, help="Folder of the other store."),
+    ],
     folder: Folder = None,
-    quiet: Quiet = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Add the embeddings of another store, such as one from a second machine.
+    """Add the embeddings of another store, say of another machine.
 
-    Each is checked on the way; damaged ones are left out, and the exit code is then 1.
+    Each embedding is verified; damaged ones are left out, and the exit code is then 1.
     The other store is only read. Merging again changes nothing.
     """
     with _store(folder, "merge") as store:
         report = store.merge(other, verbose=not quiet)
         typer.echo(
-            f"{report.n_added:,} added, {report.n_present:,} here before, "
+            f"{report.n_added:,} added, {report.n_present:,} already there, "
             f"{report.n_damaged:,} damaged and left out"
         )
     if report.n_damaged:
@@ -138,7 +147,7 @@ def merge(
 
 @contextmanager
 def _store(folder: Path | None, command: str) -> Iterator[EmbeddingStore]:
-    """Open the chosen store; turn what is wrong with it into one line."""
+    """Open the chosen store; report errors as messages."""
     with (
         errors_as_messages(f"clapstack cache {command}"),
         closing(EmbeddingStore(folder or default_cache_dir())) as store,
@@ -149,8 +158,8 @@ def _store(folder: Path | None, command: str) -> Iterator[EmbeddingStore]:
 def _bytes(size: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?B)\s*", size)
     if found is None:
-        msg = f"a size is a number and a unit, such as 500MB or 20GB; got {size!r}."
-        raise typer.BadParameter(msg)
+        msg = f"a size has a number and a unit, such as 500MB or 20GB; got {size!r}."
+        raise typer.BadParameter(msg, param_hint="--max-size")
     return int(float(found[1]) * 1000 ** _SIZES.index(found[2]))
 
 

@@ -27,16 +27,17 @@ Examples:
   clapstack compare scores.csv --by system --rating mos --picture systems.svg
   clapstack compare v1.csv v2.csv --prompt-column id --json
 
-Tables have a row per clip with its prompt (text) and its score, as clapstack score
-writes them. Each table is a system, or --by names the column of systems. Clips are
-compared for the same prompts; every prompt counts once, however many clips it has.
+Tables have one row per clip with its prompt (text) and its score, as clapstack score
+writes them. Each table is one system, or --by names the column of systems. Clips are
+compared for the same prompt, and every prompt counts once, however many clips it has.
 
-A difference is the mean of the first system minus that of the second, over prompts that
-both have. "p better" is how likely a clip of the first scores higher than one of the
-second for the same prompt. "p adjusted" takes the number of pairs into account (Holm);
-the last line says what follows at the level of 5 %.
+A difference is the mean of the first system minus the mean of the second, over the
+prompts that both have. "p better" is the probability that a clip of the first scores
+higher than a clip of the second for the same prompt. "p adjusted" is corrected for the
+number of comparisons (Holm). The last line states the conclusion at the 5 % level.
 
-Clips without a score are left out, and counted. The exit code is 0, whatever is best.
+Clips without a score are left out and counted. The exit code is 0 whichever system is
+better.
 """
 
 
@@ -45,24 +46,24 @@ def compare(
         list[str],
         typer.Argument(
             metavar="TABLES...",
-            help="CSV, JSON Lines or Parquet tables; one may be - for standard input.",
+            help="CSV, JSON Lines or Parquet tables of scored clips (- for standard "
+            "input).",
         ),
     ],
     by: Annotated[
-        str | None, typer.Option(help="Column that names what made each clip.")
-    ] = None,
-    prompt_column: Annotated[
         str | None,
-        typer.Option(help="Column that clips of one prompt share. Usually: text."),
+        typer.Option(
+            metavar=options.COLUMN, help="Column with the system that made each clip."
+        ),
     ] = None,
-    score_column: Annotated[
-        str | None, typer.Option(help="Column of scores. Usually: score.")
-    ] = None,
+    prompt_column: options.PromptColumn = None,
+    score_column: options.ScoreColumn = None,
     rating: Annotated[
         str | None,
         typer.Option(
-            help="Column of people's ratings of the clips, empty where there are none: "
-            "shows how mean scores agree with them."
+            metavar=options.COLUMN,
+            help="Column of human ratings, empty where a clip has none: also report "
+            "how well the systems' mean scores agree with them.",
         ),
     ] = None,
     picture: options.Picture = None,
@@ -70,13 +71,13 @@ def compare(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Compare systems by the scores of their clips for the same prompts."""
-    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    """Compare systems by their clips' scores for the same prompts."""
+    options.checked_input(input_format)
     if by is None and len(tables) < 2:
-        msg = "give a table per system, two or more, or the column of systems: --by."
+        msg = "give two or more tables, one per system, or --by with one table."
         raise typer.BadParameter(msg, param_hint="TABLES")
     if len({os.path.realpath(table) for table in tables}) < len(tables):
-        msg = "each table once."
+        msg = "each table can be given once."
         raise typer.BadParameter(msg, param_hint="TABLES")
     with errors_as_messages("clapstack compare"):
         from clapstack.metrics import compare_systems
@@ -104,19 +105,21 @@ def compare(
             options.print_json(_record(result, n_unscored))
         else:
             typer.echo("\n\n".join([*_tables(result), one_line(result.verdict())]))
-        if picture is not None:  # last, so that the numbers are out if it fails
+        if (
+            picture is not None
+        ):  # last, so that the numbers are printed even if it fails
             from clapstack.inspection import SystemsDisplay
 
             write_bytes(picture, SystemsDisplay(result=result).to_svg())
         if n_unscored and not quiet:
-            words = f"{n_unscored:,} of {len(clips):,} clips have no score: left out"
+            words = f"left out {n_unscored:,} of {len(clips):,} clips without a score"
             typer.echo(f"clapstack compare: {words}", err=True)
 
 
 def _read(
     tables: Sequence[str], columns: dict[str, str | None], fmt: str | None
 ) -> list[dict[str, Any]]:
-    """Return system, text, score and, if it was asked for, rating of every clip."""
+    """Return the system, text, score and optional rating of every clip."""
     from clapstack.pairs import group_identity
     from clapstack.scoring.tables import PairTable
 
@@ -149,13 +152,13 @@ def _read(
 
 
 def _system_names(tables: Sequence[str]) -> dict[str, str]:
-    """Return names of files without their suffix, or whole where two are the same."""
+    """Return file names without suffix, or whole paths if two would be the same."""
     stems = {source: Path(source.removesuffix(".gz")).stem for source in tables}
     return stems if len(set(stems.values())) == len(stems) else {t: t for t in tables}
 
 
 def _record(result: Any, n_unscored: int) -> dict[str, Any]:
-    """Return the result as JSON has it."""
+    """Return the result as a JSON object."""
     record: dict[str, Any] = {"verdict": result.verdict(), "unscored": n_unscored}
     for name, table in result._asdict().items():
         if table is not None:
@@ -165,7 +168,7 @@ def _record(result: Any, n_unscored: int) -> dict[str, Any]:
 
 
 def _tables(result: Any) -> list[str]:
-    """Return the tables of a result as text, systems from the best down."""
+    """Return the tables of a result as text, the best system first."""
     means, differences, agreement = result
     shown = [means.sort_values("mean", ascending=False, kind="stable"), differences]
     if agreement is not None:

@@ -1,4 +1,4 @@
-"""Errors of the command line: one line each, or a traceback where it is wanted."""
+"""Errors as one-line messages and exit codes; tracebacks only with ``--debug``."""
 
 from __future__ import annotations
 
@@ -9,35 +9,72 @@ from contextvars import ContextVar
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from clapstack.cli._terminal import one_line, safe_streams
+from clapstack.cli._terminal import CLOSED_PIPE, STDOUT, one_line, safe_streams
 from clapstack.exceptions import (
+    BadPairsError,
     BadRowsError,
     CheckpointError,
     ModelFileError,
     TableError,
 )
 
-__all__ = ["BELOW", "SafeGroup", "errors_as_messages", "show_tracebacks"]
+__all__ = [
+    "BELOW",
+    "SafeCommand",
+    "SafeGroup",
+    "errors_as_messages",
+    "show_tracebacks",
+]
 
 _TRACEBACKS: ContextVar[bool] = ContextVar("tracebacks", default=False)
-# Of the command that runs.
+# Options of the running command.
 _OPTIONS: ContextVar[frozenset[str]] = ContextVar("options", default=frozenset())
-# Exit codes, beside 0 for success and 2 for a wrong command, which is typer's. The
-# guide and clapstack --help list them.
+# Exit codes, besides 0 for success and typer's 2 for a wrong command. The guide and
+# clapstack --help list them.
 _REFUSED = 1
 _UNREADABLE = 3
 BELOW = 4  # a mean score below --fail-under
-_FAILED = 70  # as sysexits.h has it
-_INTERRUPTED = 130  # as shells have it
-# What is wrong with the input, in words meant for its owner. Others are bugs, or a
-# machine that gives out, and are shown with their type.
+_FAILED = 70  # EX_SOFTWARE of sysexits.h
+_INTERRUPTED = 130  # 128 + SIGINT, as in a shell
+# Errors whose messages are written for users. Others are bugs, or a machine out of
+# resources, and are shown with their type.
 _PLAIN = (OSError, ValueError, ImportError)
+_SHOWN = 20
+
+
+class SafeCommand(TyperCommand):
+    """A command whose help shows metavars without the types that typer adds."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the parts of the usage line."""
+        return ["[OPTIONS]", *map(_argument, _parameters(self, ctx, "argument"))]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the lists of arguments and options."""
+        for title, kind in (("Arguments", "argument"), ("Options", "option")):
+            rows = []
+            for each in _parameters(self, ctx, kind):
+                if record := each.get_help_record(ctx):
+                    name = _argument(each) if kind == "argument" else record[0]
+                    rows.append((name, record[1]))
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def _parameters(command: Any, ctx: Any, kind: str) -> list[Any]:
+    return [p for p in command.get_params(ctx) if p.param_type_name == kind]
+
+
+def _argument(parameter: Any) -> str:
+    metavar = parameter.metavar or parameter.name.upper()
+    return metavar if parameter.required else f"[{metavar}]"
 
 
 class SafeGroup(TyperGroup):
-    """A group of commands that prints through streams that are safe."""
+    """A group of commands that prints through safe streams."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command."""
@@ -45,15 +82,18 @@ class SafeGroup(TyperGroup):
             return super().main(*args, **kwargs)
 
     def resolve_command(self, ctx: Any, args: Any) -> Any:
-        """Find the command that runs."""
+        """Find the command to run."""
         found = super().resolve_command(ctx, args)
         parameters = getattr(found[1], "params", ())
-        _OPTIONS.set(frozenset(o for each in parameters for o in each.opts))
+        known = {option for each in parameters for option in each.opts}
+        if "--unsupervised" in known - set(found[2]):  # a model has its own encoders
+            known -= {"--checkpoints", "--family"}
+        _OPTIONS.set(frozenset(known))
         return found
 
 
 def show_tracebacks(wanted: bool) -> None:
-    """Say whether errors are shown with their traceback, as ``--debug`` asks."""
+    """Set whether errors are shown with their traceback, as with ``--debug``."""
     _TRACEBACKS.set(wanted)
 
 
@@ -61,21 +101,24 @@ def show_tracebacks(wanted: bool) -> None:
 def errors_as_messages(command: str) -> Iterator[None]:
     """Turn an error into a message of `command` on standard error, and an exit code.
 
-    The code is 1 for rows that cannot be used and for what the data or the settings do
-    not allow, 3 for a file or a package that is missing or cannot be used, 70 for
-    errors that no input should cause, and 130 for an interruption.
+    The code is 1 for unusable rows and for data or settings that do not allow what was
+    asked, 3 for a file or a package that is missing or unusable, 70 for errors that no
+    input should cause, 130 for an interruption, and 141 if the reader of standard
+    output closed the pipe.
     """
     with warnings.catch_warnings():
         if not _TRACEBACKS.get():
             warnings.showwarning = _warner(command)
         try:
             yield
-        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
-            raise  # typer's own words, and a reader who has read enough
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise  # typer words these itself
         except KeyboardInterrupt as error:
             typer.echo(f"{command}: interrupted", err=True)
             raise typer.Exit(_INTERRUPTED) from error
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and error.filename == STDOUT:
+                raise typer.Exit(CLOSED_PIPE) from error
             if _TRACEBACKS.get():
                 raise
             typer.echo(f"{command}: {_words(error)}", err=True)
@@ -93,19 +136,61 @@ def _code(error: Exception) -> int:
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: {one_line(error.filename)}"
+    if isinstance(error, BadPairsError):
+        return _bad_pairs(error)
     if isinstance(error, CheckpointError) and "--checkpoint" not in str(error):
-        return f"{error}{_where_to_say()}"
+        return f"{error}{_offline_way(str(error))}"
     if isinstance(error, _PLAIN):
         return str(error)
     kind = type(error).__name__
-    return f"{kind}: {error} (clapstack --debug … shows where it happened)"
+    return f"{kind}: {error} (rerun with clapstack --debug … to see the traceback)"
 
 
-def _where_to_say() -> str:
-    """Name the option that says where weights are, if the command has it."""
-    if "--checkpoint" not in _OPTIONS.get():
-        return ""
-    return "\nSay with --checkpoint FAMILY=PATH where the weights of a family are."
+def _bad_pairs(error: BadPairsError) -> str:
+    """Name the first rows of an error, and the option that names and skips them all."""
+    lines = [f"{len(error.rows):,} of {error.n_pairs:,} pairs cannot be used:"]
+    lines += [
+        f"  row {row.index}{row.source and f', {row.source}'}: {row.reason}"
+        for row in error.rows[:_SHOWN]
+    ]
+    if len(error.rows) > _SHOWN:
+        lines.append(f"  … and {len(error.rows) - _SHOWN:,} more")
+    if "--skip-bad" in _OPTIONS.get() and len(error.rows) < error.n_pairs:
+        lines.append("--skip-bad leaves out these rows, and names every one.")
+    return "\n".join(lines)
+
+
+def _offline_way(message: str) -> str:
+    """Return how to provide missing weights to the running command."""
+    from clapstack.systems import FAMILIES
+
+    options = _OPTIONS.get()
+    family = next((f for f in FAMILIES.values() if repr(f.published) in message), None)
+    lines = []
+    if "--checkpoint" in options:
+        whose, name = (
+            ("of a family ", "FAMILY") if family is None else ("", family.name)
+        )
+        lines.append(f"Name the weights {whose}with --checkpoint {name}=PATH.")
+    if family is not None and family.published.count("/") == 1:
+        lines.append(hub_way(family.published))
+    if family is not None and family.bundled and "--checkpoints" in options:
+        lines.append(
+            "To try the command without these weights, add --checkpoints bundled: "
+            "small test checkpoints that know only the bundled sounds."
+        )
+    return "".join(f"\n{line}" for line in lines)
+
+
+def hub_way(checkpoint: str) -> str:
+    """Return how to fill the hub's cache on a machine without a network."""
+    from huggingface_hub import constants
+
+    folder = f"models--{checkpoint.replace('/', '--')}"
+    return (
+        f"Or run hf download {checkpoint} on a machine with a network, and copy "
+        f"{folder} from its hub cache to {constants.HF_HUB_CACHE} on this one."
+    )
 
 
 def _warner(command: str) -> Any:

@@ -21,43 +21,50 @@ Examples:
   clapstack evaluate predictions.jsonl ratings.csv --key id --json
   clapstack evaluate scores.csv rated.csv --rating relevance --rating order
 
-A file that ends in .csv, .jsonl, .ndjson or .parquet is a table of predictions, with a
-column score (or pred_score, prediction_score); anything else is a model. Predictions
-are matched by the columns audio and text, or by --key; what has no partner is an error,
-never left out in silence. A model of several axes is judged on each, or on those of
---score-column. Relative clips of both tables lie in the folder of TABLE, or in
---audio-folder.
+A file that ends in .csv, .jsonl, .ndjson or .parquet is read as a table of predictions
+with a column score (or pred_score, prediction_score), any other file as a model.
+Predictions and ratings are matched by audio and text, or by --key; a row without a
+partner is an error, never left out silently. Relative audio paths of both tables start
+from --audio-folder, or from the folder of TABLE. A model of several axes is evaluated
+on all of them, or on those of --score-column.
 """
 
 
 def evaluate(
     predictor: Annotated[
         Path,
-        typer.Argument(help="A model, or a table of predictions.", show_default=False),
+        typer.Argument(
+            metavar="MODEL|PREDICTIONS",
+            help="A model file, or a table of predictions.",
+            show_default=False,
+        ),
     ],
     table: Annotated[
         str,
         typer.Argument(
-            help="CSV, JSON Lines or Parquet of rated pairs; - for standard input.",
+            metavar="TABLE",
+            help="CSV, JSON Lines or Parquet table of rated pairs; - for standard "
+            "input.",
             show_default=False,
         ),
     ],
     key: Annotated[
         list[str] | None,
         typer.Option(
-            help="A column of both tables that identifies a pair. May be "
-            "given repeatedly."
+            metavar=options.COLUMN,
+            help="Column that identifies a pair in both tables. Repeatable.",
         ),
     ] = None,
     audio_folder: options.AudioFolder = None,
     audio_column: options.AudioColumn = None,
     text_column: options.TextColumn = None,
-    score_column: options.ScoreColumn = None,
+    score_column: options.RatingColumn = None,
     prediction_column: Annotated[
         list[str] | None,
         typer.Option(
-            help="Column of predictions. Usually: score, pred_score. Of several axes: "
-            "one for each --score-column, whose names they have otherwise."
+            metavar=options.COLUMN,
+            help="Column of predictions. Default: score, or pred_score. For several "
+            "axes, give one per --score-column; default: the same names.",
         ),
     ] = None,
     input_format: options.InputFormat = None,
@@ -71,8 +78,8 @@ def evaluate(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Judge a model, or predictions, by ratings."""
-    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    """Evaluate a model, or a table of predictions, with ratings."""
+    options.checked_input(input_format, device)
     with errors_as_messages("clapstack evaluate"):
         from clapstack._fitted import axes_of, set_up, was_fitted_on
         from clapstack.cli.tables import (
@@ -137,9 +144,8 @@ def evaluate(
             pairs = read_rated(source, axes=axes, skip_unrated=True)
             if was_fitted_on(model, pairs.y):
                 warnings.warn(
-                    "these are the ratings that the model was fitted on, so the "
-                    "metrics are too good; clapstack report shows what was held out of "
-                    "the fit",
+                    "these are the training ratings of the model, so the metrics are "
+                    "too optimistic; clapstack report shows its held-out metrics",
                     stacklevel=1,
                 )
             evaluation = evaluate_model(
@@ -161,26 +167,28 @@ def evaluate(
 def _by_axis(
     score_column: list[str] | None, prediction_column: list[str] | None, table: str
 ) -> list[tuple[str, Any, Any]]:
-    """Return name, column of ratings and column of predictions of each axis."""
+    """Return the name, rating column and prediction column of each axis."""
     axes = options.several_axes(score_column)
     predictions = prediction_column or axes
     if not axes:
         if len(predictions) > 1:
-            msg = "give a --score-column for each."
+            msg = "several prediction columns need a --score-column each."
             raise typer.BadParameter(msg, param_hint="--prediction-column")
         return [("", score_column, prediction_column)]
     if len(predictions) != len(axes):
-        msg = f"one for each of {len(axes)} --score-column, or none; got "
-        msg += f"{len(predictions)}."
+        msg = (
+            f"give one for each of the {len(axes)} --score-column options, or none; "
+            f"got {len(predictions)}."
+        )
         raise typer.BadParameter(msg, param_hint="--prediction-column")
     if table == "-":
-        msg = "several axes are read one after another; give a file in place of -."
+        msg = "several axes need a file, not -: the table is read once per axis."
         raise typer.BadParameter(msg, param_hint="TABLE")
     return list(zip(axes, axes, predictions, strict=True))
 
 
 def print_metrics(report: dict[str, Any], n_left_out: int = 0) -> None:
-    """Print metrics and the number of pairs, as lines to read."""
+    """Print metrics and the number of pairs as text."""
     from clapstack.cli.tables import report_lines
 
     lines = report_lines(report)

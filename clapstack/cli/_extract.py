@@ -14,6 +14,7 @@ from clapstack.cli._errors import errors_as_messages
 __all__ = ["extract"]
 
 _SUFFIXES = (".npz", ".parquet")
+_BLOCKS = ("audio", "text", "product", "absdiff", "sqdiff", "cosine")
 EPILOG = """\
 \b
 Examples:
@@ -24,12 +25,13 @@ Examples:
   clapstack extract clips.csv --family mine=my/folder
 
 Every clip and text is encoded once and kept in the store (clapstack cache), where fit
-and score find it. After a kill, the same command encodes only what is missing.
+and score find it. Rerun the same command to resume an interrupted run; only missing
+embeddings are encoded.
 
-With --out, each family's blocks become arrays of a .npz file, or columns of a .parquet
-file: msclap__audio and msclap__text are unit embeddings, what StreamedFeatures takes.
-row holds the numbers of the rows; those that cannot be used are not there, and the exit
-code is 1.
+With --out, each family's blocks also become arrays of a .npz file or columns of a
+.parquet file. msclap__audio and msclap__text are unit embeddings, which
+StreamedFeatures accepts. row contains the row numbers; unusable rows are left out, and
+the exit code is then 1.
 """
 
 
@@ -37,20 +39,27 @@ def extract(
     table: Annotated[
         str,
         typer.Argument(
-            help="CSV, JSON Lines or Parquet of pairs; - for standard input.",
+            metavar="TABLE",
+            help="CSV, JSON Lines or Parquet table of pairs; - for standard input.",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="A .npz or .parquet file to write."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar=options.FILE,
+            help="Also write the embeddings to a .npz or .parquet file.",
+        ),
     ] = None,
     family: options.Family = None,
     blocks: Annotated[
         str,
         typer.Option(
-            help="Parts of the pair feature: any of audio, text, product, absdiff, "
-            "sqdiff, cosine, with commas."
+            metavar="BLOCKS",
+            help="Parts of the pair feature, separated by commas: audio, text, "
+            "product, absdiff, sqdiff, cosine.",
         ),
     ] = "audio,text",
     checkpoints: options.Checkpoints = "published",
@@ -62,17 +71,22 @@ def extract(
     device: options.Device = None,
     batch_size: options.BatchSize = None,
     chunk_size: Annotated[
-        int, typer.Option(min=1, help="Rows held in memory at once.")
+        int,
+        typer.Option(
+            min=1, metavar=options.NUMBER, help="Rows kept in memory at a time."
+        ),
     ] = 1024,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Encode a table into the store, and into a file if wanted."""
-    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    """Encode a table into the store, and optionally into a file."""
+    options.checked_input(input_format, device)
+    for block in blocks.split(","):
+        options.checked(block, "--blocks", _BLOCKS)
     families = options.chosen_families(family)
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
     if out is not None and out.suffix.lower() not in _SUFFIXES:
-        msg = f"it ends in .npz or .parquet; got {str(out)!r}."
+        msg = f"the name must end in .npz or .parquet; got {str(out)!r}."
         raise typer.BadParameter(msg, param_hint="--out")
     with errors_as_messages("clapstack extract"):
         from clapstack.cli import tables as _tabular

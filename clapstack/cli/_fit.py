@@ -18,19 +18,20 @@ EPILOG = """\
 Examples:
   clapstack fit rated.csv --out model.clapstack
   clapstack fit rated.csv --out model.clapstack --groups text --folds 10
-  clapstack fit meta/train.csv --audio-folder wav --out model.clapstack --jobs 4
-  clapstack fit rated.csv --rating relevance --rating order --out model.clapstack
-  clapstack fit rated.csv --out model.clapstack --family msclap --family mine=my/folder
+  clapstack fit meta/train.csv --audio-folder wav -o model.clapstack --jobs 4
+  clapstack fit rated.csv -o model.clapstack --rating relevance --rating order
+  clapstack fit rated.csv -o model.clapstack --family msclap
+  clapstack fit rated.csv -o model.clapstack --family mine=my/folder
 
 The table has a column of clips (audio), a column of texts (text) and a column of
-ratings (score), or several, each an axis that the model predicts. A pair that stands in
-several rows is one pair, rated with the mean.
+ratings (score), or several rating columns, one per axis. If a pair has several rows,
+its ratings are averaged.
 
-The report is of cross-validation: every pair is judged by a stack that was fitted on
-others. Where pairs share a text or a clip, --groups text (or audio, or a column of
-yours) keeps those that share it in one fold; without it the report is too good.
+The report is cross-validated: each pair is predicted by a stack fitted on other pairs.
+If pairs share a text or a clip, use --groups text (or audio, or any column) to keep
+them in the same fold; otherwise the report is too optimistic.
 
-The model file runs nothing when it is loaded, and holds no network weights.
+Loading the model file runs no code. The file contains no network weights.
 """
 
 
@@ -38,32 +39,42 @@ def fit(
     table: Annotated[
         str,
         typer.Argument(
-            help="CSV, JSON Lines or Parquet of rated pairs; - for standard input.",
+            metavar="TABLE",
+            help="CSV, JSON Lines or Parquet table of rated pairs; - for standard "
+            "input.",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar=options.FILE, help="Model file to write."),
+    ],
     audio_folder: options.AudioFolder = None,
     audio_column: options.AudioColumn = None,
     text_column: options.TextColumn = None,
-    score_column: options.ScoreColumn = None,
+    score_column: options.RatingColumn = None,
     groups: Annotated[
         str | None,
-        typer.Option(help="Column whose equal cells are never parted between folds."),
+        typer.Option(
+            metavar=options.COLUMN,
+            help="Column of groups: rows with the same value stay in the same fold.",
+        ),
     ] = None,
     input_format: options.InputFormat = None,
     system: Annotated[
         str | None,
         typer.Option(
-            help="One of clapstack xacle systems. Without it: the stack of three CLAP "
-            "models."
+            metavar="NAME",
+            help="System to fit, by name; clapstack xacle systems lists them. "
+            "Default: a stack of the three CLAP models.",
         ),
     ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Of the stack of three CLAP models: best (the default), or paper, "
-            "exactly the paper's, which takes a third of the time to fit."
+            metavar="NAME",
+            help="Stack to fit: best (the default), or paper, exactly the published "
+            "stack, which fits in a third of the time.",
         ),
     ] = None,
     family: options.Family = None,
@@ -71,45 +82,55 @@ def fit(
         bool,
         typer.Option(
             "--events",
-            help="With features of the sounds that a text names: which are missing, "
-            "and whether their order is right. Each clip is encoded twice.",
+            help="Add features of the sounds that a text names: which are missing, and "
+            "whether their order is right. Encodes each clip twice.",
         ),
     ] = False,
     checkpoints: options.Checkpoints = "published",
     checkpoint: options.Checkpoint = None,
     folds: Annotated[
-        int, typer.Option(min=0, help="Of the cross-validation; 0 for no report.")
+        int,
+        typer.Option(
+            min=0,
+            metavar=options.NUMBER,
+            help="Folds of the cross-validated report; 0 for no report.",
+        ),
     ] = 5,
     resamples: options.Resamples = 1000,
     coverage: options.Coverage = 0.9,
     skip_bad: options.SkipBad = False,
-    random_state: Annotated[int, typer.Option(help="Seed.")] = 0,
+    random_state: options.RandomState = 0,
     jobs: Annotated[
-        int | None, typer.Option(help="Threads of what learns; -1 for all cores.")
+        int | None,
+        typer.Option(
+            metavar=options.NUMBER,
+            help="Number of threads for model fitting; -1 for all cores.",
+        ),
     ] = None,
     device: options.Device = None,
     batch_size: options.BatchSize = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fit a model on rated pairs, and report how well it predicts others."""
-    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    """Fit a model on rated pairs and report held-out metrics."""
+    options.checked_input(input_format, device)
     if folds == 1:
-        msg = "it is 2 or more, or 0 for no report."
+        msg = "give 2 or more folds, or 0 for no report."
         raise typer.BadParameter(msg, param_hint="--folds")
     if preset is not None and system is not None:
-        msg = "a system has no presets; give one of the two."
+        msg = "it cannot be combined with --system: a system has no presets."
         raise typer.BadParameter(msg, param_hint="--preset")
     if family and system is not None:
-        msg = "a system has its own families; give one of the two."
+        msg = "it cannot be combined with --system: a system has its own families."
         raise typer.BadParameter(msg, param_hint="--family")
     if events and system is not None:
-        msg = "a system is as it was published; give one of the two."
+        msg = "it cannot be combined with --system: no published system has events."
         raise typer.BadParameter(msg, param_hint="--events")
-    options.checked_format(preset, "--preset", "paper", "best")
+    options.checked(preset, "--preset", ("paper", "best"))
+    options.checked_systems([system] if system is not None else None)
     axes = options.several_axes(score_column)
     if axes and system is not None:
-        msg = "a system predicts one score; leave it out, or give one --score-column."
+        msg = "a system predicts one score. Leave it out, or give one --score-column."
         raise typer.BadParameter(msg, param_hint="--system")
     families = options.chosen_families(family)
     chosen = options.chosen_checkpoints(checkpoints, checkpoint)
@@ -176,20 +197,22 @@ def fit(
 
 
 def _title(n_pairs: int, folds: int, groups: str | None, resamples: int) -> str:
-    kept = f", {groups!r} never parted" if groups else ""
-    ends = "; in brackets, intervals of 95 %" if resamples else ""
+    kept = f", grouped by {groups!r}" if groups else ""
+    ends = "; in brackets, 95 % intervals" if resamples else ""
     return f"Cross-validated on {n_pairs:,} pairs, {folds} folds{kept}{ends}:"
 
 
 def _card(
     name: str, rated: Any, evaluation: Any, folds: int, groups: str | None
 ) -> dict[str, Any]:
-    """Return what the model card says of this fit."""
-    data = f"{len(evaluation.y)} pairs of {Path(name).name}, {rated.n_ratings} ratings."
+    """Return the entries of the model card about this fit."""
+    data = (
+        f"{rated.n_ratings} ratings of {len(evaluation.y)} pairs in {Path(name).name}."
+    )
     if not evaluation.report:
         return {"data": data}
-    kept = f", {groups!r} never parted" if groups else ""
-    data += f" The metrics are cross-validated on them, {folds} folds{kept}."
+    kept = f", grouped by {groups!r}" if groups else ""
+    data += f" The metrics are from cross-validation with {folds} folds{kept}."
     reports = evaluation.report
     if "n_pairs" in reports:
         reports = {"": reports}

@@ -11,7 +11,12 @@ import typer
 from clapstack._output import check_output, write_bytes
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
-from clapstack.cli._scorers import check_unsupervised, load, unsupervised_scorer
+from clapstack.cli._scorers import (
+    check_unsupervised,
+    load,
+    load_encoders,
+    unsupervised_scorer,
+)
 
 __all__ = ["probe"]
 
@@ -22,29 +27,30 @@ Examples:
   clapstack probe model.clapstack clips.csv --edit swap --edit drop --json
   clapstack probe --unsupervised --events clips.csv --picture probe.svg
   clapstack probe model.clapstack clips/ --prompts prompts.json
-  clapstack probe --unsupervised --family laion_unfused=bundled:laion-unfused clips.csv
+  clapstack probe --unsupervised --checkpoints bundled clips.csv
 
-Captions and clips of the table are edited; printed is how their scores respond. A good
-scorer falls where the meaning is another, and stays where only the wording is.
+The command edits the captions and clips of the table and prints how the scores respond.
+A good score falls when an edit changes the meaning, and stays when it changes only the
+wording.
 
 \b
-meaning  swap        the claimed order reversed
-         drop        a clause left out
-         add         a clause of another caption beside the others
-         replace     a clause of another caption in place of one
-         negate      a clause with "no"
-wording  reword      the clauses joined by "and" and "then"; what the five above are
-                     compared with
+meaning  swap        reverses the stated order
+         drop        removes a clause
+         add         adds a clause of another caption
+         replace     replaces a clause by one of another caption
+         negate      negates a clause with "no"
+wording  reword      joins the clauses by "and" and "then"; the baseline of
+                     the five edits above
          case        upper case
-         whitespace  doubled
-clip     noise       white, 10 dB below the clip
+         whitespace  doubled blanks
+clip     noise       adds white noise 10 dB below the clip
          level       20 dB quieter
-         truncation  the first half
+         truncation  keeps the first half
 
-pairs is to how many pairs the edit applies; change is the mean change of the score, and
-in SD that in standard deviations of the table's scores; falls is the share of pairs
-whose score falls. Intervals of 95 % take pairs of one text, or of one clip, for one
-draw.
+pairs is the number of pairs that an edit applies to. change is the mean change of the
+score; in SD is the same in standard deviations of the table's scores. falls is the
+share of pairs whose score falls. The 95 % intervals treat pairs of the same text or
+clip as related.
 """
 
 
@@ -53,15 +59,19 @@ def probe(
         list[str],
         typer.Argument(
             metavar="MODEL TABLE",
-            help="A model of clapstack fit (or save_model), and a CSV, JSON Lines or "
-            "Parquet table, - for standard input; best one whose captions are right. "
-            "With --unsupervised: the table alone.",
+            help="A model file from clapstack fit or save_model, and a CSV, JSON Lines "
+            "or Parquet table (- for standard input), ideally with correct captions. "
+            "With --unsupervised, only the table.",
             show_default=False,
         ),
     ],
     edit: Annotated[
         list[str] | None,
-        typer.Option("--edit", help="An edit, repeatedly. Without it: all."),
+        typer.Option(
+            "--edit",
+            metavar="NAME",
+            help="Edit to apply (listed below). Repeatable. Default: all.",
+        ),
     ] = None,
     unsupervised: options.Unsupervised = False,
     family: options.Family = None,
@@ -73,9 +83,7 @@ def probe(
     audio_column: options.AudioColumn = None,
     text_column: options.TextColumn = None,
     input_format: options.InputFormat = None,
-    random_state: Annotated[
-        int, typer.Option(min=0, help="Seed of the clauses and the noise.")
-    ] = 0,
+    random_state: options.RandomState = 0,
     picture: options.Picture = None,
     skip_bad: options.SkipBad = False,
     device: options.Device = None,
@@ -85,14 +93,20 @@ def probe(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """See what a scorer responds to: order, missing sounds, wording, noise."""
+    """Test how scores respond to edited captions and clips."""
     if len(what) != (1 if unsupervised else 2):
-        given = "one table" if unsupervised else "MODEL TABLE"
-        msg = f"give {given}; got {len(what)} arguments."
+        wanted = (
+            "with --unsupervised, give one table"
+            if unsupervised
+            else "give MODEL TABLE"
+        )
+        msg = f"{wanted}; got {len(what)} arguments."
         raise typer.BadParameter(msg)
-    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    options.checked_input(input_format, device)
     options.check_picture(picture)
-    chosen = options.chosen_checkpoints(checkpoints, checkpoint)
+    chosen = options.chosen_checkpoints(
+        checkpoints, checkpoint, are_own=not unsupervised
+    )
     families = options.chosen_families(family)
     check_unsupervised(
         unsupervised, events=events, family=family, checkpoints=checkpoints
@@ -107,9 +121,10 @@ def probe(
             probe_table,
         )
 
-        unknown = [name for name in edit or () if name not in EDITS]
-        if unknown or len(set(edit or ())) < len(edit or ()):
-            msg = f"each once, of {', '.join(EDITS)}; got {', '.join(edit or ())}."
+        for name in edit or ():
+            options.checked(name, "--edit", list(EDITS))
+        if len(set(edit or ())) < len(edit or ()):
+            msg = f"each edit can be given once; got {', '.join(edit or ())}."
             raise typer.BadParameter(msg, param_hint="--edit")
         pairs = PairTable(
             what[-1],
@@ -126,9 +141,13 @@ def probe(
         else:
             trusting = {"trust": trust, "trust_encoders": trust_encoder}
             model = load(Path(what[0]), trusting, checkpoints=moved, **encoding)
+            load_encoders(model)
             scorer = ModelScorer(model, "", None)
         if picture is not None and len(scorer.axes) > 1:
-            msg = f"the model predicts {', '.join(scorer.axes)}; one axis can be drawn."
+            msg = (
+                f"only one axis can be drawn, and the model predicts "
+                f"{', '.join(scorer.axes)}."
+            )
             raise typer.BadParameter(msg, param_hint="--picture")
         probed, bad = probe_table(
             pairs,
@@ -144,14 +163,16 @@ def probe(
             options.print_json({"left_out": len(bad), "edits": lines})
         else:
             typer.echo("\n".join(_lines(probed.to_dict("records"))))
-        if picture is not None:  # last, so that the numbers are out if it fails
+        if (
+            picture is not None
+        ):  # last, so that the numbers are printed even if it fails
             from clapstack.inspection import ProbeDisplay
 
             write_bytes(picture, ProbeDisplay(probed=probed).to_svg())
 
 
 def _lines(lines: list[dict[Any, Any]]) -> list[str]:
-    """Return a table to read; numbers that there are none of are dashes."""
+    """Return a table as text, with dashes for missing numbers."""
     names = [": ".join([*filter(None, [o.get("axis")]), o["edit"]]) for o in lines]
     width = max(map(len, names))
     titles = ("pairs", "change", "95 % interval", "in SD", "falls", "95 % interval")

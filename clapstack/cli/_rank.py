@@ -28,14 +28,14 @@ Examples:
   clapstack rank scores.csv --prompt-column id --worst 3
   clapstack rank scores.csv --json
 
-The table has a row per candidate: its clip (audio), its prompt (text) and its score, as
-clapstack score writes them. The result has the columns prompt, rank, n, margin, row,
-audio and score: by prompt, the best first. rank counts from 1; of equal scores the
-first row comes first. n is the number of candidates with a score; margin is how far the
-best is above the second.
+The table has one row per candidate: its clip (audio), its prompt (text) and its score,
+as clapstack score writes them. The result has the columns prompt, rank, n, margin, row,
+audio and score, sorted by prompt, best first. rank counts from 1, and ties keep the
+order of the table. n is the number of candidates with a score; margin is the lead of
+the best over the second.
 
-The last line says what best of n gains over a random candidate, in units of the score,
-with a 95 % interval over prompts.
+The last line reports how much the best of n gains over a random candidate, in units of
+the score, with a 95 % interval over prompts.
 
 The exit code is 0, or 1 if a prompt has no candidate with a score.
 """
@@ -45,34 +45,39 @@ def rank(
     table: Annotated[
         str,
         typer.Argument(
-            help="A CSV, JSON Lines or Parquet table, - for standard input."
+            metavar="TABLE",
+            help="CSV, JSON Lines or Parquet table of scored clips; - for standard "
+            "input.",
+            show_default=False,
         ),
     ],
     best: Annotated[
         int | None,
-        typer.Option(min=1, help="Candidates to keep per prompt. Without it: all."),
+        typer.Option(
+            min=1,
+            metavar=options.NUMBER,
+            help="Keep the best N candidates per prompt. Default: all.",
+        ),
     ] = None,
     worst: Annotated[
-        int | None, typer.Option(min=1, help="Candidates to keep from the other end.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar=options.NUMBER,
+            help="Keep the worst N candidates per prompt instead.",
+        ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="File to write; without it, standard output."),
-    ] = None,
+    out: options.Out = None,
     copy_to: Annotated[
         Path | None,
         typer.Option(
-            help="New or empty folder for copies of the kept clips; their names begin "
-            "with the numbers of prompt and rank."
+            metavar=options.FOLDER,
+            help="New or empty folder to copy the kept clips to. Their names begin "
+            "with the prompt number and the rank.",
         ),
     ] = None,
-    prompt_column: Annotated[
-        str | None,
-        typer.Option(help="Column that candidates of one prompt share. Usually: text."),
-    ] = None,
-    score_column: Annotated[
-        str | None, typer.Option(help="Column of scores. Usually: score.")
-    ] = None,
+    prompt_column: options.PromptColumn = None,
+    score_column: options.ScoreColumn = None,
     audio_column: options.AudioColumn = None,
     audio_folder: options.AudioFolder = None,
     keep: options.Keep = None,
@@ -81,9 +86,9 @@ def rank(
     quiet: options.Quiet = False,
 ) -> None:
     """Choose the best of several clips for each prompt."""
-    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    options.checked_input(input_format)
     if best and worst:
-        msg = "give one of the two."
+        msg = "it cannot be combined with --best."
         raise typer.BadParameter(msg, param_hint="--worst")
     with errors_as_messages("clapstack rank"):
         from clapstack.scoring import candidates_by_prompt
@@ -102,7 +107,7 @@ def rank(
         if out is not None:
             check_output(out, table)
         if copy_to is not None and copy_to.exists() and any(copy_to.iterdir()):
-            msg = f"{copy_to} is not empty. Give the copies a folder of their own."
+            msg = f"{copy_to} is not empty. Give --copy-to a new or empty folder."
             raise ValueError(msg)
         rows = list(pairs.rows())
         scores = [
@@ -129,7 +134,7 @@ def rank(
 
 
 def _kept_ranks(n: int, best: int | None, worst: int | None) -> range:
-    """Return which ranks of n candidates are kept, from zero."""
+    """Return the ranks to keep of n candidates, from zero."""
     return range(max(0, n - worst), n) if worst else range(min(n, best or n))
 
 
@@ -150,10 +155,10 @@ def _record(rank: int, candidates: Any, rows: Sequence[Any]) -> dict[str, Any]:
 def _copy(
     kept: Sequence[tuple[int, int, Any]], rows: Sequence[Any], folder: Path
 ) -> None:
-    """Copy clips; the numbers of prompt and rank keep equal names apart."""
+    """Copy clips; prompt number and rank make their names unique."""
     width = len(str(max((number for number, _, _ in kept), default=0)))
     copies = []
-    # All are looked at before the first is copied. A device may have no end.
+    # All are checked before the first is copied. A device may be endless.
     for number, rank, candidates in kept:
         row = rows[candidates.rows[rank]]
         is_path = isinstance(row.path, str) and row.path.strip()
@@ -182,7 +187,10 @@ def _write(
     columns: dict[str, type] = {"prompt": str, "rank": int, "n": int, "margin": float}
     columns |= {"row": int, "audio": str, "score": float}
     if clash := [name for name in keep or () if name in columns]:
-        msg = f"--keep {clash[0]}: the result has a column of that name. Rename yours."
+        msg = (
+            f"--keep {clash[0]}: the result has a column {clash[0]!r} itself. Rename "
+            "the column of the table."
+        )
         raise ValueError(msg)
     columns |= dict.fromkeys(keep or (), str)
     if out is None:

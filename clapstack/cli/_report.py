@@ -11,6 +11,7 @@ import typer
 from clapstack._output import check_output, write_text
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
+from clapstack.cli._scorers import load_encoders
 from clapstack.tables import find_column, is_table
 
 __all__ = ["report"]
@@ -24,11 +25,11 @@ Examples:
   clapstack report model.clapstack --data clips/ --prompts prompts.json
   clapstack report scores.csv --audio-folder clips/ --by generator
 
-Of a model, the page shows what was held out of the fit; with --data, also how well the
-pairs of the table are predicted, and those that are predicted worst. Of a table without
-ratings, or of one that clapstack score wrote, it shows how scores are spread, systems
-side by side, and the best and worst pairs. Pairs have players. The page needs no
-network and no other file.
+For a model, the page shows how well it predicts its training pairs while they are held
+out. With a rated table in --data, it also shows how well the model predicts these pairs
+and the worst predictions. For unrated pairs, or a table from clapstack score, it shows
+the distribution of scores, a comparison of systems, and the best and worst pairs with
+audio players. The page is a single file and needs no network.
 """
 
 
@@ -37,51 +38,63 @@ def report(
         Path,
         typer.Argument(
             metavar="MODEL|TABLE",
-            help="A model of clapstack fit, or of save_model; or a table that "
-            "clapstack score wrote.",
+            help="A model file from clapstack fit or save_model, or a table from "
+            "clapstack score.",
             show_default=False,
         ),
     ],
     data: Annotated[
         Path | None,
         typer.Option(
-            help="A table of pairs that the model has not seen, with ratings or "
-            "without; or a folder of clips with their texts.",
+            metavar="TABLE",
+            help="Table of new pairs, rated or not, or a folder of clips with their "
+            "texts.",
         ),
     ] = None,
     prompts: options.Prompts = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", dir_okay=False, help="The page to write.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            dir_okay=False,
+            metavar=options.FILE,
+            help="HTML file to write.",
+        ),
     ] = Path("report.html"),
     title: Annotated[
-        str | None, typer.Option(help="Title; without it, the name of the file.")
+        str | None,
+        typer.Option(metavar="TEXT", help="Title of the page. Default: the file name."),
     ] = None,
     audio_folder: options.AudioFolder = None,
     audio_column: options.AudioColumn = None,
     text_column: options.TextColumn = None,
-    score_column: options.ScoreColumn = None,
+    score_column: options.RatingColumn = None,
     coverage: options.Coverage = 0.9,
     resamples: options.Resamples = 1000,
     pairs: Annotated[
         int,
         typer.Option(
             min=0,
-            help="How many of the worst pairs are shown, and of the best without "
-            "ratings. Each has up to 10 s of sound in the page, 1.3 MB at most.",
+            metavar=options.NUMBER,
+            help="Number of worst pairs to show, and of best pairs if there are no "
+            "ratings. Each adds up to 10 s of audio (at most 1.3 MB) to the page.",
         ),
     ] = 3,
     by: Annotated[
         str | None,
         typer.Option(
-            help="Without ratings: column of what made each clip. Usually: system."
+            metavar=options.COLUMN,
+            help="For unrated pairs: column with the system that made each clip. "
+            "Default: system.",
         ),
     ] = None,
     xacle_test: Annotated[
         bool,
         typer.Option(
             "--xacle-test",
-            help="The table is the official test split of XACLE 2026: show where the "
-            "result stands in its ranking.",
+            help="The table is the official test split of XACLE 2026: also show the "
+            "result's place in its ranking.",
         ),
     ] = False,
     device: options.Device = None,
@@ -90,7 +103,8 @@ def report(
     trust_encoder: options.TrustEncoder = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a page of a model, or of scores: metrics, pictures, players."""
+    """Write an HTML report of a model, or of a scored table."""
+    options.checked_input(None, device)
     with errors_as_messages("clapstack report"):
         from clapstack._fitted import axes_of, set_up
         from clapstack.cli.report import (
@@ -107,7 +121,9 @@ def report(
         source = model if is_scored else data
         table = None
         if source is None:
-            _refuse({"--prompts": prompts}, "it goes with --data.")
+            _refuse(
+                {"--prompts": prompts, "--xacle-test": xacle_test}, "it needs --data."
+            )
         else:
             names = {"audio": audio_column, "text": text_column, "score": score_column}
             table = PairTable(source, prompts, audio_folder=audio_folder, names=names)
@@ -120,16 +136,17 @@ def report(
             set_up(file.model, device=device, batch_size=batch_size, verbose=not quiet)
             axes = options.axes_to_judge(score_column, axes_of(file.model))
             if table is not None:
+                load_encoders(file.model)
                 keep_keys(table, file.model, audio_folder)
                 if _is_rated(table, axes, score_column):
                     rated = read_data(table, axes=axes)
                 else:
                     scores = score_pairs(table, by, file, _one_axis(axes))
         if scores is not None:
-            _refuse({"--xacle-test": xacle_test}, "the pairs have no ratings.")
+            _refuse({"--xacle-test": xacle_test}, "it needs a table with ratings.")
             page = make_scores_report(scores, title=title, n_pairs=pairs)
         else:
-            _refuse({"--by": by}, "it goes with pairs without ratings.")
+            _refuse({"--by": by}, "it applies only to pairs without ratings.")
             page = make_report(
                 file,
                 rated,
@@ -148,14 +165,14 @@ def report(
 
 
 def _refuse(given: dict[str, Any], why: str) -> None:
-    """Refuse options that would do nothing."""
+    """Refuse options that would have no effect."""
     for name, value in given.items():
         if value:
             raise typer.BadParameter(why, param_hint=name)
 
 
 def _is_rated(table: Any, axes: Sequence[str], score_column: Any) -> bool:
-    """Return whether a table has ratings, or was said to."""
+    """Return whether a table has ratings, or ``--score-column`` names some."""
     if axes:
         return any(find_column(table.header, [axis]) for axis in axes)
     return bool(score_column) or table.has("score")
@@ -163,6 +180,9 @@ def _is_rated(table: Any, axes: Sequence[str], score_column: Any) -> bool:
 
 def _one_axis(axes: Sequence[str]) -> str:
     if len(axes) > 1:
-        msg = f"the model predicts {', '.join(axes)}; a page of scores shows one."
+        msg = (
+            f"the model predicts {', '.join(axes)}, and a page of unrated pairs shows "
+            "one axis. Name it with this option."
+        )
         raise typer.BadParameter(msg, param_hint="--score-column")
     return axes[0] if axes else "score"

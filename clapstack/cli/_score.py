@@ -11,10 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from clapstack._compat import file_digest
+from clapstack._optional import import_optional
 from clapstack._output import check_output, is_stream, named
 from clapstack.cli import _options as options
 from clapstack.cli._errors import BELOW, errors_as_messages
-from clapstack.cli._scorers import check_unsupervised, load, unsupervised_scorer
+from clapstack.cli._scorers import (
+    check_unsupervised,
+    load,
+    load_encoders,
+    unsupervised_scorer,
+)
 from clapstack.cli._terminal import data_stream
 
 __all__ = ["score"]
@@ -27,34 +33,34 @@ Examples:
   clapstack score model.clapstack clips.csv --out scores.csv
   clapstack score model.clapstack clips.jsonl --out scores.parquet --keep id
   clapstack score model.clapstack clips/ --out scores.csv
-  clapstack score model.clapstack clips/ --prompts prompts.json --out scores.csv
+  clapstack score model.clapstack clips/ --prompts prompts.json -o scores.csv
   clapstack score model.clapstack data/eval/wav.scp --out scores.csv
   cut -d, -f1,2 all.csv | clapstack score model.clapstack - | head
   clapstack score model.clapstack clips.csv --checkpoint msclap=weights/here
-  clapstack score model.clapstack clips.csv --out scores.csv --fail-under 6.5 --json
+  clapstack score model.clapstack clips.csv -o scores.csv --fail-under 6.5
   clapstack score --unsupervised clips.csv --out order.csv
   clapstack score --unsupervised --events clips.csv --out order.csv
 
-The table has a column of clips (audio) and a column of texts (text). It is a CSV, TSV,
-JSON Lines, Parquet or Arrow file, where text may be compressed with gzip; a folder of
-clips with a .txt or .json beside each, or with --prompts; a wav.scp of Kaldi, or its
-folder, with the texts in the file text; or a folder that a Dataset was saved to.
+The table has a column of clips (audio) and a column of texts (text). It can be a CSV,
+TSV, JSON Lines, Parquet or Arrow file (text files may be compressed with gzip); a
+folder of clips, each with a .txt or .json file beside it, or with --prompts; a Kaldi
+wav.scp, or its folder, with the texts in a file named text; or a folder saved by
+Dataset.save_to_disk.
 
-The result has the columns row, audio, text, score, low, high and error, one row per row
-of the table; audio and text have the names that they have in the table, and error says
-what is wrong with a row that has no score. A model of several axes, such as relevance,
-gives relevance, relevance_low and relevance_high in place of score, low and high, and
-so on. A model of the preset best also says in in_domain which pairs are like those that
-it was fitted on.
+The result has one row per table row and the columns row, audio, text, score, low, high
+and error. audio and text keep their names from the table, and error explains a missing
+score. A model of several axes, such as relevance, writes relevance, relevance_low and
+relevance_high instead of score, low and high. A model with the preset best adds the
+column in_domain: whether the pair resembles the training pairs.
 
-Rerun the same command to resume an interrupted run: until the end, results are in a
-file beside the result, with .part at the end of its name.
+Rerun the same command to resume an interrupted run. Unfinished results are kept beside
+the output file, in a file whose name ends in .part.
 
-The last line has the mean score and its 95 % interval, which treats pairs with the same
-text as alike; --json has them as mean, mean_low and mean_high.
+The last line reports the mean score and its 95 % interval, in which pairs with the same
+text count as related; --json has them as mean, mean_low and mean_high.
 
-The exit code is 0 if every row has a score, 1 if not, 2 if the command is wrong, 3 if a
-file is missing or cannot be read, 4 if the mean is below --fail-under.
+The exit code is 4 if the mean is below --fail-under; otherwise 0 if every row has a
+score and 1 if not. It is 2 for a wrong command and 3 for a missing or unreadable file.
 """
 
 
@@ -63,22 +69,20 @@ def score(
         list[str],
         typer.Argument(
             metavar="MODEL (TABLE | AUDIO TEXT)",
-            help="A model of clapstack fit (or save_model), and a table (below), - for "
-            "standard input, or one clip and its text. With --unsupervised: the table "
-            "alone.",
+            help="A model file from clapstack fit or save_model, followed by a table "
+            "(- for standard input), or by one clip and its text. With --unsupervised, "
+            "only the table.",
             show_default=False,
         ),
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="File to write; without it, standard output."),
-    ] = None,
+    out: options.Out = None,
     fmt: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="Of the result: csv, jsonl or parquet. Without it: what the name of "
-            "the file ends in; csv for standard output.",
+            metavar="FORMAT",
+            help="Output format: csv, jsonl or parquet. Default: by the file "
+            "extension; csv for standard output.",
         ),
     ] = None,
     coverage: options.Coverage = 0.9,
@@ -97,12 +101,17 @@ def score(
     batch_size: options.BatchSize = None,
     chunk_size: Annotated[
         int,
-        typer.Option(min=1, help="Rows that a kill loses at most."),
+        typer.Option(
+            min=1,
+            metavar=options.NUMBER,
+            help="Rows scored at a time: the most that an interruption can lose.",
+        ),
     ] = 1024,
     fail_under: Annotated[
         float | None,
         typer.Option(
-            help="Exit with code 4 if the mean score, of any axis, is below this."
+            metavar="SCORE",
+            help="Exit with code 4 if the mean score (of any axis) is below this.",
         ),
     ] = None,
     trust: options.Trust = False,
@@ -111,8 +120,8 @@ def score(
         bool,
         typer.Option(
             "--explain",
-            help="Of one pair: which sounds that the text names are heard, when, and "
-            "whether their order is right.",
+            help="For one pair: also show which sounds of the text are detected, when, "
+            "and whether their order is right.",
         ),
     ] = False,
     json: options.Json = False,
@@ -120,14 +129,19 @@ def score(
 ) -> None:
     """Score pairs with a fitted model, or without any ratings."""
     model, table, pair = _arguments(what, unsupervised)
-    options.checked_format(input_format, "--input-format", "csv", "jsonl", "parquet")
+    options.checked_input(input_format, device)
     if fail_under is not None and math.isnan(fail_under):
-        msg = "no mean is below nan. Give a number."
+        msg = "nan is not a threshold. Give a number."
         raise typer.BadParameter(msg, param_hint="--fail-under")
     if fail_under is not None and unsupervised:
-        msg = "scores without ratings have no scale, and their mean is zero."
+        msg = (
+            "it needs a fitted model: unsupervised scores have no scale, and their "
+            "mean is always zero."
+        )
         raise typer.BadParameter(msg, param_hint="--fail-under")
-    chosen = options.chosen_checkpoints(checkpoints, checkpoint)
+    chosen = options.chosen_checkpoints(
+        checkpoints, checkpoint, are_own=not unsupervised
+    )
     families = options.chosen_families(family)
     check_unsupervised(
         unsupervised, events=events, family=family, checkpoints=checkpoints
@@ -137,7 +151,7 @@ def score(
     trusting = {"trust": trust, "trust_encoders": trust_encoder}
     if pair is not None:
         if out is not None or fmt is not None:
-            msg = "one pair is printed; --out and --format are for tables."
+            msg = "the score of one pair is printed; --out and --format need a table."
             raise typer.BadParameter(msg)
         with errors_as_messages("clapstack score"):
             loaded = load(model, trusting, checkpoints=moved, **encoding)
@@ -145,7 +159,7 @@ def score(
         _exit(scores, fail_under, 0)
         return
     if explain:
-        msg = "it explains one pair: give MODEL AUDIO TEXT."
+        msg = "only the score of one pair can be explained: give MODEL AUDIO TEXT."
         raise typer.BadParameter(msg, param_hint="--explain")
     fmt = _result_format(out, fmt, json)
     encoding["verbose"] = not quiet
@@ -163,17 +177,22 @@ def score(
         pairs.check()
         if out is not None:
             check_output(out, *pairs.files, model)
+            if fmt == "parquet":
+                import_optional(
+                    "pyarrow.parquet", extra="parquet", caller=f"Writing {out}"
+                )
         if unsupervised:
             scorer = unsupervised_scorer(chosen, families, encoding, events)
         else:
             loaded = load(model, trusting, checkpoints=moved, **encoding)
+            load_encoders(loaded)
             keep_keys(pairs, loaded, audio_folder)
             scorer = ModelScorer(loaded, file_digest(model), coverage)
         result = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)
     if result.n_failed:
         rows = "row has" if result.n_failed == 1 else "rows have"
         words = f"clapstack score: {result.n_failed:,} {rows} no score; "
-        typer.echo(f"{words}the column error says why", err=True)
+        typer.echo(f"{words}see the column error", err=True)
     if result.means and not quiet:
         typer.echo(f"clapstack score: {_means(result.means)}", err=True)
     means = {name: mean.mean for name, mean in result.means.items()}
@@ -181,7 +200,7 @@ def score(
 
 
 def _means(means: Mapping[str, Any]) -> str:
-    """Return the mean of each column of scores in words."""
+    """Describe the mean of each score column."""
     lines = []
     for name, (mean, low, high, n_pairs, n_texts) in means.items():
         if not n_pairs:
@@ -198,7 +217,7 @@ def _mean_as_json(mean: Any) -> dict[str, Any]:
 
 
 def _exit(means: Mapping[str, float], fail_under: float | None, n_failed: int) -> None:
-    """Exit with 4 for a mean that is too low, else with 1 for rows without a score."""
+    """Exit with 4 if a mean is too low, else with 1 if rows have no score."""
     if fail_under is not None:
         for name, mean in means.items():
             if mean < fail_under:
@@ -218,7 +237,7 @@ def _score_table(
     json: bool,
     quiet: bool,
 ) -> Any:
-    """Score a table and say how it went; return that."""
+    """Score a table, report the outcome and return it."""
     from clapstack.scoring.tables import ERRORS, score_to_file, score_to_stream
 
     def remark(words: str) -> None:
@@ -247,8 +266,8 @@ def _score_table(
     remark(f"{n_scored:,} of {result.n_rows:,} rows scored{where}")
     if scorer.waits:
         remark(
-            "scores without ratings have no scale: they rank the pairs of this table, "
-            "and mean nothing beside those of another"
+            "unsupervised scores have no scale: they rank the pairs of this table and "
+            "cannot be compared with those of another"
         )
     return result
 
@@ -256,11 +275,11 @@ def _score_table(
 def _arguments(
     what: list[str], unsupervised: bool
 ) -> tuple[Path, str, tuple[str, str] | None]:
-    """Return the model, the table and the pair, one of the last two empty."""
+    """Return the model, and either the table or the pair."""
     if unsupervised:
         if len(what) == 1:
             return Path(), what[0], None
-        msg = "with --unsupervised, give one table: its pairs are compared."
+        msg = f"with --unsupervised, give one table; got {len(what)} arguments."
     elif len(what) == 2:
         return Path(what[0]), what[1], None
     elif len(what) == 3:
@@ -274,17 +293,17 @@ def _result_format(out: Path | None, fmt: str | None, json: bool) -> str:
     if out is None:
         if json:
             msg = (
-                "--json prints a summary where the table would go; give the table a "
-                "file with --out, or ask for --format jsonl."
+                "--json prints a summary to standard output in place of the table. "
+                "Write the table to a file with --out, or use --format jsonl."
             )
             raise typer.BadParameter(msg)
-        return options.checked_format(fmt, "--format", "csv", "jsonl") or "csv"
+        return options.checked(fmt, "--format", ("csv", "jsonl")) or "csv"
     from clapstack.scoring.tables import result_format
 
-    given = options.checked_format(fmt, "--format", "csv", "jsonl", "parquet")
+    given = options.checked(fmt, "--format", options.TABLE_FORMATS)
     if is_stream(out):
         if given == "parquet":
-            msg = f"{out} is a device or a pipe, which takes csv or jsonl."
+            msg = f"{out} is a device or a pipe. Use csv or jsonl for it."
             raise typer.BadParameter(msg, param_hint="--format")
         return given or "csv"
     try:
@@ -302,7 +321,7 @@ def _score_pair(
     from clapstack._fitted import axes_of, predict_with_interval
 
     audio, text = pair
-    # As objects: Arrow's strings cannot hold a file name that is not UTF-8.
+    # As objects, since Arrow strings cannot store a file name that is not UTF-8.
     pairs = pd.DataFrame({"audio": [audio], "text": [text]}, dtype=object)
     axes = axes_of(model)
     scores = predict_with_interval(model, pairs, coverage).reshape(-1, 3).tolist()

@@ -1,4 +1,4 @@
-"""What commands score with: a model file, or cosines without ratings."""
+"""Scorers of the commands: a fitted model, or cosines without ratings."""
 
 from __future__ import annotations
 
@@ -7,38 +7,54 @@ from typing import Any
 
 import typer
 
-__all__ = ["check_unsupervised", "load", "unsupervised_scorer"]
+__all__ = ["check_unsupervised", "load", "load_encoders", "unsupervised_scorer"]
 
 
 def check_unsupervised(
     unsupervised: bool, *, events: bool, family: list[str] | None, checkpoints: str
 ) -> None:
-    """Refuse options that go with ``--unsupervised`` alone."""
+    """Refuse options that need ``--unsupervised`` if it is not given."""
     if unsupervised:
         return
     if events:
-        msg = "a model has its own features; the option goes with --unsupervised."
+        msg = "it needs --unsupervised: a fitted model has its own features."
         raise typer.BadParameter(msg, param_hint="--events")
     if family:
-        msg = "a model has its own families; it goes with --unsupervised."
+        msg = "it needs --unsupervised: a fitted model has its own families."
         raise typer.BadParameter(msg, param_hint="--family")
     if checkpoints != "published":
-        msg = "a model has its own checkpoints; say with --checkpoint where they are."
+        msg = (
+            "it needs --unsupervised: a fitted model has its own checkpoints. If they "
+            "have moved, use --checkpoint FAMILY=PATH."
+        )
         raise typer.BadParameter(msg, param_hint="--checkpoints")
 
 
 def load(path: Path, trusting: dict[str, Any], **settings: Any) -> Any:
-    """Return the model of a file, its encoders set up."""
+    """Load a model file and configure its encoders."""
     from clapstack._fitted import set_up
     from clapstack.cli.tables import open_model
 
     return set_up(open_model(path, **trusting), **settings)
 
 
+def load_encoders(model: Any) -> None:
+    """Load all encoders of a model, so that no clip is encoded if one is missing."""
+    import pandas as pd
+    from sklearn.base import clone
+
+    from clapstack._fitted import encoders_of
+
+    any_pair = pd.DataFrame({"audio": ["a"], "text": ["a"]})
+    for encoder in encoders_of(model).values():
+        if hasattr(encoder, "checkpoint"):
+            clone(encoder).fit(any_pair)
+
+
 def unsupervised_scorer(
     checkpoints: Any, families: Any, settings: dict[str, Any], events: bool
 ) -> Any:
-    """Return the scorer of ``--unsupervised``, and of ``--events`` with it."""
+    """Return the scorer of ``--unsupervised``, with or without ``--events``."""
     from clapstack.scoring.tables import CosineScorer, EventScorer
     from clapstack.systems import make_events, make_union
 

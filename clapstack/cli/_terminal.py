@@ -1,8 +1,8 @@
-r"""Standard streams for a command line: control characters escaped, failures in words.
+r"""Standard streams that escape control characters and report failures.
 
 File names, texts and column names come from strangers. Printed as they are, they could
-move the cursor, change the title of a terminal or hide what stands before them, so what
-is printed for people shows control characters as ``\u001b``.
+move the cursor, change the title of a terminal or hide the text before them, so
+messages show control characters as ``\u001b``.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 __all__ = [
+    "CLOSED_PIPE",
+    "STDOUT",
     "data_stream",
     "one_line",
     "open_closed_streams",
     "safe_streams",
 ]
 
-# C0 but tab and newline, delete, C1, marks that change the direction of writing, line
-# separators, and what stands for bytes that are no UTF-8.
+STDOUT = "standard output"
+CLOSED_PIPE = 141  # 128 + SIGPIPE, as in a shell; nothing is printed about it
+
+# C0 except tab and newline, delete, C1, marks that change the writing direction, line
+# separators, and surrogates that represent invalid UTF-8 bytes.
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
     "\ud800-\udfff]"
@@ -31,16 +36,16 @@ _CONTROLS = re.compile(
 
 
 def one_line(text: Any) -> str:
-    """Return a text with control characters escaped, line ends among them."""
+    """Return a text with control characters escaped, including line ends."""
     return _escaped(str(text)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def open_closed_streams() -> None:
-    """Give standard streams that the caller closed a place, before any file is opened.
+    """Reserve the numbers of standard streams that the caller closed.
 
-    Otherwise the next file that is opened would have the number of standard output, and
-    get what libraries print. Input and output stay unusable, so that a result that goes
-    nowhere is an error; messages are dropped.
+    Otherwise the next file to be opened would get the number of standard output, and
+    with it whatever libraries print. Input and output stay unusable, so that a result
+    that goes nowhere is an error; messages are dropped.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
@@ -55,35 +60,40 @@ def open_closed_streams() -> None:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Escape what is printed within; exit with 3 if standard output cannot be written.
+    """Escape printed text; exit if standard output cannot be written.
 
-    A message that cannot be written is dropped: the result is worth more.
+    The exit code is 141 if the reader closed the pipe (``| head``), else 3. A message
+    that cannot be written is dropped, since the result is worth more.
     """
     before = sys.stdout, sys.stderr
-    sys.stdout = _Stream(_raw(sys.stdout), "standard output")
+    output = sys.stdout = _Stream(_raw(sys.stdout), STDOUT)
     sys.stderr = _Stream(_raw(sys.stderr))
     try:
         yield
+    except SystemExit:
+        if isinstance(output.failure, BrokenPipeError):  # click exits with 1
+            sys.exit(CLOSED_PIPE)
+        raise
     except OSError as error:
-        if not isinstance(sys.stdout, _Stream) or error is not sys.stdout.failure:
+        if error is not output.failure:
             raise
         print(f"clapstack: {error.strerror}: {error.filename}", file=sys.stderr)  # noqa: T201
-        sys.exit(3)  # as for any file that cannot be written
+        sys.exit(3)  # as for any other output file
     finally:
         sys.stdout, sys.stderr = before
 
 
 def data_stream(errors: str) -> Any:
-    """Return standard output for a table: UTF-8 without escapes, but on a terminal.
+    """Return standard output for a table: UTF-8, and no escapes unless on a terminal.
 
-    `errors` says what becomes of text that UTF-8 cannot encode.
+    `errors` is the error handler for text that UTF-8 cannot encode.
     """
     raw = _raw(sys.stdout)
     if raw.isatty():
         return sys.stdout
     if isinstance(raw, io.TextIOWrapper):
         raw.reconfigure(encoding="utf-8", errors=errors)
-    return _Stream(raw, "standard output", escapes=False)
+    return _Stream(raw, STDOUT, escapes=False)
 
 
 def _raw(stream: Any) -> Any:
@@ -104,7 +114,7 @@ class _Nowhere(io.TextIOBase):
 
 
 class _Stream(io.TextIOBase):
-    """A stream that escapes control characters and whose errors have its name.
+    """A stream that escapes control characters and puts its name into errors.
 
     Without a name, errors are dropped.
     """
@@ -115,13 +125,13 @@ class _Stream(io.TextIOBase):
         self._name = name
         self._escapes = escapes
         if escapes and isinstance(raw, io.TextIOWrapper):
-            raw.reconfigure(errors="backslashreplace")  # what its encoding lacks
+            raw.reconfigure(errors="backslashreplace")  # for a small encoding
 
     @property
     def unescaped(self) -> _Stream | None:
-        """The same for progress bars, which move the cursor; None but on a terminal.
+        """Stream for progress bars, which move the cursor; None unless on a terminal.
 
-        A log would have a line for each of their steps.
+        In a log, each step of a bar would be a line.
         """
         return _Stream(self.raw, escapes=False) if self.isatty() else None
 
@@ -158,7 +168,7 @@ class _Stream(io.TextIOBase):
         try:
             yield
         except OSError as error:
-            # What is left in the buffer would fail again when the interpreter ends.
+            # The rest of the buffer would fail again when the interpreter exits.
             with suppress(OSError), open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), self.raw.fileno())
             if self._name:

@@ -1,4 +1,4 @@
-"""The ``clapstack xacle`` command: a challenge, from the folder to the ranking."""
+"""``clapstack xacle``: the XACLE challenge, from the data folder to the ranking."""
 
 from __future__ import annotations
 
@@ -9,52 +9,67 @@ import typer
 
 from clapstack._output import check_output
 from clapstack.cli import _options as options
-from clapstack.cli._errors import SafeGroup, errors_as_messages
+from clapstack.cli._errors import SafeCommand, SafeGroup, errors_as_messages
 from clapstack.cli._evaluate import print_metrics
+from clapstack.cli._scorers import load_encoders
 
 __all__ = ["xacle_app"]
 
 xacle_app = typer.Typer(
     cls=SafeGroup,
     no_args_is_help=True,
-    help="Take part in the XACLE challenge: check its folder, run systems by name, "
-    "evaluate, submit, and see where a result stands.",
+    help="Take part in the XACLE challenge. Check its data folder, run systems by "
+    "name, evaluate and submit predictions, and place results in the ranking.",
 )
 
 Data = Annotated[
-    Path, typer.Option("--data", help="The challenge folder, or its parent.")
+    Path,
+    typer.Option(
+        "--data", metavar=options.FOLDER, help="The challenge folder, or its parent."
+    ),
 ]
 Out = Annotated[
-    Path, typer.Option("--out", help="Folder of predictions, records and tables.")
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar=options.FOLDER,
+        help="Folder of predictions, records and tables.",
+    ),
 ]
 Systems = Annotated[
     list[str] | None,
-    typer.Option("--system", help="A system; may be given repeatedly."),
+    typer.Option(
+        "--system",
+        metavar="NAME",
+        help="System by name; clapstack xacle systems lists them. Repeatable.",
+    ),
 ]
 Models = Annotated[
     list[Path] | None,
     typer.Option(
         "--model",
-        help="A pipeline of your own, from clapstack.save_model, fitted anew on the "
-        "training split; its name is that of the file. May be given repeatedly.",
-    ),
-]
-OwnFamilies = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--family",
-        metavar="NAME[=CHECKPOINT]",
-        help="An encoder of a stack of your own, as for clapstack fit; repeatedly.",
+        metavar=options.FILE,
+        help="Your own pipeline, saved by clapstack.save_model. It is named after its "
+        "file, and refitted on the training split. Repeatable.",
     ),
 ]
 
 
-@xacle_app.command()
+@xacle_app.command(cls=SafeCommand)
 def systems(
-    name: Annotated[str | None, typer.Argument(help="One system, in detail.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="System to describe.")
+    ] = None,
 ) -> None:
-    """List the systems, or describe one: required files, published results."""
+    """List the systems by name, or describe one of them.
+
+    The description has the required files, the published results, and the choices made
+    where the paper is silent.
+    """
     from clapstack.systems import describe_system, list_systems
+
+    options.checked_systems([name] if name is not None else None, "NAME")
 
     with errors_as_messages("clapstack xacle systems"):
         if name is not None:
@@ -64,24 +79,25 @@ def systems(
             typer.echo(f"{each:<22}{describe_system(each).title}")
 
 
-@xacle_app.command()
+@xacle_app.command(cls=SafeCommand)
 def check(
     data: Data,
     system: Systems = None,
     model: Models = None,
-    family: OwnFamilies = None,
+    family: options.StackFamily = None,
     checkpoint: options.Checkpoint = None,
     trust: options.Trust = False,
     trust_encoder: options.TrustEncoder = None,
 ) -> None:
-    """Check the folder, and whether the challenge allows the weights of systems.
+    """Check the data folder, and the rules for systems' weights.
 
-    Of the folder: clips, scores, and clips that stand in two splits. Weights that were
-    trained on other ratings than the training split's are named. The exit code is 1 if
-    anything is wrong.
+    The command checks clips and scores, and reports clips that are in two splits. It
+    also names weights that the challenge forbids, because they were trained on ratings
+    outside its training split. The exit code is 1 if anything is wrong.
     """
     from clapstack.cli import challenge as _challenge
 
+    options.checked_systems(system)
     chosen = options.chosen_checkpoints("published", checkpoint)
     with errors_as_messages("clapstack xacle check"):
         trusting = {"trust": trust, "trust_encoders": trust_encoder}
@@ -94,60 +110,70 @@ def check(
         raise typer.Exit(1)
 
 
-@xacle_app.command()
+@xacle_app.command(cls=SafeCommand)
 def run(
     data: Data,
     system: Systems = None,
     model: Models = None,
-    family: OwnFamilies = None,
+    family: options.StackFamily = None,
     checkpoint: options.Checkpoint = None,
     without: Annotated[
         list[str] | None,
         typer.Option(
-            "--without", help="A family that systems go without, such as beats."
+            "--without",
+            metavar="FAMILY",
+            help="Optional family to leave out of all systems, such as beats. "
+            "Repeatable.",
         ),
     ] = None,
+    checkpoints: options.Checkpoints = "published",
     bundled: options.Bundled = False,
     probe: Annotated[
         bool,
         typer.Option(
-            "--probe", help="Fit on 512 and judge on 128 pairs (EAT: 256/64)."
+            "--probe",
+            help="Fit on 512 and evaluate on 128 pairs (256 and 64 for EAT), as the "
+            "probes of the paper.",
         ),
     ] = False,
     out: Out = Path("xacle-results"),
     allow_overlap: options.AllowOverlap = False,
-    random_state: Annotated[int, typer.Option(help="Seed.")] = 0,
+    random_state: options.RandomState = 0,
     device: options.Device = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips in a pass.")] = 32,
+    batch_size: options.BatchSize = 32,
     trust: options.Trust = False,
     trust_encoder: options.TrustEncoder = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Fit systems on the training split; predict and judge validation and test.
+    """Fit systems, then predict and evaluate held-out splits.
 
-    What is finished stays in the folder of results. Rerun the same command to resume an
+    Systems are fitted on the training split and evaluated on validation and test.
+    Finished results are kept in the output folder. Rerun the same command to resume an
     interrupted run.
     """
     from clapstack.cli import challenge as _challenge
-    from clapstack.systems import bundled_checkpoints
 
-    given = options.by_name(checkpoint, "--checkpoint", "FAMILY=PATH")
-    chosen = {**given, **dict.fromkeys(without or [])}
+    if not (system or model or family):
+        msg = "nothing to run. Give --system, --family or --model."
+        raise typer.BadParameter(msg)
+    options.checked_input(None, device)
+    options.checked_systems(system)
+    chosen = options.chosen_checkpoints(
+        "bundled" if bundled else checkpoints, checkpoint, without or ()
+    )
     with errors_as_messages("clapstack xacle run"):
+        check_output(out / "results.csv")
         pipelines = _pipelines(
             system,
             model,
             family,
-            bundled_checkpoints(chosen) if bundled else chosen,
+            chosen,
             trusting={"trust": trust, "trust_encoders": trust_encoder},
             random_state=random_state,
             device=device,
             batch_size=batch_size,
             verbose=not quiet,
         )
-        if not pipelines:
-            msg = "name what to run: --system, --family or --model."
-            raise typer.BadParameter(msg)
         tables = _challenge.run_systems(
             data,
             pipelines,
@@ -159,17 +185,24 @@ def run(
             echo=typer.echo,
         )
         typer.echo(f"\n{_challenge.results_text(*tables)}\n")
-        typer.echo(f"Predictions, and tables with every interval, are in {out}.")
+        typer.echo(f"Predictions and tables with all intervals are in {out}.")
 
 
-@xacle_app.command()
+@xacle_app.command(cls=SafeCommand)
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="CSV of predictions.")],
-    truth: Annotated[Path, typer.Argument(help="CSV of mean scores.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="CSV file of predictions.")
+    ],
+    truth: Annotated[
+        Path, typer.Argument(metavar="TRUTH", help="CSV file of mean scores.")
+    ],
     resamples: options.Resamples = 1000,
     as_json: options.Json = False,
 ) -> None:
-    """Evaluate predictions as the challenge does; refuse what it would drop."""
+    """Evaluate predictions with the official metrics.
+
+    Rows without a partner or a number, which the official script drops, are errors.
+    """
     from clapstack.cli.challenge import prediction_table
     from clapstack.cli.tables import evaluate_predictions
 
@@ -187,27 +220,40 @@ def evaluate(
             print_metrics(evaluation.report)
 
 
-@xacle_app.command()
+@xacle_app.command(cls=SafeCommand)
 def submit(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A pipeline from clapstack.save_model, or a CSV of predictions.",
+            metavar="MODEL|PREDICTIONS",
+            help="A model file from clapstack.save_model, or a CSV file of "
+            "predictions.",
         ),
     ],
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
-    split: Annotated[str, typer.Option(help="Which split.")] = "test",
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar=options.FILE, help="CSV file to write."),
+    ],
+    split: Annotated[
+        str,
+        typer.Option(metavar="SPLIT", help="Split: train, validation or test."),
+    ] = "test",
     trust: options.Trust = False,
     trust_encoder: options.TrustEncoder = None,
 ) -> None:
-    """Write a submission: every pair of the split once, every digit."""
+    """Write a submission file with one prediction per pair.
+
+    Predictions keep all their digits: rounding would create ties and cost rank
+    correlation.
+    """
     from clapstack._fitted import refuse_axes
     from clapstack.cli import challenge as _challenge
     from clapstack.cli.tables import open_model
     from clapstack.datasets import load_xacle
     from clapstack.tables import is_table
 
+    options.checked(split, "--split", ("train", "validation", "test"))
     with errors_as_messages("clapstack xacle submit"):
         check_output(out, source, *data.glob("**/*.csv"))
         loaded = load_xacle(data, split)
@@ -216,6 +262,7 @@ def submit(
         else:
             model = open_model(source, trust=trust, trust_encoders=trust_encoder)
             refuse_axes(model, "A submission")
+            load_encoders(model)
             y_score = model.predict(loaded.X)
         _challenge.write_predictions(out, loaded.ids, y_score)
         typer.echo(
@@ -224,18 +271,18 @@ def submit(
         )
 
 
-@xacle_app.command()
+@xacle_app.command(cls=SafeCommand)
 def table(out: Out = Path("xacle-results")) -> None:
-    """Show the official ranking of 2026 with the test results of a folder in it."""
+    """Show your test results in the official ranking of 2026."""
     from clapstack.cli import challenge as _challenge
 
     with errors_as_messages("clapstack xacle table"):
         results = _challenge.read_results(out)
         typer.echo(_challenge.place_in_ranking(results))
         if results["simulated"].any():
-            typer.echo("\nResults on simulated listeners have no place in it.")
+            typer.echo("\nResults on simulated listeners are not ranked.")
         if results.empty:
-            typer.echo(f"\n{out} has no results; clapstack xacle run writes them.")
+            typer.echo(f"\n{out} has no results. clapstack xacle run writes them.")
 
 
 def _pipelines(
@@ -248,7 +295,7 @@ def _pipelines(
     random_state: int = 0,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Return systems, models of one's own and a stack of families by their names."""
+    """Return published systems, custom models and the stack of `family`, by name."""
     from sklearn.base import clone
 
     from clapstack._fitted import set_up
@@ -267,7 +314,7 @@ def _pipelines(
         own.append((path.stem, set_up(model, **settings)))
     for name, pipeline in own:
         if name in made or name in list_systems() or "/" in name:
-            msg = f"{name!r} is no name for a system of your own; rename the file."
+            msg = f"{name!r} is already the name of a system. Rename your model file."
             raise ValueError(msg)
         made[name] = pipeline
     return made

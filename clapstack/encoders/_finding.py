@@ -385,8 +385,8 @@ def _local(checkpoint: str, needs: str) -> Path | None:
         return path
     if not _HUB_ID.fullmatch(checkpoint):
         msg = (
-            f"Checkpoint {checkpoint!r} is neither a local file or folder (looked in "
-            f"{path.absolute().parent}) nor a hub id such as 'owner/name'. A local "
+            f"Checkpoint {checkpoint!r} is not a file, not a folder (looked in "
+            f"{path.absolute().parent}) and not a hub id such as 'owner/name'. A local "
             f"folder must contain {needs}."
         )
         raise CheckpointError(msg)

@@ -115,8 +115,10 @@ class ResidualsDisplay(Display):
         error = self.y_true - self.y_pred
         ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
         self.scatter_ = scatter(ax, self.y_pred, error)
-        rows = local_rows(self.y_pred)[1]
+        grid, rows = local_rows(self.y_pred)
         x = self.y_pred[rows].mean(axis=1)
+        if np.ptp(x) == 0:  # few pairs: the curves are of all of them
+            x = grid
         low, high = np.quantile(error[rows], [0.05, 0.95], axis=1)
         curves = [
             ("mean", error[rows].mean(axis=1), "solid"),

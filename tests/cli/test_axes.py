@@ -81,7 +81,7 @@ def test_evaluate_judges_each_axis_on_its_rated_pairs(model_file, run, clips, tm
     place = ("--audio-folder", clips)
     done = run("evaluate", out, table, "--json", "--resamples", 0, *place)
     report = json.loads(done.stdout)["report"]
-    assert "these are the ratings that the model was fitted on" in done.stderr
+    assert "these are the training ratings of the model" in done.stderr
     rated = pd.read_csv(table)
     X = rated[["audio", "text"]].assign(audio=[str(clips / c) for c in rated["audio"]])
     expected = score_report(rated[list(AXES)], load_model(out).predict(X))
@@ -124,8 +124,8 @@ def test_the_report_has_sections_per_axis(model_file, run, tmp_path):
     assert done.exit_code == 0, done.output
     text = page.read_text()
     for axis in AXES:
-        assert f"<h2>{axis}: out of fold</h2>" in text
-        assert f"{axis}: Training pairs, out of fold</th>" in text
+        assert f"<h2>{axis}: held-out training pairs</h2>" in text
+        assert f"{axis}: Held-out training pairs</th>" in text
         assert f"{axis}: As the model card says</th>" in text
     assert "The model predicts 2 axes: relevance, order." in text
 
@@ -142,7 +142,7 @@ def test_the_report_of_new_pairs_shows_the_worst_of_each_axis(
     assert done.exit_code == 0, done.output
     text = page.read_text()
     assert re.findall("<h2>(.*): new pairs</h2>", text) == list(AXES)
-    assert re.findall("<h2>(.*): pairs</h2>", text) == list(AXES)
+    assert re.findall("<h2>(.*): worst predictions</h2>", text) == list(AXES)
 
 
 def test_a_row_without_any_rating_is_named(run, rows, write_csv, tmp_path):
@@ -170,7 +170,7 @@ def test_ratings_of_one_pair_are_averaged_by_axis(rows, write_csv):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--rating", "order", "--rating", "order"], "each column once"),
+        (["--rating", "order", "--rating", "order"], "each column can be given once"),
         (["--rating", "price"], "the model predicts relevance, order, not price"),
         (["--rating", "order", "--audio-column", "no"], "no audio column"),
     ],

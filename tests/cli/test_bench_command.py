@@ -31,7 +31,9 @@ def finished(challenge_folder, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("human")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLAPSTACK_CACHE", cache)
-        result = bench("--data", challenge_folder, "--out", out, "--bundled")
+        result = bench(
+            "--data", challenge_folder, "--out", out, "--checkpoints", "bundled"
+        )
     assert result.exit_code == 0, result.output
     return out, result.stdout
 
@@ -78,7 +80,7 @@ def test_what_is_finished_is_kept_and_others_are_added(
         _human, "_judge", lambda *parts: judged.append(parts) or judge(*parts)
     )
     before = (out / "human.md").read_text(encoding="utf-8")
-    result = bench("--data", challenge_folder, "--out", out, "--bundled")
+    result = bench("--data", challenge_folder, "--out", out, "--checkpoints", "bundled")
     assert result.exit_code == 0, result.output
     assert "laion_fused (bundled:laion-fused): finished before, kept" in result.stdout
     assert len(judged) == 1
@@ -89,7 +91,7 @@ def test_a_record_that_is_cut_short_is_named(finished, challenge_folder, tmp_pat
     out = shutil.copytree(finished[0], tmp_path / "out")
     record = next(out.glob("msclap-*.json"))
     record.write_text(record.read_text()[:40])
-    result = bench("--data", challenge_folder, "--out", out, "--bundled")
+    result = bench("--data", challenge_folder, "--out", out, "--checkpoints", "bundled")
     assert result.exit_code == 1
     assert f"{record} is damaged (" in result.stderr
     assert "Delete it" in result.stderr
@@ -113,7 +115,9 @@ def test_all_encoders_that_cannot_be_loaded_are_named_at_once(
 ):
     out = tmp_path / "out"
     wrong = ("--family", "mga_clap=nowhere.pt", "--family", "laion_fused=no/such")
-    result = bench("--data", challenge_folder, "--out", out, *wrong, "--bundled")
+    result = bench(
+        "--data", challenge_folder, "--out", out, *wrong, "--checkpoints", "bundled"
+    )
     assert result.exit_code == 1
     assert "nothing was computed" in result.stderr
     assert "mga_clap = nowhere.pt: Checkpoint 'nowhere.pt' is neither" in result.stderr
@@ -125,9 +129,9 @@ def test_all_encoders_that_cannot_be_loaded_are_named_at_once(
     ("given", "said"),
     [
         ("whisper", "whisper: it does not embed texts, so it has no cosine"),
-        ("clap", "clap: unknown families ['clap']; there are"),
-        ("msclap=", "it is NAME or NAME=CHECKPOINT; got 'msclap='"),
-        ("my/folder", "it is NAME or NAME=CHECKPOINT; got 'my/folder'"),
+        ("clap", "there is no encoder family 'clap'"),
+        ("msclap=", "the form NAME or NAME=CHECKPOINT; got 'msclap='"),
+        ("my/folder", "the form NAME or NAME=CHECKPOINT; got 'my/folder'"),
     ],
 )
 def test_what_cannot_be_judged_is_named(challenge_folder, tmp_path, given, said):

@@ -97,7 +97,7 @@ def test_clips_without_a_score_are_counted_and_left_out(run, clips, tmp_path):
     assert found["unscored"] == 2
     expected = compare_systems(scored.dropna(), system="model").means["mean"]
     assert [row["mean"] for row in found["means"]] == pytest.approx(list(expected))
-    assert f"2 of {len(clips)} clips have no score: left out" in done.stderr
+    assert f"left out 2 of {len(clips)} clips without a score" in done.stderr
 
 
 def test_names_of_systems_are_those_of_files(run, clips, tmp_path):
@@ -119,7 +119,7 @@ def test_names_of_systems_are_those_of_files(run, clips, tmp_path):
         (lambda t: t.assign(score=None), "no clip of v2 has a score. Run clapstack"),
         (
             lambda t: t.assign(score="7,5"),
-            "v2.csv, row 0: the score '7,5' is no finite number",
+            "v2.csv, row 0: the score '7,5' is not a finite number",
         ),
         (lambda t: t.assign(text=""), "v2.csv, row 0: the prompt is empty"),
         (lambda t: t.assign(text=range(len(t))), "no two systems share two prompts"),

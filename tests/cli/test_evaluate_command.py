@@ -78,7 +78,10 @@ def test_the_pairs_of_the_fit_are_told_and_no_others(run, model_file, pairs, wri
     for rows, told in ((pairs, True), (pairs[1:], False)):
         done = run("evaluate", model_file, write_csv(rows, f"{told}.csv"))
         assert done.exit_code == 0, done.output
-        assert ("was fitted on, so the metrics are too good" in done.stderr) == told
+        assert (
+            "training ratings of the model, so the metrics are too optimistic"
+            in done.stderr
+        ) == told
 
 
 def test_predictions_may_name_the_clips_otherwise(

@@ -155,7 +155,7 @@ def test_a_fitted_model_is_judged_as_its_predictions_are(rated, spoilt):
 def test_a_table_without_any_usable_row_is_refused(spoilt):
     nothing = Rated(spoilt.pairs.iloc[[4, 9]], spoilt.y[:2], None, 2)
     with pytest.raises(BadPairsError, match="2 of 2 pairs"):
-        fit(make(), nothing, skip_bad=True)
+        fit(make(), nothing, skip_bad=True, folds=2)
 
 
 def test_a_report_reads_as_lines():

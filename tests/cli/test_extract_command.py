@@ -75,9 +75,14 @@ def test_without_a_file_embeddings_go_to_the_store(
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--out", "e.txt"], 2, "ends in .npz or .parquet"),
-        (["--family", "clap", "--checkpoints", "bundled"], 1, "families ['clap']"),
-        (["--blocks", "audio;text", *FAMILY], 1, "blocks must be distinct names"),
+        (["--out", "e.txt"], 2, "must end in .npz or .parquet"),
+        (["--family", "clap", "--checkpoints", "bundled"], 2, "family 'clap'"),
+        (
+            ["--blocks", "audio;text", *FAMILY],
+            2,
+            "'audio;text' is not one of audio, text",
+        ),
+        (["--blocks", "prodct", *FAMILY], 2, "Did you mean 'product'?"),
     ],
 )
 def test_what_cannot_be_extracted_is_told(run, table, options, code, message):

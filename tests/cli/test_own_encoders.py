@@ -113,10 +113,10 @@ def test_weights_that_are_not_found_are_given_with_an_option(clips, table, tmp_p
     command = ("--unsupervised", table, "--family", "mga_clap")
     done = run("score", *command, "--out", tmp_path / "scored.csv")
     assert "no file 'MGA-CLAP/model.pt'" in done.stderr
-    assert "--checkpoint FAMILY=PATH where the weights" in done.stderr
+    assert "Name the weights with --checkpoint mga_clap=PATH." in done.stderr
     gone = tmp_path / "model.pt"
     done = run("score", *command, "--checkpoint", f"mga_clap={gone}")
-    assert "--checkpoint FAMILY=PATH" in done.stderr
+    assert f"--checkpoint: there is no file or folder {str(gone)!r}" in done.stderr
 
 
 def test_encoder_that_is_not_named_is_not_imported(model, module, clips):

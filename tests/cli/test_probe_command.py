@@ -73,10 +73,13 @@ def test_bad_rows_are_named_or_left_out(run, model_file, table, write_csv, read_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--edit", "swop"], "each once, of swap, drop, add"),
-        (["--edit", "add", "--edit", "add"], "each once, of swap"),
-        (["--picture", "probe.pdf"], "its name must end in .svg; got 'probe.pdf'"),
-        (["--events"], "the option goes with --unsupervised"),
+        (["--edit", "swop"], "'swop' is not one of swap, drop, add"),
+        (
+            ["--edit", "add", "--edit", "add"],
+            "each edit can be given once; got add, add",
+        ),
+        (["--picture", "probe.pdf"], "the name must end in .svg; got 'probe.pdf'"),
+        (["--events"], "--events: it needs --unsupervised"),
         (["--unsupervised"], "give one table; got 2 arguments"),
         (["--random-state", "-1"], "Invalid value for '--random-state'"),
     ],

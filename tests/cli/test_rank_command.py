@@ -83,7 +83,7 @@ def test_a_score_that_is_no_number_is_named(run, write_csv, pairs):
     rows[2]["score"] = "7,5"
     done = run("rank", write_csv(rows, "candidates.csv"))
     assert done.exit_code == 1
-    assert "row 2: the score '7,5' is no finite number" in done.stderr
+    assert "row 2: the score '7,5' is not a finite number" in done.stderr
 
 
 def test_a_clip_that_cannot_be_copied_is_named(run, write_csv, pairs, tmp_path):

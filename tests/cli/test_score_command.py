@@ -50,7 +50,7 @@ def test_a_table_is_scored_with_intervals_and_reasons(
     )
     assert done.exit_code == 1
     assert "22 of 24 rows scored" in done.stderr
-    assert "2 rows have no score; the column error says why" in done.stderr
+    assert "2 rows have no score; see the column error" in done.stderr
     rows = read_csv(out)
     assert [row["id"] for row in rows] == [f"pair {i}" for i in range(24)]
     assert "no such file" in rows[3]["error"]
@@ -149,7 +149,7 @@ def test_a_mean_below_the_bound_is_code_4(
     assert run(*pair, -99).exit_code == 0
     assert run(*pair, 9.9).exit_code == 4
     done = run(*good, "nan")
-    assert (done.exit_code, "no mean is below nan" in done.stderr) == (2, True)
+    assert (done.exit_code, "nan is not a threshold" in done.stderr) == (2, True)
     done = run("score", "--unsupervised", table, "--fail-under", 1)
     assert done.exit_code == 2
     assert "have no scale" in " ".join(done.stderr.split())
@@ -205,7 +205,7 @@ def test_links_stay_and_devices_are_written_to(run, model_file, write_csv, pairs
     assert not os.path.exists(f"{os.devnull}.part")
     done = run("score", model_file, table, "--out", os.devnull, "--format", "parquet")
     assert done.exit_code == 2
-    assert "takes csv or jsonl" in done.output
+    assert "Use csv or jsonl for it" in done.output
 
 
 def test_without_ratings_cosines_are_standardised_over_the_table(
@@ -316,13 +316,16 @@ def test_one_pair_alone_has_no_score_without_ratings(run, write_csv, pairs):
     [
         (["model"], "give MODEL TABLE, or MODEL AUDIO TEXT; got 1 arguments"),
         (["--unsupervised", "model", "table.csv"], "give one table"),
-        (["m", "t.csv", "--explain"], "it explains one pair"),
-        (["m", "t.csv", "--events"], "the option goes with --unsupervised"),
-        (["m", "a.wav", "rain", "--out", "x.csv"], "one pair is printed"),
+        (["m", "t.csv", "--explain"], "only the score of one pair can be explained"),
+        (["m", "t.csv", "--events"], "--events: it needs --unsupervised"),
+        (["m", "a.wav", "rain", "--out", "x.csv"], "the score of one pair is printed"),
         (["m", "t.csv", "--out", "x.txt"], "must end in .csv, .jsonl"),
-        (["m", "t.csv", "--format", "parquet"], "csv or jsonl; got 'parquet'"),
-        (["m", "t.csv", "--json"], "where the table would go"),
-        (["m", "t.csv", "--checkpoints", "best"], "published or bundled; got 'best'"),
+        (["m", "t.csv", "--format", "parquet"], "'parquet' is not one of csv, jsonl"),
+        (["m", "t.csv", "--json"], "in place of the table"),
+        (
+            ["m", "t.csv", "--checkpoints", "best"],
+            "'best' is not one of published, bundled",
+        ),
         (["m", "t.csv", "--checkpoint", "best"], "FAMILY=PATH; got 'best'"),
         (["m", "t.csv", "--coverage", "1.5"], "--coverage"),
     ],

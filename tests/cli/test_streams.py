@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from clapstack._optional import progress
 from clapstack.cli import app
 from clapstack.cli._errors import SafeGroup, errors_as_messages
+from clapstack.exceptions import BadPair, BadPairsError
 
 HOSTILE = "\x1b[31m\x1b]0;title\x07\x9b2J\r\u202ename"
 
@@ -62,7 +64,17 @@ def test_a_message_that_cannot_be_printed_leaves_the_exit_code(end):
 @posix
 def test_a_reader_that_leaves_is_no_traceback():
     done = shell("(clapstack --help; echo $? >&2) | true")
-    assert done.stderr in ("1\n", "0\n")  # whichever is faster
+    assert done.stderr in ("141\n", "0\n")  # whichever is faster
+
+
+@posix
+def test_a_table_for_a_reader_that_leaves_is_code_141(
+    model_file, pairs, write_csv, tmp_path
+):
+    model = shutil.copy(model_file, tmp_path / "model")  # a name that shell() keeps
+    score = f"clapstack score {model} {write_csv(pairs)} --quiet"
+    done = shell(f"({score}; echo $? >&2) | true")
+    assert done.stderr == "141\n"
 
 
 @posix
@@ -126,6 +138,21 @@ def test_errors_and_warnings_are_escaped(printing):
     assert done.exit_code == 1
     assert_clean(done.stderr)
     assert done.stderr.count("\\u202ename") == 2
+
+
+@pytest.mark.parametrize(("n_bad", "end"), [(3, "row 2, 2.wav: gone"), (25, "5 more")])
+def test_rows_that_cannot_be_used_are_named_without_words_of_python(
+    printing, n_bad, end
+):
+    def work():
+        rows = [BadPair(n, n, f"{n}.wav", "gone") for n in range(n_bad)]
+        raise BadPairsError(rows, 30)
+
+    done = printing(work)
+    assert done.exit_code == 1
+    assert f"{n_bad} of 30 pairs cannot be used" in done.stderr
+    assert done.stderr.rstrip().endswith(end)
+    assert "attribute" not in done.stderr
 
 
 def test_a_name_on_a_line_of_its_own_stays_on_it(printing):

@@ -42,8 +42,11 @@ def test_errors_of_other_commands_show_their_traceback_too(run, tmp_path):
 
 def test_help_lists_the_exit_codes(run):
     text = " ".join(run("--help").stdout.split())
-    assert "Exit codes: 0 success; 1 rows that cannot be used" in text
-    assert "3 a missing or unreadable file; 4 a mean below --fail-under; 70 an" in text
+    assert "Exit codes: 0 success; 1 unusable rows" in text
+    assert (
+        "3 a missing or unreadable file or package; 4 a mean below --fail-under; 70 an"
+        in text
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,7 @@ def test_an_error_inside_clapstack_has_its_own_code(run, model_file, monkeypatch
     monkeypatch.setattr("clapstack.scoring.tables.PairTable.check", fail)
     done = run("score", model_file, "-")
     assert done.exit_code == 70
-    assert "KeyError: 'score' (clapstack --debug … shows where" in done.stderr
+    assert "KeyError: 'score' (rerun with clapstack --debug …" in done.stderr
 
 
 def test_the_version_is_printed(run):

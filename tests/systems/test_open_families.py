@@ -65,9 +65,7 @@ def test_a_checkpoint_of_an_unknown_kind_leads_to_the_guide(tmp_path):
 
 
 def test_places_without_a_checkpoint_are_named(tmp_path):
-    with pytest.raises(
-        CheckpointError, match=r"nowhere' is neither a local file or folder"
-    ):
+    with pytest.raises(CheckpointError, match=r"nowhere' is not a file, not a folder"):
         kind_of(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match=r"is not a checkpoint: .* of weights\.$"):
         kind_of(tmp_path)

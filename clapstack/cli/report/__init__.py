@@ -1,4 +1,4 @@
-"""Reports as one page: of a fitted model, or of scores."""
+"""Reports of a fitted model, or of scores, as a single HTML file."""
 
 from clapstack.cli.report._page import make_report
 from clapstack.cli.report._scores_page import make_scores_report

@@ -1,4 +1,4 @@
-"""A report as one page that holds all it shows."""
+"""The report of a model, as a single HTML file."""
 
 from __future__ import annotations
 
@@ -42,10 +42,15 @@ from clapstack.inspection import (
 from clapstack.stacking import model_of_axis
 
 _METRICS = {
-    "srcc": "order (Spearman)",
-    "lcc": "linear (Pearson)",
-    "ktau": "order (Kendall's tau-b)",
-    "mse": "mean squared error",
+    "srcc": "Rank correlation",
+    "lcc": "Linear correlation",
+    "ktau": "Kendall correlation",
+    "mse": "Mean squared error",
+}
+_SECTIONS = {
+    "new": "New pairs",
+    "own": "Held-out training pairs",
+    "pairs": "Worst predictions",
 }
 
 
@@ -61,28 +66,28 @@ def make_report(
 ) -> str:
     """Return the report of a fitted model as one HTML page, which fetches nothing.
 
-    The same model and data give the same page.
+    The same model and data always produce the same page.
 
     Parameters
     ----------
     data : Data, default=None
-        Rated pairs that the model has not seen; those of its fit are refused.
+        Rated pairs that the model has not seen; its training pairs are refused.
     title : str, default=None
-        Title of the page; None takes the name of the file.
+        Title of the page. None uses the file name.
     coverage : float, default=0.9
         Nominal coverage of the prediction intervals.
     n_resamples : int, default=1000
-        Bootstrap resamples of the metrics; 0 leaves intervals out.
+        Bootstrap resamples for the metrics' intervals; 0 for no intervals.
     n_pairs : int, default=3
-        Pairs of `data` that are shown by themselves.
+        Number of worst predictions of `data` to show one by one.
     is_xacle_test : bool, default=False
-        Whether `data` is the official test split of XACLE 2026, so that the result has
-        a place in its ranking.
+        Whether `data` is the official test split of XACLE 2026, so that the result can
+        be placed in its ranking.
     """
     if is_xacle_test and (data is None or axes_of(file.model)):
         msg = (
-            "A place in the ranking takes the test split, as data, and a model of one "
-            "axis."
+            "The XACLE ranking needs the rated test split as data, and a model that "
+            "predicts a single score."
         )
         raise ValueError(msg)
     title = title or file.name
@@ -115,6 +120,7 @@ def make_report(
         coverage=coverage,
         n_resamples=n_resamples,
         metrics=_METRICS,
+        sections=_SECTIONS,
         last_step=type(last).__name__,
         joined=getattr(next(iter(each)), "auxiliary_", []),
         final_target=", ".join(targets),
@@ -131,7 +137,7 @@ def _view(
     n_resamples: int,
     n_pairs: int,
 ) -> dict[str, Any]:
-    """Return what the page shows of an axis, ``""`` where there is but one."""
+    """Return the content of the page for one axis, or ``""`` for the only one."""
     if axis:
         model = model_of_axis(model, axis)
     shown: dict[str, Any] = dict.fromkeys(("own", "new", "pairs"))
@@ -140,7 +146,7 @@ def _view(
     if stack is not None:
         of_fit = evaluate(stack.y_train_, stack.oof_scores_, n_resamples=n_resamples)
         shown["own"] = {
-            "label": "Training pairs, out of fold",
+            "label": _SECTIONS["own"],
             "report": of_fit.report,
             **score_pictures(of_fit, coverage),
             **family_pictures(stack, n_resamples),
@@ -161,11 +167,11 @@ def _view(
 
 
 def template(name: str) -> Any:
-    """Return a template of a page."""
+    """Load the template of a page."""
     import jinja2
 
-    # Names of files and texts come from strangers: all that is not in the template is
-    # escaped, and a name that the template misspells is an error.
+    # File names and texts come from strangers, so every value is escaped. A variable
+    # that a template misspells is an error.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clapstack.cli.report"),
         autoescape=True,
@@ -177,12 +183,11 @@ def template(name: str) -> Any:
 
 
 def _headings(views: list[dict[str, Any]]) -> list[str]:
-    """Return the headings of the sections that the page has."""
-    sections = {"new": "New pairs", "own": "Out of fold", "pairs": "Pairs"}
+    """Return the headings of the sections on the page."""
     there = [
         f"{view['axis']}: {heading.lower()}" if view["axis"] else heading
         for view in views
-        for name, heading in sections.items()
+        for name, heading in _SECTIONS.items()
         if view[name]
     ]
     return ["Metrics", *there, "Model card", "Fingerprints and versions"]
@@ -191,9 +196,9 @@ def _headings(views: list[dict[str, Any]]) -> list[str]:
 def _evaluate(model: Any, data: Data, coverage: float, n_resamples: int) -> Evaluation:
     if was_fitted_on(model, data.y):
         msg = (
-            f"{data.name} has the scores of the pairs that the model was fitted on, "
-            "and would flatter it. Leave it out: the report shows what was held out of "
-            "the fit. Or give a table of other pairs."
+            f"{data.name} has the training ratings of the model, so its metrics would "
+            "be too optimistic. Leave it out, since the report shows held-out metrics "
+            "of the training pairs anyway, or give a table of other pairs."
         )
         raise ValueError(msg)
     return evaluate_model(
@@ -209,7 +214,7 @@ def _evaluate(model: Any, data: Data, coverage: float, n_resamples: int) -> Eval
 def _worst_pairs(
     model: Any, rated: pd.DataFrame, evaluation: Evaluation, n_shown: int
 ) -> dict[str, Any]:
-    """Return the pairs whose predictions are farthest off, with sound and reasons."""
+    """Return the pairs with the largest errors, with audio and explanations."""
     error = np.abs(evaluation.y - evaluation.scores[:, 0])
     rows = np.argsort(-error, kind="stable")[:n_shown]
     worst = rated.iloc[rows]
@@ -242,21 +247,21 @@ def _worst_pairs(
 
 
 def _events(model: Any, audio: Any, text: str) -> EventExplanation | None:
-    """Return what is heard of a text, None if no encoder takes clips and texts."""
+    """Return the events of a text in a clip, or None without a CLAP encoder."""
     if not has_event_encoders(model):
         return None
     return explain_events(audio, text, model)
 
 
 def _explain(model: Any, pairs: pd.DataFrame) -> tuple[pd.DataFrame | None, str]:
-    """Return the parts of scores, or why there are none."""
+    """Return the contributions to each score, or the reason why there are none."""
     last = last_step(model)
     if not hasattr(last, "explain"):
         return None, f"{type(last).__name__} has no method 'explain'."
     features = features_of(model, pairs)
     try:
         return last.explain(features), ""
-    except ValueError as error:  # a final level that is not linear
+    except ValueError as error:  # the final level is not linear
         return None, str(error)
 
 

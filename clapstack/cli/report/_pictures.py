@@ -1,4 +1,4 @@
-"""Displays as pictures inside a page."""
+"""Displays as SVG images inside a page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PIXELS = 96  # per inch, in CSS
 
 
 def picture(display: Any) -> Picture:
-    """Return the attributes of an image: an SVG in the page, so nothing is fetched."""
+    """Return the attributes of an image with its SVG inside, so nothing is fetched."""
     width, height = display.size
     source = base64.b64encode(display.to_svg()).decode()
     return {
@@ -40,7 +40,7 @@ def score_pictures(evaluation: Evaluation, coverage: float) -> dict[str, Any]:
     """Return the pictures of human and predicted scores."""
     scores: dict[str, Any] = {"y_true": evaluation.y, "y_pred": evaluation.scores[:, 0]}
     band: dict[str, Any] = {}
-    # Ends are NaN without intervals, and infinite if too few pairs were fitted.
+    # Ends are NaN without intervals, and infinite for too few training pairs.
     if np.isfinite(evaluation.scores).all():
         band = {"interval": evaluation.scores[:, 1:], "coverage": coverage}
     drawn = {
@@ -55,7 +55,7 @@ def score_pictures(evaluation: Evaluation, coverage: float) -> dict[str, Any]:
 
 
 def family_pictures(stack: Any, n_resamples: int) -> dict[str, Any]:
-    """Return the pictures of a stack's families."""
+    """Return the pictures of the families of a stack."""
     predictions = held_out_predictions(stack)
     scores = family_scores(stack, n_resamples=n_resamples)
     drawn = {"families": picture(FamilyScoresDisplay(scores=scores)), "agreement": None}
@@ -65,7 +65,7 @@ def family_pictures(stack: Any, n_resamples: int) -> dict[str, Any]:
 
 
 def ranking_picture(evaluation: Evaluation, name: str) -> Picture:
-    """Return the result among those of the challenge."""
+    """Return the picture of a result in the ranking of the challenge."""
     report = evaluation.report
     low, high = report.get("srcc_low"), report.get("srcc_high")
     display = LeaderboardDisplay(value=report["srcc"], low=low, high=high, name=name)

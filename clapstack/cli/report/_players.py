@@ -1,4 +1,4 @@
-"""Clips within a page, so that it needs no other file."""
+"""Audio players with their clips inside the page."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from clapstack.exceptions import AudioError
 
 Player = dict[str, Any]
 
-_SECONDS = 10  # at 48 kHz 1.3 MB of the page at most, if it is noise
-_RATE = 48_000  # the most that browsers need
+_SECONDS = 10  # noise at 48 kHz, the worst case, adds 1.3 MB to the page
+_RATE = 48_000  # browsers need no more
 
 
 def player(audio: Any) -> Player:
-    """Return the attributes of a player, or why there is no sound.
+    """Return the attributes of a player, or the reason why there is no audio.
 
-    The clip is mixed to mono, cut after 10 s and written as FLAC of 16 bits, which
-    browsers play.
+    The clip is mixed to mono, cut to 10 s and encoded as 16-bit FLAC, which browsers
+    can play.
     """
     name = describe_audio(audio)
     try:

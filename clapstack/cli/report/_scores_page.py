@@ -1,4 +1,4 @@
-"""A page about scores that no human ones stand beside."""
+"""The report of scores without human ratings, as a single HTML file."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _MOST = 50  # systems on a page
 def make_scores_report(
     scores: Scores, *, title: str | None = None, n_pairs: int = 3
 ) -> str:
-    """Return a page of a scored table, with players of the `n_pairs` best and worst.
+    """Return the report of a scored table, with its `n_pairs` best and worst pairs.
 
-    Like the report of a model, it fetches nothing.
+    Like the report of a model, the page fetches nothing.
     """
     pairs = scores.pairs.dropna(subset=["score"])
     if not len(pairs):
-        msg = f"{scores.name} has no row with a score; {scores.why_not}"
+        msg = f"{scores.name} has no row with a score: {scores.why_not}"
         raise ValueError(msg)
     names = pairs["system"].unique() if scores.by else ()
     if len(names) > _MOST:
         msg = (
-            f"the column {scores.by!r} of {scores.name} has {len(names):,} values, and "
-            f"a page shows at most {_MOST} systems. Say with --by which column names "
-            "them."
+            f"the column {scores.by!r} of {scores.name} has {len(names):,} values, but "
+            f"a page shows at most {_MOST} systems. Name the column of systems with "
+            "--by."
         )
         raise ValueError(msg)
     display = DistributionDisplay(scores=pairs["score"])
@@ -80,10 +80,10 @@ def _mean(pairs: pd.DataFrame) -> Mean:
 
 
 def _shown(pairs: pd.DataFrame, scores: Scores) -> Sequence[dict[str, Any]]:
-    """Return pairs with their players, where clips are not found by key."""
+    """Return pairs with their players, unless clips are looked up by key."""
     shown: list[dict[str, Any]] = [dict(row) for _, row in pairs.iterrows()]
     has_keys = scores.model is not None and takes_keys(scores.model.model)
-    # The table is read once more: a clip may lie in its cells.
+    # The table is read again, because a clip may be stored in its cells.
     rows = {pair["row"]: pair for pair in shown}
     for row in () if has_keys else scores.table.rows():
         if row.number in rows:

@@ -1,4 +1,4 @@
-"""The model file and the table of rated pairs that a report is made from."""
+"""The sources of a report: a model file, rated pairs or scored pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clapstack.tables import find_column
 
 
 class ModelFile(NamedTuple):
-    """A fitted model, its file's name and SHA-256, and what `describe_model` says."""
+    """A fitted model, its file's name and SHA-256, and its `describe_model` facts."""
 
     name: str
     sha256: str
@@ -29,7 +29,7 @@ class ModelFile(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Rated pairs that a model has not seen, and their table's name and SHA-256."""
+    """Rated pairs that the model has not seen, and their table's name and SHA-256."""
 
     name: str
     pairs: pd.DataFrame
@@ -38,26 +38,26 @@ class Data(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Scores of pairs that nobody rated.
+    """Scores of unrated pairs.
 
     Attributes
     ----------
     name : str
-        Of their table.
+        Name of the table.
     pairs : DataFrame
-        Columns row, audio, text, score (NaN where there is none) and system.
+        Columns row, audio, text, score (NaN if missing) and system.
     table : PairTable
-        What they were read from.
+        The table itself.
     by : str
-        Column of systems; empty without.
+        Column of systems; empty if there is none.
     sha256 : str or None
-        Of the file; None of a folder.
+        SHA-256 of the file; None for a folder.
     why_not : str
-        Why rows have no score.
+        Reason why rows have no score.
     model : ModelFile or None
-        What made the scores, where that was now.
+        Model that made the scores; None if they were read from the table.
     n_unlike : int or None
-        Pairs that are unlike those of the fit; None if the model cannot say.
+        Number of pairs unlike the training pairs; None if the model cannot tell.
     """
 
     name: str
@@ -73,16 +73,16 @@ class Scores(NamedTuple):
 def read_model(
     path: Path, *, trust: bool, trust_encoders: Iterable[str] | None = None
 ) -> ModelFile:
-    """Load a model, as `open_model` does, with what its file says of it."""
+    """Load a model with `open_model`, and the facts in its file."""
     model = open_model(path, trust=trust, trust_encoders=trust_encoders)
     facts = describe_model(model, None if trust else path)
     return ModelFile(path.name, file_digest(path), model, facts)
 
 
 def read_data(table: PairTable, *, axes: Sequence[str] = ()) -> Data:
-    """Read rated pairs; ratings of one pair are averaged.
+    """Read rated pairs, averaging several ratings of a pair.
 
-    `axes` are the columns of ratings of a model of several axes.
+    `axes` are the rating columns, for a model of several axes.
     """
     table.roles = ("audio", "text", *(() if axes else ("score",)))
     table.others = tuple(axes)
@@ -93,7 +93,7 @@ def read_data(table: PairTable, *, axes: Sequence[str] = ()) -> Data:
 def read_scores(table: PairTable, by: str | None) -> Scores:
     """Read pairs with scores, as ``clapstack score`` writes them.
 
-    `by` is the column of systems; None takes the column system, if there is one.
+    `by` is the column of systems; None uses the column system, if there is one.
     """
     table.others = _systems(table, by)
     table.roles = ("audio", "text", "score")
@@ -102,13 +102,13 @@ def read_scores(table: PairTable, by: str | None) -> Scores:
         finite_or_empty(row.cells["score"], "score", f"row {row.number}")
         for row in rows
     ]
-    return _scores(table, rows, scores, "its column error says why")
+    return _scores(table, rows, scores, "see its column error")
 
 
 def score_pairs(
     table: PairTable, by: str | None, file: ModelFile, axis: str = "score"
 ) -> Scores:
-    """Score pairs that nobody rated; `axis` is of a model of several."""
+    """Score unrated pairs; `axis` is one axis of a model of several."""
     table.others = _systems(table, by)
     scorer = ModelScorer(file.model, "", 0.9)
     scored = score_to_frame(table, scorer, chunk_size=1024, verbose=False)
@@ -144,10 +144,10 @@ def _scores(
 
 
 def content_sha256(data: Data, *, by_key: bool = False) -> str:
-    """Return the SHA-256 of the clips, texts and scores, in their order.
+    """Return the SHA-256 of the clips, texts and scores, in order.
 
-    It stays as it is when clips are moved or the table is written in another form. Of a
-    model that finds clips by key, the keys are taken in place of the clips.
+    It does not change when clips are moved or the table is saved in another format. If
+    the model looks clips up by key, the keys replace the clips.
     """
     digest = hashlib.sha256()
     ratings = np.asarray(data.y, np.float64).reshape(len(data.y), -1).tolist()

@@ -293,6 +293,10 @@ def fit_and_evaluate(
     folds, unless groups do. Rows that cannot be used are left out with `skip_bad`, else
     named in a BadPairsError.
     """
+    if folds:  # refuse too many before anything is encoded
+        _splits(len(rated.y), rated.groups, folds, random_state)
+    # Loads every encoder, so that nothing is encoded if one is missing.
+    clone(pipeline[:1]).fit(rated.pairs[:1])
     usable = on_usable_files(pipeline[:1].fit_transform, rated.pairs)
     _check_bad(usable.bad, len(rated.y), skip_bad)
     rows = usable.positions
@@ -325,7 +329,7 @@ def _splits(
         fewer = f"--folds {n_groups}, " if n_groups > 1 else ""
         msg = (
             f"{folds} folds need {folds} {what} or more, and there are {n_groups}. "
-            f"Pass {fewer}--folds 0 for no report, or more {what}."
+            f"Use {fewer}--folds 0 for no report, or more {what}."
         )
         raise BadRowsError(msg)
     if groups is None:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from clapstack._compat import cells_of, columns_of, is_dataset, to_pandas
 from clapstack._fitted import takes_keys
+from clapstack._numerics.suggestions import did_you_mean
 from clapstack.audio import describe_audio, is_url
 from clapstack.exceptions import BadPair, TableError
 from clapstack.pairs import Fault, Usable, on_usable_rows
@@ -282,8 +283,9 @@ class PairTable:
             places = find_column(header, [name])
             if len(places) != 1:
                 what = "more than one" if places else "no"
+                guess = "" if places else did_you_mean(name, header)
                 msg = f"{self.name} has {what} column {name!r}; it has {list(header)}."
-                raise TableError(msg)
+                raise TableError(msg + guess)
             if found.setdefault(name, places[0]) != places[0]:
                 msg = (
                     f"{self.name} has a column {name!r}, but the {name} is read from "
@@ -310,7 +312,7 @@ class PairTable:
             f"{self._remedy.format(role=role)}. The first line must name the columns, "
             "separated by commas, semicolons or tabs."
         )
-        raise TableError(msg)
+        raise TableError(msg + ("" if found else did_you_mean(usual[0], header)))
 
     def _usual(self, role: str) -> Sequence[str]:
         """Return the names that the column of a role may have."""
