@@ -20,6 +20,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,7 +44,8 @@ for name, of_class in list(sounds.groupby("class"))[:12]:
             chosen = pool["path"].sample(random_state=rng).item()
             shutil.copy(chosen, folder / f"{clip}.flac")
             prompts[clip] = of_class["words"].iloc[0].split(" | ")[0]
-(folder / "prompts.json").write_text(json.dumps(prompts))
+with (folder / "prompts.json").open("w") as file:
+    json.dump(prompts, file)
 
 # %%
 # Score it
@@ -87,7 +89,7 @@ plt.show()
 
 clip = str(folder / scored["audio"][0])
 print(round(clap_score(clip, scored["text"][0], "bundled:laion-unfused"), 3))
-print(protocol("bundled:laion-unfused"))
+print(fill(protocol("bundled:laion-unfused"), 80))
 
 # %%
 # The torchmetrics metric accepts batches of waveforms, and averages over all processes
