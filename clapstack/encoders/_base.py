@@ -150,6 +150,16 @@ def _all_finite(waveform: NDArray[np.float32]) -> bool:
         return bool(np.isfinite(waveform @ waveform) or np.isfinite(waveform).all())
 
 
+def unusual(found: Any, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which attributes of a configuration are not as in the published files.
+
+    They are settings that no tensor shows. Only those that differ go into a
+    fingerprint, so that files which models were fitted with keep theirs.
+    """
+    values = {name: getattr(found, name) for name in usual}
+    return {name: v for name, v in values.items() if v != usual[name]}
+
+
 def fingerprint_of(
     model: torch.nn.Module, settings: Mapping[str, Any], tokenizer: Any = None
 ) -> str:

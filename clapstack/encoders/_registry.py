@@ -169,7 +169,13 @@ def _best_device() -> str:
 def _stamp(path: Path) -> tuple[tuple[str | int, ...], ...]:
     """Tell one state of local files from another."""
     # No deeper than the folder of a tokenizer: somebody may pass a home folder.
-    files = sorted([*path.glob("*"), *path.glob("*/*")]) if path.is_dir() else [path]
+    if path.is_dir():
+        files = sorted([*path.glob("*"), *path.glob("*/*")])
+    else:
+        # With the tokenizer, which is beside a file of weights or in tokenizer/ there.
+        folders = path.parent, path.parent / "tokenizer"
+        names = "*.json", "*.txt"
+        files = [path, *(f for x in folders for n in names for f in sorted(x.glob(n)))]
     stats = [(file, file.stat()) for file in files if file.is_file()]
     # Copies may keep the size and the time of what they replace, but not all of these.
     return tuple(
