@@ -52,6 +52,8 @@ class FrozenEncoder(ABC):
     #: The files that it was read from, if all of them are known.
     files: NotedFiles | None = None
 
+    _version: str  # of weights, dtype and code
+
     def __init__(
         self,
         *,
@@ -74,6 +76,16 @@ class FrozenEncoder(ABC):
         self._at_once = self._at_once_on_cpu if on_cpu else self._at_once_on_gpu
         # Front ends compute in float64, which Apple's devices have not.
         self._front_end_device = "cpu" if self.device.type == "mps" else device
+
+    @property
+    def identity(self) -> str:
+        """All that an embedding depends on besides the input and `crop`.
+
+        `fingerprint`, the dtype of the model, the version of its code and, if it is not
+        "highest", ``torch.get_float32_matmul_precision()``.
+        """
+        precision = torch.get_float32_matmul_precision()
+        return self._version + ("" if precision == "highest" else f"-{precision}")
 
     @classmethod
     def load(

@@ -76,6 +76,13 @@ def test_another_architecture_is_another_fingerprint(models, copy_of):
     assert load(other).fingerprint != load(folder).fingerprint
 
 
+def test_another_precision_of_products_is_another_identity(models, monkeypatch):
+    encoder = load(models[True][0])
+    before = encoder.identity
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert encoder.identity != before
+
+
 def test_a_clip_is_heard_whole_up_to_half_a_minute(models):
     assert load(models[True][0]).window == 30 * RATE
 
