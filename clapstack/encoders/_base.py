@@ -52,6 +52,8 @@ class FrozenEncoder(ABC):
     #: Files that the encoder was read from, if all of them are known.
     files: NotedFiles | None = None
 
+    _version: str  # of weights, dtype and code
+
     def __init__(
         self,
         *,
@@ -74,6 +76,16 @@ class FrozenEncoder(ABC):
         self._at_once = self._at_once_on_cpu if on_cpu else self._at_once_on_gpu
         # Front ends compute in float64, which Apple's devices do not support.
         self._front_end_device = "cpu" if self.device.type == "mps" else device
+
+    @property
+    def identity(self) -> str:
+        """All that an embedding depends on besides the input and `crop`.
+
+        `fingerprint`, the dtype of the model, the version of its code and, if it is not
+        "highest", ``torch.get_float32_matmul_precision()``.
+        """
+        precision = torch.get_float32_matmul_precision()
+        return self._version + ("" if precision == "highest" else f"-{precision}")
 
     @classmethod
     def load(
@@ -148,6 +160,16 @@ def _all_finite(waveform: NDArray[np.float32]) -> bool:
     with np.errstate(all="ignore"):
         # The sum of squares takes a third of the time, but may overflow.
         return bool(np.isfinite(waveform @ waveform) or np.isfinite(waveform).all())
+
+
+def unusual(found: Any, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which attributes of a configuration are not as in the published files.
+
+    They are settings that no tensor shows. Only those that differ go into a
+    fingerprint, so that files which models were fitted with keep theirs.
+    """
+    values = {name: getattr(found, name) for name in usual}
+    return {name: v for name, v in values.items() if v != usual[name]}
 
 
 def fingerprint_of(

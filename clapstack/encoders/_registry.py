@@ -169,7 +169,13 @@ def _best_device() -> str:
 def _stamp(path: Path) -> tuple[tuple[str | int, ...], ...]:
     """Return a key that changes whenever local files change."""
     # No deeper than a tokenizer's subfolder: someone may pass a home folder.
-    files = sorted([*path.glob("*"), *path.glob("*/*")]) if path.is_dir() else [path]
+    if path.is_dir():
+        files = sorted([*path.glob("*"), *path.glob("*/*")])
+    else:
+        # Including the tokenizer, which is beside a weights file or in tokenizer/.
+        folders = path.parent, path.parent / "tokenizer"
+        names = "*.json", "*.txt"
+        files = [path, *(f for x in folders for n in names for f in sorted(x.glob(n)))]
     stats = [(file, file.stat()) for file in files if file.is_file()]
     # A replaced file may keep its size and mtime, but not all of these.
     return tuple(

@@ -183,9 +183,11 @@ def _facts_of(encoder: Any) -> dict[str, Any]:
     return {name: getattr(encoder, name) for name in _FACTS if hasattr(encoder, name)}
 
 
-def _state(path: str) -> list[Any] | None:
+def _state(path: str) -> Any:
     state = file_state(path)
-    return None if state is None else list(state)
+    if state is None:  # missing, or there and not settled
+        return "unsettled" if os.path.exists(path) else None
+    return list(state)
 
 
 def _rounds_as_usual() -> bool:
@@ -205,4 +207,5 @@ def _code() -> list[Any]:
     for package in _READERS:
         with suppress(PackageNotFoundError):
             versions.append(f"{package} {version(package)}")
-    return [ours, versions]
+    # With the folder, where the bundled checkpoints of this installation are.
+    return [str(folder), ours, versions]

@@ -132,8 +132,21 @@ def test_a_fingerprint_does_not_depend_on_the_place(laion_folders, copy_of):
     [
         ("preprocessor_config.json", lambda content: content.update(hop_length=81)),
         ("vocab.json", lambda content: content.update(a=content["b"], b=content["a"])),
+        ("config.json", lambda content: content["audio_config"].update(spec_size=256)),
+        (
+            "config.json",
+            lambda content: content["audio_config"].update(hidden_act="relu"),
+        ),
+        (
+            "config.json",
+            lambda content: content["text_config"].update(num_attention_heads=4),
+        ),
+        (
+            "config.json",
+            lambda content: content["text_config"].update(layer_norm_eps=0.1),
+        ),
     ],
-    ids=["front end", "vocabulary"],
+    ids=["front end", "vocabulary", "image", "activation", "heads", "norm"],
 )
 def test_a_fingerprint_changes_with_what_embeddings_depend_on(
     laion_folders, copy_of, file, edit
@@ -142,6 +155,15 @@ def test_a_fingerprint_changes_with_what_embeddings_depend_on(
     folder = copy_of(laion_folders[False])
     edit_json(folder / file, edit)
     assert load_encoder("laion", str(folder)).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("name", "fingerprint"),
+    [("laion-fused", "7be182e3a4e594c2"), ("laion-unfused", "db53fc8afc0779dc")],
+)
+def test_a_fingerprint_stays_what_models_were_fitted_with(name, fingerprint):
+    encoder = load_encoder("laion", f"bundled:{name}")
+    assert encoder.fingerprint.startswith(fingerprint)
 
 
 @pytest.mark.parametrize(

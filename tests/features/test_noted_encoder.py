@@ -19,6 +19,7 @@ import clapstack
 from clapstack import LaionClapPairFeatures, MsClapPairFeatures
 from clapstack.encoders import clear_encoders
 from clapstack.exceptions import FingerprintMismatchError
+from tests.checkpoints import edit_tensors
 
 BUNDLED = Path(clapstack.__file__).parent / "bundled" / "laion-unfused"
 MSCLAP = BUNDLED.parent / "msclap"
@@ -214,6 +215,36 @@ def test_what_is_no_note_is_not_read(checkpoint, pairs, tmp_path, loads):
     assert (tmp_path / "diary").read_text() == "Dear diary"
 
 
+@pytest.mark.slow
+def test_two_installations_share_no_note(tmp_path):
+    package = Path(clapstack.__file__).parent
+    script = (
+        "import sys\n"
+        "import pandas as pd\n"
+        "from clapstack import LaionClapPairFeatures\n"
+        "X = pd.DataFrame({'audio': ['a'], 'text': ['a']})\n"
+        "print(LaionClapPairFeatures(cache=sys.argv[1]).set_params(\n"
+        "    checkpoint='bundled:laion-unfused').fit(X).fingerprint_)\n"
+    )
+    found = []
+    for name in ("one", "other"):
+        shutil.copytree(
+            package,
+            tmp_path / name / "clapstack",
+            ignore=shutil.ignore_patterns("sounds", "msclap", "laion-fused"),
+        )
+    edit_tensors(
+        tmp_path / "other" / "clapstack" / "bundled" / "laion-unfused",
+        lambda tensors: tensors["audio_projection.linear1.weight"].add_(1),
+    )
+    time.sleep(2.1)  # until files count as settled, in processes of their own
+    for name in ("one", "other"):
+        env = {**os.environ, "PYTHONPATH": str(tmp_path / name)}
+        run = [sys.executable, "-c", script, str(tmp_path / "store")]
+        found.append(subprocess.check_output(run, env=env, cwd=tmp_path, text=True))
+    assert found[0] != found[1]
+
+
 class TestTokenizerOfTheHub:
     """A file of weights without a tokenizer uses the one in the hub's cache."""
 
@@ -254,6 +285,16 @@ class TestTokenizerOfTheHub:
     ):
         before = self.fingerprint(weights, pairs, tmp_path / "store")
         self.copy(tmp_path / "alone" / "tokenizer", a="b", b="a")
+        assert self.fingerprint(weights, pairs, tmp_path / "store") != before
+
+    def test_a_tokenizer_that_appears_just_now_is_seen(self, weights, pairs, tmp_path):
+        hub = tmp_path / "hub"
+        new = hub / "models--openai-community--gpt2"
+        new.rename(hub / "models--gpt2")  # its id of before
+        before = self.fingerprint(weights, pairs, tmp_path / "store")
+        self.publish(hub, "1", a="b", b="a")
+        for place in (new / "refs", new / "refs" / "main"):
+            os.utime(place, ns=(time.time_ns(),) * 2)
         assert self.fingerprint(weights, pairs, tmp_path / "store") != before
 
     def test_a_tokenizer_of_another_cache_is_another(

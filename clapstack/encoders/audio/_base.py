@@ -96,7 +96,7 @@ class AudioEncoder(FrozenEncoder):
             dtype=dtype,
         )
         code = f"{type(self).__name__}{self.version}"
-        self.identity = f"{self.fingerprint}-{dtype}-{code}"
+        self._version = f"{self.fingerprint}-{dtype}-{code}"
 
     def encode_audio(
         self,

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from clapstack.encoders._base import unusual
 from clapstack.encoders._finding import find_pretrained
 from clapstack.encoders._kaldi import N_MELS, SAMPLE_RATE, normalised_fbank, window_of
 from clapstack.encoders._pretrained import (
@@ -131,6 +132,8 @@ class EatEncoder(AudioEncoder):
                 "n_frames": n_frames,
                 "mean": MEAN,
                 "std": STD,
+                **unusual(model.blocks[0].attn, {"n_heads": width // HEAD_WIDTH}),
+                **unusual(model.blocks[0].norm1, {"eps": _DEFAULTS["norm_eps"]}),
             },
             blocks={"cls": width, **dict.fromkeys(POOLED, width)},
             source=str(source),

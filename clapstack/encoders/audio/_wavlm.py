@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import WavLMConfig, WavLMModel
 
+from clapstack.encoders._base import unusual
 from clapstack.encoders._finding import find_pretrained
 from clapstack.encoders._pretrained import load_model, read_config
 from clapstack.encoders.audio._base import POOLED, pool
@@ -30,6 +31,7 @@ class WavLmEncoder(SpeechEncoder):
         )
         config = read_config(folder, WavLMConfig)
         settings = speech_settings(folder, config)
+        settings |= unusual(config, {"max_bucket_distance": 800})
         return partial(
             cls,
             model=load_model(

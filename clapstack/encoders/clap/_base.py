@@ -128,16 +128,6 @@ class ClapEncoder(FrozenEncoder):
         self._warned_of_cut = False
         self._log_mel: Any = log_mel and log_mel.to(self._front_end_device)
 
-    @property
-    def identity(self) -> str:
-        """Everything that an embedding depends on besides the input and `crop`.
-
-        `fingerprint`, the dtype of the towers, the version of the front end's code
-        and, if it is not "highest", ``torch.get_float32_matmul_precision()``.
-        """
-        precision = torch.get_float32_matmul_precision()
-        return self._version + ("" if precision == "highest" else f"-{precision}")
-
     def encode_audio(
         self,
         waveforms: Sequence[NDArray[np.float32]],

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import ClapConfig, ClapModel
 
+from clapstack.encoders._base import unusual
 from clapstack.encoders._finding import check_vocabulary, find_laion, read_tokenizer
 from clapstack.encoders._mel import LogMel, fuse, mel_bank
 from clapstack.encoders._pretrained import Tensors, build_checked, read_config
@@ -29,6 +30,9 @@ from clapstack.encoders.clap._htsat_names import check_image
 from clapstack.encoders.clap._laion_official import build_laion, front_end_settings
 from clapstack.encoders.clap._projections import warn_if_untrained
 from clapstack.exceptions import CheckpointError
+
+# By the width of the text tower: of the published files, and of the bundled ones.
+_TEXT_HEADS = {768: 12, 128: 4, 96: 3}
 
 
 class LaionClapEncoder(HtsatClapEncoder):
@@ -171,10 +175,36 @@ def _read_transformers(folder: Path, weights: Path) -> tuple[Any, dict[str, Any]
     model = build_checked(lambda: ClapModel(config), tensors, unused=DERIVED)
     tokenizer = read_tokenizer(folder)
     settings["max_tokens"] = tokenizer.model_max_length
+    if differing := _unusual(config):
+        settings["architecture"] = differing
     # Buffers derived by the constructor are kept.
     weights_alone = {k: v for k, v in tensors.items() if not is_derived(k)}
     model.load_state_dict(weights_alone, strict=False)
     return model, settings, tokenizer
+
+
+def _unusual(config: Any) -> dict[str, Any]:
+    """Return what no tensor shows and is not as in the published files."""
+    text, audio = config.text_config, config.audio_config
+    usual = {
+        "text": {
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-12,
+            "num_attention_heads": _TEXT_HEADS.get(text.hidden_size),
+            "pad_token_id": 1,
+            "projection_hidden_act": "relu",
+        },
+        "audio": {
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-5,
+            "patch_stride": [audio.patch_size] * 2,
+            "projection_hidden_act": "relu",
+            "spec_size": 4 * audio.num_mel_bins,
+        },
+    }
+    parts = {"text": unusual(text, usual["text"])}
+    parts["audio"] = unusual(audio, usual["audio"])
+    return {part: differing for part, differing in parts.items() if differing}
 
 
 def _extractor_settings(folder: Path, *, fused: bool) -> dict[str, Any]:

@@ -35,6 +35,14 @@ def encoder(eat_tensors, tmp_path):
     return load(save_eat(tmp_path, eat_tensors))
 
 
+@pytest.mark.parametrize("setting", [{"norm_eps": 1e-2}, {"num_heads": 4}])
+def test_another_architecture_is_another_fingerprint(
+    encoder, eat_tensors, tmp_path, setting
+):
+    other = load(save_eat(tmp_path / "other", eat_tensors, **setting))
+    assert other.fingerprint != encoder.fingerprint
+
+
 @pytest.mark.parametrize("n_samples", [WINDOW, 5_000, 400])
 def test_tokens_are_the_authors(encoder, hiss, n_samples):
     features = encoder.encode_audio([hiss(n_samples)])[0]

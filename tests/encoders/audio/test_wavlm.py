@@ -12,7 +12,7 @@ from transformers import Wav2Vec2FeatureExtractor
 from clapstack.encoders import load_encoder
 from clapstack.encoders.audio._speech import standardized
 from clapstack.exceptions import CheckpointError
-from tests.checkpoints import make_wavlm, read_tensors, write_tensors
+from tests.checkpoints import edit_json, make_wavlm, read_tensors, write_tensors
 
 RATE = 16_000
 
@@ -67,6 +67,20 @@ def test_bfloat16_is_close(models, clips):
     )
     for one, other in zip(exact, fast, strict=True):
         assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.995
+
+
+def test_another_architecture_is_another_fingerprint(models, copy_of):
+    folder, _ = models[True]
+    other = copy_of(folder)
+    edit_json(other / "config.json", lambda c: c.update(max_bucket_distance=80))
+    assert load(other).fingerprint != load(folder).fingerprint
+
+
+def test_another_precision_of_products_is_another_identity(models, monkeypatch):
+    encoder = load(models[True][0])
+    before = encoder.identity
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert encoder.identity != before
 
 
 def test_a_clip_is_heard_whole_up_to_half_a_minute(models):

@@ -22,6 +22,7 @@ from clapstack.encoders.clap._laion_official import (
     to_official,
 )
 from clapstack.exceptions import CheckpointError
+from tests.checkpoints import edit_json
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "laion.json").read_text())
 HTSAT = "audio_branch."
@@ -274,6 +275,23 @@ def test_the_tokenizer_may_lie_in_a_folder_of_its_own(laion_files, copy_of):
     assert (
         there.fingerprint == load_encoder("laion", str(laion_files[False])).fingerprint
     )
+
+
+@pytest.mark.parametrize("place", ["", "tokenizer"])
+def test_weights_whose_tokenizer_was_rewritten_are_loaded_anew(
+    laion_files, copy_of, place
+):
+    folder = copy_of(laion_files[False].parent)
+    for name in ("vocab.json", "merges.txt"):
+        (folder / place).mkdir(exist_ok=True)
+        (folder / name).rename(folder / place / name)
+    before = load_encoder("laion", str(folder / "best.pt")).fingerprint
+    edit_json(
+        folder / place / "vocab.json",
+        lambda content: content.update(a=content["b"], b=content["a"]),
+    )
+    after = load_encoder("laion", str(folder / "best.pt")).fingerprint
+    assert after != before
 
 
 def test_without_a_tokenizer_the_message_says_what_to_put_where(
