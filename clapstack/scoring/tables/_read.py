@@ -282,7 +282,10 @@ class PairTable:
             places = find_column(header, [name])
             if len(places) != 1:
                 what = "more than one" if places else "no"
-                msg = f"{self.name} has {what} column {name!r}; it has {list(header)}."
+                msg = (
+                    f"{self.name} has {what} column {name!r}; it has {list(header)}. "
+                    "Name one of these."
+                )
                 raise TableError(msg)
             if found.setdefault(name, places[0]) != places[0]:
                 msg = (
