@@ -295,7 +295,8 @@ def check_finite(name: str, values: Floats) -> None:
 
 def check_share(name: str, value: Any, usual: float) -> None:
     """Refuse a parameter that is not a number between 0 and 1."""
-    if not isinstance(value, numbers.Real) or not 0 < value < 1:
+    is_number = isinstance(value, numbers.Real)
+    if not is_number or not 0 < value < 1:
         msg = (
             f"{name} must be a number between 0 and 1; got {value!r}. {usual} is usual."
         )

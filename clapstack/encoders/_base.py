@@ -79,7 +79,7 @@ class FrozenEncoder(ABC):
 
     @property
     def identity(self) -> str:
-        """All that an embedding depends on besides the input and `crop`.
+        """Everything that an embedding depends on besides the input and `crop`.
 
         `fingerprint`, the dtype of the model, the version of its code and, if it is not
         "highest", ``torch.get_float32_matmul_precision()``.

@@ -70,7 +70,8 @@ class CalibrationCurveDisplay(Display):
         n_pairs = len(self.y_true)
         if n_bins is None:
             n_bins = int(np.clip(n_pairs // _PER_BIN, 1, _MOST_BINS))
-        if not isinstance(n_bins, Integral) or not 1 <= n_bins <= n_pairs // 2:
+        is_whole = isinstance(n_bins, Integral)
+        if not is_whole or not 1 <= n_bins <= n_pairs // 2:
             msg = (
                 f"n_bins must be an integer from 1 to {n_pairs // 2}, so that each "
                 f"bin has at least two of the {n_pairs} pairs; got {n_bins!r}."

@@ -155,7 +155,8 @@ def explain_events(
     ...     "dog.wav", "a dog barks, then rain", "laion/clap-htsat-unfused"
     ... ))  # doctest: +SKIP
     """
-    if not isinstance(threshold, Real) or np.isnan(threshold):
+    is_number = isinstance(threshold, Real)
+    if not is_number or np.isnan(threshold):
         msg = f"threshold must be a number; got {threshold!r}. {HEARD} is usual."
         raise ValueError(msg)
     pair = pd.DataFrame({"audio": [audio], "text": [text]}, dtype=object)

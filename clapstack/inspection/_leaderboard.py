@@ -72,7 +72,8 @@ class LeaderboardDisplay(Display):
         metric: str = "srcc",
     ):
         _check_metric(metric)
-        if not isinstance(value, Real) or not np.isfinite(value):
+        is_number = isinstance(value, Real)
+        if not is_number or not np.isfinite(value):
             msg = f"value must be a finite number; got {value!r}."
             raise ValueError(msg)
         self.value = value

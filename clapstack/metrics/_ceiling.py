@@ -85,7 +85,8 @@ def noise_ceiling(
     >>> round(ceiling.reliability, 4), ceiling.mse
     (0.9592, 1.0)
     """
-    if n_raters is not None and not (isinstance(n_raters, Real) and n_raters > 0):
+    is_number = isinstance(n_raters, Real)
+    if n_raters is not None and not (is_number and n_raters > 0):
         msg = (
             f"n_raters must be a number above 0; got {n_raters!r}. Pass how many "
             "ratings each pair will have, or None for those in the data."

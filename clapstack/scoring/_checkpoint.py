@@ -50,7 +50,7 @@ def clap_score(
     Raises
     ------
     BadPairsError
-        If some pairs are unusable; the message names each.
+        If some pairs are unusable; its attribute ``rows`` lists them.
     CheckpointError
         If the checkpoint cannot be found or read.
     ValueError

@@ -78,7 +78,7 @@ def probe(
     Raises
     ------
     BadPairsError
-        If rows are unusable; the message names each, and nothing is probed.
+        If rows are unusable; its attribute ``rows`` lists them. Nothing is probed then.
     ValueError
         If an edit is unknown, or if the model looks up embeddings by key, so that
         edited pairs cannot be encoded.

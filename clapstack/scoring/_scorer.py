@@ -194,7 +194,7 @@ class Scorer:
         Raises
         ------
         BadPairsError
-            If some pairs are unusable; the message names each.
+            If some pairs are unusable; its attribute ``rows`` lists them.
         ValueError
             If the numbers of clips and texts differ, or a sampling rate is missing.
         """

@@ -101,7 +101,7 @@ def test_a_model_takes_its_weights_from_another_place(run, table, tmp_path):
     other = run("score", out, table, "--quiet", "--checkpoint", fused)
     assert "was fitted with the weights" in other.stderr
     wrong = run("score", out, table, "--checkpoint", f"msclap={away}")
-    assert "no encoders ['msclap']; it has ['mine']" in wrong.stderr
+    assert "no encoders named ['msclap']; it has ['mine']" in wrong.stderr
 
 
 def test_an_encoder_that_hears_no_text_has_no_cosine(run, table):

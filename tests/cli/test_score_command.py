@@ -357,7 +357,7 @@ def test_what_is_read_is_not_written_over(run, model_file, table):
     before = table.read_bytes()
     done = run("score", model_file, table, "--out", table)
     assert done.exit_code == 1
-    assert "is what is read" in done.stderr
+    assert "is an input, which" in done.stderr
     assert table.read_bytes() == before
 
 

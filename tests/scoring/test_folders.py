@@ -122,7 +122,7 @@ def test_prompts_reach_no_clip_outside_the_folder(folder, tmp_path, clips):
     rows = rows_of(folder, tmp_path / "p.json")
     for row in (*rows[:2], rows[3]):
         assert f"no clip named {row.audio!r}" in reason(row.path)
-    assert "has 0.flac and 0.wav" in reason(rows[2].path)
+    assert "matches 0.flac and 0.wav in" in reason(rows[2].path)
 
 
 def test_prompts_need_a_folder(tmp_path):

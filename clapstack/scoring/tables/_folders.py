@@ -80,7 +80,10 @@ def clips_by_id(folder: Path) -> Callable[[Any], str | Fault]:
             return found[0]
         if found:
             names = " and ".join(found)
-            return Fault(f"{folder} has {names}. Use the full name in the prompts.")
+            return Fault(
+                f"{str(name)!r} matches {names} in {folder}. Use the full name in the "
+                "prompts."
+            )
         return Fault(
             f"{folder} has no clip named {str(name)!r}. Add it, or remove its prompt."
         )

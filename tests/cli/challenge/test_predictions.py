@@ -117,7 +117,7 @@ def test_clip_that_is_there_twice_is_named(tmp_path):
 def test_unknown_columns_are_named(tmp_path, header):
     path = written(tmp_path, f"{header}\n1.wav,2\n")
     with pytest.raises(
-        ValueError, match=r"has no column of .*it has \['.*Rename the one"
+        ValueError, match=r"has no .* column .*it has \['.*Rename the one"
     ):
         numbers(path)
 
