@@ -45,7 +45,7 @@ _ADTS_RATES = (
 # file "._" in the current folder, and uses its format.
 _TAG = b"ID3\4\0\0\0\0\0\12" + bytes(10)
 _MOST_JUNK = 1 << 20
-_SURE = 5  # frames in a row
+_SURE = 5  # consecutive frames that certainly are MPEG audio
 _DECODER_DELAY = 529  # samples
 _ENCODER = re.compile(rb"LAME|Lav[cf]|L3\.99|GOGO")
 

@@ -1,4 +1,4 @@
-"""XACLE and RELATE, the bundled sounds, and simulated scenes and listeners."""
+"""Loaders of XACLE and RELATE, bundled sounds, and simulated scenes and listeners."""
 
 from clapstack.datasets._relate import load_relate
 from clapstack.datasets._scenes import (

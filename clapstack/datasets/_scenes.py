@@ -73,7 +73,7 @@ def simulate_scene(
     duration: float = DURATION,
     names: Sequence[str] | None = None,
 ) -> SimulatedScene:
-    """Draw a scene.
+    """Draw a random scene.
 
     Parameters
     ----------

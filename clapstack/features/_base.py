@@ -180,7 +180,7 @@ class _OfCheckpoint:
         "dtype": [StrOptions({"float32", "bfloat16"})],
     }
 
-    _kind: str  # of `load_encoder`
+    _kind: str  # as for `load_encoder`
 
     def __init__(
         self, checkpoint, revision, crop, device, dtype, batch_size, cache, verbose
@@ -209,7 +209,7 @@ class _OfCheckpoint:
 
 
 def _load_encoder(kind, checkpoint, revision, device, dtype, backend):
-    from clapstack.encoders import load_encoder  # loads torch, not at import
+    from clapstack.encoders import load_encoder  # imported late: loads torch
 
     return load_encoder(
         kind,

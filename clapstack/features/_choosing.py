@@ -41,6 +41,6 @@ def features_for(checkpoint: str | os.PathLike[str], **settings: Any) -> Any:
     >>> features_for("bundled:msclap", cache=None)
     MsClapPairFeatures(cache=None, checkpoint='bundled:msclap')
     """
-    from clapstack.encoders import kind_of  # loads torch, not at import
+    from clapstack.encoders import kind_of  # imported late: loads torch
 
     return _CLASSES[kind_of(checkpoint)](checkpoint, **settings)

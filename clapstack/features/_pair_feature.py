@@ -11,7 +11,7 @@ from clapstack.families import PAIR_BLOCKS
 __all__ = ["check_blocks", "pair_feature_names", "pair_features"]
 
 _NORM_TOLERANCES = {2: 1e-2}  # by item size: rounding error of half precision
-_ROWS = 64  # 64 rows of φ at d = 1024 are 1.3 MB: they stay in the processor's cache
+_ROWS = 64  # 64 rows of φ at d = 1024 take 1.3 MB, which fits the processor cache
 
 
 def check_blocks(blocks: Sequence[str]) -> tuple[str, ...]:

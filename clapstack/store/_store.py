@@ -390,7 +390,7 @@ class EmbeddingStore:
 
         self._session.attempt(write, writes=True)
 
-    # Care
+    # Maintenance
 
     def stats(self) -> StoreStats:
         """Count the content of the store.
