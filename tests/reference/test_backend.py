@@ -33,7 +33,9 @@ def test_a_package_that_does_not_load_is_named_with_its_fault(tmp_path, monkeypa
         f"raise RuntimeError('{fault}')"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    message = rf"backend='broken' needs .* fails here: {fault}\. .*\[reference\]"
+    message = (
+        rf"backend='broken' needs .* cannot be imported: {fault}\. .*\[reference\]"
+    )
     with pytest.raises(ImportError, match=message):
         import_part("broken", "part.model")
 

@@ -60,7 +60,9 @@ def test_a_checkpoint_of_an_unknown_kind_leads_to_the_guide(tmp_path):
     torch.save({"some.weight": torch.zeros(2)}, tmp_path / "x.pt")
     (tmp_path / "config.json").write_text('{"model_type": "dasheng-of-mine"}')
     for place in (tmp_path / "x.pt", tmp_path):
-        with pytest.raises(CheckpointError, match=r"no kind .* 'Adding an encoder' of"):
+        with pytest.raises(
+            CheckpointError, match=r"not a known kind .* 'Adding an encoder' of"
+        ):
             features_for(place)
 
 
