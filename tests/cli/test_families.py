@@ -61,8 +61,8 @@ def test_cosines_of_ones_own_encoders_rank_a_table(run, table):
             "checkpoints lists all names. To use another encoder, give NAME=CHECKPOINT",
         ),
         (["--family", "a=/no/where"], "there is no file or folder '/no/where' for a"),
-        (["--checkpoint", "beat=x"], "family 'beat'. Did you mean 'beats'?"),
-        (["--device", "cud"], "'cud' is no device."),
+        (["--checkpoint", "beat=x"], "family 'beat'. Did you mean 'beats' or"),
+        (["--device", "cud"], "'cud' is not a device."),
     ],
 )
 def test_families_that_are_none_are_named(run, table, arguments, message):

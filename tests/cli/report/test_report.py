@@ -325,7 +325,10 @@ def test_why_a_score_is_not_explained_is_told(clips):
     silent = Silent().fit(clips)
     file = ModelFile("silent", "0" * 64, silent, describe_model(silent))
     page = Page(make_report(file, data, n_pairs=1, n_resamples=0))
-    assert "not split into contributions of the families: the final level is <not> linear." in page.text
+    assert (
+        "not split into contributions of the families: the final level is <not> linear."
+        in page.text
+    )
 
 
 HOSTILE = """<b>"'&</b></style><script>alert(1)</script>{{ 7 * 7 }}{% raise %}"""
