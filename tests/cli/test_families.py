@@ -112,7 +112,7 @@ def test_an_encoder_that_hears_no_text_has_no_cosine(run, table):
 
 def test_checkpoints_are_listed(run):
     lines = run("checkpoints").stdout.splitlines()
-    assert lines[0].split()[:3] == ["name", "checkpoint", "licence"]
+    assert lines[0].split()[:3] == ["name", "here", "licence"]
     assert len(lines) == 1 + len(list_checkpoints())
     rows = list(csv.DictReader(io.StringIO(run("checkpoints", "--csv").stdout)))
     assert rows[0]["name"] == "laion_unfused"

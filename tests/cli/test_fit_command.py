@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from clapstack import load_model
+from clapstack.store import EmbeddingStore, default_cache_dir
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +135,27 @@ def test_more_folds_than_groups_are_refused(run, command):
     assert (
         "5 folds need 5 groups or more, and there are 4. Use --folds 4" in done.stderr
     )
+
+
+def test_missing_weights_stop_the_fit_before_anything_is_encoded(
+    run, rows, write_csv, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CLAPSTACK_CACHE", str(tmp_path / "store"))
+    there = ("--checkpoint", "laion_unfused=bundled:laion-unfused")
+    done = run("fit", write_csv(rows), "--out", tmp_path / "m.clapstack", *there)
+    assert done.exit_code == 1
+    assert "'laion/clap-htsat-fused' could not be fetched" in done.stderr
+    assert "Name the weights with --checkpoint laion_fused=PATH." in done.stderr
+    assert "Or run hf download laion/clap-htsat-fused on a machine" in done.stderr
+    assert "copy models--laion--clap-htsat-fused from its hub cache to" in done.stderr
+    assert "add --checkpoints bundled" in done.stderr
+    assert EmbeddingStore(default_cache_dir()).stats().n_entries == 0
+
+
+def test_too_many_folds_are_refused_before_anything_is_encoded(
+    run, command, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CLAPSTACK_CACHE", str(tmp_path / "store"))
+    done = run(*command, "--folds", 25)
+    assert "25 folds need 25 pairs or more, and there are 24" in done.stderr
+    assert EmbeddingStore(default_cache_dir()).stats().n_entries == 0
