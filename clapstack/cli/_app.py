@@ -121,12 +121,15 @@ def checkpoints(
         if csv:
             typer.echo(table.to_csv(index=False), nl=False)
             return
-        shown = table[["name", "checkpoint", "licence", "sample_rate", "window"]]
-        shown = shown.assign(
-            here=table["present"].map({True: "yes", False: ""}),
-            saw_ratings=table["seen_ratings"].map({True: "yes", False: ""}),
-        )
-        typer.echo(shown.astype(object).fillna("").to_string(index=False))
+        rows = [("name", "here", "licence", "checkpoint")]
+        for row in table.to_dict("records"):
+            note = " (saw ratings)" * row["seen_ratings"]
+            here, licence = "yes" * row["present"], row["licence"] or ""
+            rows.append((row["name"], here, licence, row["checkpoint"] + note))
+        *widths, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+        for name, here, licence, checkpoint in rows:
+            cells = zip((name, here, licence), widths, strict=True)
+            typer.echo("  ".join([*(f"{c:{w}}" for c, w in cells), checkpoint]))
 
 
 # In the order of --help.

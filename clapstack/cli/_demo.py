@@ -1,4 +1,4 @@
-"""The demo: a simulated challenge, from sound files to a table of scores."""
+"""The demo: a simulated challenge, from sound files to a table of metrics."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ Echo = Callable[[str], None]
 INTRODUCTION = """\
 clapstack demo: how well does an audio clip satisfy a text prompt, from 0 to 10?
 
-The clips are mixed from real recordings, but the listeners are SIMULATED: no human has
-rated them. The three CLAP models are bundled MINI checkpoints, which know these sounds
-and nothing else. The table shows that the system works, not how good it is.
+The clips are mixed from real recordings, but the listeners are SIMULATED: no human
+rated these clips. The three CLAP models are small bundled TEST checkpoints that know
+only these sounds. The table shows that the system works, not how good it is.
 
-The same on the published checkpoints and the real challenge folder:
+The same with the published checkpoints and the real challenge folder:
 
     from clapstack import make_clap_stack
     from clapstack.datasets import load_xacle
@@ -46,10 +46,11 @@ The same on the published checkpoints and the real challenge folder:
 """
 
 FOOTNOTE = """\
-{n_test} test pairs, {n_train} to fit on, SIMULATED listeners. In brackets: intervals of
-95 %. The controls see only captions or only audio, which must not suffice. The noise
-ceiling is the simulated alignment itself (SRCC, KTAU) and what the disagreement of four
-listeners leaves to any system (LCC, MSE).
+{n_train} training pairs and {n_test} test pairs, SIMULATED listeners. In brackets: 95 %
+intervals. The controls use only captions or only audio, so they should fail. The noise
+ceiling is the best possible result given the disagreement of four listeners: the
+simulated alignment itself for SRCC and KTAU, an estimate from the ratings for LCC and
+MSE.
 """
 
 METRICS = ("srcc", "lcc", "ktau", "mse")
@@ -66,10 +67,10 @@ def run_demo(
     verbose: bool = True,
     echo: Echo = print,
 ) -> pd.DataFrame:
-    """Run the whole system on a simulated challenge and show its scores.
+    """Run the whole system on a simulated challenge and show its metrics.
 
-    The simulated challenge and the fitted model are written to `folder`; a simulated
-    challenge that is there is used again.
+    The simulated challenge and the fitted model are written to `folder`. An existing
+    simulated challenge is reused.
 
     Returns
     -------
@@ -101,17 +102,18 @@ def run_demo(
     echo(f"\n{format_table(table)}\n")
     echo(FOOTNOTE.format(n_test=len(test.y), n_train=len(train.y)))
 
-    echo("4. Saving the 3-CLAP stack, loading it in a fresh process, scoring a pair:")
+    echo("4. Saving the 3-CLAP stack and scoring new pairs with it in a new process:")
     pipeline = fitted["3-CLAP stack"]
     card = {
-        "data": "A simulated challenge. The listeners are SIMULATED: no human rated.",
+        "data": "A simulated challenge with SIMULATED listeners: no human ratings.",
         "metrics": table.loc["3-CLAP stack"],
     }
     model = save_model(pipeline, folder / "clap_stack.clapstack", card=card)
     environment = dict(os.environ)
-    if cache not in ("auto", None):  # a model file names no folder
+    if cache not in ("auto", None):  # a model file does not store the folder
         environment["CLAPSTACK_CACHE"] = str(cache)
-    echo(f"   {model} has {model.stat().st_size / 1e6:.1f} MB and no network weights.")
+    size = f"{model.stat().st_size / 1e6:.1f} MB"
+    echo(f"   {model} takes {size} and contains no network weights.")
     for edit in ("right", "other"):
         clip, text = _new_pair(folder, edit, random_state)
         here = pipeline.predict(pd.DataFrame({"audio": [clip], "text": [text]}))[0]
@@ -119,9 +121,9 @@ def run_demo(
         there = subprocess.run(
             command, check=True, capture_output=True, text=True, env=environment
         )
-        same = "same bits" if float(there.stdout) == here else "NOT THE SAME BITS"
+        same = "same as here" if float(there.stdout) == here else "NOT THE SAME"
         kind = "its own caption" if edit == "right" else "another clip's caption"
-        echo(f"   {float(there.stdout):5.2f}  “{text}” ({kind}; {same} as here)")
+        echo(f"   {float(there.stdout):5.2f}  “{text}” ({kind}; {same})")
     echo(f"\nDone in {time.perf_counter() - started:.0f} s.")
     return table
 
@@ -134,7 +136,7 @@ def simulate_challenge(
     verbose: bool,
     echo: Echo,
 ) -> Path:
-    """Return a simulated challenge of this size and seed; write it if need be."""
+    """Return a simulated challenge of this size and seed, writing it if necessary."""
     data = folder / f"simulated_xacle_{n_train}_{n_test}_{random_state}"
     if (data / "simulated_truth.csv").exists():
         echo(f"1. Using the simulated challenge in {data}.")
@@ -151,7 +153,7 @@ def simulate_challenge(
 
 
 def demo_systems(make: Callable[..., Pipeline]) -> dict[str, Pipeline]:
-    """Return the demo's systems by name; `make` builds a stack of families."""
+    """Return the systems of the demo by name; `make` builds a stack of families."""
     systems: dict[str, Pipeline] = {}
     single = ClapStackingRegressor(targets=("score",), boosting=False)
     for family in CLAP_FAMILIES:
@@ -172,7 +174,7 @@ def demo_systems(make: Callable[..., Pipeline]) -> dict[str, Pipeline]:
 
 
 def ceiling_row(data: Path, y: np.ndarray, ratings: pd.DataFrame) -> dict[str, float]:
-    """Return what is left to be predicted when listeners disagree as they do."""
+    """Return the best possible metrics given the disagreement of the listeners."""
     truth = pd.read_csv(data / "simulated_truth.csv")
     alignment = truth.loc[truth["split"] == "test", "alignment"]
     row = score_report(y, alignment, n_resamples=N_RESAMPLES)
@@ -183,7 +185,7 @@ def ceiling_row(data: Path, y: np.ndarray, ratings: pd.DataFrame) -> dict[str, f
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """Set the table in fixed-width text."""
+    """Format the table as fixed-width text."""
     header = f"{'system':<21}" + "".join(f"  {m.upper():<17}" for m in METRICS)
     lines = [header.rstrip()]
     for name, row in table.iterrows():
@@ -199,7 +201,7 @@ def format_table(table: pd.DataFrame) -> str:
 
 
 def _short(number: float, decimals: int) -> str:
-    """Format a number without the zero before its point, as tables of SRCC do."""
+    """Format a number without the zero before its point."""
     return f"{number:.{decimals}f}".replace("0.", ".", 1 if abs(number) < 1 else 0)
 
 
@@ -211,7 +213,7 @@ def _bundled_stack(cache: Any) -> Callable[..., Pipeline]:
 
 
 def _replace_stack(pipeline: Pipeline, stack: ClapStackingRegressor) -> Pipeline:
-    """Return the features of a pipeline under another regressor, without agreement."""
+    """Return a pipeline with the same features, another regressor, no agreement."""
     union: FeatureUnion = pipeline["features"]
     steps = [("features", union), ("stack", clone(stack))]
     return Pipeline(steps).set_output(transform="pandas")

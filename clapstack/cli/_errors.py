@@ -173,7 +173,7 @@ def _offline_way(message: str) -> str:
         )
         lines.append(f"Name the weights {whose}with --checkpoint {name}=PATH.")
     if family is not None and family.published.count("/") == 1:
-        lines.append(hub_way(family.published))
+        lines.append(f"O{hub_way(family.published)[1:]}")
     if family is not None and family.bundled and "--checkpoints" in options:
         lines.append(
             "To try the command without these weights, add --checkpoints bundled: "
@@ -188,7 +188,7 @@ def hub_way(checkpoint: str) -> str:
 
     folder = f"models--{checkpoint.replace('/', '--')}"
     return (
-        f"Or run hf download {checkpoint} on a machine with a network, and copy "
+        f"or run hf download {checkpoint} on a machine with a network, and copy "
         f"{folder} from its hub cache to {constants.HF_HUB_CACHE} on this one."
     )
 

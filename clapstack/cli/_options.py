@@ -233,7 +233,7 @@ def checked_input(fmt: str | None, device: str | None = None) -> None:
     checked(fmt, "--input-format", TABLE_FORMATS)
     if device is not None and device.partition(":")[0] not in _DEVICES:
         guess = did_you_mean(device, _DEVICES)
-        msg = f"{device!r} is no device. Use cpu, cuda, cuda:1 or mps, for example."
+        msg = f"{device!r} is not a device. Use cpu, cuda, cuda:1 or mps, for example."
         raise typer.BadParameter(msg + guess, param_hint="--device")
 
 

@@ -64,8 +64,8 @@ def systems(
 ) -> None:
     """List the systems by name, or describe one of them.
 
-    The description has the required files, the published results, and the choices made
-    where the paper is silent.
+    The description has the required files, the published results, and our choices where
+    the publication gives no details.
     """
     from clapstack.systems import describe_system, list_systems
 

@@ -123,6 +123,12 @@ def load_encoder(
             msg = f"{name} must be one of {sorted(known)}; got {given!r}."
             raise ValueError(msg)
     device = str(torch.device(device or _best_device()))
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        msg = (
+            f"device={device!r} is not available: torch finds no CUDA GPU, or was "
+            "installed without CUDA. Use 'cpu', or None to choose a device."
+        )
+        raise ValueError(msg)
     name, stamp = os.fspath(checkpoint), None
     path = Path(name).expanduser()
     if path.exists():

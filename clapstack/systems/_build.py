@@ -1,4 +1,4 @@
-"""The systems as scikit-learn pipelines."""
+"""Builders of systems as scikit-learn pipelines."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from clapstack._numerics.suggestions import did_you_mean
 from clapstack.agreement import CrossAgreement
 from clapstack.families import BOOSTING, CROSS, KERNEL
 from clapstack.stacking import ClapStackingRegressor, StandardizedRidge
@@ -26,14 +27,14 @@ from clapstack.systems._svr import PairDistances, from_unit, make_two_svrs, to_u
 
 __all__ = ["make_clap_stack", "make_events", "make_system", "make_union"]
 
-# Names that columns of the stack have, or parameters of a FeatureUnion.
+# Names taken by columns of the stack or by parameters of a FeatureUnion.
 _TAKEN = (
     "",
     *(CROSS, BOOSTING, KERNEL),
     *FeatureUnion([]).get_params(deep=False),
 )
 _STEPS = list[tuple[str, Any]]
-# Settings of predictions, with their defaults, and which the regressors have a use for.
+# Defaults of settings, and the settings that each regressor uses.
 _DEFAULTS = {"n_components": 32, "cv": 3, "final_target": "auto"}
 _USED = {"stack": set(_DEFAULTS), "ensemble": {"cv"}, "svr": {"cv"}}
 
@@ -55,35 +56,35 @@ def make_clap_stack(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Pipeline:
-    """Build the paper's CLAP stack as one pipeline, or what beats it.
+    """Build the paper's CLAP stack, or its best variant, as one pipeline.
 
-    Pair features of each CLAP model, features of their agreement, and the stacked
-    regression on all of them (paper, sections 3.1 and 3.3). Read more in the
-    :ref:`User Guide <best>`.
+    The pipeline computes pair features of each CLAP model and features of their
+    agreement, and fits the stacked regression on all of them (paper, sections 3.1 and
+    3.3). Read more in the :ref:`User Guide <best>`.
 
     Parameters
     ----------
     checkpoints : {"published", "bundled"} or mapping, default="published"
-        The published weights, from the hub or its local cache; or the bundled mini
-        checkpoints, which work offline and know the bundled sounds only; or a mapping
-        of families to checkpoints that takes precedence over the published ones.
+        The published weights, from the hub or its local cache; the small bundled test
+        checkpoints, which work offline but know only the bundled sounds; or a mapping
+        from families to checkpoints that replace the published ones.
     preset : {"paper", "best"}, default="paper"
-        "paper" is the paper's stack: ridges and boosted trees under a ridge. "best" has
-        a kernel model over all families in place of the trees, and a final ridge that
-        starts from it; it takes about four times as long.
+        "paper" is the paper's stack: ridges and boosted trees, combined by a ridge.
+        "best" replaces the trees by a kernel model over all families, from which the
+        final ridge starts; fitting takes about four times as long.
     families : sequence of str, or mapping, default=3 CLAP models
-        The families to stack, by their names in
-        :func:`~clapstack.systems.list_checkpoints`; without ``"laion_fused"`` it is the
-        2-CLAP stack. Or a mapping of names of your own to what makes their features: a
-        checkpoint, whose transformer is found in its files; a transformer, such as
-        ``PairFeatures(my_encoder)``; or None for the checkpoint that `checkpoints` has
-        for a family of that name.
+        Families to stack, by their names in
+        :func:`~clapstack.systems.list_checkpoints`. Without ``"laion_fused"``, the
+        result is the 2-CLAP stack. A mapping can also name new families: each value is
+        a checkpoint, whose type is detected from its files; a transformer, such as
+        ``PairFeatures(my_encoder)``; or None for the checkpoint of that family in
+        `checkpoints`.
     beats : bool, default=False
         Whether BEATs logits join every family, as in the paper.
     events : bool, default=False
-        Whether a family ``events``, with models of its own, says which of the sounds
-        that a prompt names are missing, and whether their order is right
-        (:class:`~clapstack.EventFeatures`, through the same CLAP models).
+        Whether to add a family ``events`` (:class:`~clapstack.EventFeatures`), which
+        measures whether the sounds of the prompt are present and in the right order,
+        using the same CLAP models.
     n_components : int, default=32
         Width of each family's projection in :class:`CrossAgreement`.
     cv : int, splitter or iterable, default=3
@@ -93,13 +94,13 @@ def make_clap_stack(
     random_state : int, default=0
         Seed of the agreement's projections and of the stack.
     device : str, default=None
-        Where the encoders run; None takes CUDA, then MPS, then the CPU.
+        Device for the encoders. None uses CUDA if available, else MPS, else the CPU.
     batch_size : int, default=32
-        Clips or texts in one forward pass.
+        Clips or texts per forward pass.
     cache : path, "auto" or None, default="auto"
-        Where embeddings are stored.
+        Folder of stored embeddings; None stores nothing.
     n_jobs : int, default=None
-        Jobs of the stack's first level.
+        Number of jobs for the stack's first level.
     verbose : bool, default=False
         Show progress.
 
@@ -115,11 +116,11 @@ def make_clap_stack(
         If `checkpoints`, `preset` or a family is unknown, or a family has no
         checkpoint.
     CheckpointError
-        If the checkpoint of a mapping is of no kind that is known.
+        If the type of a checkpoint in the mapping is not supported.
 
     See Also
     --------
-    make_system : Every system of the paper, this one with BEATs logits included.
+    make_system : Build any system of the paper, including this one with BEATs logits.
 
     Examples
     --------
@@ -165,33 +166,33 @@ def make_system(
     Parameters
     ----------
     name : str
-        One of :func:`~clapstack.list_systems`;
-        :func:`~clapstack.systems.describe_system` tells what it is, what it needs and
-        where the paper is silent.
+        One of :func:`~clapstack.list_systems`.
+        :func:`~clapstack.systems.describe_system` lists its files, published results
+        and choices.
     checkpoints : {"published", "bundled"} or mapping, default="published"
-        The published weights; or the bundled mini checkpoints, which know the bundled
-        sounds only; or a mapping of families to checkpoints, such as ``{"beats":
-        "models/BEATs.pt"}``, that takes precedence over the published ones. None in
-        it leaves out a family that the system can go without.
+        The published weights; the small bundled test checkpoints, which know only the
+        bundled sounds; or a mapping from families to checkpoints, such as ``{"beats":
+        "models/BEATs.pt"}``, that replace the published ones. The value None leaves out
+        an optional family.
     beats : bool or "auto", default="auto"
-        Whether BEATs logits join, as in the paper. "auto" joins them where
-        `checkpoints` has them: always, but for "bundled", which has none.
+        Whether BEATs logits join the families, as in the paper. "auto" adds them if
+        `checkpoints` has them, which "bundled" does not.
     n_components : int, default=32
         Width of each family's projection in :class:`CrossAgreement`.
     cv : int, splitter or iterable, default=3
-        Folds of whatever is fitted out of fold.
+        Folds for out-of-fold predictions.
     final_target : {"auto", "score", "both", "rank"}, default="auto"
         Target of a stack's final level.
     random_state : int, default=0
-        Seed of whatever draws.
+        Seed of all random draws.
     device : str, default=None
-        Where the encoders run; None takes CUDA, then MPS, then the CPU.
+        Device for the encoders. None uses CUDA if available, else MPS, else the CPU.
     batch_size : int, default=32
-        Clips or texts in one forward pass.
+        Clips or texts per forward pass.
     cache : path, "auto" or None, default="auto"
-        Where embeddings are stored.
+        Folder of stored embeddings; None stores nothing.
     n_jobs : int, default=None
-        Jobs of whatever is fitted out of fold.
+        Number of jobs for models that are fitted out of fold.
     verbose : bool, default=False
         Show progress.
 
@@ -199,13 +200,13 @@ def make_system(
     -------
     pipeline : Pipeline
         A first step ``features``, a FeatureUnion of one transformer per family, and
-        what follows it; wired with ``set_output(transform="pandas")``.
+        the regressor of the system; wired with ``set_output(transform="pandas")``.
 
     Raises
     ------
     ValueError
-        If the system, `checkpoints` or `beats` is unknown, a family that the system
-        needs has no checkpoint, or the system has no use for `n_components`, `cv` or
+        If the system, `checkpoints` or `beats` is unknown, a required family has no
+        checkpoint, or the system does not use a given `n_components`, `cv` or
         `final_target`.
 
     Examples
@@ -223,7 +224,7 @@ def make_system(
     _refuse_unused(name, record.regressor, given)
     families, optional = [*record.families], [*record.optional]
     if beats != "auto" and "beats" not in optional:
-        msg = f"beats={beats!r} does not apply to {name!r}; leave it at 'auto'."
+        msg = f"beats={beats!r} does not apply to the system {name!r}. Use 'auto'."
         raise ValueError(msg)
     if beats is True:
         families.append("beats")
@@ -261,17 +262,17 @@ def make_system(
 
 
 def _refuse_unused(name: str, regressor: str, given: Mapping[str, Any]) -> None:
-    """Refuse settings that would change nothing of a system's predictions."""
+    """Refuse settings that would not affect the predictions of a system."""
     used = _USED.get(regressor, set())
     unused = [
         key
         for key, value in given.items()
-        # A splitter may be an array, which compares cell by cell.
+        # A splitter may be an array, which is compared element by element.
         if key not in used
         and (type(value) is not type(_DEFAULTS[key]) or value != _DEFAULTS[key])
     ]
     if unused:
-        msg = f"{name!r} has no use for {', '.join(unused)}. Leave out the keyword."
+        msg = f"The system {name!r} does not use {', '.join(unused)}. Leave it out."
         raise ValueError(msg)
 
 
@@ -292,17 +293,17 @@ def make_union(
     families : sequence of str, or mapping
         As for :func:`~clapstack.make_clap_stack`.
     blocks : sequence of str or None, default=None
-        Parts of the pair feature (paper, equation 1), for families that have them; None
-        leaves the transformers' own.
+        Parts of the pair feature (paper, equation 1), for families that have them. None
+        keeps the defaults of the transformers.
     optional : sequence of str, default=()
-        Further families, taken where `checkpoints` has one for them.
+        Families to add if `checkpoints` has a checkpoint for them.
     **settings
-        Further parameters of the transformers, such as `device` or `cache`.
+        Other parameters of the transformers, such as `device` or `cache`.
 
     Returns
     -------
     union : FeatureUnion
-        Not fitted.
+        The transformers, not yet fitted.
 
     Raises
     ------
@@ -319,9 +320,10 @@ def make_union(
     known = [name for name, source in made.items() if source is None]
     unknown = [name for name in [*known, *optional] if name not in FAMILIES]
     if unknown or not made:
+        guess = did_you_mean(unknown[0], FAMILIES) if unknown else ""
         msg = (
-            f"unknown families {unknown}; there are {list(FAMILIES)}. Map another name "
-            f"to its checkpoint or transformer."
+            f"unknown families {unknown}; there are {list(FAMILIES)}.{guess} Map any "
+            "other name to its checkpoint or transformer."
         )
         raise ValueError(msg)
     chosen = choose_checkpoints(checkpoints, known, optional)
@@ -333,10 +335,10 @@ def make_union(
         is_object = hasattr(source, "transform") and not isinstance(source, type)
         if not named or not is_object:
             msg = (
-                f"families must map names without '__', other than "
-                f"{', '.join(map(repr, filter(None, _TAKEN)))}, to checkpoints or "
-                f"transformers, such as PairFeatures(your_encoder); got "
-                f"{name!r}: {source!r}."
+                f"families must map names to checkpoints or to transformers such as "
+                f"PairFeatures(your_encoder); got {name!r}: {source!r}. Names must not "
+                f"contain '__' or be one of "
+                f"{', '.join(map(repr, filter(None, _TAKEN)))}."
             )
             raise ValueError(msg)
         if blocks is not None and "blocks" in source.get_params(deep=False):
@@ -356,7 +358,7 @@ def _as_mapping(families: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _transformer_for(checkpoint: str | os.PathLike[str], settings: Any) -> Any:
-    """Return the transformer of a checkpoint, published or found in its files."""
+    """Return the transformer of a checkpoint, by name or detected from its files."""
     features = importlib.import_module("clapstack.features")
     place = os.fspath(checkpoint)
     if not os.path.exists(place):
@@ -367,7 +369,7 @@ def _transformer_for(checkpoint: str | os.PathLike[str], settings: Any) -> Any:
 
 
 def make_events(encoders: FeatureUnion) -> Any:
-    """Return features of events through the encoders of a union.
+    """Build features of events from the encoders of a union.
 
     Parameters
     ----------
@@ -377,7 +379,7 @@ def make_events(encoders: FeatureUnion) -> Any:
     Returns
     -------
     events : EventFeatures
-        Not fitted.
+        The transformer, not yet fitted.
     """
     features = importlib.import_module("clapstack.features")
     return features.EventFeatures(encoders)
@@ -417,6 +419,6 @@ def _make_mlp(random_state: int) -> TransformedTargetRegressor:
 def _wired(steps: _STEPS) -> Pipeline:
     pipeline = Pipeline(steps).set_output(transform="pandas")
     if isinstance(steps[-1][1], StackingRegressor):
-        # Its final level is fitted on arrays, and would be asked with frames.
+        # Its final level is fitted on arrays and would otherwise predict on frames.
         steps[-1][1].set_output(transform="default")
     return pipeline

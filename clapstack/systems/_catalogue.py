@@ -1,4 +1,4 @@
-"""What each system is, what it reached in print, and what print does not say."""
+"""Catalogue of the systems: families, published results, choices of ours."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from clapstack._numerics.suggestions import did_you_mean
 from clapstack.systems._families import CLAP_FAMILIES, FAMILIES, Family
 
 __all__ = ["Figures", "SystemRecord", "describe_system", "list_systems"]
@@ -18,7 +19,7 @@ class Figures(NamedTuple):
     Attributes
     ----------
     srcc, lcc, ktau, mse : float
-        As printed.
+        Metrics as printed in the publication.
     """
 
     srcc: float
@@ -34,28 +35,28 @@ class SystemRecord:
     Attributes
     ----------
     name : str
-        What :func:`~clapstack.make_system` takes.
+        Name for :func:`~clapstack.make_system`.
     title : str
-        What it is.
+        Description in one line.
     rows : str
-        Where it stands in print.
+        Place in the publication.
     families : tuple of str
-        Families that it needs.
+        Required families.
     optional : tuple of str
-        Families that it has in print and can go without.
+        Families of the published system that can be left out.
     regressor : str
-        What follows the features: ``"ridge"``, ``"stack"``, ``"ensemble"``, ``"mlp"``
+        Regressor on the features: ``"ridge"``, ``"stack"``, ``"ensemble"``, ``"mlp"``
         or ``"svr"``.
     published : mapping of str to Figures
-        Printed figures by split: ``"test"``, ``"validation"`` or ``"probe"``.
+        Published figures by split: ``"test"``, ``"validation"`` or ``"probe"``.
     notes : tuple of str
-        Where print is silent and what was chosen.
+        Choices where the publication gives no details.
     blocks : tuple of str or None
-        Blocks of the pair features; None is all of equation 1.
+        Blocks of the pair features; None means all of equation 1.
     probe : tuple of int
-        Training and validation pairs of its probe.
+        Number of training and validation pairs in its probe.
     preset : str
-        Of a stack: see :func:`~clapstack.make_clap_stack`.
+        Preset of a stack; see :func:`~clapstack.make_clap_stack`.
     """
 
     name: str
@@ -86,43 +87,51 @@ class SystemRecord:
         for family in self.needs:
             mark = "" if family.name in self.families else " (can be left out)"
             lines.append(f"    {family.name} = {family.published}{mark}")
-            lines.append(f"      {family.files}")
-        lines.append("  Where print is silent:")
+            lines += _wrapped(family.files, "      ", "      ")
+        lines.append("  Choices where the publication gives no details:")
         for note in self.notes:
-            lines += textwrap.wrap(
-                note, 88, initial_indent="    - ", subsequent_indent="      "
-            )
+            lines += _wrapped(note, "    - ", "      ")
         return "\n".join(lines)
 
 
-_CLIPS = (
-    "How a clip longer than a model's window is heard: windows that cover it, averaged."
-)
+def _wrapped(text: str, first: str, indent: str) -> list[str]:
+    """Return a text in lines for a terminal of 80 columns; no name is broken."""
+    return textwrap.wrap(
+        text,
+        80,
+        initial_indent=first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+_CLIPS = "Clips longer than a model's window: windows that cover the clip, averaged."
 _RIDGE = (
-    "The regressor of a single system: a ridge on scores, as in the stack's first "
-    "level, its penalty 1.5 per standardised column."
+    "Regressor of a single system: a ridge on scores with a penalty of 1.5 per "
+    "standardised column, as in the first level of the stack."
 )
 _BEATS = (
-    "Which systems BEATs logits join: all but BEATs alone, read from 'We concatenate "
-    "these with BEATs logits' (section 3.1). beats=False leaves them out."
+    "Systems with BEATs logits: all but BEATs alone, following 'We concatenate these "
+    "with BEATs logits' (section 3.1). beats=False leaves them out."
 )
 _PROBE = (
-    "Which 512 and 128 pairs a probe uses: drawn from the training and the validation "
-    "split, by seed (probe_split)."
+    "The 512 and 128 pairs of a probe: drawn at random from the training and the "
+    "validation split (probe_split)."
 )
 _STACK = (
-    "The stack's penalties, the width of its projections (32) and of the compression "
-    "for the trees (128), and the trees' size: ClapStackingRegressor tells its choices."
+    "Penalties of the stack, width of its projections (32) and of the compression for "
+    "the trees (128), and size of the trees: see ClapStackingRegressor."
 )
 _TARGET = (
-    "When the final level learns ranks: the paper chose scores on test, and its "
-    "validation MSE of 7 is of ranks. Here whichever orders better out of fold, mapped "
-    "back to scores."
+    "Target of the final level: scores or ranks, whichever has the higher out-of-fold "
+    "SRCC, with ranks mapped back to scores. The paper chose scores on test, and its "
+    "validation MSE of 7 is that of ranks."
 )
 _PROBED = (_BEATS, _RIDGE, _PROBE, _CLIPS)
 _BASELINE_MLP = (
-    "One MLP with a layer of 256 units, stopped by a tenth of the training pairs, "
-    "takes the place of the trained layers and of their losses."
+    "One MLP with a layer of 256 units, with early stopping on a tenth of the training "
+    "pairs, replaces the trained layers and their losses."
 )
 
 _RECORDS = (
@@ -164,7 +173,7 @@ _RECORDS = (
     ),
     SystemRecord(
         "msclap",
-        "MS-CLAP, the best single model",
+        "MS-CLAP, the best single model of the paper",
         "Table 1, MS-CLAP single; Table 2, MS-CLAP and MS-CLAP only",
         ("msclap",),
         ("beats",),
@@ -175,39 +184,39 @@ _RECORDS = (
             "probe": Figures(0.5712, 0.6002, 0.4107, 3.8371),
         },
         (
-            "Which MS-CLAP: the paper says 2024; its checkpoint is "
-            "CLAP_weights_2023.pth, of the same publication.",
+            "Version of MS-CLAP: the paper cites 2024; the checkpoint of that "
+            "publication is CLAP_weights_2023.pth.",
             *_PROBED,
         ),
     ),
     SystemRecord(
         "beats",
-        "BEATs logits alone, which do not see the text",
+        "BEATs logits alone, which ignore the text",
         "Table 1, BEATs only",
         ("beats",),
         (),
         "ridge",
         {"test": Figures(0.2584, 0.2686, 0.1747, 5.7734)},
         (
-            "Which BEATs checkpoint: iter3+ fine-tuned on AudioSet-2M, cpt2, which has "
-            "the 527 classes.",
+            "BEATs checkpoint: iter3+ fine-tuned on AudioSet-2M, cpt2, which has the "
+            "527 classes.",
             _RIDGE,
             _CLIPS,
         ),
     ),
     SystemRecord(
         "clap-rank-ensemble",
-        "mean of the ranks of three CLAP models",
+        "mean of the predicted ranks of three CLAP models",
         "Table 2, CLAP rank ensemble",
         CLAP_FAMILIES,
         ("beats",),
         "ensemble",
         {"validation": Figures(0.6061, 0.6357, 0.4358, 7.0520)},
         (
-            "Which models it ranks (the three of the stack), and among what: among the "
-            "out-of-fold predictions of the training pairs, so that a score does not "
-            "depend on what else is predicted.",
-            "The printed MSE is of ranks; here a line leads back to scores.",
+            "Models of the ensemble: the three of the stack. A prediction is ranked "
+            "among the out-of-fold predictions of the training pairs, so that a score "
+            "does not depend on the other predicted pairs.",
+            "The published MSE is that of ranks; here a line maps ranks to scores.",
             _BEATS,
             _CLIPS,
         ),
@@ -227,7 +236,7 @@ _RECORDS = (
     ),
     SystemRecord(
         "3-clap-stack",
-        "stack of LAION unfused, LAION fused and MS-CLAP, the paper's system",
+        "the paper's stack of LAION unfused, fused and MS-CLAP",
         "Tables 1 and 2, 3-CLAP stack",
         CLAP_FAMILIES,
         ("beats",),
@@ -257,8 +266,7 @@ _RECORDS = (
         "ridge",
         {"probe": Figures(0.5452, 0.5716, 0.3879, 4.0314)},
         (
-            "Which AudioMAE checkpoint: ViT-B/16 pre-trained on AudioSet-2M, not "
-            "fine-tuned.",
+            "AudioMAE checkpoint: ViT-B/16 pre-trained on AudioSet-2M, not fine-tuned.",
             *_PROBED,
         ),
     ),
@@ -271,7 +279,7 @@ _RECORDS = (
         "ridge",
         {"probe": Figures(0.4956, 0.5978, 0.3679, 4.9569)},
         (
-            "Which EAT checkpoint: base, 30 epochs, pre-trained.",
+            "EAT checkpoint: base, 30 epochs, pre-trained.",
             _PROBE.replace("512 and 128", "256 and 64"),
             _BEATS,
             _RIDGE,
@@ -281,7 +289,7 @@ _RECORDS = (
     ),
     SystemRecord(
         "msclap+whisper+ctc",
-        "MS-CLAP, Whisper encoder states and wav2vec 2.0 CTC transcripts",
+        "MS-CLAP, Whisper states and wav2vec 2.0 CTC transcripts",
         "Table 2, MS-CLAP + Whisper + CTC",
         ("msclap", "whisper", "ctc"),
         ("beats",),
@@ -291,8 +299,7 @@ _RECORDS = (
     ),
     SystemRecord(
         "xacle-2026-baseline",
-        "the shape of the organisers' first baseline: audio and text embeddings, "
-        "regressed without any comparison of the two",
+        "like the first official baseline: an MLP on both embeddings",
         "Tables 1 and 2, baseline",
         ("laion_unfused",),
         (),
@@ -302,17 +309,18 @@ _RECORDS = (
             "validation": Figures(0.3844, 0.3961, 0.2646, 4.8361),
         },
         (
-            "The shape only. The organisers train a BiLSTM over BYOL-A frames and "
-            "RoBERTa's text embedding; neither encoder is here, so the two embeddings "
-            "of LAION CLAP stand in their place and the figures do not compare.",
+            "Only the structure is the same. The organisers train a BiLSTM on BYOL-A "
+            "frames and RoBERTa's text embedding. Neither encoder is available here, "
+            "so the two embeddings of LAION CLAP replace them, and the figures are not "
+            "comparable.",
             _BASELINE_MLP,
         ),
         blocks=("audio", "text"),
     ),
     SystemRecord(
         "xacle-2027-baseline",
-        "frozen M2D-CLAP and a small MLP, the organisers' second baseline",
-        "its code's page",
+        "the second official baseline: a small MLP on frozen M2D-CLAP",
+        "page of its code",
         ("m2d_clap",),
         (),
         "mlp",
@@ -321,14 +329,14 @@ _RECORDS = (
             "validation": Figures(0.5844, 0.5995, 0.4186, 3.6368),
         },
         (
-            "The features are theirs: both unit embeddings, concatenated.",
+            "Features as in the baseline: both unit embeddings, concatenated.",
             _BASELINE_MLP,
         ),
         blocks=("audio", "text"),
     ),
     SystemRecord(
         "rank-2-like",
-        "two RBF support vector regressors on CLAP embeddings and their distances",
+        "two RBF SVRs on CLAP embeddings and their distances",
         "official ranking of 2026, Chunarkar_NTHU_01",
         ("msclap", "laion_unfused"),
         ("m2d_clap", "mga_clap", "whisper"),
@@ -338,36 +346,38 @@ _RECORDS = (
             "validation": Figures(0.664, 0.680, 0.483, 3.114),
         },
         (
-            "Like it, not it, by its code (Snehitc/EnsembleSVR-XACLE). Not here: the "
-            "mean states of Whisper's decoder, which reads the text over the clip; "
-            "and of its encoder, padding is left out here. "
-            "It has LAION's hidden states, of a fused audio tower and an unfused text "
-            "tower; here are the unfused model's embeddings. It hands clips of 16 kHz "
-            "to MGA-CLAP and LAION as they are.",
-            "The first regressor (epsilon .08) hears M2D-CLAP, MS-CLAP and MGA-CLAP, "
-            "the second (.02) embeddings and L1 distance of LAION CLAP and Whisper's "
-            "mean states; C = .5, gamma 'scale', scores on [-1, 1], rows normalised "
-            "and columns standardised, as its authors did.",
-            "Which Whisper: it has large-v2 (checkpoints={'whisper': "
-            "'openai/whisper-large-v2'}); the family's default is the paper's base.",
-            "The two are weighted out of fold, where its authors weighted predictions "
-            "of the pairs that they had fitted on, and no distance is divided by the "
-            "largest of its set.",
+            "Similar to the ranked system, following its code (Snehitc/"
+            "EnsembleSVR-XACLE), but not identical. Missing here: the mean states of "
+            "Whisper's decoder, which reads the text over the clip. Different here: "
+            "padding is excluded from the mean states of Whisper's encoder, and the "
+            "embeddings of unfused LAION CLAP replace hidden states of a fused audio "
+            "tower and an unfused text tower. The code passes 16 kHz clips to MGA-CLAP "
+            "and LAION CLAP without resampling.",
+            "As in the code: the first regressor (epsilon .08) uses M2D-CLAP, MS-CLAP "
+            "and MGA-CLAP; the second (.02) uses embeddings and L1 distance of LAION "
+            "CLAP and Whisper's mean states; C = .5, gamma 'scale', scores on [-1, 1], "
+            "rows normalised and columns standardised.",
+            "Whisper: the system has large-v2 (checkpoints={'whisper': "
+            "'openai/whisper-large-v2'}); the default of the family is base, as in the "
+            "paper.",
+            "The weights of the two regressors are fitted out of fold; the code fits "
+            "them on predictions for training pairs. Distances are not divided by the "
+            "largest of the set.",
         ),
         blocks=("audio", "text", "cosine"),
     ),
     SystemRecord(
         "best-3-clap-stack",
-        "the features of the paper's system under preset 'best'",
-        "not in print",
+        "the 3-CLAP stack with the preset 'best'",
+        "not published",
         CLAP_FAMILIES,
         ("beats",),
         "stack",
         {},
         (
-            "It was made on human scores of pairs of texts, where its errors are "
-            "smaller than those of the paper's stack; no human rating of audio has "
-            "judged it.",
+            "Developed on human scores of pairs of texts, where its errors are smaller "
+            "than those of the paper's stack. It has not been evaluated on human "
+            "ratings of audio.",
             _BEATS,
             _CLIPS,
         ),
@@ -379,14 +389,14 @@ _BY_NAME = {record.name: record for record in _RECORDS}
 
 
 def list_systems() -> list[str]:
-    """Return the names that :func:`~clapstack.make_system` takes.
+    """Return the names of all systems for :func:`~clapstack.make_system`.
 
     Returns
     -------
     names : list of str
-        One per row of the paper's Tables 1 and 2 that is not another team's, the two
-        official baselines, a system like the one ranked second in 2026, and one that is
-        in no table.
+        The authors' systems in Tables 1 and 2 of the paper, the two official baselines,
+        a system like the one ranked second in 2026, and ``"best-3-clap-stack"``, which
+        is not published.
 
     Examples
     --------
@@ -398,7 +408,7 @@ def list_systems() -> list[str]:
 
 
 def describe_system(name: str) -> SystemRecord:
-    """Return what a system is, needs and reached in print.
+    """Return the description, required files and published results of a system.
 
     Parameters
     ----------
@@ -408,12 +418,12 @@ def describe_system(name: str) -> SystemRecord:
     Returns
     -------
     record : SystemRecord
-        ``print`` it to read it.
+        Print it for a readable summary.
 
     Raises
     ------
     ValueError
-        If there is no such system.
+        If `name` is unknown.
 
     Examples
     --------
@@ -422,6 +432,7 @@ def describe_system(name: str) -> SystemRecord:
     0.5934
     """
     if name not in _BY_NAME:
-        msg = f"There is no system {name!r}; there are {list_systems()}."
+        guess = did_you_mean(name, _BY_NAME)
+        msg = f"There is no system {name!r}; there are {list_systems()}.{guess}"
         raise ValueError(msg)
     return _BY_NAME[name]

@@ -1,4 +1,4 @@
-"""Published checkpoints, and which of them each family of a system takes."""
+"""Published checkpoints, and the choice of one for each family of a system."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 from huggingface_hub import try_to_load_from_cache
 
+from clapstack._numerics.suggestions import did_you_mean
 from clapstack.systems._families import CHECKPOINTS, FAMILIES
 
 __all__ = [
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 _NUMBERS = ["sample_rate", "window", "width", "parameters"]
-# One of these is in the hub's cache if a checkpoint is, index files for large ones.
+# One of these files marks a checkpoint in the hub's cache; large ones have an index.
 _WEIGHTS = [
     f"{name}{ending}"
     for name in ("model.safetensors", "pytorch_model.bin")
@@ -29,21 +30,21 @@ _WEIGHTS = [
 
 
 def list_checkpoints() -> pd.DataFrame:
-    """Return the published checkpoints that clapstack knows.
+    """List the published checkpoints that clapstack supports.
 
-    Nothing is fetched.
+    Nothing is downloaded.
 
     Returns
     -------
     checkpoints : DataFrame
-        A row each: ``name``, as systems and ``families`` take it; ``transformer``, of
-        ``clapstack.features``, missing where an encoder of one's own is needed;
-        ``checkpoint``, a hub id or a file; ``bundled``, the mini checkpoint in its
-        place; ``licence`` of the weights, where it is known; ``sample_rate`` (Hz);
-        ``window`` (s); ``width`` of an embedding; ``parameters`` (millions);
-        ``languages``; ``seen_ratings``, whether people's ratings of audio and text
-        were used to train it; ``files``; ``notes``; and ``present``, whether it is
-        on this machine: in the working directory or the hub's cache.
+        One row per checkpoint: ``name``, for systems and ``families``; ``transformer``,
+        its class in ``clapstack.features``, missing if it needs a custom encoder;
+        ``checkpoint``, a hub id or a file; ``bundled``, the small bundled test
+        checkpoint of the family; ``licence`` of the weights, if known; ``sample_rate``
+        (Hz); ``window`` (s); ``width`` of an embedding; ``parameters`` (millions);
+        ``languages``; ``seen_ratings``, whether it was trained on human ratings of
+        audio and text; ``files``; ``notes``; and ``present``, whether it is on this
+        machine, in the working directory or the hub's cache.
 
     Examples
     --------
@@ -61,17 +62,17 @@ def list_checkpoints() -> pd.DataFrame:
 
 
 def has_seen_ratings(checkpoint: str | os.PathLike[str]) -> bool:
-    """Return whether a checkpoint, by its name, was trained on people's ratings.
+    """Return whether a checkpoint, by its name, was trained on human ratings.
 
     Parameters
     ----------
     checkpoint : str or path-like
-        A hub id, or a file or folder that bears the name of one.
+        A hub id, or a file or folder with the same name.
 
     Returns
     -------
     has_seen : bool
-        Whether it has. A copy under another name is not recognised.
+        Whether it was. A copy under another name is not recognised.
     """
     parts = re.split(r"[/\\]|--", str(checkpoint).lower())  # the hub's cache has --
     return any(
@@ -95,17 +96,17 @@ def _is_present(checkpoint: str) -> bool:
 def bundled_checkpoints(
     others: Mapping[str, str | None] | None = None,
 ) -> dict[str, str | None]:
-    """Return the bundled checkpoint of every family, None where there is none.
+    """Return the bundled checkpoint of every family, or None if there is none.
 
     Parameters
     ----------
     others : mapping of str to str, default=None
-        Checkpoints to take instead, by family.
+        Checkpoints to use instead, by family.
 
     Returns
     -------
     checkpoints : dict of str to str or None
-        For :func:`~clapstack.make_system`.
+        The `checkpoints` of :func:`~clapstack.make_system`.
 
     Examples
     --------
@@ -123,17 +124,16 @@ def choose_checkpoints(
     families: Sequence[str],
     optional: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Return the checkpoint of every family that a system gets.
+    """Return the checkpoint of every family of a system.
 
     Parameters
     ----------
     checkpoints : {"published", "bundled"} or mapping of str to str or None
-        A mapping says what to take instead of the published checkpoint, and None that
-        there is none.
+        A mapping replaces published checkpoints; None in it means no checkpoint.
     families : sequence of str
-        Families that the system needs.
+        Required families.
     optional : sequence of str
-        Families that it goes without where there is no checkpoint.
+        Families that are left out if they have no checkpoint.
 
     Returns
     -------
@@ -143,8 +143,8 @@ def choose_checkpoints(
     Raises
     ------
     ValueError
-        If `checkpoints` is none of these, names an unknown family, or leaves a needed
-        one without a checkpoint.
+        If `checkpoints` is anything else or names an unknown family, or if a required
+        family has no checkpoint.
     """
     given: Mapping[str, str | None]
     if isinstance(checkpoints, Mapping):
@@ -161,6 +161,7 @@ def choose_checkpoints(
     if unknown:
         msg = (
             f"checkpoints names unknown families {unknown}; there are {list(FAMILIES)}."
+            f"{did_you_mean(unknown[0], FAMILIES)}"
         )
         raise ValueError(msg)
     chosen, without = {}, []
@@ -172,8 +173,8 @@ def choose_checkpoints(
             without.append(name)
     if without:
         msg = (
-            f"There is no checkpoint for {without}, which the system needs (no bundled "
-            "one exists, or None was given). Pass checkpoints={"
+            f"The system needs {without}, for which there is no checkpoint (none is "
+            "bundled, or None was given). Pass checkpoints={"
             f"{without[0]!r}: ...}}, or 'published'."
         )
         raise ValueError(msg)

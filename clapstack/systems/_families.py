@@ -1,4 +1,4 @@
-"""Feature families: the transformer, the published checkpoint and its files."""
+"""Feature families with their transformers, published checkpoints and files."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Family:
     Attributes
     ----------
     name : str
-        What stands before the first ``__`` of its columns.
+        Prefix of its columns, before the first ``__``.
     transformer : str
         Name of its transformer in :mod:`clapstack.features`.
     published : str
-        The published checkpoint: a hub id, or the name of a file to bring.
+        The published checkpoint: a hub id, or the name of a file to obtain.
     files : str
-        What the checkpoint consists of.
+        Files of the checkpoint.
     bundled : str or None
-        The bundled mini checkpoint, where there is one.
+        The small bundled test checkpoint, if there is one.
     """
 
     name: str
@@ -36,33 +36,33 @@ class Family:
     bundled: str | None = None
 
     def make(self, checkpoint: str, **settings: Any) -> Any:
-        """Return its transformer with a checkpoint.
+        """Build the transformer of the family with a checkpoint.
 
         Parameters
         ----------
         checkpoint : str
-            As the transformer takes it.
+            The `checkpoint` of the transformer.
         **settings
-            Further parameters of the transformer.
+            Other parameters of the transformer.
 
         Returns
         -------
         transformer : estimator
-            Unfitted; it loads nothing until it is fitted.
+            Not fitted; weights are loaded only by ``fit``.
         """
         features = importlib.import_module("clapstack.features")
         return getattr(features, self.transformer)(checkpoint, **settings)
 
 
-#: Published checkpoints, a row each. Those without a transformer need an encoder of
-#: one's own.
+#: Published checkpoints, one row each. Those without a transformer need a custom
+#: encoder.
 CHECKPOINTS: list[dict[str, str]] = list(
     csv.DictReader(
         (Path(__file__).parent / "checkpoints.csv").read_text("utf-8").splitlines()
     )
 )
 
-#: Every family that a system may have, by name.
+#: All families that a system can have, by name.
 FAMILIES: dict[str, Family] = {
     row["name"]: Family(
         row["name"],

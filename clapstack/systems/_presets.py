@@ -1,4 +1,4 @@
-"""Recipes of the stack, by name: what each sets of ClapStackingRegressor."""
+"""Presets of the stack: parameters of ClapStackingRegressor by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clapstack.stacking import KernelRegressor
 
 
 def _best(random_state: int) -> dict[str, Any]:
-    """Return what did best on human scores: the kernel model beside the ridges."""
+    """Return the best settings on human scores: a kernel model beside the ridges."""
     kernel = asking_for_weights(KernelRegressor(random_state=random_state))
     return {"boosting": False, "kernel": kernel}
 

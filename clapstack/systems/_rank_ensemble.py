@@ -1,4 +1,4 @@
-"""The mean of the ranks that the families' regressors give."""
+"""Ensemble that averages the ranks of the families' predictions."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ __all__ = ["RankEnsembleRegressor"]
 class RankEnsembleRegressor(RegressorMixin, BaseEstimator):
     """Average the ranks of the families' predictions.
 
-    Every family gets a ridge regressor. Its prediction is turned into a rank, the ranks
-    are averaged over families, and a line leads back to the scale of `y`. This is the
-    "CLAP rank ensemble" that the paper compares its stack with (Table 2).
+    Each family has a ridge regressor, whose predictions are turned into ranks. The
+    ranks are averaged over families, and a line maps the average to the scale of `y`.
+    This is the "CLAP rank ensemble" that the paper compares its stack with (Table 2).
 
     Parameters
     ----------
     cv : int, splitter or iterable, default=3
-        Splits that make the families' predictions of the training pairs out of fold.
+        Splits for the families' out-of-fold predictions.
     auxiliary : "auto" or sequence of str, default="auto"
         Families that join every contrastive family, as in
         :class:`~clapstack.ClapStackingRegressor`.
     random_state : int, RandomState instance or None, default=0
         Shuffles the folds of an int `cv`.
     n_jobs : int, default=None
-        Threads over families.
+        Number of threads; families run in parallel.
 
     Attributes
     ----------
     stack_ : ClapStackingRegressor
-        Holds the families' regressors.
+        Stack with the families' regressors.
     knots_ : list of (ndarray, ndarray)
-        Per family, predictions and their ranks among the training pairs.
+        For each family, predictions and their ranks among the training pairs.
     line_ : LinearRegression
-        From mean ranks to `y`; it never falls.
+        Line from mean ranks to `y`; its slope is never negative.
     n_features_in_ : int
         Number of features seen during :term:`fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, where `X` has names.
+        Names of the features, if `X` has names.
 
     See Also
     --------
-    clapstack.ClapStackingRegressor : Learns how far to trust each family.
+    clapstack.ClapStackingRegressor : Learn how far to trust each family.
 
     Notes
     -----
-    The paper does not say among what a prediction is ranked. Ranks within the pairs to
-    be predicted would make a pair's score depend on its neighbours, so a prediction is
-    ranked among the out-of-fold predictions of the training pairs, and interpolated
-    between them. One beyond all of them has the rank of the last.
+    The paper does not specify the pairs among which a prediction is ranked. Ranks among
+    the predicted pairs would make a score depend on the other pairs, so a prediction is
+    ranked among the out-of-fold predictions of the training pairs, with linear
+    interpolation. Predictions outside their range get the first or last rank.
 
     Examples
     --------
@@ -93,11 +93,11 @@ class RankEnsembleRegressor(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_pairs, n_features)
-            Features; families are read from the column names.
+            Features, whose column names begin with the families.
         y : array-like of shape (n_pairs,)
             Scores.
         groups : array-like of shape (n_pairs,), default=None
-            Pairs of one group are never split between training and test parts.
+            Groups of pairs that stay together in the same fold.
 
         Returns
         -------
@@ -151,6 +151,6 @@ class RankEnsembleRegressor(RegressorMixin, BaseEstimator):
 
 
 def _ranked(values):
-    """Return distinct values, ascending, and their ranks in (0, 1)."""
+    """Return the distinct values in ascending order, and their ranks in (0, 1)."""
     distinct, first = np.unique(values, return_index=True)
     return distinct, rank_target(values)[first]

@@ -1,4 +1,4 @@
-"""Support vector regressors on embeddings and their distances, as rank 2 of 2026."""
+"""Support vector regressors on embeddings and distances, as rank 2 of 2026."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class PairDistances(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    A distance is that of its pair alone. Published code divides by the largest distance
-    of the set at hand, so that a pair's value depends on the others.
+    Each distance depends only on its pair. The published code divides by the largest
+    distance of the set, so that a pair's value depends on the other pairs.
 
     Examples
     --------
@@ -68,13 +68,13 @@ class PairDistances(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Find the contrastive families.
+        """Detect the contrastive families.
 
         Parameters
         ----------
         X : DataFrame of shape (n_pairs, n_features)
             Columns ``<family>__audio<i>``, ``<family>__text<i>`` and
-            ``<family>__cosine`` of one family or more; others may be there.
+            ``<family>__cosine`` of at least one family; other columns are allowed.
         y : None
             Ignored.
 
@@ -86,8 +86,8 @@ class PairDistances(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `X` has no column names, no contrastive family, or a family whose
-            embeddings are not both there.
+            If `X` has no column names or no contrastive family, or if a family lacks
+            one of its two embeddings.
         """
         check_features(self, X, reset=True)
         names = [str(name) for name in getattr(self, "feature_names_in_", ())]
@@ -108,8 +108,8 @@ class PairDistances(TransformerMixin, BaseEstimator):
             if not sides[0] or len(sides[0]) != len(sides[1]):
                 msg = (
                     f"Family {family!r} has {len(sides[0])} columns of audio and "
-                    f"{len(sides[1])} of text; PairDistances needs both embeddings. "
-                    "Keep the blocks 'audio' and 'text'."
+                    f"{len(sides[1])} of text, but PairDistances needs both "
+                    "embeddings. Keep the blocks 'audio' and 'text'."
                 )
                 raise ValueError(msg)
             cosine = names.index(f"{family}__cosine")
@@ -117,7 +117,7 @@ class PairDistances(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Append the distances.
+        """Append the distances to the features.
 
         Parameters
         ----------
@@ -127,14 +127,14 @@ class PairDistances(TransformerMixin, BaseEstimator):
         Returns
         -------
         X_out : ndarray of shape (n_pairs, n_features + 3 * n_families)
-            float32 if `X` is, else float64.
+            float32 if `X` is float32, else float64.
         """
         check_is_fitted(self)
         X = check_features(self, X, reset=False)
         blocks = [X]
         for audio, text, cosine in self._sides.values():
-            # Row by row in memory: the sums of one row of a table that is held by
-            # column would be added up in another order.
+            # In row order: sums over rows of a table stored by columns are added in
+            # another order and round differently.
             apart = X[:, audio].astype(np.float64, order="C")
             apart -= X[:, text]
             angle = 1 - np.arccos(np.clip(X[:, cosine], -1, 1)) / np.pi
@@ -147,12 +147,12 @@ class PairDistances(TransformerMixin, BaseEstimator):
         return np.concatenate(blocks, axis=1)
 
     def get_feature_names_out(self, input_features=None):
-        """Name the columns of the result.
+        """Return the names of the output columns.
 
         Parameters
         ----------
         input_features : None
-            Ignored: the names are those of `fit`.
+            Ignored; the names are those of `fit`.
 
         Returns
         -------
@@ -178,25 +178,25 @@ def make_two_svrs(
     random_state: int,
     n_jobs: int | None = None,
 ) -> StackingRegressor:
-    """Return two support vector regressors, weighted out of fold.
+    """Build two support vector regressors with weights fitted out of fold.
 
     Parameters
     ----------
     first, second : sequence of str
-        Families of each. The first hears all their columns; the second, as its authors
-        had it, the embeddings and ``l1`` of a CLAP family and the mean of another's
-        states.
+        Families of each regressor. The first uses all their columns. The second, as in
+        the published code, uses the embeddings and ``l1`` of a CLAP family and the mean
+        states of another family.
     cv : int, splitter or iterable
-        Splits on which the two weights are fitted.
+        Splits for fitting the two weights.
     random_state : int
         Shuffles the folds of an int `cv`.
     n_jobs : int, default=None
-        Processes over regressors and folds.
+        Number of processes; regressors and folds run in parallel.
 
     Returns
     -------
     regressor : StackingRegressor
-        For a frame whose column names carry families.
+        Regressor for a frame whose column names begin with families.
     """
     if isinstance(cv, Integral):
         cv = KFold(cv, shuffle=True, random_state=random_state)
@@ -224,10 +224,10 @@ def _svr(columns: str, epsilon: float) -> TransformedTargetRegressor:
 
 
 def to_unit(y: np.ndarray) -> np.ndarray:
-    """Return scores of 0 to 10 on the scale of -1 to 1."""
+    """Map scores from 0 to 10 to the range -1 to 1."""
     return (y - 5.0) / 5.0
 
 
 def from_unit(y: np.ndarray) -> np.ndarray:
-    """Return scores of -1 to 1 on the scale of 0 to 10."""
+    """Map scores from -1 to 1 to the range 0 to 10."""
     return 5.0 * y + 5.0

@@ -126,7 +126,7 @@ def test_the_report_has_sections_per_axis(model_file, run, tmp_path):
     for axis in AXES:
         assert f"<h2>{axis}: held-out training pairs</h2>" in text
         assert f"{axis}: Held-out training pairs</th>" in text
-        assert f"{axis}: As the model card says</th>" in text
+        assert f"{axis}: From the model card</th>" in text
     assert "The model predicts 2 axes: relevance, order." in text
 
 
@@ -150,10 +150,10 @@ def test_a_row_without_any_rating_is_named(run, rows, write_csv, tmp_path):
     command = ["fit", write_csv(spoilt), "--out", tmp_path / "m", *OPTIONS]
     done = run(*command, "--checkpoints", "bundled")
     assert done.exit_code == 1
-    assert "all of 'relevance', 'order' are empty in row 24" in done.stderr
+    assert "the columns 'relevance', 'order' are all empty in row 24" in done.stderr
     spoilt[-1]["order"] = "NA"
     done = run(*command[:1], write_csv(spoilt, "other.csv"), *command[2:])
-    assert "the rating is no finite number in row 24 ('NA')" in done.stderr
+    assert "the rating is not a finite number in row 24 ('NA')" in done.stderr
 
 
 def test_ratings_of_one_pair_are_averaged_by_axis(rows, write_csv):

@@ -82,7 +82,7 @@ def test_what_is_finished_is_kept_and_others_are_added(
     before = (out / "human.md").read_text(encoding="utf-8")
     result = bench("--data", challenge_folder, "--out", out, "--checkpoints", "bundled")
     assert result.exit_code == 0, result.output
-    assert "laion_fused (bundled:laion-fused): finished before, kept" in result.stdout
+    assert "laion_fused (bundled:laion-fused): already finished" in result.stdout
     assert len(judged) == 1
     assert (out / "human.md").read_text(encoding="utf-8") == before
 
@@ -119,8 +119,11 @@ def test_all_encoders_that_cannot_be_loaded_are_named_at_once(
         "--data", challenge_folder, "--out", out, *wrong, "--checkpoints", "bundled"
     )
     assert result.exit_code == 1
-    assert "nothing was computed" in result.stderr
-    assert "mga_clap = nowhere.pt: Checkpoint 'nowhere.pt' is neither" in result.stderr
+    assert "Nothing was computed" in result.stderr
+    assert (
+        "mga_clap = nowhere.pt: Checkpoint 'nowhere.pt' is not a file, not"
+        in result.stderr
+    )
     assert "laion_fused = no/such" in result.stderr
     assert not out.exists()
 

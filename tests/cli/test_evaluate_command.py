@@ -56,7 +56,7 @@ def test_rows_without_a_score_are_not_left_out_in_silence(
     predictions.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
     done = run("evaluate", predictions, table)
     assert done.exit_code == 1
-    assert "has no score in 1 rows" in done.stderr
+    assert "has 1 rows without a score" in done.stderr
     done = run("evaluate", predictions, table, "--skip-bad", "--resamples", 0)
     assert done.stdout.splitlines()[-1] == "N    23, 1 left out"
 
@@ -112,4 +112,4 @@ def test_a_table_without_any_score_is_refused(run, table, tmp_path):
     empty.write_text("id,score\n" + "".join(f"pair {i},\n" for i in range(24)))
     done = run("evaluate", empty, table, "--key", "id", "--skip-bad")
     assert done.exit_code == 1
-    assert "has no score at all. Score its pairs first." in done.stderr
+    assert "has no scores. Score its pairs first." in done.stderr

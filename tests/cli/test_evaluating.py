@@ -165,7 +165,7 @@ def test_a_report_reads_as_lines():
     assert lines[0] == "SRCC 1.0000"
     assert lines[3] == "MSE  0.0000"
     assert lines[4] == (
-        "Intervals of 90 % held 100.0 % of the ratings; their mean width is 1.50."
+        "90 % prediction intervals contain 100.0 % of the ratings; mean width 1.50"
     )
 
 
@@ -177,4 +177,4 @@ def test_a_held_out_srcc_that_chance_gives_is_doubted(srcc, n_pairs, is_doubted)
     words = doubt({"srcc": srcc, "n_pairs": n_pairs})
     assert bool(words) == is_doubted
     if is_doubted:
-        assert "with 10 pairs, chance alone gives up to 0.65" in words
+        assert "with 10 pairs, chance alone reaches 0.65" in words

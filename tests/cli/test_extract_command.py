@@ -82,7 +82,7 @@ def test_without_a_file_embeddings_go_to_the_store(
             2,
             "'audio;text' is not one of audio, text",
         ),
-        (["--blocks", "prodct", *FAMILY], 2, "Did you mean 'product'?"),
+        (["--blocks", "produc", *FAMILY], 2, "Did you mean 'product'?"),
     ],
 )
 def test_what_cannot_be_extracted_is_told(run, table, options, code, message):

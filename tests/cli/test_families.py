@@ -61,8 +61,8 @@ def test_cosines_of_ones_own_encoders_rank_a_table(run, table):
             "checkpoints lists all names. To use another encoder, give NAME=CHECKPOINT",
         ),
         (["--family", "a=/no/where"], "there is no file or folder '/no/where' for a"),
-        (["--checkpoint", "beat=x"], "family 'beat'. Did you mean 'beats'?"),
-        (["--device", "cud"], "'cud' is no device."),
+        (["--checkpoint", "beat=x"], "family 'beat'. Did you mean 'beats' or"),
+        (["--device", "cud"], "'cud' is not a device."),
     ],
 )
 def test_families_that_are_none_are_named(run, table, arguments, message):
@@ -112,7 +112,7 @@ def test_an_encoder_that_hears_no_text_has_no_cosine(run, table):
 
 def test_checkpoints_are_listed(run):
     lines = run("checkpoints").stdout.splitlines()
-    assert lines[0].split()[:3] == ["name", "checkpoint", "licence"]
+    assert lines[0].split()[:3] == ["name", "here", "licence"]
     assert len(lines) == 1 + len(list_checkpoints())
     rows = list(csv.DictReader(io.StringIO(run("checkpoints", "--csv").stdout)))
     assert rows[0]["name"] == "laion_unfused"

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from clapstack import load_model
+from clapstack.store import EmbeddingStore, default_cache_dir
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def test_a_model_is_fitted_judged_and_saved(run, command, clips, tmp_path):
     assert done.exit_code == 0, done.output
     assert "24 pairs, 3 folds, grouped by 'clip'" in done.stdout
     assert "SRCC" in done.stdout
-    assert "25 ratings of 24 pairs; each pair has the mean" in done.stderr
+    assert "25 ratings of 24 pairs were averaged per pair" in done.stderr
     model = load_model(command[3])
     X = pd.DataFrame({"audio": [str(clips / "0.wav")], "text": ["a bell"]})
     assert 0 < model.predict(X)[0] < 10
@@ -122,10 +123,10 @@ def test_the_preset_reaches_the_stack(run, command):
 
 def test_too_few_pairs_are_warned_of(run, command):
     done = run(*command, "--folds", 2)
-    words = "is not clearly above zero: with 24 pairs, chance alone gives up to 0.41"
+    words = "is not clearly above zero: with 24 pairs, chance alone reaches 0.41"
     assert "clapstack fit: warning: the held-out SRCC of " in done.stderr
     assert words in done.stderr
-    assert "the pairs are too few" in done.stderr
+    assert "there are too few pairs" in done.stderr
 
 
 def test_more_folds_than_groups_are_refused(run, command):
@@ -134,3 +135,27 @@ def test_more_folds_than_groups_are_refused(run, command):
     assert (
         "5 folds need 5 groups or more, and there are 4. Use --folds 4" in done.stderr
     )
+
+
+def test_missing_weights_stop_the_fit_before_anything_is_encoded(
+    run, rows, write_csv, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CLAPSTACK_CACHE", str(tmp_path / "store"))
+    there = ("--checkpoint", "laion_unfused=bundled:laion-unfused")
+    done = run("fit", write_csv(rows), "--out", tmp_path / "m.clapstack", *there)
+    assert done.exit_code == 1
+    assert "'laion/clap-htsat-fused' could not be fetched" in done.stderr
+    assert "Name the weights with --checkpoint laion_fused=PATH." in done.stderr
+    assert "Or run hf download laion/clap-htsat-fused on a machine" in done.stderr
+    assert "copy models--laion--clap-htsat-fused from its hub cache to" in done.stderr
+    assert "add --checkpoints bundled" in done.stderr
+    assert EmbeddingStore(default_cache_dir()).stats().n_entries == 0
+
+
+def test_too_many_folds_are_refused_before_anything_is_encoded(
+    run, command, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CLAPSTACK_CACHE", str(tmp_path / "store"))
+    done = run(*command, "--folds", 25)
+    assert "25 folds need 25 pairs or more, and there are 24" in done.stderr
+    assert EmbeddingStore(default_cache_dir()).stats().n_entries == 0

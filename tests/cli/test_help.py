@@ -56,7 +56,7 @@ def test_one_option_has_one_help_text():
     ("words", "suggestion"),
     [
         (["scor"], "'score'"),
-        (["xacle", "sumbit"], "'submit'"),
+        (["xacle", "submi"], "'submit'"),
         (["fit", "t.csv", "--famly", "x"], "--family"),
         (["fit", "t.csv", "-o", "m", "--family", "mscalp"], "'msclap'"),
         (["fit", "t.csv", "-o", "m", "--family", "LAION-unfused"], "'laion_unfused'"),

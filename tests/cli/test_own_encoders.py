@@ -130,17 +130,17 @@ def test_encoder_that_is_not_named_is_not_imported(model, module, clips):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("no_such_module:Loudness", "Install the module, or name its folder"),
+        ("no_such_module:Loudness", "Install the module, or add its folder"),
         ("{module}:Nothing", "has no class 'Nothing'"),
         ("{module}:not_a_class", "has no class 'not_a_class'"),
-        ("Loudness", "takes MODULE:CLASS"),
-        (":", "takes MODULE:CLASS"),
+        ("Loudness", "must have the form MODULE:CLASS"),
+        (":", "must have the form MODULE:CLASS"),
     ],
 )
 def test_encoder_that_is_not_found_is_named(model, module, clips, name, words):
     name = name.format(module=module)
     done = run("score", model, clips / "0.wav", "a", "--trust-encoder", name)
-    assert done.exit_code == (1 if "takes" in words else 3)
+    assert done.exit_code == (1 if "form" in words else 3)
     assert words in done.stderr
 
 
@@ -160,7 +160,7 @@ def test_joblib_file_whose_class_is_gone_says_what_to_do(
     monkeypatch.delattr(sys.modules[module], "Loudness")
     done = run("score", "--trust", path, clips / "0.wav", "a dog")
     assert done.exit_code == 1
-    assert "holds a class whose code is not found" in done.stderr
+    assert "contains a class whose code cannot be found" in done.stderr
     assert "--trust-encoder MODULE:CLASS" in done.stderr
 
 

@@ -41,7 +41,7 @@ def test_ratings_of_one_pair_are_averaged(rated):
     assert read.y.tolist() == [2.5, 5]
     assert [name[-1] for name in read.pairs["audio"]] == ["a", "b"]
     assert read.n_ratings == 3
-    assert remarks(read)[0] == "3 ratings of 2 pairs; each pair has the mean"
+    assert remarks(read)[0] == "3 ratings of 2 pairs were averaged per pair"
 
 
 def test_a_text_that_is_no_utf_8_does_not_stop_the_remarks(tmp_path):
@@ -54,7 +54,9 @@ def test_a_text_that_is_no_utf_8_does_not_stop_the_remarks(tmp_path):
 def test_pairs_that_share_a_text_or_a_clip_are_told_unless_there_are_groups(rated):
     lines = ["a,x,1,1", "b,x,5,1", "c,y,4,2"]
     (words,) = remarks(rated(*lines))
-    assert words.startswith("2 of 3 pairs share their text with another; --groups text")
+    assert words.startswith(
+        "2 of 3 pairs share their text with another pair; --groups text"
+    )
     assert remarks(rated(*lines, groups="g")) == []
 
 
@@ -109,7 +111,7 @@ def test_null_is_not_the_text_none(tmp_path):
 
 def test_rows_without_a_group_are_named(rated):
     message = (
-        "no group in the column 'g' in row 1 (''), row 3 (' '). Correct the table "
+        "the group column 'g' is empty in row 1 (''), row 3 (' '). Correct the table "
     )
     with pytest.raises(BadRowsError, match=re.escape(message + "in line 3, 5.")):
         rated("a,x,1,p", "b,x,1,", "c,x,1,p", "d,x,1, ", groups="g")
@@ -117,7 +119,9 @@ def test_rows_without_a_group_are_named(rated):
 
 @pytest.mark.parametrize("rating", ["7_5", "٣", '"7,5"', "0x7", "1e400", "inf", "TRUE"])
 def test_what_is_no_plain_number_is_no_rating(rated, rating):
-    with pytest.raises(BadRowsError, match=r"no finite number in row 1 .* in line 3"):
+    with pytest.raises(
+        BadRowsError, match=r"not a finite number in row 1 .* in line 3"
+    ):
         rated("a,x,1,", f"b,x,{rating},")
 
 
@@ -126,7 +130,7 @@ def test_what_is_no_plain_number_is_no_rating(rated, rating):
     [
         ([], "has no rows"),
         (["a,x,1,", "b,x,,", "c,x,nan,"], "in row 1 (''), row 2 ('nan'). Correct"),
-        (["a,x,1,1", "a,x,2,2"], "row 1: the pair stands in the groups '1' and '2'"),
+        (["a,x,1,1", "a,x,2,2"], "row 1: the pair is in two groups, '1' and '2'"),
     ],
 )
 def test_ratings_that_cannot_be_used_are_named(rated, lines, message):
@@ -143,7 +147,7 @@ def test_predictions_are_matched_by_key_whatever_their_order(by_key):
 
 
 def test_two_predictions_for_a_key_are_refused(by_key):
-    with pytest.raises(ValueError, match=r"stands before row 2 \(p\)"):
+    with pytest.raises(ValueError, match=r"for the same key in row 2 \(p\)"):
         by_key("prediction", ["id"], "id,score", "p,1", "q,1", "p,1")
 
 

@@ -55,7 +55,7 @@ def test_help_lists_the_exit_codes(run):
         (None, 3, "No such file or directory: "),
         ("", 3, "is empty. Add a header and rows"),
         ("audio,text,score\na.wav,x\n", 3, "line 2 has 2 cells, but the header has 3"),
-        ("audio,text,score\na.wav,x,7_5\n", 1, "no finite number in row 0 ('7_5')"),
+        ("audio,text,score\na.wav,x,7_5\n", 1, "not a finite number in row 0 ('7_5')"),
     ],
 )
 @pytest.mark.parametrize("command", ["evaluate", "fit", "report"])
@@ -82,7 +82,7 @@ def test_a_table_that_cannot_be_read_and_a_bad_row_have_codes_of_their_own(
         ("evaluate", 3, "no score column"),
         ("fit", 3, "no score column"),
         # It scores the pairs, of which there is no clip.
-        ("report", 1, "has no row with a score; row 0: no such file"),
+        ("report", 1, "has no row with a score: row 0: no such file"),
     ],
 )
 def test_a_table_without_ratings_is_for_the_report_alone(

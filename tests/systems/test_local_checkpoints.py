@@ -62,7 +62,7 @@ def test_one_command_runs_every_system_and_computes_nothing_twice(run_all, monke
     second = run()
     assert second.exit_code == 0, second.output
     for name in list_systems():
-        assert f"{name}: finished before, kept" in second.stdout
+        assert f"{name}: already finished" in second.stdout
     assert [(out / file).read_bytes() for file in files] == before
 
 

@@ -1,4 +1,4 @@
-"""Systems on the challenge: runs, predictions, submissions, tables of results."""
+"""Runs of systems on the challenge: predictions, submissions and result tables."""
 
 from clapstack.cli.challenge._checkpoints import MissingCheckpointsError, broken_rules
 from clapstack.cli.challenge._human import bench_human, format_human, present_encoders

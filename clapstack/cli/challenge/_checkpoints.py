@@ -1,4 +1,4 @@
-"""Checks of a system's weights before anything else: present, and allowed."""
+"""Early checks of a system's weights: whether they are present and allowed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from clapstack._fitted import encoders_of
+from clapstack.cli._errors import hub_way
 from clapstack.exceptions import CheckpointError
 from clapstack.systems import (
     FAMILIES,
@@ -21,16 +22,15 @@ from clapstack.systems import (
 
 
 class MissingCheckpointsError(CheckpointError):
-    """Weights that could not be loaded, with the files and where to put them.
+    """Weights could not be loaded; the message lists their files and where to put them.
 
-    `faults` says what is wrong by family and checkpoint, `users` which systems want a
-    family.
+    `faults` has the reason by family and checkpoint, `users` the systems by family.
     """
 
     def __init__(
         self, faults: Mapping[tuple[str, str], str], users: Mapping[str, list[str]]
     ):
-        lines = ["These checkpoints are needed and could not be loaded:"]
+        lines = ["These checkpoints are required but could not be loaded:"]
         for (family, checkpoint), reason in faults.items():
             systems = users[family]
             known = [describe_system(n) for n in systems if n in list_systems()]
@@ -39,28 +39,33 @@ class MissingCheckpointsError(CheckpointError):
             remedy = f"{option} {family}=PATH"
             if spare:
                 remedy += f", or --without {family}"
-            files = FAMILIES[family].files if family in FAMILIES else "its own"
+            files = "those of this checkpoint"
+            if family in FAMILIES:
+                files = FAMILIES[family].files
             lines += [
                 "",
                 f"  {family}: {checkpoint}",
-                *_entry("wanted by", ", ".join(systems)),
+                *_entry("used by", ", ".join(systems)),
                 *_entry("files", files),
-                *_entry("where", f"anywhere on this machine: {remedy}"),
-                *_entry("reason", reason),
+                *_entry("where", f"any folder on this machine: {remedy}"),
             ]
+            if family in FAMILIES and checkpoint.count("/") == 1:
+                lines += _entry("hub", hub_way(checkpoint))
+            lines += _entry("reason", reason)
         lines += [
             "",
-            "Nothing was computed, and nothing was taken in their place. --bundled",
-            "runs on the mini checkpoints, which know the bundled sounds only.",
+            "Nothing was computed, and no other weights replace these. To try the",
+            "command without them, use --checkpoints bundled: small test checkpoints",
+            "that know only the bundled sounds.",
         ]
         super().__init__("\n".join(lines))
 
 
 def _entry(name: str, text: str) -> list[str]:
-    """Return lines of 88 characters; no path or name is broken."""
+    """Return lines for a terminal of 80 columns; no path or name is broken."""
     return textwrap.wrap(
         text,
-        88,
+        80,
         initial_indent=f"    {name:<11}",
         subsequent_indent=" " * 15,
         break_long_words=False,
@@ -73,7 +78,7 @@ def load_weights(
 ) -> dict[str, dict[str, str]]:
     """Load every encoder once; return fingerprints by system and family.
 
-    Nothing of `X` is encoded.
+    Nothing is encoded.
     """
     fingerprints: dict[str, dict[str, str]] = {}
     known: dict[tuple[str, str], str] = {}
@@ -97,16 +102,16 @@ def load_weights(
 
 
 def checkpoints_of(pipeline: Pipeline) -> Iterator[tuple[str, Any]]:
-    """Yield the families of a pipeline and their transformers over encoders."""
+    """Yield the families of a pipeline with encoders, and their transformers."""
     for name, transformer in encoders_of(pipeline).items():
         yield name.rpartition("__")[2], transformer
 
 
 def broken_rules(pipelines: Mapping[str, Pipeline]) -> list[str]:
-    """Say which checkpoints of systems the challenge does not allow."""
+    """Describe the checkpoints of systems that the challenge does not allow."""
     return [
-        f"{name}: {family} = {transformer.checkpoint} was trained on people's ratings; "
-        f"the challenge allows those of its training split alone"
+        f"{name}: {family} = {transformer.checkpoint} was trained on human ratings, "
+        f"but the challenge allows only those of its training split"
         for name, pipeline in pipelines.items()
         for family, transformer in checkpoints_of(pipeline)
         if has_seen_ratings(getattr(transformer, "checkpoint", ""))

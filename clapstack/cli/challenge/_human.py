@@ -1,4 +1,4 @@
-"""Encoders one by one against people's ratings: bare cosine and ridge, resumably."""
+"""Resumable comparison of encoders with human ratings: cosine and ridge."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _FIGURES = ["cosine_srcc", *(f"ridge_{name}" for name in METRICS)]
 
 
 def present_encoders(*, bundled: bool) -> dict[str, str | None]:
-    """Return the families with a cosine of which weights are on this machine.
+    """Return the contrastive families whose weights are on this machine.
 
-    The published weights, or the bundled ones. Nothing is fetched.
+    These are the published weights, or the bundled ones. Nothing is downloaded.
     """
     table = list_checkpoints()
     here = table["bundled"].notna() if bundled else table["present"]
@@ -56,24 +56,24 @@ def bench_human(
     echo: Echo = print,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Judge encoders on rated splits: their cosine, and a ridge fitted on "train".
+    """Evaluate the cosine of encoders, and a ridge fitted on "train", on rated splits.
 
-    `families` and `checkpoints` are as for :func:`~clapstack.make_clap_stack`. What is
-    finished stays in `out`, a file for each encoder, and is not computed again as long
-    as the data and the weights are the same. All encoders are loaded before anything is
-    computed; those that cannot be are named together. `settings` are parameters of the
-    transformers, on which no figure depends.
+    `families` and `checkpoints` are as in :func:`~clapstack.make_clap_stack`. Finished
+    results are kept in `out`, one file per encoder, and are not computed again as long
+    as data and weights are the same. All encoders are loaded before anything is
+    computed, and the error names all that cannot be loaded. `settings` are parameters
+    of the transformers that do not affect the results.
 
     Returns
     -------
     results : DataFrame
-        A row per split and encoder that `out` has for these data, the best first.
+        One row per split and encoder in `out` for these data, the best first.
     """
     rated = {name: data for name, data in splits.items() if data.y is not None}
     if "train" not in rated or len(rated) < 2:
         msg = (
-            f"A ridge is fitted on the ratings of 'train' and judged on those of other "
-            f"splits; rated are {list(rated)}. Bring a folder with both."
+            f"The comparison needs a rated split 'train' and at least one other rated "
+            f"split; the rated splits are {list(rated)}. Use a folder with both."
         )
         raise ValueError(msg)
     loaded = _load(families, checkpoints, rated["train"].X, settings)
@@ -92,7 +92,7 @@ def bench_human(
         }
         place = out / f"{family}-{features.fingerprint_[:12]}.record.json"
         if place.exists() and read_record(place)["identity"] == record["identity"]:
-            echo(f"{family} ({checkpoint}): finished before, kept")
+            echo(f"{family} ({checkpoint}): already finished")
             continue
         record["splits"] = _judge(features, rated)
         write_text(place, json.dumps(record, indent=2) + "\n")
@@ -118,9 +118,9 @@ def format_human(results: pd.DataFrame) -> str:
     ]
     lines.append(markdown(header, rows))
     lines.append(
-        "\nPairs: fitted on / judged on. In brackets: bootstrap intervals of 95 %. "
-        "Cosine: of the two embeddings, without any rating. Ridge: on all pair "
-        "features, fitted on the training split.\n"
+        "\nPairs: training / test. In brackets: 95 % bootstrap intervals. Cosine: "
+        "similarity of the two embeddings, without any ratings. Ridge: regression on "
+        "all pair features, fitted on the training split.\n"
     )
     return "\n".join(lines)
 
@@ -144,13 +144,13 @@ def _load(
         except (ImportError, ValueError) as error:
             faults.append(f"  {family}{f' = {place}' if place else ''}: {error}")
     if faults:
-        lines = ["These encoders could not be loaded; nothing was computed:", *faults]
+        lines = ["These encoders could not be loaded. Nothing was computed:", *faults]
         raise CheckpointError("\n".join(lines))
     return loaded
 
 
 def _judge(features: Any, rated: Mapping[str, Bunch]) -> dict[str, dict[str, float]]:
-    """Return the figures of every split but "train"."""
+    """Return the metrics of every split except "train"."""
     tables = {split: features.transform(data.X) for split, data in rated.items()}
     ridge = StandardizedRidge().fit(tables.pop("train"), rated["train"].y)
     outcomes: dict[str, dict[str, float]] = {}
@@ -161,7 +161,9 @@ def _judge(features: Any, rated: Mapping[str, Bunch]) -> dict[str, dict[str, flo
             report = score_report(rated[split].y, score, n_resamples=N_RESAMPLES)
             outcomes[split] |= {f"{name}_{key}": v for key, v in report.items()}
         for end in ("", "_low", "_high"):
-            del outcomes[split][f"cosine_mse{end}"]  # on no scale of scores
+            del outcomes[split][
+                f"cosine_mse{end}"
+            ]  # a cosine is not on the scale of scores
     return outcomes
 
 

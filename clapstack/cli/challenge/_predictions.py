@@ -12,7 +12,7 @@ from clapstack._output import write_text
 from clapstack.cli.tables import join_by_key, read_by_key
 from clapstack.scoring.tables import PairTable
 
-# As the official code spells them, and as the page of the data set does.
+# Spellings of the official code and of the page of the data set.
 _NAMES = {
     "audio": ("wav_file_name", "wave_file_name"),
     "prediction": ("pred_score", "prediction_score"),
@@ -25,21 +25,21 @@ def prediction_table(path: Path, role: str = "prediction") -> PairTable:
 
     `role` is ``"prediction"`` or ``"score"``; names have the role ``"audio"``.
     """
-    roles, remedy = ("audio", role), "Rename the one that is meant"
+    roles, remedy = ("audio", role), "Rename the intended column"
     return PairTable(path, names=_NAMES, roles=roles, remedy=remedy)
 
 
 def read_predictions(path: Path, names: Sequence[str]) -> np.ndarray:
-    """Read predictions in the order of `names`; refuse any without partner."""
+    """Read predictions in the order of `names`; refuse rows without a partner."""
     keys = pd.Index([(name,) for name in names], tupleize_cols=False)
     found = read_by_key(prediction_table(path), "prediction", ("audio",), once=True)
     return join_by_key(pd.Series(np.nan, index=keys, name="the split"), found)[1]
 
 
 def write_predictions(path: Path, names: Sequence[str], scores: np.ndarray) -> None:
-    """Write a submission, whole or not at all.
+    """Write a submission atomically.
 
-    With every digit: rounded scores would tie, and lose rank correlation.
+    Scores keep all digits, because rounding creates ties that cost rank correlation.
     """
     lines = ["wav_file_name,pred_score"]
     lines += [

@@ -1,4 +1,4 @@
-"""Tables of what was reached, beside what is in print."""
+"""Tables of results beside the published figures."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from clapstack.systems import describe_system, list_systems
 
 METRICS = ("srcc", "lcc", "ktau", "mse")
 
-# What to know of results before reading them, by the column that marks them.
+# Warnings about results, by the column that marks them.
 WARNINGS = {
     "simulated": (
         "SIMULATED",
-        "no human rated these pairs. The figures show that the system works, and "
-        "compare with no published one.",
+        "no human rated these pairs. The figures show that the system works and cannot "
+        "be compared with published ones.",
     ),
     "bundled": (
-        "MINI CHECKPOINTS",
-        "these know the bundled sounds only, and say nothing of the published ones.",
+        "TEST CHECKPOINTS",
+        "the small bundled checkpoints know only the bundled sounds. Their results do "
+        "not carry over to the published checkpoints.",
     ),
 }
 
 _DIFFERENCES = (
-    "The best by SRCC minus each other system on the same pairs; in brackets: paired "
-    "bootstrap of 95 %."
+    "The best system by SRCC minus each other system on the same pairs; in brackets: "
+    "95 % intervals of a paired bootstrap."
 )
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return the record of what is finished; ValueError if it is damaged."""
+    """Read the record of a finished run; raise a ValueError if it is damaged."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         _ = record["identity"], record["splits"]
     except (KeyError, TypeError, ValueError) as error:
-        msg = f"{path} is damaged ({error}). Delete it: its results are computed again."
+        msg = f"{path} is damaged ({error}). Delete it to compute its results again."
         raise ValueError(msg) from error
     return record
 
@@ -48,7 +49,7 @@ def read_results(out: Path) -> pd.DataFrame:
     """Return one row per finished system and rated split in a folder of results.
 
     Columns are ``system``, ``split``, ``n_train``, ``n_pairs``, each metric with
-    ``_low`` and ``_high``, ``published_`` of each, ``simulated``, ``bundled``.
+    ``_low`` and ``_high``, ``published_<metric>``, ``simulated`` and ``bundled``.
     """
     names = list_systems()
     rows = []
@@ -70,12 +71,12 @@ def read_results(out: Path) -> pd.DataFrame:
 def format_results(
     results: pd.DataFrame, differences: pd.DataFrame | None = None
 ) -> str:
-    """Return the results as a Markdown page, with differences where there are any."""
+    """Return the results, and any differences, as a Markdown page."""
     lines = ["# Results\n", *warnings_of(results, "**{}**: {}\n")]
     lines.append(_results_table(results))
     lines.append(
-        "\nIn brackets: bootstrap intervals of 95 %. After the stroke: the published "
-        "figure of the row, where there is one.\n"
+        "\nIn brackets: 95 % bootstrap intervals. After the slash: the published "
+        "figure, if there is one.\n"
     )
     if differences is not None and len(differences):
         names = ["best", "system", "split"]
@@ -89,9 +90,9 @@ def format_results(
 
 
 def results_text(results: pd.DataFrame, differences: pd.DataFrame) -> str:
-    """Return results and differences as text for a terminal, some 120 characters wide.
+    """Return results and differences as text, about 120 characters wide.
 
-    Simulated rows and mini checkpoints say so.
+    Simulated rows and test checkpoints are marked.
     """
     published = results["published_srcc"]
     shown = results.assign(
@@ -105,7 +106,7 @@ def results_text(results: pd.DataFrame, differences: pd.DataFrame) -> str:
     lines = warnings_of(results, "{}: {}")
     lines += [""] * bool(lines)
     lines += _text(shown, ["system", "split", "pairs"], ["published", "note"])
-    lines.append("\nIn brackets: bootstrap of 95 %. Published: the SRCC in print.")
+    lines.append("\nIn brackets: 95 % bootstrap intervals. Published: published SRCC.")
     if len(differences):
         lines += ["", _DIFFERENCES, *_text(differences, ["best", "system", "split"])]
     return "\n".join(lines)
@@ -148,7 +149,7 @@ def _results_table(results: pd.DataFrame) -> str:
 def place_in_ranking(results: pd.DataFrame) -> str:
     """Return the official ranking of 2026 with the rated test results in it.
 
-    Simulated results have no place in it and are left out.
+    Simulated results are left out.
     """
     ranking = load_xacle_ranking()
     official = ranking.loc[ranking["kind"] == "official", "srcc"]
@@ -168,7 +169,7 @@ def place_in_ranking(results: pd.DataFrame) -> str:
     for _, row in ours.iterrows():
         would = 1 + int((official > row["srcc"]).sum())
         cells = [f"{row[metric]:.4f}" for metric in METRICS]
-        note = f"this run, would rank {would}" + ", mini checkpoints" * row["bundled"]
+        note = f"this run, would rank {would}" + ", test checkpoints" * row["bundled"]
         rows.append((row["srcc"], ["", f"**{row['system']}**", *cells, note]))
     rows.sort(key=lambda pair: -pair[0])
     header = ["rank", "system", *map(str.upper, METRICS), ""]
@@ -177,7 +178,7 @@ def place_in_ranking(results: pd.DataFrame) -> str:
 
 def _row(record: Mapping[str, Any], split: str, outcome: Mapping[str, Any]) -> dict:
     name = record["identity"]["system"]
-    known = name in list_systems()  # and not a system of one's own
+    known = name in list_systems()  # and not a custom system
     published = describe_system(name).published.get(split) if known else None
     figures = {} if published is None else published._asdict()
     return {
@@ -214,7 +215,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _aligned(
     header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]
 ) -> list[list[str]]:
-    """Return header and rows with cells of equal width, to the right but for `left`."""
+    """Return header and rows padded to equal width; only `left` is left-aligned."""
     columns = []
     for name, *cells in zip(header, *rows, strict=True):
         width = max(map(len, (name, *cells)))

@@ -1,4 +1,4 @@
-"""Fit systems on the training split and judge them on the others, resumably."""
+"""Resumable runs that fit systems on the training split and evaluate the others."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ Echo = Callable[[str], None]
 N_RESAMPLES = 1000
 RECORD = "record.json"
 
-# How a system is run, which its predictions do not depend on, and the place of its
-# weights, which their fingerprint stands for.
+# Settings on which predictions do not depend, and the location of the weights, which
+# their fingerprint represents.
 _NOT_SETTINGS = {
     "batch_size",
     "cache",
@@ -75,19 +75,20 @@ def run_systems(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fit systems on the training split and predict the others.
 
-    What is finished stays in `out`, by system, and is not computed again as long as the
-    data, the weights and the settings are the same. With `probe`, fit on a few training
-    pairs and judge on a few validation pairs, as the probes of the paper. A held-out
-    pair that is in the training split too is an error unless `allow_overlap`. Without
-    all weights a MissingCheckpointsError is raised before anything is computed.
+    Finished results are kept in `out`, by system, and are not computed again as long as
+    data, weights and settings are the same. With `probe`, systems are fitted on a few
+    training pairs and evaluated on a few validation pairs, as the probes of the paper.
+    A held-out pair that is also in the training split is an error unless
+    `allow_overlap`. If weights are missing, a MissingCheckpointsError is raised before
+    anything is computed.
 
     Returns
     -------
     results : DataFrame
-        One row per system and rated split of everything in `out`.
+        One row per system and rated split in `out`.
     differences : DataFrame
         One row per split and system in `out` that predicted the same pairs as this run:
-        metrics of the best by SRCC minus its own, with intervals.
+        metrics of the best system by SRCC minus those of this system, with intervals.
     """
     judged: dict[Any, Mapping[str, Bunch]] = {}
     for line in broken_rules(pipelines):
@@ -109,7 +110,7 @@ def run_systems(
         judged[identity["data"]] = held_out
         place = out / f"{name}{'-probe' * probe}"
         if _is_finished(place, identity):
-            echo(f"{name}: finished before, kept")
+            echo(f"{name}: already finished")
             continue
         started = time.perf_counter()
         (place / RECORD).unlink(missing_ok=True)
@@ -124,7 +125,7 @@ def run_systems(
             "n_train": len(train.X),
             "splits": dict(_predicted(pipeline, held_out, place)),
         }
-        # Last: what has a record is finished.
+        # Written last: a system with a record is finished.
         write_text(place / RECORD, json.dumps(record, indent=2) + "\n")
         _write_tables(out)
         echo(f"{name}: done in {time.perf_counter() - started:.0f} s")
@@ -134,9 +135,9 @@ def run_systems(
 
 
 def check_challenge(folder: Path, echo: Echo = print) -> bool:
-    """Show what a challenge folder holds; return whether no clip is in two splits.
+    """Summarise a challenge folder; return whether no clip is in two splits.
 
-    Missing tables or clips and wrong rows are the errors of :func:`load_xacle`.
+    Missing tables, missing clips and wrong rows raise the errors of :func:`load_xacle`.
     """
     splits = {split: load_xacle(folder, split) for split in list_xacle_splits(folder)}
     for split, data in splits.items():
@@ -159,7 +160,7 @@ def check_challenge(folder: Path, echo: Echo = print) -> bool:
 
 
 def settings_of(pipeline: Pipeline) -> dict[str, str]:
-    """Return what a pipeline's predictions depend on, the weights and data aside."""
+    """Return the settings on which a pipeline's predictions depend."""
     settings = {}
     for name, value in sorted(pipeline.get_params().items()):
         nested = hasattr(value, "get_params") or isinstance(value, list)
@@ -170,7 +171,7 @@ def settings_of(pipeline: Pipeline) -> dict[str, str]:
 
 
 def data_digest(splits: Mapping[str, Bunch], keys: Mapping[str, str]) -> str:
-    """Return a digest of names, texts, scores and sounds of all splits."""
+    """Return a digest of the names, texts, scores and clips of all splits."""
     digest = hashlib.sha256()
     for split, data in splits.items():
         scores = [None] * len(data.X) if data.y is None else data.y.tolist()
@@ -181,7 +182,7 @@ def data_digest(splits: Mapping[str, Bunch], keys: Mapping[str, str]) -> str:
 
 
 def audio_keys(splits: Mapping[str, Bunch], verbose: bool) -> dict[str, str]:
-    """Return the content key of every clip by path; each file is read once."""
+    """Return the content key of every clip by path, reading each file once."""
     paths = [path for data in splits.values() for path in data.X["audio"]]
     bar = progress(paths, desc="reading clips", unit="clip", verbose=verbose)
     return {path: audio_key(path) for path in bar}
@@ -195,9 +196,9 @@ def refuse_overlap(
     lines = _overlap_lines(same)
     if lines and not allowed:
         msg = (
-            "Pairs to be judged on are among those to be fitted on:\n"
+            "Held-out pairs are also training pairs:\n"
             + "\n".join(lines)
-            + "\nRemove them from one split, or pass --allow-overlap and say so."
+            + "\nRemove them from one split, or pass --allow-overlap and report it."
         )
         raise ValueError(msg)
     for line in lines:
@@ -207,7 +208,7 @@ def refuse_overlap(
 def _overlap_lines(overlaps: pd.DataFrame) -> list[str]:
     lines = [
         f"  {row.split} {row.id} is {row.other_split} {row.other_id}"
-        + (", text and all" if row.same_text else ", with another text")
+        + (", with the same text" if row.same_text else ", with another text")
         for row in overlaps.head(_SHOWN).itertuples()
     ]
     more = len(overlaps) - _SHOWN
@@ -217,7 +218,7 @@ def _overlap_lines(overlaps: pd.DataFrame) -> list[str]:
 def _parts(
     splits: Mapping[str, Bunch], sizes: tuple[int, int], probe: bool, random_state: int
 ) -> tuple[Bunch, dict[str, Bunch]]:
-    """Return the pairs to fit on and, by split, those to predict."""
+    """Return the training pairs and, by split, the pairs to predict."""
     train = splits["train"]
     if not probe:
         return train, {name: data for name, data in splits.items() if name != "train"}
@@ -234,7 +235,7 @@ def _parts(
 def _predicted(
     pipeline: Pipeline, held_out: Mapping[str, Bunch], place: Path
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Predict and write every split; yield what the record says of it."""
+    """Predict and write every split; yield its entry in the record."""
     for split, data in held_out.items():
         scores = np.asarray(pipeline.predict(data.X), dtype=np.float64)
         file = place / f"{split}.csv"
@@ -249,8 +250,8 @@ def _predicted(
 
 
 def _is_finished(place: Path, identity: Mapping[str, Any]) -> bool:
-    """Tell whether these very predictions are there, and whole."""
-    # An encoder of one's own without a fingerprint may have changed.
+    """Return whether complete predictions with this identity exist."""
+    # A custom encoder without a fingerprint may have changed.
     if not (place / RECORD).exists() or None in identity["weights"].values():
         return False
     record = read_record(place / RECORD)
@@ -264,7 +265,7 @@ def _is_finished(place: Path, identity: Mapping[str, Any]) -> bool:
 def _differences(out: Path, judged: Mapping[str, Mapping[str, Bunch]]) -> pd.DataFrame:
     """Compare the systems in `out` that predicted the same pairs with the best one.
 
-    `judged` has pairs by the digest of all data, and by split.
+    `judged` has the pairs by digest of all data and by split.
     """
     records = {
         path.parent: read_record(path) for path in sorted(out.glob(f"*/{RECORD}"))

@@ -1,4 +1,4 @@
-"""Tables of pairs in files: rated, fitted on, evaluated and extracted."""
+"""Tables of pairs in files: reading ratings, fitting, evaluation, extraction."""
 
 from clapstack.cli.tables._evaluate import (
     Evaluation,

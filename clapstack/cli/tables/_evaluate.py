@@ -1,4 +1,4 @@
-"""Fitting and evaluating models on tables of rated pairs."""
+"""Fitting and evaluation of models on tables of rated pairs."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ _METRICS = ("srcc", "lcc", "ktau", "mse")
 
 
 class Evaluation(NamedTuple):
-    """Pairs with ratings and predictions, and how well the two agree.
+    """Ratings and predictions of pairs, and the metrics of their agreement.
 
     Attributes
     ----------
     report : dict
-        ``n_pairs``; metrics with the ends of their intervals; and of prediction
-        intervals, where there are any, ``coverage`` (the nominal one), ``held`` (the
-        share of ratings inside) and ``mean_width``. Empty without an evaluation. Of
-        several axes, such a report of each by its name.
+        ``n_pairs`` and the metrics with the ends of their intervals. If there are
+        prediction intervals, also ``coverage`` (nominal), ``held`` (the share of
+        ratings inside) and ``mean_width``. Empty without an evaluation. For several
+        axes, one such report per axis, by name.
     y : ndarray of shape (n_pairs,), or DataFrame of shape (n_pairs, n_axes)
         Ratings.
     scores : ndarray of shape (n_pairs, 3) or (n_pairs, n_axes, 3)
-        Score, low end, high end; NaN ends where there are no intervals, NaN alone
-        without an evaluation.
+        Score, low end and high end. Ends are NaN without intervals; all are NaN without
+        an evaluation.
     bad : list of BadPair
         Rows that were left out.
     """
@@ -72,9 +72,10 @@ def evaluate(
 ) -> Evaluation:
     """Compare predictions, and their intervals, with ratings.
 
-    `scores` is of shape (n_pairs,), or (n_pairs, 3) as `predict_with_interval` returns
-    them; `coverage` is the nominal one of the intervals. Where `y` is a frame, its
-    columns are axes, each judged on its rated pairs; `scores` has one axis more then.
+    `scores` has the shape (n_pairs,), or (n_pairs, 3) as returned by
+    `predict_with_interval`; `coverage` is the nominal coverage of the intervals. If `y`
+    is a frame, its columns are axes, each evaluated on its rated pairs, and `scores`
+    has an additional dimension.
     """
     if isinstance(y, pd.DataFrame):
         report = {
@@ -100,9 +101,9 @@ def evaluate(
 def by_axis(
     y: np.ndarray | pd.DataFrame, scores: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Return by axis which rows are rated on it, their ratings and their scores.
+    """Return the rated rows of each axis, with their ratings and scores.
 
-    One axis without a name, ``""``, has all rows.
+    A single axis has the name ``""`` and all rows.
     """
     if not isinstance(y, pd.DataFrame):
         return {"": (np.arange(len(y)), y, scores)}
@@ -110,7 +111,7 @@ def by_axis(
     for number, axis in enumerate(y.columns):
         rows = np.flatnonzero(y[axis].notna())
         if rows.size == 0:
-            msg = f"no pair that can be used is rated on {axis!r}. Leave it out."
+            msg = f"no usable pair is rated on {axis!r}. Leave this axis out."
             raise BadRowsError(msg)
         axes[axis] = (rows, y[axis].to_numpy()[rows], scores[rows, number])
     return axes
@@ -127,13 +128,12 @@ def evaluate_predictions(
     gaps: bool = False,
     resolved: Callable[[Any], Any] | None = None,
 ) -> tuple[Evaluation, int]:
-    """Evaluate predictions of one table by the ratings of another.
+    """Evaluate the predictions of one table with the ratings of another.
 
-    `once`, `gaps` and `resolved` are those of `read_by_key`. Rows without a rating are
-    left out where there may be gaps. With `skip_empty`, rows without a prediction are
-    left out, and their number is returned too; otherwise they are a BadRowsError, as
-    are keys that only one table has. Predictions that all equal their ratings cause a
-    warning.
+    `once`, `gaps` and `resolved` are those of `read_by_key`. With `gaps`, rows without
+    a rating are left out. With `skip_empty`, rows without a prediction are left out and
+    counted; otherwise they raise a BadRowsError, as do keys that only one table has. If
+    all predictions equal their ratings, a warning is issued.
     """
     y, scores = join_by_key(
         read_by_key(truth, "score", keys, resolved, once=once, gaps=gaps),
@@ -141,23 +141,23 @@ def evaluate_predictions(
     )
     rated = ~np.isnan(y)
     if not rated.any():
-        msg = f"{truth.name} has no rating at all in {truth.names['score']!r}."
+        msg = f"{truth.name} has no ratings in the column {truth.names['score']!r}."
         raise BadRowsError(msg)
     y, scores = y[rated], scores[rated]
     empty = np.isnan(scores)
     if empty.all():
-        msg = f"{predictions.name} has no score at all. Score its pairs first."
+        msg = f"{predictions.name} has no scores. Score its pairs first."
         raise BadRowsError(msg)
     if empty.any() and not skip_empty:
         msg = (
-            f"{predictions.name} has no score in {empty.sum():,} rows. Leave them out "
-            "with --skip-bad, or score them again."
+            f"{predictions.name} has {empty.sum():,} rows without a score. Leave them "
+            "out with --skip-bad, or score them again."
         )
         raise BadRowsError(msg)
     if np.array_equal(y[~empty], scores[~empty]):
         warnings.warn(
-            "every prediction equals its rating, as if a table were judged by itself. "
-            "Check that the predictions are predictions.",
+            "every prediction equals its rating, as if a table were evaluated with "
+            "itself. Check that the predictions are not the ratings.",
             stacklevel=2,
         )
     evaluation = evaluate(y[~empty], scores[~empty], n_resamples=n_resamples)
@@ -165,7 +165,7 @@ def evaluate_predictions(
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:
-    """Return the metrics as lines to read; of several axes, a line each."""
+    """Return the metrics as lines of text, with one line per axis if several."""
     if _is_of_axes(report):
         return _axis_lines(report)
     lines = []
@@ -174,9 +174,9 @@ def report_lines(report: dict[str, Any]) -> list[str]:
         lines.append(f"{name.upper():<5}{report[name]:.4f}{ends}")
     if "held" in report:
         lines.append(
-            f"Intervals of {100 * report['coverage']:g} % held "
-            f"{100 * report['held']:.1f} % of the ratings; their mean width is "
-            f"{report['mean_width']:.2f}."
+            f"{100 * report['coverage']:g} % prediction intervals contain "
+            f"{100 * report['held']:.1f} % of the ratings; mean width "
+            f"{report['mean_width']:.2f}"
         )
     return lines
 
@@ -190,7 +190,7 @@ def _ends(report: dict[str, float], name: str) -> str:
 
 
 def _axis_lines(report: dict[str, dict[str, float]]) -> list[str]:
-    """Return a table with a line per axis."""
+    """Return a table with one line per axis."""
     table = []
     for axis, one in report.items():
         row = {"": axis, "N": f"{one['n_pairs']}"}
@@ -198,10 +198,10 @@ def _axis_lines(report: dict[str, dict[str, float]]) -> list[str]:
             ends = f" {_ends(one, name)}" if f"{name}_low" in one else ""
             row[name.upper()] = f"{one[name]:.4f}{ends}"
         if "held" in one:
-            row[f"{100 * one['coverage']:g} % held"] = f"{100 * one['held']:.1f} %"
+            row[f"in {100 * one['coverage']:g} %"] = f"{100 * one['held']:.1f} %"
             row["width"] = f"{one['mean_width']:.2f}"
         table.append(row)
-    # Ends of intervals may be missing on one axis.
+    # Intervals may be missing on one axis.
     names = list(dict.fromkeys(name for row in table for name in row))
     cells = [names, *([row.get(name, "") for name in names] for row in table)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -212,10 +212,10 @@ def _axis_lines(report: dict[str, dict[str, float]]) -> list[str]:
 
 
 def doubt(report: dict[str, Any]) -> str:
-    """Return a warning if a held-out SRCC is not clearly above zero, or nothing.
+    """Return a warning if a held-out SRCC is not clearly above zero, else "".
 
-    Without any relation its standard deviation is 1 / sqrt(n - 1). Of several axes, the
-    warnings of those are joined.
+    Without any relation, its standard deviation is 1 / sqrt(n - 1). The warnings of
+    several axes are joined.
     """
     if _is_of_axes(report):
         words = {axis: doubt(one) for axis, one in report.items()}
@@ -226,8 +226,8 @@ def doubt(report: dict[str, Any]) -> str:
         return ""
     return (
         f"the held-out SRCC of {report['srcc']:.2f} is not clearly above zero: with "
-        f"{n_pairs:,} pairs, chance alone gives up to {bound:.2f}. Either the pairs "
-        "are too few or the model predicts nothing; do not rely on its scores."
+        f"{n_pairs:,} pairs, chance alone reaches {bound:.2f}. Either there are too "
+        "few pairs or the model has no predictive value. Do not rely on its scores."
     )
 
 
@@ -240,10 +240,10 @@ def evaluate_model(
     skip_bad: bool,
     verbose: bool,
 ) -> Evaluation:
-    """Evaluate a fitted model of pairs on pairs that it was not fitted on.
+    """Evaluate a fitted model on pairs that are not its training pairs.
 
-    Axes of the ratings are axes of the model. Rows that cannot be used are left out
-    with `skip_bad`, else named in a BadPairsError.
+    Axes of the ratings are axes of the model. With `skip_bad`, unusable rows are left
+    out; otherwise a BadPairsError names them.
     """
     scores, kept, bad = [], [], []
     starts = range(0, len(rated.y), _CHUNK)
@@ -288,10 +288,10 @@ def fit_and_evaluate(
 ) -> Evaluation:
     """Evaluate a pipeline by cross-validation, then fit it on all pairs.
 
-    The first step, frozen encoders, is computed once; what learns is fitted anew in
-    every fold. Without folds there is no evaluation. `random_state` deals pairs to
-    folds, unless groups do. Rows that cannot be used are left out with `skip_bad`, else
-    named in a BadPairsError.
+    The first step, frozen encoders, is computed once; the other steps are fitted again
+    in every fold. With zero folds there is no evaluation. `random_state` assigns pairs
+    to folds, unless groups do. With `skip_bad`, unusable rows are left out; otherwise a
+    BadPairsError names them.
     """
     if folds:  # refuse too many before anything is encoded
         _splits(len(rated.y), rated.groups, folds, random_state)
@@ -347,7 +347,7 @@ def _held_out(
     coverage: float,
     verbose: bool,
 ) -> np.ndarray:
-    """Return scores and intervals of every pair from a fit on other folds."""
+    """Return out-of-fold scores and intervals of every pair."""
     scores = np.empty((*y.shape, 3))
     for train, test in progress(
         splits, desc="cross-validating", unit="fold", verbose=verbose
@@ -362,7 +362,7 @@ def _held_out(
 
 
 def _fit_groups(pipeline: Pipeline, groups: np.ndarray | None) -> dict[str, Any]:
-    """Return groups as fit takes them, if the last step does."""
+    """Return groups as keywords of fit, if the last step accepts them."""
     name, last = pipeline.steps[-1]
     if groups is None or not has_fit_parameter(last, "groups"):
         return {}

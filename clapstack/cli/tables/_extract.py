@@ -1,4 +1,4 @@
-"""Embeddings of a table: into the store, and into a file for other programs."""
+"""Extraction of embeddings into the store, and into a file for other programs."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def extract(
     chunk_size: int,
     verbose: bool,
 ) -> tuple[int, list[BadPair], dict[str, int]]:
-    """Encode a table, and write what the transformers of a union return.
+    """Encode a table, and write the output of the transformers of a union.
 
     Parameters
     ----------
     union : FeatureUnion
-        Of transformers over frozen encoders, not fitted.
+        Transformers with frozen encoders, not fitted.
     out : Path or None
-        A ``.npz`` or ``.parquet`` file, which appears when it is whole, or the store
-        alone. Its ``row`` holds the numbers of the rows that could be used.
+        A ``.npz`` or ``.parquet`` file, which appears only when complete. Its ``row``
+        has the numbers of the usable rows. None writes to the store only.
 
     Returns
     -------
     n_rows : int
-        Rows of the table.
+        Number of rows of the table.
     bad : list of BadPair
-        Rows that cannot be used; positions are numbers of rows.
+        Unusable rows; positions are row numbers.
     widths : dict of str to int
-        Columns of each array.
+        Number of columns of each array.
     """
     bad: list[BadPair] = []
     widths: dict[str, int] = {}
@@ -88,14 +88,14 @@ def extract(
 
 
 def _arrays(union: FeatureUnion, values: Any) -> Arrays:
-    """Cut the columns of a union into arrays: a family's blocks, or all of it."""
+    """Split the columns of a union into arrays: blocks of a family, or the family."""
     values = np.asarray(values, dtype=np.float32)
     arrays, start = {}, 0
     for family, transformer in union.transformer_list:
         names = transformer.get_feature_names_out()
         blocks: dict[str, int] = {}
         for name in names:
-            # "audio0" and "cosine" are of pair features; others stay together.
+            # Blocks such as "audio0" exist in pair features; others stay together.
             block = re.sub(r"\d+$", "", name) if hasattr(transformer, "blocks") else ""
             blocks[block] = blocks.get(block, 0) + 1
         for block, width in blocks.items():
@@ -108,15 +108,15 @@ def _arrays(union: FeatureUnion, values: Any) -> Arrays:
 class _Writer(ABC):
     @abstractmethod
     def add(self, arrays: Arrays) -> None:
-        """Take the next rows of every array."""
+        """Add the next rows of every array."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Make the file whole."""
+        """Complete the file."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what is held."""
+        """Release all resources."""
 
 
 def _writer(new: Path, out: Path) -> _Writer:
@@ -126,7 +126,7 @@ def _writer(new: Path, out: Path) -> _Writer:
 
 
 class _NpzWriter(_Writer):
-    """Arrays as they grow in files of their own, joined at the end."""
+    """Writes each array to a temporary file and joins them at the end."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -165,7 +165,7 @@ class _NpzWriter(_Writer):
 
 
 class _ParquetWriter(_Writer):
-    """One column per array, of lists of one length; numbers where that is one."""
+    """Writes one column per array: fixed-size lists, or numbers for a width of 1."""
 
     def __init__(self, path: Path, out: Path):
         self._path = path

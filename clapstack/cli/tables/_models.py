@@ -1,4 +1,4 @@
-"""Loading the model that a command names."""
+"""Loading of model files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def open_model(
 ) -> Any:
     """Load a fitted model from a file of ``save_model``.
 
-    With `trust` it may be of joblib, which runs what is in it. `trust_encoders` are
-    classes of the user's own that the file may hold, ``module:Class``. Their modules
-    are imported, and no others: a file does not choose what is imported.
+    With `trust`, it may be a joblib file, whose code runs when it is loaded.
+    `trust_encoders` are custom classes that the file may contain, ``module:Class``.
+    Only their modules are imported: a file does not choose what is imported.
     """
     trusted = [_find_class(name) for name in trust_encoders or ()]
     if not trust or _is_archive(path):  # as all files of save_model are
@@ -30,10 +30,10 @@ def open_model(
         return joblib.load(path)
     except (AttributeError, ImportError) as error:
         msg = (
-            f"{path} holds a class whose code is not found: {error}. A class of a "
-            "script or notebook must be put into a module that is installed or on "
-            "PYTHONPATH, and the model saved again from there; a file of save_model "
-            "needs no more than --trust-encoder MODULE:CLASS."
+            f"{path} contains a class whose code cannot be found: {error}. Move a "
+            "class of a script or notebook to a module that is installed or on "
+            "PYTHONPATH, and save the model again from there. A file of save_model "
+            "needs only --trust-encoder MODULE:CLASS."
         )
         raise ValueError(msg) from error
 
@@ -44,24 +44,24 @@ def _is_archive(path: Path) -> bool:
 
 
 def _find_class(name: str) -> type:
-    """Import a class that the user named."""
+    """Import a class named by the user."""
     module, _, short = name.partition(":")
     if not short:
         module, _, short = name.rpartition(".")
     if not (module and short):
         msg = (
-            "--trust-encoder takes MODULE:CLASS, such as my_package:MyEncoder; got "
-            f"{name!r}."
+            "--trust-encoder must have the form MODULE:CLASS, such as "
+            f"my_package:MyEncoder; got {name!r}."
         )
         raise ValueError(msg)
     try:
         found = getattr(importlib.import_module(module), short, None)
     except ImportError as error:
-        # The current folder is no such place for an installed command, on purpose:
-        # files that lie about are not imported.
+        # An installed command does not search the current folder, so that no file in it
+        # is imported by accident.
         msg = (
-            f"--trust-encoder {name}: {error}. Install the module, or name its folder "
-            "in PYTHONPATH."
+            f"--trust-encoder {name}: {error}. Install the module, or add its "
+            "folder to PYTHONPATH."
         )
         raise ImportError(msg) from error
     if not isinstance(found, type):

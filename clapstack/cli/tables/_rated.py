@@ -1,4 +1,4 @@
-"""Rated pairs, and predictions to be evaluated, from tables."""
+"""Reading of rated pairs, and of predictions to evaluate, from tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clapstack.pairs import (
 from clapstack.scoring.tables import PairTable, Row, pairs_of
 from clapstack.tables import to_number
 
-# What an empty cell is in a table.
+# Empty cells of CSV and of JSON or Parquet.
 _EMPTY = ("", None)
 
 __all__ = ["Rated", "join_by_key", "read_by_key", "read_rated", "remarks"]
@@ -32,11 +32,11 @@ class Rated(NamedTuple):
     Attributes
     ----------
     pairs : DataFrame of shape (n_pairs, 2)
-        Columns ``audio`` and ``text``; the index holds the number of the row where a
-        pair stands first.
+        Columns ``audio`` and ``text``; the index is the number of the first row of each
+        pair.
     y : ndarray of shape (n_pairs,), or DataFrame of shape (n_pairs, n_axes), float64
-        Ratings; the mean where a pair has several. With axes a column each, and NaN
-        where a pair is not rated.
+        Ratings, averaged if a pair has several. With axes, one column per axis, and NaN
+        for missing ratings.
     groups : ndarray of shape (n_pairs,) or None
         Group of each pair.
     n_ratings : int
@@ -56,14 +56,15 @@ def read_rated(
     *,
     skip_unrated: bool = False,
 ) -> Rated:
-    """Read pairs and their ratings; a pair that comes several times is one pair.
+    """Read pairs and their ratings, merging repeated pairs.
 
-    Two rows are one pair if their clips have one content, or one place where that
-    cannot be read, and their texts differ in white space or Unicode form at most.
-    `groups` names the column of groups, ``"audio"`` and ``"text"`` among them; `axes`
-    name the columns of ratings, of which a row may leave all but one empty. A row that
-    leaves all empty, ratings that are no finite numbers, rows without a group and pairs
-    in two groups are a BadRowsError; with `skip_unrated` the first are left out.
+    Two rows are the same pair if their clips have the same content (or the same path,
+    if unreadable) and their texts differ at most in white space or Unicode form.
+    `groups` names the column of groups, which may be ``"audio"`` or ``"text"``; `axes`
+    name the columns of ratings, at least one of which must be filled in each row. Rows
+    without any rating, ratings that are not finite numbers, rows without a group and
+    pairs in two groups raise a BadRowsError. With `skip_unrated`, rows without any
+    rating are left out.
     """
     ratings: dict[tuple[str, str], list[list[float]]] = {}
     of_pair: dict[tuple[str, str], str | None] = {}
@@ -93,17 +94,17 @@ def read_rated(
             alone.append((row, repr(row.cells.get(groups))))
         elif of_pair.setdefault(pair, group) != group:
             msg = (
-                f"{table.name}, {_place(row)}: the pair stands in the groups "
-                f"{of_pair[pair]!r} and {group!r}. Give all its rows one group."
+                f"{table.name}, {_place(row)}: the pair is in two groups, "
+                f"{of_pair[pair]!r} and {group!r}. Give all its rows the same group."
             )
             raise BadRowsError(msg)
-    _refuse_rows(wrong, f"{table.name}: the rating is no finite number in")
-    words = f"{table.name}: all of {', '.join(map(repr, axes))} are empty in"
+    _refuse_rows(wrong, f"{table.name}: the rating is not a finite number in")
+    words = f"{table.name}: the columns {', '.join(map(repr, axes))} are all empty in"
     _refuse_rows(unrated, words)
-    words = f"{table.name}: there is no group in the column {groups!r} in"
+    words = f"{table.name}: the group column {groups!r} is empty in"
     _refuse_rows(alone, words)
     if not firsts:
-        msg = f"{table.name} has no rating in {', '.join(map(repr, axes))}."
+        msg = f"{table.name} has no ratings in {', '.join(map(repr, axes))}."
         raise BadRowsError(msg)
     means = [[_mean(axis) for axis in np.transpose(r)] for r in ratings.values()]
     y = pd.DataFrame(means, columns=list(axes)) if axes else np.ravel(means)
@@ -112,21 +113,21 @@ def read_rated(
 
 
 def _mean(ratings: Iterable[float]) -> float:
-    """Return the mean of ratings that are there, NaN if there are none."""
+    """Return the mean of the ratings that are not NaN, or NaN."""
     there = [rating for rating in ratings if not math.isnan(rating)]
     return float(np.mean(there)) if there else math.nan
 
 
 def remarks(rated: Rated) -> list[str]:
-    """Return what to know of rated pairs before they are dealt to folds.
+    """Return remarks about rated pairs, for the user to read before a fit.
 
-    That ratings were averaged, and that pairs without groups share texts or clips.
+    They concern averaged ratings, and pairs that share texts or clips without groups.
     """
     words = []
     n_pairs = len(rated.y)
     if rated.n_ratings > n_pairs:
         words.append(
-            f"{rated.n_ratings:,} ratings of {n_pairs:,} pairs; each pair has the mean"
+            f"{rated.n_ratings:,} ratings of {n_pairs:,} pairs were averaged per pair"
         )
     identities: dict[str, Callable[[Any], str]] = {
         "text": text_identity,
@@ -134,13 +135,13 @@ def remarks(rated: Rated) -> list[str]:
     }
     for column, identity in identities.items() if rated.groups is None else ():
         cells = [cell for cell in rated.pairs[column] if isinstance(cell, str) and cell]
-        # Of objects: Arrow's texts refuse what was no UTF-8.
+        # As objects, since Arrow strings refuse invalid UTF-8.
         shared = pd.Series(list(map(identity, cells)), dtype=object)
         n_shared = int(shared.duplicated(keep=False).sum())
         if n_shared:
             words.append(
-                f"{n_shared:,} of {n_pairs:,} pairs share their {column} with another; "
-                f"--groups {column} keeps them in one fold"
+                f"{n_shared:,} of {n_pairs:,} pairs share their {column} with another "
+                f"pair; --groups {column} keeps them in the same fold"
             )
     return words
 
@@ -154,25 +155,26 @@ def read_by_key(
     once: bool = False,
     gaps: bool = False,
 ) -> pd.Series:
-    """Read numbers of a role, ``"score"`` or ``"prediction"``, by key.
+    """Read the numbers of a role, ``"score"`` or ``"prediction"``, by key.
 
     Parameters
     ----------
     keys : sequence of str
-        Columns that make a key, or the roles ``audio`` and ``text``.
+        Columns of the key, or the roles ``audio`` and ``text``.
     resolved : callable, default=None
-        Makes a path of a clip, so that ``a.wav``, ``./a.wav`` and ``/folder/a.wav`` are
-        one clip in two tables that have the same. None takes names as they are.
+        Returns the path of a clip, so that ``a.wav``, ``./a.wav`` and ``/folder/a.wav``
+        are the same clip in both tables. None compares names as they are.
     once : bool, default=False
-        Whether a rating of a key that has one, or an empty prediction, is refused.
-        Otherwise ratings of one key are averaged. A key has one prediction in any case.
+        Whether to refuse a second rating of a key, and empty predictions. Otherwise,
+        ratings of the same key are averaged. A second prediction is always refused.
     gaps : bool, default=False
-        Whether a rating may be empty, as on one of several axes.
+        Whether ratings may be empty, as on one of several axes.
 
     Returns
     -------
     numbers : Series of float64
-        By key, a tuple; NaN for what is empty. Its name is the table's.
+        Numbers indexed by key, a tuple, with NaN for empty cells. Its name is that of
+        the table.
     """
     found: dict[tuple[str, ...], list[float]] = {}
     wrong, twice, nameless = [], [], []
@@ -191,16 +193,16 @@ def read_by_key(
         if key in found and (once or role == "prediction"):
             twice.append((row, ", ".join(key)))
         found.setdefault(key, []).append(value)
-    _refuse_rows(wrong, f"{table.name}: the {role} is no finite number in")
-    _refuse_rows(nameless, f"{table.name}: a cell of the key is empty in")
-    _refuse_rows(twice, f"{table.name}: a {role} for the same key stands before")
+    _refuse_rows(wrong, f"{table.name}: the {role} is not a finite number in")
+    _refuse_rows(nameless, f"{table.name}: the key is empty in")
+    _refuse_rows(twice, f"{table.name}: there is a second {role} for the same key in")
     index = pd.Index(list(found), tupleize_cols=False)
     means = [_mean(each) for each in found.values()]
     return pd.Series(means, index=index, name=table.name)
 
 
 def _key(name: str, cell: Any, resolved: Callable[[Any], Any] | None) -> str | None:
-    """Return a part of a key; None if the cell names nothing."""
+    """Return a part of a key, or None for an empty cell."""
     identity = group_identity(cell)
     if identity is None or not isinstance(cell, str):
         return identity
@@ -210,9 +212,9 @@ def _key(name: str, cell: Any, resolved: Callable[[Any], Any] | None) -> str | N
 
 
 def join_by_key(truth: pd.Series, scores: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return true and predicted scores of the same keys; refuse any without partner.
+    """Return true and predicted scores of the same keys; refuse unmatched keys.
 
-    Both are as from `read_by_key`. Predictions may be NaN.
+    Both arguments are results of `read_by_key`. Predictions may be NaN.
     """
     faults = []
     for table, what, wanted, given in (
@@ -225,7 +227,10 @@ def join_by_key(truth: pd.Series, scores: pd.Series) -> tuple[np.ndarray, np.nda
             count = f"{len(alone):,} of {len(wanted):,}"
             faults.append(f"{table} has no {what} for {first_few(alone)} ({count})")
     if faults:
-        msg = f"{', and '.join(faults)}. Predict every pair once, and nothing else."
+        msg = (
+            f"{', and '.join(faults)}. The table of predictions must have every rated "
+            "pair once, and no others."
+        )
         raise BadRowsError(msg)
     order = {key: place for place, key in enumerate(scores.index)}
     places = [order[key] for key in truth.index]
@@ -233,13 +238,13 @@ def join_by_key(truth: pd.Series, scores: pd.Series) -> tuple[np.ndarray, np.nda
 
 
 def _clip(row: Row) -> str:
-    """Return the identity of a clip; one that is none is like no other."""
+    """Return the identity of a clip; an invalid one differs from all others."""
     is_path = isinstance(row.path, str) and row.path.strip()
     return clip_identity(row.path) if is_path else f"row {row.number}"
 
 
 def _text(row: Row) -> str:
-    """Return the identity of a text; one that cannot be used is like no other."""
+    """Return the identity of a text; an invalid one differs from all others."""
     is_text = isinstance(row.text, str) and row.text.strip()
     return text_identity(row.text) if is_text else f"row\n{row.number}"
 

@@ -99,17 +99,17 @@ def test_truth_is_read_in_either_spelling(tmp_path, header):
 @pytest.mark.parametrize("score", ["nan", "", "high", "inf"])
 def test_score_that_the_official_script_would_drop_is_named(tmp_path, score):
     path = written(tmp_path, f"wav_file_name,pred_score\n1.wav,2\n0.wav,{score}\n")
-    with pytest.raises(ValueError, match=r"no finite number in row 1 .* in line 3"):
+    with pytest.raises(ValueError, match=r"not a finite number in row 1 .* in line 3"):
         numbers(path)
 
 
 def test_clip_that_is_there_twice_is_named(tmp_path):
-    message = r"for the same key stands before row 1 \(1\.wav\).* line 3"
+    message = r"for the same key in row 1 \(1\.wav\).* line 3"
     path = written(tmp_path, "wav_file_name,pred_score\n1.wav,2\n1.wav,2\n")
-    with pytest.raises(ValueError, match=f"a prediction {message}"):
+    with pytest.raises(ValueError, match=f"a second prediction {message}"):
         numbers(path)
     path = written(tmp_path, "wav_file_name,average_score\n1.wav,2\n1.wav,4\n")
-    with pytest.raises(ValueError, match=f"a score {message}"):
+    with pytest.raises(ValueError, match=f"a second score {message}"):
         numbers(path, "score")
 
 
@@ -117,7 +117,7 @@ def test_clip_that_is_there_twice_is_named(tmp_path):
 def test_unknown_columns_are_named(tmp_path, header):
     path = written(tmp_path, f"{header}\n1.wav,2\n")
     with pytest.raises(
-        ValueError, match=r"has no .* column .*it has \['.*Rename the one"
+        ValueError, match=r"has no column of .*it has \['.*Rename the intended column"
     ):
         numbers(path)
 
