@@ -122,10 +122,10 @@ def checkpoints(
             typer.echo(table.to_csv(index=False), nl=False)
             return
         rows = [("name", "here", "licence", "checkpoint")]
-        for row in table.to_dict("records"):
+        for row in table.fillna({"licence": ""}).to_dict("records"):
             note = " (saw ratings)" * row["seen_ratings"]
-            here, licence = "yes" * row["present"], row["licence"] or ""
-            rows.append((row["name"], here, licence, row["checkpoint"] + note))
+            here = "yes" * row["present"]
+            rows.append((row["name"], here, row["licence"], row["checkpoint"] + note))
         *widths, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
         for name, here, licence, checkpoint in rows:
             cells = zip((name, here, licence), widths, strict=True)
