@@ -135,6 +135,8 @@ def _read(
             remedy="Name it with --prompt-column, --score-column, --by or --rating; "
             "clapstack score writes a table with scores",
         )
+        if len(tables) > 1:
+            _check_scale(table, columns["score"])
         for row in table.rows():
             where = f"{table.name}, row {row.number}"
             clip: dict[str, Any] = {"system": names[source]}
@@ -149,6 +151,19 @@ def _read(
                     raise BadRowsError(msg)
             clips.append(clip)
     return clips
+
+
+def _check_scale(table: Any, score: str | None) -> None:
+    """Refuse scores without ratings, whose mean is zero in every table."""
+    cosines = [name for name in table.header if name.endswith("_cosine")]
+    if cosines and score in (None, "score"):
+        msg = (
+            f"{table.name} was scored without ratings (it has the column "
+            f"{cosines[0]!r}). Such scores are standardised within their own table and "
+            "cannot be compared with those of another. Score the clips of all systems "
+            "in one table, with a column of systems, and pass that column with --by."
+        )
+        raise BadRowsError(msg)
 
 
 def _system_names(tables: Sequence[str]) -> dict[str, str]:

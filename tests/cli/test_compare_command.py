@@ -52,6 +52,18 @@ def test_a_table_per_system_is_compared_by_prompt(run, tables, clips):
     assert "agreement" not in found
 
 
+def test_scores_without_ratings_are_compared_within_one_table(run, tables, clips):
+    for path in tables:
+        pd.read_csv(path).assign(msclap_cosine=0.5).to_csv(path, index=False)
+    done = run("compare", *tables)
+    assert done.exit_code == 1
+    assert f"{tables[0]} was scored without ratings" in done.stderr
+    assert "in one table" in done.stderr
+    whole = tables[0].with_name("whole.csv")
+    clips.assign(msclap_cosine=0.5).to_csv(whole, index=False)
+    assert run("compare", whole, "--by", "model").exit_code == 0
+
+
 def test_the_tables_are_read_from_the_best_down_and_end_in_a_verdict(run, tables):
     lines = run("compare", *tables[:2]).stdout.splitlines()
     assert lines[0].split()[:4] == ["system", "prompts", "clips", "mean"]
