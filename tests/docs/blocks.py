@@ -45,6 +45,7 @@ NOT_RUN = {
     " -m venv": "creates an environment; .ci/run does",
     "pip install": "installs; .ci/run does",
     "pip download": "needs a network",
+    "hf download": "needs a network",
     "dask worker": "serves until stopped",
     ".ci/matrix": "creates environments, which takes minutes",
     "--trust-encoder": "needs a module; tests/cli/test_own_encoders.py has one",
