@@ -75,7 +75,7 @@ class ClapStackingRegressor(TransformerMixin, RegressorMixin, BaseEstimator):
         Penalty of the family ridges per standardised column: the noise-to-signal ratio
         of `y` (see :class:`~clapstack.stacking.StandardizedRidge`). If several are
         given, each family and target uses the one with the highest out-of-fold SRCC;
-        ten values take about 1.2 times as long to fit as one.
+        ten values take 1.1 to 1.2 times as long to fit as one.
     boosting : bool, regressor or None, default=True
         Whether to fit boosted trees on the compression, and also next to the ridge of
         each :class:`~clapstack.EventFeatures` family. A regressor replaces the trees;
