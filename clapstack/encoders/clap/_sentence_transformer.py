@@ -59,6 +59,11 @@ class SentenceTransformerEncoder(ClapEncoder):
         # The front end belongs to these libraries and changes with their versions.
         self._version += f"-st{sentence_transformers}-tf{transformers.__version__}"
 
+    @property
+    def text_identity(self) -> str:
+        """`identity`: the fingerprint covers all files of the tokenizer."""
+        return self.identity
+
     @classmethod
     def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
         library = _library()
