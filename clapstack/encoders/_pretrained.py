@@ -84,7 +84,7 @@ def check_supported(
         if not isinstance(found, bool | int | str) or found != needed:
             msg = (
                 f"{place} has {name}={short_repr(found)}; only {needed!r}, as in the "
-                f"published files, is supported."
+                f"published files, is supported. Compare it with the publisher's file."
             )
             raise CheckpointError(msg)
 

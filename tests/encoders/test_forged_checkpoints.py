@@ -188,6 +188,11 @@ def test_a_configuration_is_not_believed(laion_folders, copy_of, name, value, me
         ("spec_size", 10**6, r"image of 1000000 pixels"),
         ("spec_size", 64, r"accepts 64 frames of 64 mel bands .* a window has 101"),
         ("patch_stride", [0, 0], "cannot be loaded: ZeroDivisionError"),
+        ("patch_stride", [8, 8], r"every \[8, 8\] pixels .*patch_stride"),
+        ("patch_stride", [1, 1], r"every \[1, 1\] pixels .*patch_stride"),
+        ("patch_stride", [4, 4, 4, 4], r"every \[4, 4, 4, 4\] pixels"),
+        ("spec_size", 129, r"image of 129 pixels .* 64 mel bands"),
+        ("flatten_patch_embeds", False, r"config\.json has flatten_patch_embeds=False"),
         ("window_size", 1000, r"wrong shape: .*relative_position_bias_table"),
     ],
 )
