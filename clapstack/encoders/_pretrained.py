@@ -137,6 +137,9 @@ def _of_model(content: Mapping[str, Any], default: Any, path: Path) -> Any:
             value = _of_model({"model_type": part.model_type} | value, part, path)
         else:
             _check_like(value, defaults[name], f"{name} in {path}")
+            if name.endswith("dropout") and value is not None:
+                # Unused here, but torch checks it in every forward pass.
+                check_number(value, 0, 1, f"{name} in {path}", whole=False)
         described[name] = value
     return described
 
