@@ -173,12 +173,11 @@ def _stamp(path: Path, kind: str) -> tuple[tuple[str | int, ...], ...]:
     if path.is_dir():
         found = {*path.glob("*"), *path.glob("*/*")}
         if kind == "sentence-transformer":
-            # Imported here because it imports transformers' list of models.
-            from clapstack.encoders.clap._sentence_folder import modules_in
-
+            # Imported on first use, as in _load.
+            name = "clapstack.encoders.clap._sentence_folder"
             with guarded(str(path)):
-                for place in modules_in(path):  # may lie deeper
-                    found.update((path / place).glob("*"))
+                for place in importlib.import_module(name).modules_in(path):
+                    found.update((path / place).glob("*"))  # may lie deeper
         files = sorted(found)
     else:
         # Including the tokenizer, which is beside a weights file or in tokenizer/.
