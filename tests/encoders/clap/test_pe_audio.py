@@ -211,6 +211,10 @@ def set_config(**values):
     return lambda folder: edit_json(folder / "config.json", lambda c: c.update(values))
 
 
+def drop_merges(folder):
+    edit_json(folder / "tokenizer.json", lambda c: c["model"].update(dropout=0.5))
+
+
 def set_hop_length(folder):
     def change(config):
         config["audio_config"]["dac_config"]["hop_length"] = 960
@@ -237,6 +241,7 @@ def set_extractor(**values):
         (set_extractor(hop_length=960), r"feature_size=1 and hop_length=1920"),
         (set_extractor(feature_size=2), r"feature_size=1 and hop_length=1920"),
         (set_hop_length, r"config\.json has hop_length=960; only 1920"),
+        (drop_merges, r"tokenizer in .* skips merges at random .*dropout=0\.5"),
         (without_processor, r"processor_config\.json cannot be read"),
         (lambda f: (f / "tokenizer.json").unlink(), r"lacks tokenizer\.json"),
         (lambda f: (f / "model.safetensors").unlink(), r"lacks model\.safetensors"),

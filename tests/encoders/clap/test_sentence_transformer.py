@@ -255,6 +255,18 @@ def test_modules_in_deeper_folders_are_loaded_anew(folders, tmp_path, place):
     assert load(tmp_path).fingerprint != before.fingerprint
 
 
+def test_a_tokenizer_that_skips_merges_at_random_is_refused(copy_of):
+    copy = copy_of(BUNDLED / "laion-unfused")
+    edit_json(copy / "tokenizer_config.json", as_plain_tokenizer)
+    edit_json(copy / "tokenizer.json", lambda c: c["model"].update(dropout=0.5))
+    with pytest.raises(CheckpointError, match=r"skips merges at random"):
+        load(copy)
+
+
+def as_plain_tokenizer(config):
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+
+
 def test_embeddings_are_stored_under_the_versions_of_the_libraries(folders):
     assert f"-st{library.__version__}-tf" in load(folders["omni"]).identity
 
