@@ -307,7 +307,21 @@ def read_tokenizer(folder: Path, kind: str | None = None) -> Any:
             f"its files again from their publisher."
         )
         raise CheckpointError(msg) from error
+    refuse_dropout(tokenizer, folder)
     return tokenizer
+
+
+def refuse_dropout(tokenizer: Any, folder: Path) -> None:
+    """Reject a tokenizer that skips merges at random, which is meant for training."""
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    dropout = getattr(model, "dropout", None)
+    if dropout:
+        msg = (
+            f"The tokenizer in {folder} skips merges at random (dropout={dropout:g}), "
+            f"so a text would have a different embedding each time. Set 'dropout' in "
+            f"tokenizer.json to null."
+        )
+        raise CheckpointError(msg)
 
 
 def _copy_tokenizer(folder: Path, copy: Path) -> None:

@@ -84,7 +84,7 @@ def check_supported(
         if not isinstance(found, bool | int | str) or found != needed:
             msg = (
                 f"{place} has {name}={short_repr(found)}; only {needed!r}, as in the "
-                f"published files, is supported."
+                f"published files, is supported. Compare it with the publisher's file."
             )
             raise CheckpointError(msg)
 
@@ -137,6 +137,9 @@ def _of_model(content: Mapping[str, Any], default: Any, path: Path) -> Any:
             value = _of_model({"model_type": part.model_type} | value, part, path)
         else:
             _check_like(value, defaults[name], f"{name} in {path}")
+            if name.endswith("dropout") and value is not None:
+                # Unused here, but torch checks it in every forward pass.
+                check_number(value, 0, 1, f"{name} in {path}", whole=False)
         described[name] = value
     return described
 

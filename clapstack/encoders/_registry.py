@@ -14,6 +14,7 @@ import torch
 
 from clapstack.encoders._base import DTYPES
 from clapstack.encoders._noting import noted_files
+from clapstack.encoders._reading import guarded
 from clapstack.encoders.audio import AudioEncoder
 from clapstack.encoders.clap import ClapEncoder
 
@@ -132,7 +133,7 @@ def load_encoder(
     name, stamp = os.fspath(checkpoint), None
     path = Path(name).expanduser()
     if path.exists():
-        name, stamp = str(path.absolute()), _stamp(path)
+        name, stamp = str(path.absolute()), _stamp(path, kind)
     # Keyed by path and file states, so that a rewritten checkpoint is loaded again.
     with _LOCK:
         return _load(kind, name, stamp, revision, device, dtype, backend)
@@ -172,11 +173,18 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _stamp(path: Path) -> tuple[tuple[str | int, ...], ...]:
+def _stamp(path: Path, kind: str) -> tuple[tuple[str | int, ...], ...]:
     """Return a key that changes whenever local files change."""
     # No deeper than a tokenizer's subfolder: someone may pass a home folder.
     if path.is_dir():
-        files = sorted([*path.glob("*"), *path.glob("*/*")])
+        found = {*path.glob("*"), *path.glob("*/*")}
+        if kind == "sentence-transformer":
+            # Imported on first use, as in _load.
+            name = "clapstack.encoders.clap._sentence_folder"
+            with guarded(str(path)):
+                for place in importlib.import_module(name).modules_in(path):
+                    found.update((path / place).glob("*"))  # may lie deeper
+        files = sorted(found)
     else:
         # Including the tokenizer, which is beside a weights file or in tokenizer/.
         folders = path.parent, path.parent / "tokenizer"

@@ -172,7 +172,7 @@ def embed_together(
     crop)``. Call `embed_pairs` first, which rejects unusable pairs.
     """
     rate = encoder.sample_rate
-    scope = f"{encoder.identity}\npair {rate} {crop} {READING_VERSION}"
+    scope = f"{_text_identity(encoder)}\npair {rate} {crop} {READING_VERSION}"
     sources, texts = pairs["audio"].tolist(), pairs["text"].tolist()
     with opened_store(cache, encoder) as store:
         clips = _audio_keys(sources, store)
@@ -320,7 +320,7 @@ def embed_texts(
     verbose: bool,
 ) -> np.ndarray:
     """Return one embedding per text; texts may repeat."""
-    scope = f"{encoder.identity}\ntext"
+    scope = f"{_text_identity(encoder)}\ntext"
     place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     keys = [text_key(text) for text in place]
     found, rows = _look_up(store, scope, keys, _width(encoder))
@@ -341,6 +341,11 @@ def embed_texts(
             bar.update(len(batch))
     _check_collapse("text", rows, encoder)
     return _in_order(rows, [place[text] for text in texts])
+
+
+def _text_identity(encoder: Any) -> str | None:
+    """Return the identity of an encoder's texts; a custom encoder has only one."""
+    return getattr(encoder, "text_identity", encoder.identity)
 
 
 def _check_collapse(tower: str, rows: np.ndarray, encoder: Any) -> None:

@@ -38,7 +38,8 @@ _MOST = {
     "window": 1 << 30,
 }
 _WORDS = ("fingerprint", "identity", "source")
-_FACTS = ("blocks", *_MOST, *_WORDS)
+_OF_PAIRS = ("text_identity", "has_dense_windows")  # of encoders with two towers
+_FACTS = ("blocks", *_MOST, *_WORDS, *_OF_PAIRS)
 # Maximum bytes of a note: enough for ten thousand files, more than any checkpoint has.
 _LONGEST = 1 << 21
 # Packages whose version can change what is read from the same files.
@@ -155,11 +156,14 @@ def _plausible(facts: dict[str, Any]) -> bool:
     """Return whether the attributes are plausible: anyone may have written the note."""
     blocks = facts.get("blocks", {})
     width = "embedding_dim" if blocks else "projection_dim"
+    needed = {width, "sample_rate", "window", *(() if blocks else _OF_PAIRS)}
     numbers = [(facts[name], most) for name, most in _MOST.items() if name in facts]
     numbers += [(size, facts[width]) for size in blocks.values()]
     return (
-        {width, "sample_rate", "window"} <= facts.keys() <= {*_FACTS}
+        needed <= facts.keys() <= {*_FACTS}
         and facts["identity"].startswith(f"{facts['fingerprint']}-")
+        and facts.get("text_identity", facts["identity"]).startswith(facts["identity"])
+        and type(facts.get("has_dense_windows", False)) is bool
         and isinstance(facts["source"], str)
         and all(type(n) is int and 0 < n <= most for n, most in numbers)
         and (not blocks or sum(blocks.values()) == facts[width])

@@ -188,6 +188,11 @@ def test_a_configuration_is_not_believed(laion_folders, copy_of, name, value, me
         ("spec_size", 10**6, r"image of 1000000 pixels"),
         ("spec_size", 64, r"accepts 64 frames of 64 mel bands .* a window has 101"),
         ("patch_stride", [0, 0], "cannot be loaded: ZeroDivisionError"),
+        ("patch_stride", [8, 8], r"every \[8, 8\] pixels .*patch_stride"),
+        ("patch_stride", [1, 1], r"every \[1, 1\] pixels .*patch_stride"),
+        ("patch_stride", [4, 4, 4, 4], r"every \[4, 4, 4, 4\] pixels"),
+        ("spec_size", 129, r"image of 129 pixels .* 64 mel bands"),
+        ("flatten_patch_embeds", False, r"config\.json has flatten_patch_embeds=False"),
         ("window_size", 1000, r"wrong shape: .*relative_position_bias_table"),
     ],
 )
@@ -273,6 +278,7 @@ def test_labels_by_the_billion_are_refused(tmp_path):
         ({"num_hidden_layers": 300}, r"layers in .* to 256"),
         ({"hidden_size": 10**9}, r"hidden_size .* to 10000000; got 1000000000"),
         ({"hidden_size": 10**7}, r"wrong shape: .* instead of \(10000000"),
+        ({"max_bucket_distance": 0}, r"max_bucket_distance in .* from 81 to"),
     ],
 )
 def test_a_speech_configuration_is_not_believed(tmp_path, edit, message):
@@ -280,6 +286,13 @@ def test_a_speech_configuration_is_not_believed(tmp_path, edit, message):
     edit_json(tmp_path / "config.json", lambda c: c.update(edit))
     with pytest.raises(CheckpointError, match=message):
         load_encoder("wavlm", tmp_path)
+
+
+def test_a_whisper_that_drops_units_by_a_negative_chance_is_refused(tmp_path):
+    make_whisper(tmp_path)
+    edit_json(tmp_path / "config.json", lambda c: c.update(activation_dropout=-1.0))
+    with pytest.raises(CheckpointError, match=r"activation_dropout in .* from 0 to 1"):
+        load_encoder("whisper", tmp_path)
 
 
 def test_a_whisper_of_too_many_layers_is_refused(tmp_path):

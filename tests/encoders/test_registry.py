@@ -158,6 +158,43 @@ def test_a_fingerprint_changes_with_what_embeddings_depend_on(
 
 
 @pytest.mark.parametrize(
+    ("file", "edit"),
+    [
+        ("merges.txt", lambda text: text.replace("a r\n", "")),
+        (
+            "tokenizer_config.json",
+            lambda text: text.replace("{", '{"add_prefix_space": true, '),
+        ),
+        (
+            "tokenizer_config.json",
+            lambda text: text.replace("{", '{"split_special_tokens": true, '),
+        ),
+    ],
+    ids=["merges", "space before a text", "special tokens in texts"],
+)
+def test_what_only_texts_depend_on_is_part_of_their_identity(
+    laion_folders, copy_of, file, edit
+):
+    before = load_encoder("laion", str(laion_folders[False]))
+    folder = copy_of(laion_folders[False])
+    text = (folder / file).read_text()
+    (folder / file).write_text(edit(text))
+    assert (folder / file).read_text() != text
+    after = load_encoder("laion", str(folder))
+    assert after.identity == before.identity
+    assert after.text_identity != before.text_identity
+
+
+@pytest.mark.filterwarnings("ignore:1 of 2 texts")
+def test_the_identity_of_texts_does_not_depend_on_earlier_texts(laion_folders):
+    encoder = load_encoder("laion", str(laion_folders[False]))
+    encoder.encode_text(["a dog barks", "rain " * 100])
+    clear_encoders()
+    again = load_encoder("laion", str(laion_folders[False]))
+    assert again.text_identity == encoder.text_identity
+
+
+@pytest.mark.parametrize(
     ("name", "fingerprint"),
     [("laion-fused", "7be182e3a4e594c2"), ("laion-unfused", "db53fc8afc0779dc")],
 )

@@ -19,10 +19,11 @@ import clapstack
 from clapstack import LaionClapPairFeatures, MsClapPairFeatures
 from clapstack.encoders import clear_encoders
 from clapstack.exceptions import FingerprintMismatchError
-from tests.checkpoints import edit_tensors
+from tests.checkpoints import edit_json, edit_tensors
 
 BUNDLED = Path(clapstack.__file__).parent / "bundled" / "laion-unfused"
 MSCLAP = BUNDLED.parent / "msclap"
+MERGES = json.loads((BUNDLED / "tokenizer.json").read_text())["model"]["merges"]
 
 
 @pytest.fixture(autouse=True)
@@ -132,9 +133,7 @@ def test_a_wrong_note_is_an_error_once(checkpoint, pairs, tmp_path, loads):
     (place,) = (store / "encoders").iterdir()
     note = json.loads(place.read_text())
     facts = note["facts"]
-    other = facts["identity"].replace(facts["fingerprint"], "0" * 64)
-    facts.update(fingerprint="0" * 64, identity=other)
-    place.write_text(json.dumps(note))
+    place.write_text(json.dumps(note).replace(facts["fingerprint"], "0" * 64))
     features = LaionClapPairFeatures(checkpoint, cache=store).fit(pairs)
     with pytest.raises(FingerprintMismatchError, match="a newer version was published"):
         features.transform(pairs)
@@ -179,6 +178,9 @@ def test_a_damaged_note_is_written_again(checkpoint, pairs, tmp_path, loads, con
         ("source", {}),
         ("blocks", 3),
         ("encode_text", 3),
+        ("text_identity", "elsewhere"),
+        ("text_identity", None),
+        ("has_dense_windows", "yes"),
     ],
 )
 def test_a_note_of_what_no_encoder_has_is_written_again(
@@ -189,6 +191,22 @@ def test_a_note_of_what_no_encoder_has_is_written_again(
     note = place.read_text()
     content = json.loads(note)
     content["facts"][name] = value
+    place.write_text(json.dumps(content))
+    loads()
+    features.fit(pairs)
+    assert loads() == 1
+    assert place.read_text() == note
+
+
+@pytest.mark.parametrize("name", ["text_identity", "has_dense_windows", "window"])
+def test_a_note_that_lacks_a_fact_is_written_again(
+    checkpoint, pairs, tmp_path, loads, name
+):
+    features = LaionClapPairFeatures(checkpoint, cache=tmp_path / "store").fit(pairs)
+    (place,) = (tmp_path / "store" / "encoders").iterdir()
+    note = place.read_text()
+    content = json.loads(note)
+    del content["facts"][name]
     place.write_text(json.dumps(content))
     loads()
     features.fit(pairs)
@@ -243,6 +261,25 @@ def test_two_installations_share_no_note(tmp_path):
         run = [sys.executable, "-c", script, str(tmp_path / "store")]
         found.append(subprocess.check_output(run, env=env, cwd=tmp_path, text=True))
     assert found[0] != found[1]
+
+
+def test_texts_are_encoded_again_under_another_tokenizer(checkpoint, pairs, tmp_path):
+    features = LaionClapPairFeatures(
+        checkpoint, blocks=("audio", "text"), cache=tmp_path / "store"
+    )
+    before = features.fit_transform(pairs)
+    cut_merges(checkpoint / "tokenizer.json")
+    clear_encoders()
+    fingerprint = features.fingerprint_
+    after = features.fit_transform(pairs)
+    assert features.fingerprint_ == fingerprint
+    expected = features.set_params(cache=None).fit_transform(pairs)
+    assert_array_equal(after, expected)
+    assert abs(after - before).max() > 1e-3
+
+
+def cut_merges(path):
+    edit_json(path, lambda content: content["model"].update(merges=MERGES[:5]))
 
 
 class TestTokenizerOfTheHub:
@@ -314,12 +351,13 @@ def test_a_stored_table_loads_no_torch(tmp_path):
     script = (
         "import sys\n"
         "import pandas as pd\n"
-        "from clapstack import make_clap_stack\n"
+        "from clapstack import EventFeatures, make_clap_stack\n"
         "from clapstack.datasets import load_bundled_sounds\n"
         "sounds = load_bundled_sounds()[:4]\n"
         "X = pd.DataFrame({'audio': sounds['path'], 'text': sounds['words']})\n"
         "pipe = make_clap_stack('bundled', cache=sys.argv[1])[0].fit(X)\n"
         "pipe.transform(X)\n"
+        "EventFeatures(pipe, hop=2.0).fit(X).transform(X)\n"
         "print('torch' in sys.modules, 'transformers' in sys.modules)\n"
     )
     run = [sys.executable, "-c", script, str(tmp_path)]

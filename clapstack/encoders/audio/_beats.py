@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clapstack.encoders._base import unusual
 from clapstack.encoders._finding import find_file
 from clapstack.encoders._kaldi import SAMPLE_RATE, normalised_fbank, window_of
 from clapstack.encoders._pretrained import (
@@ -81,6 +82,7 @@ class BeatsEncoder(AudioEncoder):
                 "full_scale": FULL_SCALE,
                 "mean": MEAN,
                 "std": STD,
+                **_unusual(model.encoder),
             },
             blocks=cls._blocks(model, weights),
             source=str(weights),
@@ -140,10 +142,23 @@ def _builder(config: Mapping[str, Any], weights: Path) -> Callable[..., BeatsMod
         depth = count_modules(tensors, r"encoder\.layers\.(\d+)\.")
         return BeatsModel(
             tensors,
-            # DeepNorm's α for this depth, which keeps deep encoders stable.
-            residual_scale=(2 * depth) ** 0.25 if config["deep_norm"] else 1.0,
+            residual_scale=_deep_norm_scale(depth) if config["deep_norm"] else 1.0,
             max_distance=config["max_distance"],
             conv_groups=config["conv_pos_groups"],
         )
 
     return build
+
+
+def _deep_norm_scale(depth: int) -> float:
+    """Return DeepNorm's α for a depth, which keeps deep encoders stable."""
+    return (2 * depth) ** 0.25
+
+
+def _unusual(encoder: Any) -> dict[str, Any]:
+    """Return what no tensor shows and is not as in the published files."""
+    layers = encoder.layers
+    return {
+        **unusual(encoder, {"max_distance": 800}),
+        **unusual(layers[0], {"residual_scale": _deep_norm_scale(len(layers))}),
+    }

@@ -13,6 +13,7 @@ from transformers import WavLMConfig, WavLMModel
 from clapstack.encoders._base import unusual
 from clapstack.encoders._finding import find_pretrained
 from clapstack.encoders._pretrained import load_model, read_config
+from clapstack.encoders._reading import check_number
 from clapstack.encoders.audio._base import POOLED, pool
 from clapstack.encoders.audio._speech import UNUSED, SpeechEncoder, speech_settings
 
@@ -31,6 +32,13 @@ class WavLmEncoder(SpeechEncoder):
         )
         config = read_config(folder, WavLMConfig)
         settings = speech_settings(folder, config)
+        # Distances up to a quarter of the buckets have a bucket each.
+        check_number(
+            config.max_bucket_distance,
+            config.num_buckets // 4 + 1,
+            1 << 20,
+            f"max_bucket_distance in {folder / 'config.json'}",
+        )
         settings |= unusual(config, {"max_bucket_distance": 800})
         return partial(
             cls,

@@ -62,6 +62,13 @@ class WhisperEncoder(AudioEncoder):
         settings["shortest"] = 1
         for name in ("encoder_attention_heads", "activation_function"):
             settings[name] = getattr(config, name)
+        if settings["n_mels"] != config.num_mel_bins:
+            msg = (
+                f"The extractor in {folder} produces {settings['n_mels']} mel bands "
+                f"(feature_size); the model needs {config.num_mel_bins} "
+                f"(num_mel_bins). Compare both with the publisher's files."
+            )
+            raise CheckpointError(msg)
         n_frames = settings["window"] // settings["hop_length"]
         if n_frames != _FRAMES_PER_STATE * config.max_source_positions:
             msg = (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import reprlib
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from itertools import groupby
 from typing import Any, ClassVar
 
@@ -40,6 +43,8 @@ _COPIES: dict[str, Callable[[int, int], int]] = {
     "repeatpad": lambda window, size: window // size,
     "pad": lambda window, size: 1,
 }
+# Texts whose tokens show settings of a tokenizer that its backend does not contain.
+_TRIAL_TEXTS = ["A dog barks,  twice!", "storms over Zürich in 2024", "犬 \u2603"]
 
 
 class ClapEncoder(FrozenEncoder):
@@ -172,6 +177,19 @@ class ClapEncoder(FrozenEncoder):
         units = self._averaged(pieces, len(waveforms), batch_size)
         self._warn_if_collapsed("audio", units, waveforms)
         return units.astype(np.float32)
+
+    @property
+    def text_identity(self) -> str:
+        """Everything that an embedding of a text depends on besides the text.
+
+        `identity` and the whole tokenizer, of which `fingerprint` covers only the
+        vocabulary.
+        """
+        return f"{self.identity}-{self._tokenizer_digest}"
+
+    @cached_property
+    def _tokenizer_digest(self) -> str:
+        return _digest_of(self._tokenizer)
 
     @property
     def cuts_windows(self) -> bool:
@@ -544,6 +562,27 @@ def convolutions_like_products() -> AbstractContextManager[None]:
         deterministic=cudnn.deterministic,
         allow_tf32=torch.get_float32_matmul_precision() != "highest",
     )
+
+
+def _digest_of(tokenizer: Any) -> str:
+    """Return a short digest of what a tokenizer does to texts.
+
+    A newer version of a library may describe the same tokenizer differently. The digest
+    then changes and texts are encoded once more, which is cheap; a digest of the tokens
+    of some texts alone would be more stable, but miss changes that affect other texts.
+    """
+    texts = [*_TRIAL_TEXTS, " ".join(tokenizer.all_special_tokens)]
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # written in Python; all that can be seen is what it does
+        texts += sorted(tokenizer.get_vocab())
+        described = {}
+    else:
+        described = json.loads(backend.to_str())
+        # Texts are padded and truncated elsewhere; these two are state of other calls.
+        del described["truncation"], described["padding"]
+    tokens = tokenizer(texts, verbose=False)["input_ids"]
+    known = json.dumps([described, tokens], sort_keys=True)
+    return hashlib.sha256(known.encode()).hexdigest()[:16]
 
 
 def _to_numpy(embeddings: torch.Tensor) -> NDArray[np.float32]:

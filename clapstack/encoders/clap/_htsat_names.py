@@ -156,8 +156,8 @@ def infer_htsat(official: Tensors, prefix: str, **settings: Any) -> ClapAudioCon
 def check_image(config: Any, n_frames: int, source: Any) -> None:
     """Reject a tower whose image is too small for a spectrogram of `n_frames`.
 
-    An image larger than that of any supported model is rejected too. `source` is for
-    the message.
+    An image that bands or patches do not fill, or larger than that of any supported
+    model, is rejected too. `source` is for the message.
     """
     size, n_mels = config.spec_size, config.num_mel_bins
     parts = size // n_mels  # time is folded into the image in this many pieces
@@ -169,7 +169,21 @@ def check_image(config: Any, n_frames: int, source: Any) -> None:
             f"publisher's files."
         )
         raise CheckpointError(msg)
-    patches = (size // min(config.patch_stride)) ** 2
+    patch, strides = config.patch_size, config.patch_stride
+    if (
+        size % n_mels
+        or [type(stride) for stride in strides] != [int, int]
+        or not 0 < min(strides) <= max(strides) <= patch
+        or any(_n_patches(size, patch, stride) != size // stride for stride in strides)
+    ):
+        msg = (
+            f"The audio tower of {source} cannot fill its image of {size} pixels "
+            f"(spec_size) with {n_mels} mel bands (num_mel_bins) or with patches of "
+            f"{patch} pixels (patch_size) every {strides} pixels (patch_stride). "
+            f"Compare these settings with the publisher's config.json."
+        )
+        raise CheckpointError(msg)
+    patches = (size // min(strides)) ** 2
     places = patches * config.window_size**2 * max(config.num_attention_heads)
     if size > _LARGEST_IMAGE or places > _MOST_PLACES:
         msg = (
@@ -178,6 +192,12 @@ def check_image(config: Any, n_frames: int, source: Any) -> None:
             f"memory than any published model. Compare it with the publisher's file."
         )
         raise CheckpointError(msg)
+
+
+def _n_patches(size: int, patch: int, stride: int) -> int:
+    """Return how many patches the tower's convolution makes along one side."""
+    padding = (patch - stride) // 2
+    return (size + 2 * padding - patch) // stride + 1
 
 
 def _rename(name: str, table: Mapping[str, str]) -> str:

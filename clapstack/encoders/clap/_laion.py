@@ -15,7 +15,12 @@ from transformers import ClapConfig, ClapModel
 from clapstack.encoders._base import unusual
 from clapstack.encoders._finding import check_vocabulary, find_laion, read_tokenizer
 from clapstack.encoders._mel import LogMel, fuse, mel_bank
-from clapstack.encoders._pretrained import Tensors, build_checked, read_config
+from clapstack.encoders._pretrained import (
+    Tensors,
+    build_checked,
+    check_supported,
+    read_config,
+)
 from clapstack.encoders._reading import (
     DERIVED,
     MOST_LAYERS,
@@ -169,6 +174,8 @@ def _read_transformers(folder: Path, weights: Path) -> tuple[Any, dict[str, Any]
             f"(num_mel_bins). Compare both with the publisher's files."
         )
         raise CheckpointError(msg)
+    place = f"audio_config in {folder / 'config.json'}"
+    check_supported(audio.to_dict(), {"flatten_patch_embeds": True}, place)
     tensors = Tensors(read_tensors(weights), weights)
     for said in (config.text_config.num_hidden_layers, sum(audio.depths)):
         check_number(said, 0, MOST_LAYERS, f"layers of a tower in {folder}")

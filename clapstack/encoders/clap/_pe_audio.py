@@ -16,12 +16,13 @@ import transformers
 from numpy.typing import NDArray
 
 from clapstack._compat import batched
+from clapstack.encoders._base import unusual
 from clapstack.encoders._finding import (
     check_vocabulary,
     find_pretrained,
     read_tokenizer,
 )
-from clapstack.encoders._pretrained import config_from, load_model
+from clapstack.encoders._pretrained import check_supported, config_from, load_model
 from clapstack.encoders._reading import check_number, read_extractor, read_json
 from clapstack.encoders.clap._frames import FrameClapEncoder
 from clapstack.exceptions import CheckpointError
@@ -57,6 +58,7 @@ _ARCHITECTURE = {
         "hidden_act",
     ),
 }
+_ROPE = {"rope_theta": 20_000, "rope_type": "default"}  # of the audio tower
 # Logit scales, and in PE-AV everything that audio and text do not need.
 _UNUSED = re.compile(
     r"^(text_audio_logit_(scale|bias)"
@@ -195,6 +197,9 @@ def _settings(folder: Path, config: Any) -> dict[str, Any]:
             f"files."
         )
         raise CheckpointError(msg)
+    place = f"dac_config in {folder / 'config.json'}"
+    dac = config.audio_config.dac_config.to_dict()
+    check_supported(dac, {"hop_length": hop_length}, place)
     window = WINDOW_SECONDS * settings["sample_rate"]
     parts = {"text": config.text_config, "audio": config.audio_config}
     return {
@@ -205,5 +210,18 @@ def _settings(folder: Path, config: Any) -> dict[str, Any]:
             f"{part}_{name}": getattr(parts[part], name)
             for part, names in _ARCHITECTURE.items()
             for name in names
-        },
+        }
+        | _unusual(config),
     }
+
+
+def _unusual(config: Any) -> dict[str, Any]:
+    """Return further such settings that are not as in the published files."""
+    text, audio = config.text_config, config.audio_config
+    every_third = ["full_attention", "sliding_attention", "sliding_attention"]
+    layers = [every_third[i % 3] for i in range(text.num_hidden_layers)]
+    differing = unusual(text, {"hidden_activation": "gelu", "layer_types": layers})
+    rope = {name: audio.rope_parameters[name] for name in _ROPE}
+    if rope != _ROPE:
+        differing["rope"] = rope
+    return differing

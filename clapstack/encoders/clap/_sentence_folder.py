@@ -83,7 +83,7 @@ def copy_checked(folder: Path, copy: Path) -> dict[str, str]:
         another kind of model.
     """
     digests = {}
-    for place, module in _modules(folder).items():
+    for place, module in modules_in(folder).items():
         (copy / place).mkdir(parents=True, exist_ok=True)
         note_file(folder / place / "config.json")
         # The hub has no empty folders, as of modules without settings.
@@ -100,7 +100,7 @@ def copy_checked(folder: Path, copy: Path) -> dict[str, str]:
     return digests
 
 
-def _modules(folder: Path) -> dict[str, str]:
+def modules_in(folder: Path) -> dict[str, str]:
     """Return the class name of each module, by its path in a folder."""
     path = folder / "modules.json"
     if not path.exists():

@@ -22,7 +22,7 @@ from transformers.utils import logging as reports
 from clapstack._numerics.checks import first_few
 from clapstack._optional import import_optional
 from clapstack.encoders._base import checked_waveform
-from clapstack.encoders._finding import find_sentence_transformer
+from clapstack.encoders._finding import find_sentence_transformer, refuse_dropout
 from clapstack.encoders._mel import fill_window
 from clapstack.encoders._reading import check_number, first_line, reason_of
 from clapstack.encoders.clap._base import ClapEncoder
@@ -59,6 +59,11 @@ class SentenceTransformerEncoder(ClapEncoder):
         # The front end belongs to these libraries and changes with their versions.
         self._version += f"-st{sentence_transformers}-tf{transformers.__version__}"
 
+    @property
+    def text_identity(self) -> str:
+        """`identity`: the fingerprint covers all files of the tokenizer."""
+        return self.identity
+
     @classmethod
     def _read(cls, checkpoint: str, revision: str | None) -> partial[Any]:
         library = _library()
@@ -79,6 +84,7 @@ class SentenceTransformerEncoder(ClapEncoder):
                 f"text."
             )
             raise CheckpointError(msg)
+        refuse_dropout(model.tokenizer, folder)
         if model.truncate_dim is not None:
             place = f"truncate_dim in {folder / 'config_sentence_transformers.json'}"
             check_number(model.truncate_dim, 1, _NO_LIMIT, place)

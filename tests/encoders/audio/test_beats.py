@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from clapstack.encoders import load_encoder
+from clapstack.encoders._base import fingerprint_of
 from clapstack.encoders.audio._beats_model import position_buckets
 from clapstack.exceptions import CheckpointError
 from clapstack.features import BeatsFeatures
@@ -82,6 +83,33 @@ def test_bfloat16_is_close(beats_file, encoder, hiss):
     assert half.identity != encoder.identity
     full, rounded = (e.encode_audio([hiss(16_000)])[0] for e in (encoder, half))
     assert_allclose(rounded, full, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("setting", [{"deep_norm": False}, {"max_distance": 100}])
+def test_another_architecture_is_another_fingerprint(
+    encoder, beats_content, tmp_path, hiss, setting
+):
+    (tmp_path / "other").mkdir()
+    path = save_beats(edited(beats_content, **setting), tmp_path / "other")
+    other = load_encoder("beats", path, device="cpu")
+    clips = [hiss(160_000)]
+    assert abs(other.encode_audio(clips) - encoder.encode_audio(clips)).max() > 1e-5
+    assert other.fingerprint != encoder.fingerprint
+
+
+def test_the_fingerprint_of_a_published_architecture_stays(beats_content, tmp_path):
+    path = save_beats(edited(beats_content, max_distance=800), tmp_path)
+    encoder = load_encoder("beats", path, device="cpu")
+    settings = {
+        "sample_rate": 16_000,
+        "window": 160_000,
+        "shortest": 2_800,
+        "full_scale": 32_768,
+        "mean": 15.41663,
+        "std": 6.55582,
+        "blocks": {"logit": 11},
+    }
+    assert encoder.fingerprint == fingerprint_of(encoder._model, settings)
 
 
 @given(st.integers(-2000, 2000), st.integers(0, 400))

@@ -56,6 +56,17 @@ def test_what_shares_the_batch_does_not_matter(encoder, hiss):
     assert_allclose(encoder.encode_text(texts), alone, rtol=0, atol=1e-6)
 
 
+def test_case_is_part_of_the_identity_of_texts(encoder, m2d_tensors, tmp_path):
+    (tmp_path / "cased").mkdir()
+    path = save_m2d(tmp_path / "cased", m2d_tensors)
+    settings = json.dumps({"do_lower_case": False})
+    (tmp_path / "cased" / "tokenizer_config.json").write_text(settings)
+    cased = load(path)
+    assert cased._tokens(["A dog"]) != encoder._tokens(["A dog"])
+    assert cased.identity == encoder.identity
+    assert cased.text_identity != encoder.text_identity
+
+
 def test_windows_cover_a_long_clip(encoder, hiss):
     clip = hiss(2 * WINDOW)
     mean = encoder.encode_audio(np.split(clip, 2)).mean(axis=0)

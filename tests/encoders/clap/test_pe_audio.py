@@ -175,7 +175,14 @@ def test_pe_av_gives_its_towers_of_audio_and_text(models, tmp_path, hiss):
     [
         {"architectures": ["PeAudioModel"]},
         {"audio_config": {"rms_norm_eps": 1e-3}},
+        {
+            "audio_config": {
+                "rope_parameters": {"rope_theta": 10, "rope_type": "default"}
+            }
+        },
         {"text_config": {"local_attention": 8}},
+        {"text_config": {"hidden_activation": "relu"}},
+        {"text_config": {"layer_types": ["sliding_attention"] * 4}},
     ],
 )
 def test_what_the_weights_do_not_show_is_part_of_the_fingerprint(
@@ -204,6 +211,17 @@ def set_config(**values):
     return lambda folder: edit_json(folder / "config.json", lambda c: c.update(values))
 
 
+def drop_merges(folder):
+    edit_json(folder / "tokenizer.json", lambda c: c["model"].update(dropout=0.5))
+
+
+def set_hop_length(folder):
+    def change(config):
+        config["audio_config"]["dac_config"]["hop_length"] = 960
+
+    edit_json(folder / "config.json", change)
+
+
 def set_extractor(**values):
     def change(folder):
         edit_json(folder / "preprocessor_config.json", lambda c: c.update(values))
@@ -222,6 +240,8 @@ def set_extractor(**values):
         ),
         (set_extractor(hop_length=960), r"feature_size=1 and hop_length=1920"),
         (set_extractor(feature_size=2), r"feature_size=1 and hop_length=1920"),
+        (set_hop_length, r"config\.json has hop_length=960; only 1920"),
+        (drop_merges, r"tokenizer in .* skips merges at random .*dropout=0\.5"),
         (without_processor, r"processor_config\.json cannot be read"),
         (lambda f: (f / "tokenizer.json").unlink(), r"lacks tokenizer\.json"),
         (lambda f: (f / "model.safetensors").unlink(), r"lacks model\.safetensors"),

@@ -241,6 +241,32 @@ def test_the_fingerprint_is_of_weights_and_settings(folders, copy_of):
     assert len({before, other, load(copy).fingerprint}) == 3
 
 
+@pytest.mark.parametrize("place", ["0_Router", "parts/0_Router"])
+def test_modules_in_deeper_folders_are_loaded_anew(folders, tmp_path, place):
+    router = shutil.copytree(folders["routed"], tmp_path / place)
+    for name in ("modules.json", "config_sentence_transformers.json"):
+        shutil.move(router / name, tmp_path)
+    edit_json(tmp_path / "modules.json", lambda content: content[0].update(path=place))
+    before = load(tmp_path)
+    assert load(tmp_path) is before
+    edit_tensors(
+        router / "text_2_Dense", lambda tensors: tensors["linear.bias"].add_(1)
+    )
+    assert load(tmp_path).fingerprint != before.fingerprint
+
+
+def test_a_tokenizer_that_skips_merges_at_random_is_refused(copy_of):
+    copy = copy_of(BUNDLED / "laion-unfused")
+    edit_json(copy / "tokenizer_config.json", as_plain_tokenizer)
+    edit_json(copy / "tokenizer.json", lambda c: c["model"].update(dropout=0.5))
+    with pytest.raises(CheckpointError, match=r"skips merges at random"):
+        load(copy)
+
+
+def as_plain_tokenizer(config):
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+
+
 def test_embeddings_are_stored_under_the_versions_of_the_libraries(folders):
     assert f"-st{library.__version__}-tf" in load(folders["omni"]).identity
 
