@@ -274,6 +274,7 @@ def test_labels_by_the_billion_are_refused(tmp_path):
     [
         ({"conv_stride": [10**6] * 7}, r"conv_stride in .* from 1 to 4096"),
         ({"conv_stride": [0] * 7}, r"conv_stride in .* from 1 to 4096"),
+        ({"conv_stride": [1] * 7}, r"frames of 30 s .* to 3000; got 480000"),
         ({"conv_dim": [16] * 300}, r"cannot be loaded: "),
         ({"num_hidden_layers": 300}, r"layers in .* to 256"),
         ({"hidden_size": 10**9}, r"hidden_size .* to 10000000; got 1000000000"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from clapstack.exceptions import CheckpointError
 # The memory of attention grows with the square of the length: 0.15 GB per layer of
 # WavLM Large for 30 s, 15 GB for five minutes.
 WINDOW_SECONDS = 30
+_MOST_FRAMES = 3000  # in a window; published models have 1,500
 
 _VARIANCE_FLOOR = 1e-7
 
@@ -70,6 +72,12 @@ def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
     # torch fails on an input shorter than a frame.
     shortest = first_frame(config.conv_kernel, config.conv_stride)
     check_number(shortest, 1, window, f"samples of a first frame in {folder}")
+    check_number(
+        window // math.prod(config.conv_stride),
+        1,
+        _MOST_FRAMES,
+        f"frames of {WINDOW_SECONDS} s (from conv_stride and sampling_rate) in {folder}",
+    )
     return {
         **settings,
         "window": window,
