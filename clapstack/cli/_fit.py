@@ -9,7 +9,7 @@ import typer
 
 from clapstack._output import check_output
 from clapstack.cli import _options as options
-from clapstack.cli._errors import errors_as_messages
+from clapstack.cli._errors import errors_as_messages, look_for_checkpoints
 
 __all__ = ["fit"]
 
@@ -167,6 +167,7 @@ def fit(
         else:
             model = make_system(system, checkpoints=chosen, **settings)
         set_up(model, device=device, batch_size=batch_size, verbose=not quiet)
+        look_for_checkpoints(model, "fit", quiet=quiet)
         evaluation = fit_and_evaluate(
             model,
             rated,

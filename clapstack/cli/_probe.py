@@ -137,11 +137,13 @@ def probe(
         if picture is not None:
             check_output(picture, *what, *filter(None, [prompts]))
         if unsupervised:
-            scorer = unsupervised_scorer(chosen, families, encoding, events)
+            scorer = unsupervised_scorer(
+                chosen, families, encoding, events, "probe", quiet=quiet
+            )
         else:
             trusting = {"trust": trust, "trust_encoders": trust_encoder}
             model = load(Path(what[0]), trusting, checkpoints=moved, **encoding)
-            load_encoders(model)
+            load_encoders(model, "probe", quiet=quiet)
             scorer = ModelScorer(model, "", None)
         if picture is not None and len(scorer.axes) > 1:
             msg = (

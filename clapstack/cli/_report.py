@@ -136,7 +136,7 @@ def report(
             set_up(file.model, device=device, batch_size=batch_size, verbose=not quiet)
             axes = options.axes_to_judge(score_column, axes_of(file.model))
             if table is not None:
-                load_encoders(file.model)
+                load_encoders(file.model, "report", quiet=quiet)
                 keep_keys(table, file.model, audio_folder)
                 if _is_rated(table, axes, score_column):
                     rated = read_data(table, axes=axes)

@@ -155,6 +155,7 @@ def score(
             raise typer.BadParameter(msg)
         with errors_as_messages("clapstack score"):
             loaded = load(model, trusting, checkpoints=moved, **encoding)
+            load_encoders(loaded, "score", quiet=quiet)
             scores = _score_pair(loaded, pair, coverage, json, explain)
         _exit(scores, fail_under, 0)
         return
@@ -182,10 +183,12 @@ def score(
                     "pyarrow.parquet", extra="parquet", caller=f"Writing {out}"
                 )
         if unsupervised:
-            scorer = unsupervised_scorer(chosen, families, encoding, events)
+            scorer = unsupervised_scorer(
+                chosen, families, encoding, events, "score", quiet=quiet
+            )
         else:
             loaded = load(model, trusting, checkpoints=moved, **encoding)
-            load_encoders(loaded)
+            load_encoders(loaded, "score", quiet=quiet)
             keep_keys(pairs, loaded, audio_folder)
             scorer = ModelScorer(loaded, file_digest(model), coverage)
         result = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)

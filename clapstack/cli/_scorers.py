@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+from clapstack.cli._errors import look_for_checkpoints
+
 __all__ = ["check_unsupervised", "load", "load_encoders", "unsupervised_scorer"]
 
 
@@ -38,13 +40,14 @@ def load(path: Path, trusting: dict[str, Any], **settings: Any) -> Any:
     return set_up(open_model(path, **trusting), **settings)
 
 
-def load_encoders(model: Any) -> None:
+def load_encoders(model: Any, command: str, *, quiet: bool = False) -> None:
     """Load all encoders of a model, so that no clip is encoded if one is missing."""
     import pandas as pd
     from sklearn.base import clone
 
     from clapstack._fitted import encoders_of
 
+    look_for_checkpoints(model, command, quiet=quiet)
     any_pair = pd.DataFrame({"audio": ["a"], "text": ["a"]})
     for encoder in encoders_of(model).values():
         if hasattr(encoder, "checkpoint"):
@@ -52,7 +55,13 @@ def load_encoders(model: Any) -> None:
 
 
 def unsupervised_scorer(
-    checkpoints: Any, families: Any, settings: dict[str, Any], events: bool
+    checkpoints: Any,
+    families: Any,
+    settings: dict[str, Any],
+    events: bool,
+    command: str,
+    *,
+    quiet: bool = False,
 ) -> Any:
     """Return the scorer of ``--unsupervised``, with or without ``--events``."""
     from clapstack.scoring.tables import CosineScorer, EventScorer
@@ -63,6 +72,7 @@ def unsupervised_scorer(
     def union() -> Any:
         return make_union(checkpoints, families, ["cosine"], **settings)
 
+    look_for_checkpoints(union(), command, quiet=quiet)
     if events:
         return EventScorer(union(), make_events(union()))
     return CosineScorer(union())
