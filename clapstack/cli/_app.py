@@ -122,14 +122,21 @@ def checkpoints(
             typer.echo(table.to_csv(index=False), nl=False)
             return
         rows = [("name", "here", "licence", "checkpoint")]
+        table["licence"] = table["licence"].fillna("unknown")
         for row in table.to_dict("records"):
             note = " (saw ratings)" * row["seen_ratings"]
-            here, licence = "yes" * row["present"], row["licence"] or ""
+            here, licence = "yes" if row["present"] else "no", row["licence"]
             rows.append((row["name"], here, licence, row["checkpoint"] + note))
         *widths, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
         for name, here, licence, checkpoint in rows:
             cells = zip((name, here, licence), widths, strict=True)
             typer.echo("  ".join([*(f"{c:{w}}" for c, w in cells), checkpoint]))
+        typer.echo(
+            "\n"
+            "here: the weights are in the hub's cache or the current folder\n"
+            "(saw ratings): trained on human ratings, perhaps those of a benchmark\n"
+            "clapstack checkpoints --csv prints more columns."
+        )
 
 
 # In the order of --help.

@@ -75,7 +75,9 @@ def _parameters(command: Any, ctx: Any, kind: str) -> list[Any]:
 
 def _argument(parameter: Any) -> str:
     metavar = parameter.metavar or parameter.name.upper()
-    return metavar if parameter.required else f"[{metavar}]"
+    # A metavar may show itself which of its parts are optional.
+    is_whole = parameter.required or "[" in metavar
+    return metavar if is_whole else f"[{metavar}]"
 
 
 class SafeGroup(TyperGroup):

@@ -137,9 +137,11 @@ def fit(
     with errors_as_messages("clapstack fit"):
         from clapstack._fitted import set_up
         from clapstack.cli.tables import (
+            check_ratings_differ,
             doubt,
             fit_and_evaluate,
             read_rated,
+            reading_line,
             remarks,
             report_lines,
         )
@@ -158,6 +160,7 @@ def fit(
             others=(*axes, *(() if usual or groups in axes else (str(groups),))),
         )
         rated = read_rated(source, groups, axes)
+        check_ratings_differ(rated, source.name)
         for words in () if quiet else remarks(rated):
             typer.echo(f"clapstack fit: {words}", err=True)
         settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs}
@@ -194,6 +197,7 @@ def fit(
         if evaluation.report:
             typer.echo(_title(n_pairs, folds, groups, resamples))
             typer.echo("\n".join(report_lines(evaluation.report)))
+            typer.echo(reading_line(evaluation.y))
         typer.echo(f"{out}: fitted on {n_pairs:,} pairs of {source.name}")
 
 

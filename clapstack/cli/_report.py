@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clapstack._optional import import_optional
 from clapstack._output import check_output, write_text
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
@@ -34,8 +35,8 @@ audio players. The page is a single file and needs no network.
 
 
 def report(
-    model: Annotated[
-        Path,
+    what: Annotated[
+        list[Path],
         typer.Argument(
             metavar="MODEL|TABLE",
             help="A model file from clapstack fit or save_model, or a table from "
@@ -105,6 +106,14 @@ def report(
 ) -> None:
     """Write an HTML report of a model, or of a scored table."""
     options.checked_input(None, device)
+    if len(what) > 1:
+        msg = (
+            f"give one model or table; got {len(what)}. To show several systems on one "
+            "page, put their rows into one table with a column that names the system, "
+            "and give that column with --by. clapstack compare accepts several tables."
+        )
+        raise typer.BadParameter(msg, param_hint="MODEL|TABLE")
+    model = what[0]
     with errors_as_messages("clapstack report"):
         from clapstack._fitted import axes_of, set_up
         from clapstack.cli.report import (
@@ -117,6 +126,7 @@ def report(
         )
         from clapstack.scoring.tables import PairTable, keep_keys
 
+        import_optional("matplotlib", extra="plot", caller="clapstack report")
         is_scored = data is None and is_table(model)
         source = model if is_scored else data
         table = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,49 @@ import typer
 
 from clapstack.cli._errors import look_for_checkpoints
 
-__all__ = ["check_unsupervised", "load", "load_encoders", "unsupervised_scorer"]
+__all__ = [
+    "check_model_and_table",
+    "check_unsupervised",
+    "is_clip",
+    "load",
+    "load_encoders",
+    "unsupervised_scorer",
+]
+
+_MODELS = (".clapstack", ".joblib", ".pkl")
+
+
+def is_clip(name: str) -> bool:
+    """Return whether a name has the suffix of an audio file."""
+    from clapstack.scoring.tables import CLIP_SUFFIXES
+
+    return Path(name).suffix.lower() in CLIP_SUFFIXES
+
+
+def check_model_and_table(what: Sequence[str], command: str) -> None:
+    """Refuse a missing model, a missing table, and the two in the wrong order."""
+    usage = f"clapstack {command} MODEL TABLE"
+    without = f"clapstack {command} --unsupervised"
+    if not what:
+        msg = (
+            f"give a model and a table: {usage}. Without a model, use {without} TABLE."
+        )
+    elif len(what) == 1 and _is_model(what[0]):
+        msg = f"there is no table after the model {what[0]}. Use {usage}."
+    elif len(what) == 1:
+        msg = (
+            f"there is no model before {what[0]}. Use {usage}, with a model from "
+            f"clapstack fit; or, without a model, {without} {what[0]}."
+        )
+    elif len(what) == 2 and _is_model(what[1]) and not _is_model(what[0]):
+        msg = f"the model must come first. Use clapstack {command} {what[1]} {what[0]}."
+    else:
+        return
+    raise typer.BadParameter(msg)
+
+
+def _is_model(name: str) -> bool:
+    return Path(name).suffix.lower() in _MODELS
 
 
 def check_unsupervised(

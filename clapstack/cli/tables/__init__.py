@@ -8,12 +8,14 @@ from clapstack.cli.tables._evaluate import (
     evaluate_model,
     evaluate_predictions,
     fit_and_evaluate,
+    reading_line,
     report_lines,
 )
 from clapstack.cli.tables._extract import extract
 from clapstack.cli.tables._models import open_model
 from clapstack.cli.tables._rated import (
     Rated,
+    check_ratings_differ,
     join_by_key,
     read_by_key,
     read_rated,
@@ -24,6 +26,7 @@ __all__ = [
     "Evaluation",
     "Rated",
     "by_axis",
+    "check_ratings_differ",
     "doubt",
     "evaluate",
     "evaluate_model",
@@ -34,6 +37,7 @@ __all__ = [
     "open_model",
     "read_by_key",
     "read_rated",
+    "reading_line",
     "remarks",
     "report_lines",
 ]
