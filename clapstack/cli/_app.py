@@ -122,11 +122,10 @@ def checkpoints(
             typer.echo(table.to_csv(index=False), nl=False)
             return
         rows = [("name", "here", "licence", "checkpoint")]
-        table["licence"] = table["licence"].fillna("unknown")
-        for row in table.to_dict("records"):
+        for row in table.fillna({"licence": "unknown"}).to_dict("records"):
             note = " (saw ratings)" * row["seen_ratings"]
-            here, licence = "yes" if row["present"] else "no", row["licence"]
-            rows.append((row["name"], here, licence, row["checkpoint"] + note))
+            here = "yes" if row["present"] else "no"
+            rows.append((row["name"], here, row["licence"], row["checkpoint"] + note))
         *widths, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
         for name, here, licence, checkpoint in rows:
             cells = zip((name, here, licence), widths, strict=True)

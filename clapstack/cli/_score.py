@@ -154,8 +154,11 @@ def score(
     encoding: dict[str, Any] = {"device": device, "batch_size": batch_size}
     trusting = {"trust": trust, "trust_encoders": trust_encoder}
     if pair is not None:
-        if out is not None or fmt is not None:
-            msg = "the score of one pair is printed; --out and --format need a table."
+        if out is not None or fmt is not None or keep or prompts is not None:
+            msg = (
+                "the score of one pair is printed; --out, --format, --keep and "
+                "--prompts need a table."
+            )
             raise typer.BadParameter(msg)
         with errors_as_messages("clapstack score"):
             loaded = load(model, trusting, checkpoints=moved, **encoding)

@@ -282,7 +282,7 @@ def test_missing_weights_are_listed_with_files_and_places(challenge_folder, tmp_
     result = xacle("run", *systems, "--without", "beats", *where)
     assert result.exit_code == 1
     assert "laion_unfused: laion/clap-htsat-unfused" in result.stderr
-    assert "CLAP_weights_2023.pth, and gpt2's tokenizer.json" in result.stderr
+    assert "CLAP_weights_2023.pth, and the gpt2 tokenizer.json" in result.stderr
     assert "used by    2-clap-stack, msclap" in result.stderr
     assert "--checkpoint msclap=PATH" in result.stderr
     assert "no other weights replace these" in result.stderr
