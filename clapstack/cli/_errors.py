@@ -179,8 +179,7 @@ def look_for_checkpoints(model: Any, command: str, *, quiet: bool = False) -> No
     from clapstack.systems import list_checkpoints
 
     table = list_checkpoints()
-    hub = table["checkpoint"].str.fullmatch(r"[^/ ]+/[^/ ]+(/[^/ ]+\.pth?)?")
-    absent = set(table["checkpoint"][hub & ~table["present"]])
+    absent = set(filter(_is_on_hub, table["checkpoint"][~table["present"]]))
     found = {
         name.rpartition("__")[2]: str(encoder.checkpoint)
         for name, encoder in encoders_of(model).items()
@@ -217,10 +216,17 @@ def _offline_way(message: str) -> str:
         places = [f"{n}=models/{place.split('/')[-1]}" for n, place in absent.items()]
         lines.append("If the weights are on this machine, give their paths:")
         lines += [f"  --checkpoint {each}" for each in places or ["FAMILY=PATH"]]
-    on_hub = [place for place in absent.values() if place.count("/") == 1]
+    on_hub = [place for place in absent.values() if _is_on_hub(place)]
     if on_hub:
-        lines.append(f"O{hub_way(*dict.fromkeys(on_hub))[1:]}")
+        repositories = ("/".join(place.split("/")[:2]) for place in on_hub)
+        lines.append(f"O{hub_way(*dict.fromkeys(repositories))[1:]}")
     return "".join(f"\n{line}" for line in lines)
+
+
+def _is_on_hub(checkpoint: str) -> bool:
+    """Return whether a published checkpoint is downloaded by its name."""
+    is_file = checkpoint.endswith((".pt", ".pth"))
+    return " " not in checkpoint and checkpoint.count("/") == 1 + is_file
 
 
 def hub_way(*checkpoints: str) -> str:

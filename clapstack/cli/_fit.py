@@ -139,6 +139,7 @@ def fit(
         from clapstack.cli.tables import (
             check_ratings_differ,
             doubt,
+            few_pairs,
             fit_and_evaluate,
             read_rated,
             reading_line,
@@ -163,6 +164,8 @@ def fit(
         check_ratings_differ(rated, source.name)
         for words in () if quiet else remarks(rated):
             typer.echo(f"clapstack fit: {words}", err=True)
+        if (words := few_pairs(len(rated.y))) and not quiet:
+            typer.echo(f"clapstack fit: warning: {words}", err=True)
         settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs}
         if system is None:
             settings |= {"families": families, "preset": preset or "best"}

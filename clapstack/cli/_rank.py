@@ -234,8 +234,8 @@ def _words(summary: dict[str, Any]) -> str:
         parts.append("one candidate per prompt, so there is nothing to choose")
     elif math.isfinite(summary["gain"]):
         gain = (
-            "the best candidate of a prompt scores on average "
-            f"{summary['gain']:.3f} more than a random one"
+            f"the best candidate of a prompt scores {summary['gain']:.3f} more than a "
+            "random one on average"
         )
         if math.isfinite(summary["gain_low"]):
             low, high = summary["gain_low"], summary["gain_high"]

@@ -41,7 +41,10 @@ def test_ratings_of_one_pair_are_averaged(rated):
     assert read.y.tolist() == [2.5, 5]
     assert [name[-1] for name in read.pairs["audio"]] == ["a", "b"]
     assert read.n_ratings == 3
-    assert remarks(read)[0] == "3 ratings of 2 pairs were averaged per pair"
+    assert (
+        remarks(read)[0]
+        == "3 rows with 2 distinct pairs: the ratings of repeated pairs are averaged"
+    )
 
 
 def test_a_text_that_is_no_utf_8_does_not_stop_the_remarks(tmp_path):

@@ -16,6 +16,7 @@ from clapstack.cli.tables._models import open_model
 from clapstack.cli.tables._rated import (
     Rated,
     check_ratings_differ,
+    few_pairs,
     join_by_key,
     read_by_key,
     read_rated,
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate_model",
     "evaluate_predictions",
     "extract",
+    "few_pairs",
     "fit_and_evaluate",
     "join_by_key",
     "open_model",

@@ -29,6 +29,7 @@ _EMPTY = ("", None)
 __all__ = [
     "Rated",
     "check_ratings_differ",
+    "few_pairs",
     "join_by_key",
     "read_by_key",
     "read_rated",
@@ -144,19 +145,24 @@ def check_ratings_differ(rated: Rated, name: str) -> None:
             raise BadRowsError(msg)
 
 
+def few_pairs(n_pairs: int) -> str:
+    """Return a warning about a small number of training pairs, else ""."""
+    if n_pairs >= _FEW:
+        return ""
+    pairs = "1 pair is" if n_pairs == 1 else f"{n_pairs} pairs are"
+    return (
+        f"{pairs} few. Models of fewer than {_FEW} pairs are untested, and their "
+        "metrics are inaccurate. Add rated pairs."
+    )
+
+
 def remarks(rated: Rated) -> list[str]:
     """Return remarks about rated pairs, for the user to read before a fit.
 
-    They concern small tables, averaged ratings, and pairs that share texts or clips
-    without groups.
+    They concern averaged ratings, and pairs that share texts or clips without groups.
     """
     words = []
     n_pairs = len(rated.y)
-    if n_pairs < _FEW:
-        words.append(
-            f"warning: {n_pairs:,} pairs are few. Models of fewer than {_FEW} pairs "
-            "are untested, and their report is inaccurate"
-        )
     if rated.n_ratings > n_pairs:
         words.append(
             f"{rated.n_ratings:,} rows with {n_pairs:,} distinct pairs: the ratings of "

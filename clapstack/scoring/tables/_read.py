@@ -337,18 +337,19 @@ class PairTable:
 
     def _no_columns(self, roles: Sequence[str], header: Sequence[str]) -> str:
         """Return the message about missing columns, with a guess for each."""
-        lacks, remedies = [], []
+        lacks, remedies, guesses = [], [], []
         for role in roles:
             usual = self._usual(role)
             lacks.append(f"no {role} column ({', '.join(map(repr, usual))})")
             remedy = self._remedy.format(role=role)
             guess = self._guess(role, header)
+            guesses.append(guess)
             remedies.append(f"{remedy} {guess}" if guess else remedy)
         return (
             f"{self.name} has {' and '.join(lacks)}; it has {list(header)}. "
             f"{'. '.join(dict.fromkeys(remedies))}. The first line must name the "
             "columns, separated by commas, semicolons or tabs."
-        )
+        ) + ("" if any(guesses) else did_you_mean(self._usual(roles[0])[0], header))
 
     def _guess(self, role: str, header: Sequence[str]) -> str:
         """Return a column that may be meant, or nothing."""
