@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from clapstack._numerics.checks import first_few
 from clapstack._output import check_output, write_bytes
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
@@ -86,6 +85,7 @@ def compare(
         msg = "each table can be given once."
         raise typer.BadParameter(msg, param_hint="TABLES")
     with errors_as_messages("clapstack compare"):
+        from clapstack._numerics.checks import first_few
         from clapstack.metrics import compare_systems
 
         if picture is not None:

@@ -13,7 +13,6 @@ from clapstack._output import check_output, write_text
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
 from clapstack.cli._scorers import load_encoders
-from clapstack.tables import find_column, is_table
 
 __all__ = ["report"]
 
@@ -125,6 +124,7 @@ def report(
             score_pairs,
         )
         from clapstack.scoring.tables import PairTable, keep_keys
+        from clapstack.tables import is_table
 
         import_optional("matplotlib", extra="plot", caller="clapstack report")
         is_scored = data is None and is_table(model)
@@ -183,6 +183,8 @@ def _refuse(given: dict[str, Any], why: str) -> None:
 
 def _is_rated(table: Any, axes: Sequence[str], score_column: Any) -> bool:
     """Return whether a table has ratings, or ``--score-column`` names some."""
+    from clapstack.tables import find_column
+
     if axes:
         return any(find_column(table.header, [axis]) for axis in axes)
     return bool(score_column) or table.has("score")

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from clapstack._compat import file_digest
 from clapstack._optional import import_optional
 from clapstack._output import check_output, is_stream, named
 from clapstack.cli import _options as options
@@ -175,6 +174,7 @@ def score(
     fmt = _result_format(out, fmt, json)
     encoding["verbose"] = not quiet
     with errors_as_messages("clapstack score"):
+        from clapstack._compat import file_digest
         from clapstack.scoring.tables import ModelScorer, PairTable, keep_keys
 
         pairs = PairTable(
