@@ -104,7 +104,7 @@ def test_a_model_takes_its_weights_from_another_place(run, table, tmp_path):
     assert "the model has no encoder family 'msclap'. It has mine." in wrong.stderr
 
 
-def test_an_encoder_that_hears_no_text_has_no_cosine(run, table):
+def test_an_encoder_of_audio_alone_has_no_cosine(run, table):
     done = run("score", "--unsupervised", table, "--family", "whisper")
     assert done.exit_code == 1
     assert "whisper does not embed texts" in done.stderr

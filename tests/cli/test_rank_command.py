@@ -65,10 +65,10 @@ def test_chosen_clips_are_copied_under_names_that_differ(run, scores, clips, tmp
 
 def test_a_summary_for_programs(run, scores):
     done = run("rank", scores, "--json", "--quiet")
-    told = json.loads(done.stdout)
-    assert (told["prompts"], told["candidates"], told["unscored"]) == (4, 23, 1)
-    assert told["gain_low"] < told["gain"] < told["gain_high"]
-    assert told["ties"] == 0
+    report = json.loads(done.stdout)
+    assert (report["prompts"], report["candidates"], report["unscored"]) == (4, 23, 1)
+    assert report["gain_low"] < report["gain"] < report["gain_high"]
+    assert report["ties"] == 0
 
 
 def test_a_prompt_without_scores_is_code_1(run, write_csv, pairs):

@@ -105,11 +105,11 @@ def test_a_summary_for_programs_is_the_only_output(
         "score", model_file, write_csv(pairs[:4]), "--out", out, "--json", "--quiet"
     )
     assert done.exit_code == 0
-    told = json.loads(done.stdout)
-    assert told["mean_low"] is None  # one text: nothing to draw from
+    report = json.loads(done.stdout)
+    assert report["mean_low"] is None  # one text: nothing to draw from
     mean = np.mean([row["score"] for row in read_lines(out)])
-    assert told.pop("mean") == pytest.approx(mean)
-    assert told == {
+    assert report.pop("mean") == pytest.approx(mean)
+    assert report == {
         "out": str(out),
         "rows": 4,
         "scored": 4,
@@ -165,12 +165,12 @@ def test_a_pair_is_scored(run, model_file, clips, pairs, expected):
     pair = [clips / pairs[0]["audio"], pairs[0]["text"]]
     done = run("score", model_file, *pair)
     assert done.stdout == f"{expected[0, 0]:.3f}\n"
-    told = json.loads(
+    report = json.loads(
         run("score", model_file, *pair, "--json", "--coverage", 0.8).stdout
     )
-    found = [told[name] for name in ("score", "low", "high")]
+    found = [report[name] for name in ("score", "low", "high")]
     np.testing.assert_allclose(found, expected[0], atol=1e-5)
-    assert told["coverage"] == 0.8
+    assert report["coverage"] == 0.8
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode there")
