@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
+
+_COLUMNS = 80
 
 
 def import_optional(name: str, *, extra: str, caller: str) -> ModuleType:
@@ -41,6 +44,14 @@ def import_optional(name: str, *, extra: str, caller: str) -> ModuleType:
         raise ImportError(msg) from error
 
 
+def _has_width(stream: Any) -> bool:
+    """Return whether a stream is no terminal, or one that knows its width."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except (AttributeError, OSError, ValueError):
+        return True
+
+
 def progress(
     iterable: Iterable[Any] | None = None,
     *,
@@ -61,6 +72,8 @@ def progress(
         desc=desc,
         unit=unit,
         disable=stream is None or not verbose,
-        dynamic_ncols=True,
+        # Some terminals, as in containers, report no width: a bar would be empty.
+        ncols=None if _has_width(stream) else _COLUMNS,
+        dynamic_ncols=_has_width(stream),
         leave=False,
     )

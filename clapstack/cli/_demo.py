@@ -38,8 +38,8 @@ The clips are mixed from real recordings, but the listeners are SIMULATED: no hu
 rated these clips. The three CLAP models are small bundled TEST checkpoints that know
 only these sounds. The table shows that the system works, not how good it is.
 
-Four steps write clips and ratings, encode them, fit nine systems, and score new pairs.
-With the default sizes they take about two minutes on two cores.
+Four steps take about two minutes with the default sizes: writing clips and ratings
+(30 s), encoding them (70 s), fitting eight systems (10 s), and scoring new pairs.
 """
 
 NEXT_STEPS = """\
@@ -131,13 +131,13 @@ def run_demo(
     environment = dict(os.environ)
     if cache not in ("auto", None):  # a model file does not store the folder
         environment["CLAPSTACK_CACHE"] = str(cache)
-    size = f"{model.stat().st_size / 1e6:.1f} MB"
-    echo(f"   {model} takes {size} and contains no network weights.")
+    size = model.stat().st_size / 1e6
+    echo(f"   {model} takes {size:.1f} MB and contains no network weights.")
     for edit in ("right", "other"):
         clip, text = _new_pair(folder, edit, random_state)
         here = pipeline.predict(pd.DataFrame({"audio": [clip], "text": [text]}))[0]
-        words = ["score", str(model), clip, text, "--json"]
-        command = [sys.executable, "-m", "clapstack", *words]
+        arguments = ["score", str(model), clip, text, "--json"]
+        command = [sys.executable, "-m", "clapstack", *arguments]
         done = subprocess.run(
             command, check=True, capture_output=True, text=True, env=environment
         )

@@ -202,13 +202,14 @@ def score(
             keep_keys(pairs, loaded, audio_folder)
             scorer = ModelScorer(loaded, file_digest(model), coverage)
         result = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)
+    means = {name: mean.mean for name, mean in result.means.items()}
     if result.n_failed:
         rows = "row has" if result.n_failed == 1 else "rows have"
-        words = f"{result.n_failed:,} {rows} no score (exit code 1); "
-        typer.echo(f"clapstack score: {words}see the column error", err=True)
+        code = "" if _below(means, fail_under) else " (exit code 1)"
+        words = f"{result.n_failed:,} {rows} no score{code}; see the column error"
+        typer.echo(f"clapstack score: {words}", err=True)
     if result.means and not quiet:
         typer.echo(f"clapstack score: {_means(result.means)}", err=True)
-    means = {name: mean.mean for name, mean in result.means.items()}
     _exit(means, fail_under, result.n_failed)
 
 
@@ -229,14 +230,18 @@ def _mean_as_json(mean: Any) -> dict[str, Any]:
     return {**ends, "texts": mean.n_texts}
 
 
+def _below(means: Mapping[str, float], fail_under: float | None) -> list[str]:
+    """Return the axes whose mean is below ``--fail-under``."""
+    least = -math.inf if fail_under is None else fail_under
+    return [name for name, mean in means.items() if mean < least]
+
+
 def _exit(means: Mapping[str, float], fail_under: float | None, n_failed: int) -> None:
     """Exit with 4 if a mean is too low, else with 1 if rows have no score."""
-    if fail_under is not None:
-        for name, mean in means.items():
-            if mean < fail_under:
-                words = f"the mean {name} {mean:.3f} is below {fail_under:g}"
-                typer.echo(f"clapstack score: {words}", err=True)
-                raise typer.Exit(BELOW)
+    for name in _below(means, fail_under):
+        words = f"the mean {name} {means[name]:.3f} is below {fail_under:g}"
+        typer.echo(f"clapstack score: {words}", err=True)
+        raise typer.Exit(BELOW)
     if n_failed:
         raise typer.Exit(1)
 

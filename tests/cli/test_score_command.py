@@ -143,8 +143,13 @@ def test_a_mean_below_the_bound_is_code_4(
     assert done.stderr.startswith("clapstack score: the mean score ")
     assert done.stderr.endswith("is below 9.9\n")
     # Rows without a score are code 1, unless the others fall short already.
-    assert run("score", model_file, table, "--fail-under", 0.5).exit_code == 1
-    assert run("score", model_file, table, "--fail-under", 9.9).exit_code == 4
+    done = run("score", model_file, table, "--fail-under", 0.5, "--quiet")
+    assert done.exit_code == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.endswith(" no score (exit code 1); see the column error")
+    done = run("score", model_file, table, "--fail-under", 9.9)
+    assert done.exit_code == 4
+    assert "exit code 1" not in done.stderr
     pair = ["score", model_file, clips / "0.wav", "rain", "--fail-under"]
     assert run(*pair, -99).exit_code == 0
     assert run(*pair, 9.9).exit_code == 4

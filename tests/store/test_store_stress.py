@@ -99,7 +99,7 @@ def test_twenty_kills_in_mid_write_lose_no_committed_row(tmp_path):
         assert n_rows in (
             n_written.value,
             n_written.value + BATCH,
-        )  # reported or not yet
+        )  # counted or not
         assert n_rows > first
         first = n_rows
     assert store.verify() == (first, [])

@@ -188,7 +188,8 @@ def reading_line(y: np.ndarray | pd.DataFrame) -> str:
         {f"{name} ": y[name] for name in y} if isinstance(y, pd.DataFrame) else {"": y}
     )
     ends = [
-        f"{n}{np.nanmin(each):g} to {np.nanmax(each):g}" for n, each in axes.items()
+        f"{axis}{round(np.nanmin(each), 2):g} to {round(np.nanmax(each), 2):g}"
+        for axis, each in axes.items()
     ]
     return (
         "SRCC 1 is the perfect order and 0 is chance. The ratings range from "
