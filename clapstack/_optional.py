@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-_COLUMNS = 80
+# Of a terminal that reports no size, as in some containers: a bar would be empty.
+_SIZE = {"ncols": 80, "nrows": 24}
 
 
 def import_optional(name: str, *, extra: str, caller: str) -> ModuleType:
@@ -44,8 +45,8 @@ def import_optional(name: str, *, extra: str, caller: str) -> ModuleType:
         raise ImportError(msg) from error
 
 
-def _has_width(stream: Any) -> bool:
-    """Return whether a stream is no terminal, or one that knows its width."""
+def _has_size(stream: Any) -> bool:
+    """Return whether a stream is no terminal, or one that knows its size."""
     try:
         return os.get_terminal_size(stream.fileno()).columns > 0
     except (AttributeError, OSError, ValueError):
@@ -72,8 +73,7 @@ def progress(
         desc=desc,
         unit=unit,
         disable=stream is None or not verbose,
-        # Some terminals, as in containers, report no width: a bar would be empty.
-        ncols=None if _has_width(stream) else _COLUMNS,
-        dynamic_ncols=_has_width(stream),
+        dynamic_ncols=_has_size(stream),
+        **({} if _has_size(stream) else _SIZE),
         leave=False,
     )

@@ -180,7 +180,7 @@ def test_a_progress_bar_moves_the_cursor_of_a_terminal_alone(monkeypatch):
         assert "\\u000d" not in stream.getvalue()
 
 
-def test_a_progress_bar_is_shown_on_a_terminal_without_a_width(monkeypatch):
+def test_a_progress_bar_is_shown_on_a_terminal_without_a_size(monkeypatch):
     stream = Terminal()
     stream.fileno = lambda: 2
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((0, 0)))
