@@ -11,6 +11,8 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from clapstack._numerics.suggestions import did_you_mean
+
 
 def last_step(model: Any) -> Any:
     """Return the last step of a fitted model, or of the best model of a search."""
@@ -259,8 +261,9 @@ def set_up(
     unknown = sorted(places.keys() - families.values())
     if unknown:
         msg = (
-            f"the model has no encoders named {unknown}; it has "
-            f"{list(families.values())}. Use one of these names."
+            f"the model has no encoder family {unknown[0]!r}."
+            f"{did_you_mean(unknown[0], families.values())} It has "
+            f"{', '.join(families.values()) or 'none'}."
         )
         raise ValueError(msg)
     for name, encoder in encoders.items():

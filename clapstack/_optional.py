@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
+
+# Of a terminal that reports no size, as in some containers: a bar would be empty.
+_SIZE = {"ncols": 80, "nrows": 24}
 
 
 def import_optional(name: str, *, extra: str, caller: str) -> ModuleType:
@@ -41,6 +45,14 @@ def import_optional(name: str, *, extra: str, caller: str) -> ModuleType:
         raise ImportError(msg) from error
 
 
+def _has_size(stream: Any) -> bool:
+    """Return whether a stream is no terminal, or one that knows its size."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except (AttributeError, OSError, ValueError):
+        return True
+
+
 def progress(
     iterable: Iterable[Any] | None = None,
     *,
@@ -61,6 +73,7 @@ def progress(
         desc=desc,
         unit=unit,
         disable=stream is None or not verbose,
-        dynamic_ncols=True,
+        dynamic_ncols=_has_size(stream),
+        **({} if _has_size(stream) else _SIZE),
         leave=False,
     )

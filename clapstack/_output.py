@@ -126,8 +126,8 @@ def check_output(
         for source in sources:
             if os.path.exists(source) and target.samefile(source):
                 msg = (
-                    f"{os.fspath(path)} is an input, which the result would replace. "
-                    "Give the result another name."
+                    f"The output would overwrite the input {os.fspath(path)}. Choose "
+                    "another name."
                 )
                 raise ValueError(msg)
     folder = next(place for place in target.absolute().parents if place.exists())

@@ -13,6 +13,7 @@ __all__ = [
     "CheckpointError",
     "CollapsedTowerWarning",
     "FingerprintMismatchError",
+    "MissingCheckpointError",
     "ModelFileError",
     "TableError",
     "UnstableEncoderWarning",
@@ -26,6 +27,10 @@ class AudioError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be found, read or matched to its model."""
+
+
+class MissingCheckpointError(CheckpointError):
+    """A checkpoint is neither on this machine nor available from the hub."""
 
 
 class CollapsedTowerWarning(UserWarning):

@@ -362,10 +362,7 @@ def _text_fault(text: Any) -> str:
         if not text.isascii():
             text.encode()
     except UnicodeEncodeError as error:
-        return (
-            f"the text is not valid Unicode ({error.reason}): it was read with the "
-            "wrong encoding. Decode it again, or save its table as UTF-8."
-        )
+        return f"the text is not valid UTF-8 ({error.reason}). Save the table as UTF-8."
     return ""
 
 

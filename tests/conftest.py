@@ -1,4 +1,4 @@
-"""What is made once for a run of the tests, whatever the number of its processes."""
+"""What is made once for a run of the tests, for any number of processes."""
 
 import os
 from pathlib import Path

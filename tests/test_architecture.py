@@ -185,6 +185,12 @@ def test_top_level_import_loads_not_even_scikit_learn():
     assert not loaded_after("import clapstack") & {"sklearn", "pandas", "scipy"}
 
 
+def test_the_command_line_itself_loads_no_numeric_library():
+    # Help and errors in a command take 0.1 s of CPU time, with them 1.2 s.
+    heavy = {"numpy", "sklearn", "pandas", "scipy", "huggingface_hub"}
+    assert not loaded_after("import clapstack.cli") & heavy
+
+
 def test_every_public_name_is_importable():
     for name in clapstack.__all__:
         assert getattr(clapstack, name).__name__ == name

@@ -103,6 +103,8 @@ def read_file(path: Path) -> bytes:
         folder = path.absolute().parent
         state = "exists" if folder.is_dir() else "does not exist either"
         msg = f"no such file; its folder {folder} {state}. Check the path."
+        if "\\" in str(path) and os.sep == "/":
+            msg += " Folders are separated by /, not \\, on this system."
         raise AudioError(msg) from error
     except IsADirectoryError as error:
         msg = "this is a folder. Pass the path of one audio file."

@@ -224,7 +224,7 @@ def _form_of_verb(lows: list[str], at: int, first: int) -> str | None:
 
 
 def _unlisted(lows: list[str], at: int, first: int) -> str | None:
-    """Return ``"s"`` for an unlisted verb, as "tells" in "a comedian tells a joke"."""
+    """Return ``"s"`` for an unlisted verb, as "recites" in "a man recites a poem"."""
     plain = at > first + 1 and _is_one(lows[first]) and not is_plural(lows[at - 1])
     return "s" if plain and is_plural(lows[at]) and not _is_known(lows[at]) else None
 

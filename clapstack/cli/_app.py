@@ -122,14 +122,20 @@ def checkpoints(
             typer.echo(table.to_csv(index=False), nl=False)
             return
         rows = [("name", "here", "licence", "checkpoint")]
-        for row in table.fillna({"licence": ""}).to_dict("records"):
+        for row in table.fillna({"licence": "unknown"}).to_dict("records"):
             note = " (saw ratings)" * row["seen_ratings"]
-            here = "yes" * row["present"]
+            here = "yes" if row["present"] else "no"
             rows.append((row["name"], here, row["licence"], row["checkpoint"] + note))
         *widths, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
         for name, here, licence, checkpoint in rows:
             cells = zip((name, here, licence), widths, strict=True)
             typer.echo("  ".join([*(f"{c:{w}}" for c, w in cells), checkpoint]))
+        typer.echo(
+            "\n"
+            "here: the weights are in the hub's cache or the current folder\n"
+            "(saw ratings): trained on human ratings, perhaps those of a benchmark\n"
+            "clapstack checkpoints --csv prints more columns."
+        )
 
 
 # In the order of --help.

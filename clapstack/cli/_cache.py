@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clapstack.cli import _options as options
 from clapstack.cli._errors import SafeCommand, SafeGroup, errors_as_messages
-from clapstack.store import EmbeddingStore, default_cache_dir
+
+if TYPE_CHECKING:
+    from clapstack.store import EmbeddingStore
 
 __all__ = ["cache_app"]
 
@@ -148,6 +150,8 @@ def merge(
 @contextmanager
 def _store(folder: Path | None, command: str) -> Iterator[EmbeddingStore]:
     """Open the chosen store; report errors as messages."""
+    from clapstack.store import EmbeddingStore, default_cache_dir
+
     with (
         errors_as_messages(f"clapstack cache {command}"),
         closing(EmbeddingStore(folder or default_cache_dir())) as store,

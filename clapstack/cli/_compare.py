@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from clapstack._numerics.checks import first_few
 from clapstack._output import check_output, write_bytes
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
@@ -39,6 +38,12 @@ number of comparisons (Holm). The last line states the conclusion at the 5 % lev
 Clips without a score are left out and counted. The exit code is 0 whichever system is
 better.
 """
+
+
+_LEGEND = """\
+difference: mean of the first system minus mean of the second
+p better: probability that a clip of the first scores higher for the same prompt
+p adjusted: p value corrected for the number of comparisons (Holm)"""
 
 
 def compare(
@@ -80,11 +85,12 @@ def compare(
         msg = "each table can be given once."
         raise typer.BadParameter(msg, param_hint="TABLES")
     with errors_as_messages("clapstack compare"):
+        from clapstack._numerics.checks import first_few
         from clapstack.metrics import compare_systems
 
         if picture is not None:
             check_output(picture, *tables)
-            options.check_picture(picture)
+            options.check_picture(picture, "compare")
         columns = {"text": prompt_column, "score": score_column, "rating": rating}
         clips = _read(tables, {**columns, "system": by}, input_format)
         scored = [clip for clip in clips if not math.isnan(clip["score"])]
@@ -104,7 +110,9 @@ def compare(
         if json:
             options.print_json(_record(result, n_unscored))
         else:
-            typer.echo("\n\n".join([*_tables(result), one_line(result.verdict())]))
+            parts = [*_tables(result), one_line(result.verdict())]
+            parts[-1:-1] = [_LEGEND] * (len(result.differences) > 0)
+            typer.echo("\n\n".join(parts))
         if (
             picture is not None
         ):  # last, so that the numbers are printed even if it fails
@@ -196,8 +204,18 @@ def _tables(result: Any) -> list[str]:
         names = {name: name.removeprefix("n_").replace("_", " ") for name in table}
         table = table.rename(columns={**names, "low": "95 % interval"})
         cells = table.reset_index().apply(lambda column: column.map(_cell))
-        texts.append(cells.to_string(index=False))
+        texts.append(_aligned([list(cells), *cells.to_numpy().tolist()]))
     return texts
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as text, with two blanks between columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return "\n".join(lines)
 
 
 def _cell(value: Any) -> str:

@@ -16,6 +16,7 @@ from clapstack.exceptions import (
     BadPairsError,
     BadRowsError,
     CheckpointError,
+    MissingCheckpointError,
     ModelFileError,
     TableError,
 )
@@ -25,12 +26,16 @@ __all__ = [
     "SafeCommand",
     "SafeGroup",
     "errors_as_messages",
+    "hub_way",
+    "look_for_checkpoints",
     "show_tracebacks",
 ]
 
 _TRACEBACKS: ContextVar[bool] = ContextVar("tracebacks", default=False)
 # Options of the running command.
 _OPTIONS: ContextVar[frozenset[str]] = ContextVar("options", default=frozenset())
+# Published checkpoints that the running command needs and that are not on this machine.
+_ABSENT: ContextVar[dict[str, str] | None] = ContextVar("absent", default=None)
 # Exit codes, besides 0 for success and typer's 2 for a wrong command. The guide and
 # clapstack --help list them.
 _REFUSED = 1
@@ -70,7 +75,9 @@ def _parameters(command: Any, ctx: Any, kind: str) -> list[Any]:
 
 def _argument(parameter: Any) -> str:
     metavar = parameter.metavar or parameter.name.upper()
-    return metavar if parameter.required else f"[{metavar}]"
+    # A metavar may show itself which of its parts are optional.
+    is_whole = parameter.required or "[" in metavar
+    return metavar if is_whole else f"[{metavar}]"
 
 
 class SafeGroup(TyperGroup):
@@ -128,7 +135,8 @@ def errors_as_messages(command: str) -> Iterator[None]:
 def _code(error: Exception) -> int:
     if not isinstance(error, _PLAIN):
         return _FAILED
-    unreadable = isinstance(error, (OSError, ImportError, ModelFileError, TableError))
+    kinds = (OSError, ImportError, MissingCheckpointError, ModelFileError, TableError)
+    unreadable = isinstance(error, kinds)
     is_of_rows = isinstance(error, BadRowsError)
     return _UNREADABLE if unreadable and not is_of_rows else _REFUSED
 
@@ -160,36 +168,76 @@ def _bad_pairs(error: BadPairsError) -> str:
     return "\n".join(lines)
 
 
+def look_for_checkpoints(model: Any, command: str, *, quiet: bool = False) -> None:
+    """Announce a download of published checkpoints, before a wait without output.
+
+    If it fails, the message names all that are missing and how to provide them.
+    """
+    from huggingface_hub import constants
+
+    from clapstack._fitted import encoders_of
+    from clapstack.systems import list_checkpoints
+
+    table = list_checkpoints()
+    absent = set(filter(_is_on_hub, table["checkpoint"][~table["present"]]))
+    found = {
+        name.rpartition("__")[2]: str(encoder.checkpoint)
+        for name, encoder in encoders_of(model).items()
+        if str(getattr(encoder, "checkpoint", "")) in absent
+    }
+    _ABSENT.set(found)
+    if found and not quiet and not constants.HF_HUB_OFFLINE:
+        places = ", ".join(dict.fromkeys(found.values()))
+        words = f"downloading {places} from the Hugging Face hub …"
+        typer.echo(f"clapstack {command}: {words}", err=True)
+
+
 def _offline_way(message: str) -> str:
     """Return how to provide missing weights to the running command."""
     from clapstack.systems import FAMILIES
 
     options = _OPTIONS.get()
-    family = next((f for f in FAMILIES.values() if repr(f.published) in message), None)
+    published = {n: f.published for n, f in FAMILIES.items()}
+    named = {n: place for n, place in published.items() if repr(place) in message}
+    absent = {**dict(list(named.items())[:1]), **(_ABSENT.get() or {})} if named else {}
     lines = []
-    if "--checkpoint" in options:
-        whose, name = (
-            ("of a family ", "FAMILY") if family is None else ("", family.name)
-        )
-        lines.append(f"Name the weights {whose}with --checkpoint {name}=PATH.")
-    if family is not None and family.published.count("/") == 1:
-        lines.append(f"O{hub_way(family.published)[1:]}")
-    if family is not None and family.bundled and "--checkpoints" in options:
+    others = [place for place in absent.values() if repr(place) not in message]
+    if others:
+        lines.append(f"Also missing: {' and '.join(dict.fromkeys(others))}.")
+    has_bundled = absent and all(
+        name in FAMILIES and FAMILIES[name].bundled for name in absent
+    )
+    if has_bundled and "--checkpoints" in options:
         lines.append(
             "To try the command without these weights, add --checkpoints bundled: "
             "small test checkpoints that know only the bundled sounds."
         )
+    if "--checkpoint" in options:
+        places = [f"{n}=models/{place.split('/')[-1]}" for n, place in absent.items()]
+        lines.append("If the weights are on this machine, give their paths:")
+        lines += [f"  --checkpoint {each}" for each in places or ["FAMILY=PATH"]]
+    on_hub = [place for place in absent.values() if _is_on_hub(place)]
+    if on_hub:
+        repositories = ("/".join(place.split("/")[:2]) for place in on_hub)
+        lines.append(f"O{hub_way(*dict.fromkeys(repositories))[1:]}")
     return "".join(f"\n{line}" for line in lines)
 
 
-def hub_way(checkpoint: str) -> str:
+def _is_on_hub(checkpoint: str) -> bool:
+    """Return whether a published checkpoint is downloaded by its name."""
+    is_file = checkpoint.endswith((".pt", ".pth"))
+    return " " not in checkpoint and checkpoint.count("/") == 1 + is_file
+
+
+def hub_way(*checkpoints: str) -> str:
     """Return how to fill the hub's cache on a machine without a network."""
     from huggingface_hub import constants
 
-    folder = f"models--{checkpoint.replace('/', '--')}"
+    runs = ", ".join(f"hf download {each}" for each in checkpoints)
+    folders = [f"models--{each.replace('/', '--')}" for each in checkpoints]
     return (
-        f"or run hf download {checkpoint} on a machine with a network, and copy "
-        f"{folder} from its hub cache to {constants.HF_HUB_CACHE} on this one."
+        f"or run {runs} on a machine with a network, and copy {', '.join(folders)} "
+        f"from its hub cache to {constants.HF_HUB_CACHE} on this one."
     )
 
 

@@ -10,6 +10,7 @@ import typer
 
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
+from clapstack.cli._scorers import load_encoders
 
 __all__ = ["evaluate"]
 
@@ -140,6 +141,7 @@ def evaluate(
             source = rated("audio", "text", *score, others=axes)
             source.check()
             set_up(model, device=device, batch_size=batch_size, verbose=not quiet)
+            load_encoders(model, "evaluate", quiet=quiet)
             keep_keys(source, model, audio_folder)
             pairs = read_rated(source, axes=axes, skip_unrated=True)
             if was_fitted_on(model, pairs.y):

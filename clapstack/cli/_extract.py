@@ -9,7 +9,7 @@ import typer
 
 from clapstack._output import check_output
 from clapstack.cli import _options as options
-from clapstack.cli._errors import errors_as_messages
+from clapstack.cli._errors import errors_as_messages, look_for_checkpoints
 
 __all__ = ["extract"]
 
@@ -106,6 +106,7 @@ def extract(
         if batch_size is not None:
             settings["batch_size"] = batch_size
         union = make_union(chosen, families, blocks.split(","), **settings)
+        look_for_checkpoints(union, "extract", quiet=quiet)
         n_rows, bad, widths = _tabular.extract(
             source, union, out, chunk_size=chunk_size, verbose=not quiet
         )

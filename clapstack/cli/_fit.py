@@ -9,7 +9,7 @@ import typer
 
 from clapstack._output import check_output
 from clapstack.cli import _options as options
-from clapstack.cli._errors import errors_as_messages
+from clapstack.cli._errors import errors_as_messages, look_for_checkpoints
 
 __all__ = ["fit"]
 
@@ -137,9 +137,12 @@ def fit(
     with errors_as_messages("clapstack fit"):
         from clapstack._fitted import set_up
         from clapstack.cli.tables import (
+            check_ratings_differ,
             doubt,
+            few_pairs,
             fit_and_evaluate,
             read_rated,
+            reading_line,
             remarks,
             report_lines,
         )
@@ -158,8 +161,11 @@ def fit(
             others=(*axes, *(() if usual or groups in axes else (str(groups),))),
         )
         rated = read_rated(source, groups, axes)
+        check_ratings_differ(rated, source.name)
         for words in () if quiet else remarks(rated):
             typer.echo(f"clapstack fit: {words}", err=True)
+        if (words := few_pairs(len(rated.y))) and not quiet:
+            typer.echo(f"clapstack fit: warning: {words}", err=True)
         settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs}
         if system is None:
             settings |= {"families": families, "preset": preset or "best"}
@@ -167,6 +173,7 @@ def fit(
         else:
             model = make_system(system, checkpoints=chosen, **settings)
         set_up(model, device=device, batch_size=batch_size, verbose=not quiet)
+        look_for_checkpoints(model, "fit", quiet=quiet)
         evaluation = fit_and_evaluate(
             model,
             rated,
@@ -193,6 +200,7 @@ def fit(
         if evaluation.report:
             typer.echo(_title(n_pairs, folds, groups, resamples))
             typer.echo("\n".join(report_lines(evaluation.report)))
+            typer.echo(reading_line(evaluation.y))
         typer.echo(f"{out}: fitted on {n_pairs:,} pairs of {source.name}")
 
 

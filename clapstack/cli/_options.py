@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from clapstack._numerics.suggestions import did_you_mean
+from clapstack._optional import import_optional
 from clapstack.cli._terminal import one_line
 from clapstack.exceptions import BadPair, BadRowsError
 
@@ -297,6 +299,8 @@ def by_name(
         is_whole = place or (not equals and "NAME or" in form)
         if not (name and is_whole) or "/" in name:  # a checkpoint without its name
             msg = f"it must have the form {form}; got {each!r}."
+            if each in ("bundled", "published"):
+                msg += f" Did you mean --checkpoints {each}?"
             raise typer.BadParameter(msg, param_hint=option)
         if name in places:
             msg = f"each name can be given once; got {name} again with {each!r}."
@@ -360,11 +364,14 @@ def checked_families(family: list[str] | None) -> dict[str, str | None]:
     return chosen
 
 
-def check_picture(picture: Path | None) -> None:
-    """Refuse a picture in a format other than SVG."""
+def check_picture(picture: Path | None, command: str) -> None:
+    """Refuse a picture in a format other than SVG, or without matplotlib."""
     if picture is not None and picture.suffix.lower() != ".svg":
         msg = f"the name must end in .svg; got {str(picture)!r}."
         raise typer.BadParameter(msg, param_hint="--picture")
+    if picture is not None:
+        caller = f"clapstack {command} --picture"
+        import_optional("matplotlib", extra="plot", caller=caller)
 
 
 def name_bad(bad: Iterable[BadPair], command: str) -> None:
@@ -389,6 +396,8 @@ def finite_or_empty(cell: Any, role: str, where: str) -> float:
             f"{where}: the {role} {cell!r} is not a finite number. Correct it, or "
             "leave the cell empty."
         )
+        if re.fullmatch(r"\s*-?\d+,\d+\s*", str(cell)):
+            msg += " Use a decimal point."
         raise BadRowsError(msg)
     return number
 

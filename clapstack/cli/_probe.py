@@ -12,6 +12,7 @@ from clapstack._output import check_output, write_bytes
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
 from clapstack.cli._scorers import (
+    check_model_and_table,
     check_unsupervised,
     load,
     load_encoders,
@@ -56,15 +57,15 @@ clip as related.
 
 def probe(
     what: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="MODEL TABLE",
+            metavar="[MODEL] TABLE",
             help="A model file from clapstack fit or save_model, and a CSV, JSON Lines "
             "or Parquet table (- for standard input), ideally with correct captions. "
             "With --unsupervised, only the table.",
             show_default=False,
         ),
-    ],
+    ] = None,
     edit: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,16 +95,18 @@ def probe(
     quiet: options.Quiet = False,
 ) -> None:
     """Test how scores respond to edited captions and clips."""
+    what = what or []
+    if not unsupervised:
+        check_model_and_table(what, "probe")
     if len(what) != (1 if unsupervised else 2):
         wanted = (
-            "with --unsupervised, give one table"
+            "with --unsupervised, give one table and no model"
             if unsupervised
             else "give MODEL TABLE"
         )
         msg = f"{wanted}; got {len(what)} arguments."
         raise typer.BadParameter(msg)
     options.checked_input(input_format, device)
-    options.check_picture(picture)
     chosen = options.chosen_checkpoints(
         checkpoints, checkpoint, are_own=not unsupervised
     )
@@ -121,6 +124,7 @@ def probe(
             probe_table,
         )
 
+        options.check_picture(picture, "probe")
         for name in edit or ():
             options.checked(name, "--edit", list(EDITS))
         if len(set(edit or ())) < len(edit or ()):
@@ -137,11 +141,13 @@ def probe(
         if picture is not None:
             check_output(picture, *what, *filter(None, [prompts]))
         if unsupervised:
-            scorer = unsupervised_scorer(chosen, families, encoding, events)
+            scorer = unsupervised_scorer(
+                chosen, families, encoding, events, "probe", quiet=quiet
+            )
         else:
             trusting = {"trust": trust, "trust_encoders": trust_encoder}
             model = load(Path(what[0]), trusting, checkpoints=moved, **encoding)
-            load_encoders(model)
+            load_encoders(model, "probe", quiet=quiet)
             scorer = ModelScorer(model, "", None)
         if picture is not None and len(scorer.axes) > 1:
             msg = (

@@ -107,7 +107,7 @@ def rank(
         if out is not None:
             check_output(out, table)
         if copy_to is not None and copy_to.exists() and any(copy_to.iterdir()):
-            msg = f"{copy_to} is not empty. Give --copy-to a new or empty folder."
+            msg = f"{copy_to} is not empty. Choose a new or empty folder."
             raise ValueError(msg)
         rows = list(pairs.rows())
         scores = [
@@ -222,11 +222,21 @@ def _summary(found: Sequence[Any]) -> dict[str, Any]:
 def _words(summary: dict[str, Any]) -> str:
     parts = [f"{summary['prompts']:,} prompts, {summary['candidates']:,} candidates"]
     if summary["without_score"]:
-        parts.append(f"{summary['without_score']:,} prompts without any score")
+        plural = "s" if summary["without_score"] > 1 else ""
+        parts.append(
+            f"{summary['without_score']:,} prompt{plural} without any score (exit code "
+            "1)"
+        )
     if summary["ties"]:
         parts.append(f"{summary['ties']:,} with a tie for the best")
-    if math.isfinite(summary["gain"]):
-        gain = f"best of n gains {summary['gain']:.3f} over a random one"
+    scored = summary["prompts"] - summary["without_score"]
+    if summary["candidates"] == scored:
+        parts.append("one candidate per prompt, so there is nothing to choose")
+    elif math.isfinite(summary["gain"]):
+        gain = (
+            f"the best candidate of a prompt scores {summary['gain']:.3f} more than a "
+            "random one on average"
+        )
         if math.isfinite(summary["gain_low"]):
             low, high = summary["gain_low"], summary["gain_high"]
             gain += f" (95 % interval {low:.3f} to {high:.3f})"

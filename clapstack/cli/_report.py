@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from clapstack._optional import import_optional
 from clapstack._output import check_output, write_text
 from clapstack.cli import _options as options
 from clapstack.cli._errors import errors_as_messages
 from clapstack.cli._scorers import load_encoders
-from clapstack.tables import find_column, is_table
 
 __all__ = ["report"]
 
@@ -34,8 +34,8 @@ audio players. The page is a single file and needs no network.
 
 
 def report(
-    model: Annotated[
-        Path,
+    what: Annotated[
+        list[Path],
         typer.Argument(
             metavar="MODEL|TABLE",
             help="A model file from clapstack fit or save_model, or a table from "
@@ -105,6 +105,14 @@ def report(
 ) -> None:
     """Write an HTML report of a model, or of a scored table."""
     options.checked_input(None, device)
+    if len(what) > 1:
+        msg = (
+            f"give one model or table; got {len(what)}. To show several systems on one "
+            "page, put their rows into one table with a column that names the system, "
+            "and give that column with --by. clapstack compare accepts several tables."
+        )
+        raise typer.BadParameter(msg, param_hint="MODEL|TABLE")
+    model = what[0]
     with errors_as_messages("clapstack report"):
         from clapstack._fitted import axes_of, set_up
         from clapstack.cli.report import (
@@ -116,7 +124,9 @@ def report(
             score_pairs,
         )
         from clapstack.scoring.tables import PairTable, keep_keys
+        from clapstack.tables import is_table
 
+        import_optional("matplotlib", extra="plot", caller="clapstack report")
         is_scored = data is None and is_table(model)
         source = model if is_scored else data
         table = None
@@ -136,7 +146,7 @@ def report(
             set_up(file.model, device=device, batch_size=batch_size, verbose=not quiet)
             axes = options.axes_to_judge(score_column, axes_of(file.model))
             if table is not None:
-                load_encoders(file.model)
+                load_encoders(file.model, "report", quiet=quiet)
                 keep_keys(table, file.model, audio_folder)
                 if _is_rated(table, axes, score_column):
                     rated = read_data(table, axes=axes)
@@ -173,6 +183,8 @@ def _refuse(given: dict[str, Any], why: str) -> None:
 
 def _is_rated(table: Any, axes: Sequence[str], score_column: Any) -> bool:
     """Return whether a table has ratings, or ``--score-column`` names some."""
+    from clapstack.tables import find_column
+
     if axes:
         return any(find_column(table.header, [axis]) for axis in axes)
     return bool(score_column) or table.has("score")

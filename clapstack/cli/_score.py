@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,18 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
-from clapstack._compat import file_digest
 from clapstack._optional import import_optional
 from clapstack._output import check_output, is_stream, named
 from clapstack.cli import _options as options
 from clapstack.cli._errors import BELOW, errors_as_messages
 from clapstack.cli._scorers import (
+    check_model_and_table,
     check_unsupervised,
+    is_clip,
     load,
     load_encoders,
     unsupervised_scorer,
 )
 from clapstack.cli._terminal import data_stream
+from clapstack.exceptions import BadPair, BadPairsError
 
 __all__ = ["score"]
 
@@ -66,15 +69,15 @@ score and 1 if not. It is 2 for a wrong command and 3 for a missing or unreadabl
 
 def score(
     what: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="MODEL (TABLE | AUDIO TEXT)",
+            metavar="[MODEL] (TABLE | AUDIO TEXT)",
             help="A model file from clapstack fit or save_model, followed by a table "
             "(- for standard input), or by one clip and its text. With --unsupervised, "
             "only the table.",
             show_default=False,
         ),
-    ],
+    ] = None,
     out: options.Out = None,
     fmt: Annotated[
         str | None,
@@ -128,7 +131,7 @@ def score(
     quiet: options.Quiet = False,
 ) -> None:
     """Score pairs with a fitted model, or without any ratings."""
-    model, table, pair = _arguments(what, unsupervised)
+    model, table, pair = _arguments(what or [], unsupervised)
     options.checked_input(input_format, device)
     if fail_under is not None and math.isnan(fail_under):
         msg = "nan is not a threshold. Give a number."
@@ -158,7 +161,11 @@ def score(
             raise typer.BadParameter(msg)
         with errors_as_messages("clapstack score"):
             loaded = load(model, trusting, checkpoints=moved, **encoding)
-            scores = _score_pair(loaded, pair, coverage, json, explain)
+            load_encoders(loaded, "score", quiet=quiet)
+            try:
+                scores = _score_pair(loaded, pair, coverage, json, explain)
+            except BadPairsError as error:
+                raise _unusable(error.rows[0], pair[0]) from error
         _exit(scores, fail_under, 0)
         return
     if explain:
@@ -167,6 +174,7 @@ def score(
     fmt = _result_format(out, fmt, json)
     encoding["verbose"] = not quiet
     with errors_as_messages("clapstack score"):
+        from clapstack._compat import file_digest
         from clapstack.scoring.tables import ModelScorer, PairTable, keep_keys
 
         pairs = PairTable(
@@ -185,20 +193,23 @@ def score(
                     "pyarrow.parquet", extra="parquet", caller=f"Writing {out}"
                 )
         if unsupervised:
-            scorer = unsupervised_scorer(chosen, families, encoding, events)
+            scorer = unsupervised_scorer(
+                chosen, families, encoding, events, "score", quiet=quiet
+            )
         else:
             loaded = load(model, trusting, checkpoints=moved, **encoding)
-            load_encoders(loaded)
+            load_encoders(loaded, "score", quiet=quiet)
             keep_keys(pairs, loaded, audio_folder)
             scorer = ModelScorer(loaded, file_digest(model), coverage)
         result = _score_table(pairs, scorer, out, fmt, chunk_size, json, quiet)
+    means = {name: mean.mean for name, mean in result.means.items()}
     if result.n_failed:
         rows = "row has" if result.n_failed == 1 else "rows have"
-        words = f"clapstack score: {result.n_failed:,} {rows} no score; "
-        typer.echo(f"{words}see the column error", err=True)
+        code = "" if _below(means, fail_under) else " (exit code 1)"
+        words = f"{result.n_failed:,} {rows} no score{code}; see the column error"
+        typer.echo(f"clapstack score: {words}", err=True)
     if result.means and not quiet:
         typer.echo(f"clapstack score: {_means(result.means)}", err=True)
-    means = {name: mean.mean for name, mean in result.means.items()}
     _exit(means, fail_under, result.n_failed)
 
 
@@ -219,14 +230,18 @@ def _mean_as_json(mean: Any) -> dict[str, Any]:
     return {**ends, "texts": mean.n_texts}
 
 
+def _below(means: Mapping[str, float], fail_under: float | None) -> list[str]:
+    """Return the axes whose mean is below ``--fail-under``."""
+    least = -math.inf if fail_under is None else fail_under
+    return [name for name, mean in means.items() if mean < least]
+
+
 def _exit(means: Mapping[str, float], fail_under: float | None, n_failed: int) -> None:
     """Exit with 4 if a mean is too low, else with 1 if rows have no score."""
-    if fail_under is not None:
-        for name, mean in means.items():
-            if mean < fail_under:
-                words = f"the mean {name} {mean:.3f} is below {fail_under:g}"
-                typer.echo(f"clapstack score: {words}", err=True)
-                raise typer.Exit(BELOW)
+    for name in _below(means, fail_under):
+        words = f"the mean {name} {means[name]:.3f} is below {fail_under:g}"
+        typer.echo(f"clapstack score: {words}", err=True)
+        raise typer.Exit(BELOW)
     if n_failed:
         raise typer.Exit(1)
 
@@ -267,7 +282,7 @@ def _score_table(
         options.print_json({"out": str(out), **counts, **more, **(means and shown)})
     where = "" if out is None else f", in {out}"
     remark(f"{n_scored:,} of {result.n_rows:,} rows scored{where}")
-    if scorer.waits:
+    if scorer.waits and n_scored:
         remark(
             "unsupervised scores have no scale: they rank the pairs of this table and "
             "cannot be compared with those of another"
@@ -282,13 +297,31 @@ def _arguments(
     if unsupervised:
         if len(what) == 1:
             return Path(), what[0], None
-        msg = f"with --unsupervised, give one table; got {len(what)} arguments."
-    elif len(what) == 2:
-        return Path(what[0]), what[1], None
-    elif len(what) == 3:
+        msg = (
+            "with --unsupervised, give one table and no model; "
+            f"got {len(what)} arguments."
+        )
+        if len(what) == 2 and is_clip(what[0]):
+            msg += (
+                " Unsupervised scores compare the pairs of a table. For a single pair, "
+                "use Scorer.unsupervised in Python."
+            )
+        raise typer.BadParameter(msg)
+    if len(what) == 3:
         return Path(what[0]), "", (what[1], what[2])
-    else:
-        msg = f"give MODEL TABLE, or MODEL AUDIO TEXT; got {len(what)} arguments."
+    check_model_and_table(what, "score")
+    if len(what) == 2 and is_clip(what[1]):
+        msg = (
+            f"{what[1]} is a clip, so its text must follow: clapstack score {what[0]} "
+            f'{what[1]} "TEXT".'
+        )
+        raise typer.BadParameter(msg)
+    if len(what) == 2:
+        return Path(what[0]), what[1], None
+    msg = (
+        f"give MODEL TABLE or MODEL AUDIO TEXT; got {len(what)} arguments. Put quotes "
+        "around a text of several words."
+    )
     raise typer.BadParameter(msg)
 
 
@@ -315,6 +348,13 @@ def _result_format(out: Path | None, fmt: str | None, json: bool) -> str:
         raise typer.BadParameter(str(error), param_hint="--out") from error
 
 
+def _unusable(row: BadPair, audio: str) -> Exception:
+    """Return the error of a single pair, which is not a row of a table."""
+    place = row.source or "the pair"
+    msg = f"{place}: {row.reason}"
+    return ValueError(msg) if os.path.exists(audio) else FileNotFoundError(msg)
+
+
 def _score_pair(
     model: Any, pair: tuple[str, str], coverage: float, json: bool, explain: bool
 ) -> dict[str, float]:
@@ -339,7 +379,7 @@ def _score_pair(
         events = explain_events(audio, text, model)
     if not json:
         for axis, (score, _, _) in zip(axes or [""], scores, strict=True):
-            typer.echo(f"{axis}\t{score!r}" if axis else repr(score))
+            typer.echo(f"{axis}\t{score:.3f}" if axis else f"{score:.3f}")
         if events is not None:
             typer.echo(str(events))
         return by_name

@@ -2,12 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
-__all__ = ["check_unsupervised", "load", "load_encoders", "unsupervised_scorer"]
+from clapstack.cli._errors import look_for_checkpoints
+
+__all__ = [
+    "check_model_and_table",
+    "check_unsupervised",
+    "is_clip",
+    "load",
+    "load_encoders",
+    "unsupervised_scorer",
+]
+
+_MODELS = (".clapstack", ".joblib", ".pkl")
+
+
+def is_clip(name: str) -> bool:
+    """Return whether a name has the suffix of an audio file."""
+    from clapstack.scoring.tables import CLIP_SUFFIXES
+
+    return Path(name).suffix.lower() in CLIP_SUFFIXES
+
+
+def check_model_and_table(what: Sequence[str], command: str) -> None:
+    """Refuse a missing model, a missing table, and the two in the wrong order."""
+    usage = f"clapstack {command} MODEL TABLE"
+    without = f"clapstack {command} --unsupervised"
+    if not what:
+        msg = (
+            f"give a model and a table: {usage}. Without a model, use {without} TABLE."
+        )
+    elif len(what) == 1 and _is_model(what[0]):
+        msg = f"there is no table after the model {what[0]}. Use {usage}."
+    elif len(what) == 1:
+        msg = (
+            f"there is no model before {what[0]}. Use {usage}, with a model from "
+            f"clapstack fit; or, without a model, {without} {what[0]}."
+        )
+    elif len(what) == 2 and _is_model(what[1]) and not _is_model(what[0]):
+        msg = f"the model must come first. Use clapstack {command} {what[1]} {what[0]}."
+    else:
+        return
+    raise typer.BadParameter(msg)
+
+
+def _is_model(name: str) -> bool:
+    return Path(name).suffix.lower() in _MODELS
 
 
 def check_unsupervised(
@@ -38,13 +83,14 @@ def load(path: Path, trusting: dict[str, Any], **settings: Any) -> Any:
     return set_up(open_model(path, **trusting), **settings)
 
 
-def load_encoders(model: Any) -> None:
+def load_encoders(model: Any, command: str, *, quiet: bool = False) -> None:
     """Load all encoders of a model, so that no clip is encoded if one is missing."""
     import pandas as pd
     from sklearn.base import clone
 
     from clapstack._fitted import encoders_of
 
+    look_for_checkpoints(model, command, quiet=quiet)
     any_pair = pd.DataFrame({"audio": ["a"], "text": ["a"]})
     for encoder in encoders_of(model).values():
         if hasattr(encoder, "checkpoint"):
@@ -52,7 +98,13 @@ def load_encoders(model: Any) -> None:
 
 
 def unsupervised_scorer(
-    checkpoints: Any, families: Any, settings: dict[str, Any], events: bool
+    checkpoints: Any,
+    families: Any,
+    settings: dict[str, Any],
+    events: bool,
+    command: str,
+    *,
+    quiet: bool = False,
 ) -> Any:
     """Return the scorer of ``--unsupervised``, with or without ``--events``."""
     from clapstack.scoring.tables import CosineScorer, EventScorer
@@ -63,6 +115,7 @@ def unsupervised_scorer(
     def union() -> Any:
         return make_union(checkpoints, families, ["cosine"], **settings)
 
+    look_for_checkpoints(union(), command, quiet=quiet)
     if events:
         return EventScorer(union(), make_events(union()))
     return CosineScorer(union())

@@ -44,8 +44,8 @@ def open_closed_streams() -> None:
     """Reserve the numbers of standard streams that the caller closed.
 
     Otherwise the next file to be opened would get the number of standard output, and
-    with it whatever libraries print. Input and output stay unusable, so that a result
-    that goes nowhere is an error; messages are dropped.
+    with it everything that libraries print. Input and output stay unusable, so that a
+    result that goes nowhere is an error; messages are dropped.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:

@@ -262,7 +262,7 @@ def submit(
         else:
             model = open_model(source, trust=trust, trust_encoders=trust_encoder)
             refuse_axes(model, "A submission")
-            load_encoders(model)
+            load_encoders(model, "xacle")
             y_score = model.predict(loaded.X)
         _challenge.write_predictions(out, loaded.ids, y_score)
         typer.echo(

@@ -29,7 +29,7 @@ from clapstack.encoders._reading import (
     first_line,
     read_json,
 )
-from clapstack.exceptions import CheckpointError
+from clapstack.exceptions import CheckpointError, MissingCheckpointError
 
 _BUNDLED = Path(__file__).parents[1] / "bundled"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -253,7 +253,7 @@ def find_file(checkpoint: str, revision: str | None, what: str) -> Path:
             f"checkpoint must be {what}. It is not downloaded automatically: put it "
             f"anywhere on this machine and pass its path."
         )
-        raise CheckpointError(msg)
+        raise MissingCheckpointError(msg)
     return path
 
 
@@ -403,7 +403,7 @@ def _local(checkpoint: str, needs: str) -> Path | None:
             f"{path.absolute().parent}) and not a hub id such as 'owner/name'. A local "
             f"folder must contain {needs}."
         )
-        raise CheckpointError(msg)
+        raise MissingCheckpointError(msg)
     return None
 
 
@@ -494,7 +494,9 @@ def _download(
             f"is not in its local cache: {first_line(error)}. Without a network, "
             f"{remedy}."
         )
-        raise CheckpointError(msg) from error
+        # The hub client chains six errors, whose tracebacks would hide the message.
+        error.__cause__ = error.__context__ = None
+        raise MissingCheckpointError(msg) from error.with_traceback(None)
 
 
 def _snapshot(

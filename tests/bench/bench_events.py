@@ -238,7 +238,7 @@ def without_ratings(
 
 
 def print_auc(tests: list[Test]) -> None:
-    """Print what tells right captions from wrong ones."""
+    """Print the columns that separate right captions from wrong ones."""
     edits = np.concatenate([test.edit for test in tests])
     columns = pd.concat([test.columns for test in tests], ignore_index=True)
     columns = columns.rename(columns=lambda name: name.removeprefix("events__"))

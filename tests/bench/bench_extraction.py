@@ -157,7 +157,7 @@ def variants(options: argparse.Namespace) -> Iterator[str]:
 
 
 def has_bfloat16() -> bool:
-    """Tell whether this processor multiplies bfloat16 (Linux tells, others do not)."""
+    """Return whether this processor multiplies bfloat16 (known on Linux only)."""
     info = Path("/proc/cpuinfo")
     flags = set(info.read_text().split()) if info.exists() else set()
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16", "svebf16"})

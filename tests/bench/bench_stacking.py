@@ -20,7 +20,7 @@ ours10
     The same, choosing among ten penalties.
 
 Every run is a fresh process on one thread; the sides take turns, and medians of CPU
-seconds are printed, with the peak of resident memory (Linux alone tells it), and with
+seconds are printed, with the peak of resident memory (on Linux only), and with
 the largest difference of the ridge predictions from those of the naive side in standard
 deviations; for ``ours10``, from those of scikit-learn at the penalties chosen.
 

@@ -52,7 +52,7 @@ def pairs():
 
 @pytest.fixture(scope="session")
 def model_file(clips, pairs, tmp_path_factory):
-    """Return the file of a model that hears with the bundled MS-CLAP."""
+    """Return the file of a model over the bundled MS-CLAP."""
     X = pd.DataFrame(pairs)[["audio", "text"]]
     X["audio"] = [str(clips / name) for name in X["audio"]]
     features = MsClapPairFeatures("bundled:msclap", blocks=("product", "cosine"))

@@ -156,7 +156,7 @@ def test_wrong_commands(run, tables):
     assert run("compare", *tables[:2], "--by", "model").exit_code == 3
     assert run("compare", "no_such.csv", "none.csv").exit_code == 3
     done = run("compare", *tables[:2], "--picture", tables[0])
-    assert (done.exit_code, "is an input, which" in done.stderr) == (1, True)
+    assert (done.exit_code, "would overwrite the input" in done.stderr) == (1, True)
     done = run("compare", *tables[:2], "--picture", tables[0].parent / "p.png")
     assert (done.exit_code, "must end in .svg" in done.stderr) == (2, True)
     assert "clapstack compare v1.csv v2.csv" in run("compare", "--help").stdout

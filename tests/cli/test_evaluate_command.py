@@ -74,14 +74,16 @@ def test_a_model_is_not_judged_without_rows_that_it_cannot_use(
     assert "row 24, " in done.stderr
 
 
-def test_the_pairs_of_the_fit_are_told_and_no_others(run, model_file, pairs, write_csv):
-    for rows, told in ((pairs, True), (pairs[1:], False)):
-        done = run("evaluate", model_file, write_csv(rows, f"{told}.csv"))
+def test_the_training_pairs_cause_a_warning_and_no_others(
+    run, model_file, pairs, write_csv
+):
+    for rows, is_warned in ((pairs, True), (pairs[1:], False)):
+        done = run("evaluate", model_file, write_csv(rows, f"{is_warned}.csv"))
         assert done.exit_code == 0, done.output
         assert (
             "training ratings of the model, so the metrics are too optimistic"
             in done.stderr
-        ) == told
+        ) == is_warned
 
 
 def test_predictions_may_name_the_clips_otherwise(

@@ -85,7 +85,7 @@ def test_without_a_file_embeddings_go_to_the_store(
         (["--blocks", "produc", *FAMILY], 2, "Did you mean 'product'?"),
     ],
 )
-def test_what_cannot_be_extracted_is_told(run, table, options, code, message):
+def test_what_cannot_be_extracted_is_named(run, table, options, code, message):
     done = run("extract", table, *options)
     assert done.exit_code == code
     assert message in done.stderr

@@ -81,5 +81,5 @@ def test_a_misspelt_column_has_a_suggestion(run, model_file, pairs, write_csv):
     for option, name in (("--keep", "idd"), ("--text-column", "txt")):
         done = run("score", model_file, table, option, name)
         assert done.exit_code == 3
-        wanted = {"idd": "'id'", "txt": "'text'"}[name]
-        assert f"Did you mean {wanted}?" in done.stderr
+        wanted = {"idd": "Did you mean 'id'?", "txt": "--text-column text"}[name]
+        assert wanted in done.stderr

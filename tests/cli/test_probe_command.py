@@ -80,7 +80,7 @@ def test_bad_rows_are_named_or_left_out(run, model_file, table, write_csv, read_
         ),
         (["--picture", "probe.pdf"], "the name must end in .svg; got 'probe.pdf'"),
         (["--events"], "--events: it needs --unsupervised"),
-        (["--unsupervised"], "give one table; got 2 arguments"),
+        (["--unsupervised"], "give one table and no model; got 2 arguments"),
         (["--random-state", "-1"], "Invalid value for '--random-state'"),
     ],
 )

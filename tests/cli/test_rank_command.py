@@ -34,7 +34,7 @@ def test_the_best_of_each_prompt_is_written(run, scores, pairs, tmp_path, read_c
         assert (float(row["score"]), row["rank"]) == (best["score"], "1")
     assert [row["n"] for row in rows] == ["5", "6", "6", "6"]
     last = done.stderr.splitlines()[-1]
-    assert "4 prompts, 23 candidates; best of n gains" in last
+    assert "4 prompts, 23 candidates; the best candidate of a prompt scores" in last
     assert "95 % interval" in last
 
 
@@ -65,17 +65,17 @@ def test_chosen_clips_are_copied_under_names_that_differ(run, scores, clips, tmp
 
 def test_a_summary_for_programs(run, scores):
     done = run("rank", scores, "--json", "--quiet")
-    told = json.loads(done.stdout)
-    assert (told["prompts"], told["candidates"], told["unscored"]) == (4, 23, 1)
-    assert told["gain_low"] < told["gain"] < told["gain_high"]
-    assert told["ties"] == 0
+    report = json.loads(done.stdout)
+    assert (report["prompts"], report["candidates"], report["unscored"]) == (4, 23, 1)
+    assert report["gain_low"] < report["gain"] < report["gain_high"]
+    assert report["ties"] == 0
 
 
 def test_a_prompt_without_scores_is_code_1(run, write_csv, pairs):
     rows = [{**pair, "score": ""} for pair in pairs[:6]] + pairs[6:]
     done = run("rank", write_csv(rows, "candidates.csv"), "--best", 1)
     assert done.exit_code == 1
-    assert "1 prompts without any score" in done.stderr
+    assert "1 prompt without any score (exit code 1)" in done.stderr
 
 
 def test_a_score_that_is_no_number_is_named(run, write_csv, pairs):

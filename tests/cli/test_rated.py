@@ -41,7 +41,10 @@ def test_ratings_of_one_pair_are_averaged(rated):
     assert read.y.tolist() == [2.5, 5]
     assert [name[-1] for name in read.pairs["audio"]] == ["a", "b"]
     assert read.n_ratings == 3
-    assert remarks(read)[0] == "3 ratings of 2 pairs were averaged per pair"
+    assert (
+        remarks(read)[0]
+        == "3 rows with 2 distinct pairs: the ratings of repeated pairs are averaged"
+    )
 
 
 def test_a_text_that_is_no_utf_8_does_not_stop_the_remarks(tmp_path):
@@ -51,7 +54,7 @@ def test_a_text_that_is_no_utf_8_does_not_stop_the_remarks(tmp_path):
     assert words.startswith("2 of 2 pairs share their text")
 
 
-def test_pairs_that_share_a_text_or_a_clip_are_told_unless_there_are_groups(rated):
+def test_pairs_that_share_a_text_or_a_clip_are_remarked_unless_there_are_groups(rated):
     lines = ["a,x,1,1", "b,x,5,1", "c,y,4,2"]
     (words,) = remarks(rated(*lines))
     assert words.startswith(
@@ -138,7 +141,7 @@ def test_ratings_that_cannot_be_used_are_named(rated, lines, message):
         rated(*lines, groups="g")
 
 
-def test_predictions_are_matched_by_key_whatever_their_order(by_key):
+def test_predictions_are_matched_by_key_in_any_order(by_key):
     truth = by_key("score", ["id"], "id,score", "p,1", "q,2", "p,3")
     scores = by_key("prediction", ["id"], "pred_score,id", "7,q", ",p")
     y, predicted = join_by_key(truth, scores)

@@ -50,7 +50,7 @@ def test_a_table_is_scored_with_intervals_and_reasons(
     )
     assert done.exit_code == 1
     assert "22 of 24 rows scored" in done.stderr
-    assert "2 rows have no score; see the column error" in done.stderr
+    assert "2 rows have no score (exit code 1); see the column error" in done.stderr
     rows = read_csv(out)
     assert [row["id"] for row in rows] == [f"pair {i}" for i in range(24)]
     assert "no such file" in rows[3]["error"]
@@ -85,7 +85,7 @@ def test_bytes_that_are_no_utf8_come_out_as_they_went_in(run, model_file):
     done = run("score", model_file, "-", "--quiet", input=table)
     lines = done.stdout_bytes.splitlines()
     assert lines[1].startswith(b"0,rain\xe9.wav,rain,,,,")
-    assert b"the text is not valid Unicode" in lines[2]
+    assert b"the text is not valid UTF-8" in lines[2]
 
 
 def test_an_interrupted_run_says_so(run, model_file, pairs, write_csv, monkeypatch):
@@ -105,11 +105,11 @@ def test_a_summary_for_programs_is_the_only_output(
         "score", model_file, write_csv(pairs[:4]), "--out", out, "--json", "--quiet"
     )
     assert done.exit_code == 0
-    told = json.loads(done.stdout)
-    assert told["mean_low"] is None  # one text: nothing to draw from
+    report = json.loads(done.stdout)
+    assert report["mean_low"] is None  # one text: nothing to draw from
     mean = np.mean([row["score"] for row in read_lines(out)])
-    assert told.pop("mean") == pytest.approx(mean)
-    assert told == {
+    assert report.pop("mean") == pytest.approx(mean)
+    assert report == {
         "out": str(out),
         "rows": 4,
         "scored": 4,
@@ -143,8 +143,13 @@ def test_a_mean_below_the_bound_is_code_4(
     assert done.stderr.startswith("clapstack score: the mean score ")
     assert done.stderr.endswith("is below 9.9\n")
     # Rows without a score are code 1, unless the others fall short already.
-    assert run("score", model_file, table, "--fail-under", 0.5).exit_code == 1
-    assert run("score", model_file, table, "--fail-under", 9.9).exit_code == 4
+    done = run("score", model_file, table, "--fail-under", 0.5, "--quiet")
+    assert done.exit_code == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.endswith(" no score (exit code 1); see the column error")
+    done = run("score", model_file, table, "--fail-under", 9.9)
+    assert done.exit_code == 4
+    assert "exit code 1" not in done.stderr
     pair = ["score", model_file, clips / "0.wav", "rain", "--fail-under"]
     assert run(*pair, -99).exit_code == 0
     assert run(*pair, 9.9).exit_code == 4
@@ -164,13 +169,13 @@ def test_bars_are_shown_on_a_terminal_alone(run, model_file, write_csv, pairs):
 def test_a_pair_is_scored(run, model_file, clips, pairs, expected):
     pair = [clips / pairs[0]["audio"], pairs[0]["text"]]
     done = run("score", model_file, *pair)
-    assert float(done.stdout) == pytest.approx(expected[0, 0], abs=1e-5)
-    told = json.loads(
+    assert done.stdout == f"{expected[0, 0]:.3f}\n"
+    report = json.loads(
         run("score", model_file, *pair, "--json", "--coverage", 0.8).stdout
     )
-    found = [told[name] for name in ("score", "low", "high")]
+    found = [report[name] for name in ("score", "low", "high")]
     np.testing.assert_allclose(found, expected[0], atol=1e-5)
-    assert told["coverage"] == 0.8
+    assert report["coverage"] == 0.8
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode there")
@@ -314,8 +319,16 @@ def test_one_pair_alone_has_no_score_without_ratings(run, write_csv, pairs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model"], "give MODEL TABLE, or MODEL AUDIO TEXT; got 1 arguments"),
-        (["--unsupervised", "model", "table.csv"], "give one table"),
+        ([], "give a model and a table: clapstack score MODEL TABLE"),
+        (["t.csv"], "there is no model before t.csv. Use clapstack score MODEL TABLE"),
+        (["t.csv"], "without a model, clapstack score --unsupervised t.csv"),
+        (["m.clapstack"], "there is no table after the model m.clapstack"),
+        (["t.csv", "m.clapstack"], "Use clapstack score m.clapstack t.csv."),
+        (["m.clapstack", "a.wav"], "a.wav is a clip, so its text must follow"),
+        (["m", "a.wav", "a", "dog"], "got 4 arguments. Put quotes around a text"),
+        (["--unsupervised"], "give one table and no model; got 0 arguments"),
+        (["--unsupervised", "model", "table.csv"], "give one table and no model"),
+        (["--unsupervised", "a.wav", "a dog"], "use Scorer.unsupervised in Python"),
         (["m", "t.csv", "--explain"], "only the score of one pair can be explained"),
         (["m", "t.csv", "--events"], "--events: it needs --unsupervised"),
         (["m", "a.wav", "rain", "--out", "x.csv"], "the score of one pair is printed"),
@@ -327,6 +340,10 @@ def test_one_pair_alone_has_no_score_without_ratings(run, write_csv, pairs):
             "'best' is not one of published, bundled",
         ),
         (["m", "t.csv", "--checkpoint", "best"], "FAMILY=PATH; got 'best'"),
+        (
+            ["--unsupervised", "t.csv", "--checkpoint", "bundled"],
+            "Did you mean --checkpoints bundled?",
+        ),
         (["m", "t.csv", "--coverage", "1.5"], "--coverage"),
     ],
 )
@@ -357,7 +374,7 @@ def test_what_is_read_is_not_written_over(run, model_file, table):
     before = table.read_bytes()
     done = run("score", model_file, table, "--out", table)
     assert done.exit_code == 1
-    assert "is an input, which" in done.stderr
+    assert "would overwrite the input" in done.stderr
     assert table.read_bytes() == before
 
 

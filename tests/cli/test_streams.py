@@ -180,6 +180,15 @@ def test_a_progress_bar_moves_the_cursor_of_a_terminal_alone(monkeypatch):
         assert "\\u000d" not in stream.getvalue()
 
 
+def test_a_progress_bar_is_shown_on_a_terminal_without_a_size(monkeypatch):
+    stream = Terminal()
+    stream.fileno = lambda: 2
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((0, 0)))
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert list(progress(range(3), desc="rows")) == [0, 1, 2]
+    assert "rows" in stream.getvalue()
+
+
 def test_a_progress_bar_needs_no_standard_error(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     assert list(progress(range(3))) == [0, 1, 2]

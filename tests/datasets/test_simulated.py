@@ -138,7 +138,7 @@ def test_every_class_can_be_heard():
         assert np.std(inside) > 3 * np.std(outside), name
 
 
-def test_same_seed_gives_the_same_scene_whatever_the_size(tmp_path):
+def test_same_seed_gives_the_same_scene_for_any_size(tmp_path):
     for n_train, name in ((2, "a"), (4, "b")):
         make_simulated_xacle(
             tmp_path / name, n_train=n_train, n_validation=0, n_test=0, random_state=5

@@ -40,14 +40,16 @@ def clips(noise):
 
 
 def test_a_collapsed_text_tower_triggers_a_warning_with_numbers(collapsed):
-    told = r"text tower of .*checkpoint.* 8 distinct inputs .* cosine is (0\.99|1\.00)"
-    with pytest.warns(CollapsedTowerWarning, match=told):
+    message = (
+        r"text tower of .*checkpoint.* 8 distinct inputs .* cosine is (0\.99|1\.00)"
+    )
+    with pytest.warns(CollapsedTowerWarning, match=message):
         collapsed.encode_text(TEXTS)
 
 
 def test_a_collapsed_audio_tower_triggers_a_warning_with_numbers(collapsed, clips):
-    told = r"audio tower of .*checkpoint.* 8 distinct inputs .* is (0\.99|1\.00)"
-    with pytest.warns(CollapsedTowerWarning, match=told):
+    message = r"audio tower of .*checkpoint.* 8 distinct inputs .* is (0\.99|1\.00)"
+    with pytest.warns(CollapsedTowerWarning, match=message):
         collapsed.encode_audio(clips)
 
 
@@ -75,8 +77,8 @@ def test_fewer_than_eight_distinct_clips_trigger_no_warning(collapsed, clips):
 def test_texts_that_are_cut_are_counted_once(laion_folders, copy_of):
     encoder = load_encoder("laion", str(copy_of(laion_folders[False])), device="cpu")
     long = [f"{text} " * 100 for text in TEXTS[:2]]
-    told = rf"2 of 3 texts .* more than {encoder.max_tokens} tokens, .*sound number"
-    with pytest.warns(UserWarning, match=told):
+    message = rf"2 of 3 texts .* more than {encoder.max_tokens} tokens, .*sound number"
+    with pytest.warns(UserWarning, match=message):
         encoder.encode_text([*long, "rain"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -57,7 +57,7 @@ def test_a_second_encoder_of_the_same_rate_decodes_nothing(toy, pairs, reads):
     assert set(reads.values()) == {1}
 
 
-def test_each_rate_is_resampled_to_once_in_whatever_order(toy, pairs, reads):
+def test_each_rate_is_resampled_to_once_in_any_order(toy, pairs, reads):
     rates = [8_000, 16_000, 8_000, 16_000]
     union(*(toy(str(i), rate) for i, rate in enumerate(rates))).fit_transform(pairs)
     assert Counter(rate for _, rate in reads) == {8_000: 8, 16_000: 8}

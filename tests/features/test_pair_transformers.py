@@ -347,7 +347,7 @@ def check_changed_file_is_never_stale(world):
     assert_array_equal(after[1:], before[1:])
 
 
-def check_swapped_files_are_told_apart(world):
+def check_swapped_files_are_distinguished(world):
     transformer = world.make().fit(world.pairs)
     before = transformer.transform(world.pairs)[:, :4]
     first, last = world.pairs["audio"].iloc[[0, 7]]
@@ -522,7 +522,7 @@ BATTERY = {
     check_fit_encodes_nothing: ENCODING,
     check_without_a_cache_nothing_is_stored: ENCODING,
     check_changed_file_is_never_stale: ENCODING,
-    check_swapped_files_are_told_apart: ENCODING,
+    check_swapped_files_are_distinguished: ENCODING,
     check_bad_rows_named_and_good_rows_stored: ENCODING,
     check_only_bad_rows_give_the_same_error: ENCODING,
     check_an_interrupted_run_keeps_its_finished_batches: ENCODING,

@@ -34,7 +34,7 @@ def test_systems_are_drawn_from_the_best_down(scores):
     assert faces[0] == faces[1] != faces[2] == "white"
 
 
-def test_differences_are_from_the_best_whatever_the_order(scores):
+def test_differences_are_from_the_best_in_any_order(scores):
     values, system, prompt = scores
     result = compare_systems(values, system=system, prompt=prompt)
     display = SystemsDisplay.from_result(result)

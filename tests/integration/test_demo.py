@@ -29,7 +29,8 @@ def test_demo_says_first_that_listeners_are_simulated(shown):
     _, text, _ = shown
     first = text[: text.index("1. Simulating")]
     assert "SIMULATED" in first
-    assert 'make_clap_stack("published")' in first
+    assert "about two minutes" in first
+    assert "import" not in first
 
 
 def test_demo_shows_every_system_with_intervals(shown):
@@ -50,8 +51,25 @@ def test_demo_shows_every_system_with_intervals(shown):
 
 def test_demo_scores_a_new_pair_with_the_same_bits_in_a_fresh_process(shown):
     _, text, _ = shown
-    assert len(re.findall("same as here", text)) == 2
-    assert "NOT THE SAME BITS" not in text
+    assert len(re.findall("same score as in this process", text)) == 2
+    assert "NOT THE SAME" not in text
+
+
+def test_demo_ends_with_the_size_of_its_folder_and_what_to_try_next(shown):
+    _, text, folder = shown
+    last = text.partition("\nDone in ")[2]
+    assert re.search(rf"{re.escape(str(folder))} takes \d+ MB; you can delete it", last)
+    assert f"clapstack report {folder / 'clap_stack.clapstack'}" in last
+    assert "--checkpoints bundled" in last
+    assert 'make_clap_stack("published")' in last
+
+
+def test_demo_names_what_it_works_on(shown):
+    _, text, _ = shown
+    step = text.partition("2. Encoding")[2].partition("3. Fitting")[0]
+    assert step.split()[-3:] == ["laion_unfused", "laion_fused", "msclap"]
+    step = text.partition("3. Fitting")[2].partition("SRCC")[0]
+    assert "\n   2-CLAP stack\n   3-CLAP stack\n" in step
 
 
 def test_demo_uses_a_simulated_challenge_again(shown):
@@ -65,7 +83,7 @@ def test_score_names_what_is_wrong_without_a_traceback(shown):
     _, _, folder = shown
     model = str(folder / "clap_stack.clapstack")
     result = CliRunner().invoke(app, ["score", model, "no/such.wav", "rain"])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "no/such.wav" in result.stderr
     assert "Traceback" not in result.stderr
 

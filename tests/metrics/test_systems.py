@@ -95,7 +95,7 @@ def test_arrays_and_other_names_and_orders_give_the_same(clips):
     assert swapped["difference"] == pytest.approx(-apart)
 
 
-def test_names_of_systems_are_kept_whatever_they_are():
+def test_any_names_of_systems_are_kept():
     names = [1, "1", ("v", 2)]
     found = compare_systems(
         [1.0, 2, 3, 4, 5, 7], system=names * 2, prompt=[0, 0, 0, 1, 1, 1]
@@ -108,7 +108,7 @@ def test_names_of_systems_are_kept_whatever_they_are():
     ]
 
 
-def test_a_copy_of_a_system_is_no_better_in_whatever_order_its_clips_are(clips):
+def test_a_copy_of_a_system_is_no_better_in_any_order_of_its_clips(clips):
     own = clips[clips["system"] == "a"]
     copy = own.sample(frac=1, random_state=0).assign(system="copy")
     row = compare_systems(pd.concat([own, copy])).differences.iloc[0]

@@ -172,7 +172,7 @@ def test_neither_frame_nor_rows(X):
         (np.nan, "got float"),
         (7, "got int"),
         (b"rain", "got bytes"),
-        ("\ud800", "not valid Unicode"),
+        ("\ud800", "not valid UTF-8"),
     ],
 )
 def test_bad_text_is_named_with_its_row(frame, text, reason):

@@ -46,7 +46,7 @@ def test_an_unreadable_clip_is_identified_by_its_path(tmp_path, monkeypatch):
         ("caf\u00e9", "cafe\u0301"),
     ],
 )
-def test_texts_that_no_listener_tells_apart_are_one(text, other):
+def test_texts_that_listeners_cannot_distinguish_are_one(text, other):
     assert text_identity(text) == text_identity(other)
 
 

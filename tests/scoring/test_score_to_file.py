@@ -75,7 +75,7 @@ def table(tmp_path):
     return path
 
 
-def to_file(table, out, scorer=None, fmt="csv", told=None, **settings):
+def to_file(table, out, scorer=None, fmt="csv", remarks=None, **settings):
     return score_to_file(
         PairTable(table, **settings),
         scorer or ToyScorer(),
@@ -83,7 +83,7 @@ def to_file(table, out, scorer=None, fmt="csv", told=None, **settings):
         fmt,
         chunk_size=8,
         verbose=False,
-        remark=(told if told is not None else []).append,
+        remark=(remarks if remarks is not None else []).append,
     )
 
 
@@ -140,20 +140,20 @@ def test_an_interrupted_run_repeats_no_row_and_loses_none(table, tmp_path, read_
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert not out.exists()
-    told = []
-    scored = to_file(table, out, told=told)
+    remarks = []
+    scored = to_file(table, out, remarks=remarks)
     check_complete(read_csv(out))
     assert 0 < scored.n_resumed < N_ROWS - 6
-    assert told == [f"resuming: {part} has {scored.n_resumed} scored rows"]
+    assert remarks == [f"resuming: {part} has {scored.n_resumed} scored rows"]
 
 
 def test_an_interrupted_run_of_another_model_is_not_resumed(table, tmp_path):
     out = tmp_path / "out.csv"
     interrupted(table, out)
-    told = []
-    scored = to_file(table, out, ToyScorer("another"), told=told)
+    remarks = []
+    scored = to_file(table, out, ToyScorer("another"), remarks=remarks)
     assert scored.n_resumed == 0
-    assert told == [
+    assert remarks == [
         f"{part_file(out)} belongs to another model or other settings; starting again"
     ]
 

@@ -96,7 +96,10 @@ def test_twenty_kills_in_mid_write_lose_no_committed_row(tmp_path):
         os.kill(writer.pid, signal.SIGKILL)
         writer.join(30)
         n_rows = len(store)
-        assert n_rows in (n_written.value, n_written.value + BATCH)  # told or not yet
+        assert n_rows in (
+            n_written.value,
+            n_written.value + BATCH,
+        )  # counted or not
         assert n_rows > first
         first = n_rows
     assert store.verify() == (first, [])

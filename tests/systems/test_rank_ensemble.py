@@ -23,7 +23,7 @@ def test_ranks_are_those_among_the_training_predictions(features):
     assert_allclose(ensemble._mean_rank(oof)[:, 0], expected)
 
 
-def test_families_count_alike_whatever_the_spread_of_their_predictions(features):
+def test_families_count_alike_for_any_spread_of_their_predictions(features):
     X, y = features
     ensemble = RankEnsembleRegressor().fit(X, y)
     assert len(ensemble.knots_) == 2

@@ -58,7 +58,7 @@ def test_features_without_names_are_refused(features):
         PairDistances().fit(features[0].to_numpy())
 
 
-def test_each_regressor_hears_its_own_families(features):
+def test_each_regressor_receives_its_own_families(features):
     X, y = features
     svrs = make_two_svrs(("m2d_clap", "msclap"), ("laion_unfused",), 3, 0).fit(X, y)
     changed = X.copy()
@@ -68,7 +68,7 @@ def test_each_regressor_hears_its_own_families(features):
     assert_array_equal(second.predict(changed), second.predict(X))
 
 
-def test_the_second_regressor_hears_no_distance_but_l1(features):
+def test_the_second_regressor_receives_no_distance_but_l1(features):
     X, y = features
     X = PairDistances().set_output(transform="pandas").fit_transform(X)
     svrs = make_two_svrs(("msclap",), ("laion_unfused",), 3, 0).fit(X, y)

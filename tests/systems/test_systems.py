@@ -85,7 +85,7 @@ def test_every_system_builds_on_published_checkpoints_without_loading_them(name)
 
 
 @pytest.mark.parametrize("name", list_systems())
-def test_every_record_tells_figures_files_and_choices(name):
+def test_every_record_has_figures_files_and_choices(name):
     record = describe_system(name)
     text = " ".join(str(record).split())
     assert all(

@@ -29,6 +29,7 @@ __all__ = [
     "evaluate_model",
     "evaluate_predictions",
     "fit_and_evaluate",
+    "reading_line",
     "report_lines",
 ]
 
@@ -179,6 +180,21 @@ def report_lines(report: dict[str, Any]) -> list[str]:
             f"{report['mean_width']:.2f}"
         )
     return lines
+
+
+def reading_line(y: np.ndarray | pd.DataFrame) -> str:
+    """Return a line that puts the metrics and the width of intervals into context."""
+    axes = (
+        {f"{name} ": y[name] for name in y} if isinstance(y, pd.DataFrame) else {"": y}
+    )
+    ends = [
+        f"{axis}{round(np.nanmin(each), 2):g} to {round(np.nanmax(each), 2):g}"
+        for axis, each in axes.items()
+    ]
+    return (
+        "SRCC 1 is the perfect order and 0 is chance. The ratings range from "
+        f"{', '.join(ends)}."
+    )
 
 
 def _is_of_axes(report: dict[str, Any]) -> bool:
@@ -354,6 +370,13 @@ def _held_out(
     ):
         part = None if groups is None else groups[train]
         member = clone(learner)
+        if isinstance(y, np.ndarray) and np.ptp(y[train]) == 0:
+            msg = (
+                f"the {len(train):,} pairs that one fold is fitted on all have the "
+                f"rating {y[train][0]:g}. Use more folds, or add pairs with other "
+                "ratings."
+            )
+            raise BadRowsError(msg)
         member.fit(
             features.iloc[train], _safe_indexing(y, train), **_fit_groups(member, part)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,10 +21,22 @@ from clapstack.pairs import (
 from clapstack.scoring.tables import PairTable, Row, pairs_of
 from clapstack.tables import to_number
 
+# The fewest pairs with published results, in the guide.
+_FEW = 50
 # Empty cells of CSV and of JSON or Parquet.
 _EMPTY = ("", None)
 
-__all__ = ["Rated", "join_by_key", "read_by_key", "read_rated", "remarks"]
+__all__ = [
+    "Rated",
+    "check_ratings_differ",
+    "few_pairs",
+    "join_by_key",
+    "read_by_key",
+    "read_rated",
+    "remarks",
+]
+
+_COMMA = ((re.compile(r"'-?\d+,\d+'"), " Use a decimal point."),)
 
 
 class Rated(NamedTuple):
@@ -98,7 +111,7 @@ def read_rated(
                 f"{of_pair[pair]!r} and {group!r}. Give all its rows the same group."
             )
             raise BadRowsError(msg)
-    _refuse_rows(wrong, f"{table.name}: the rating is not a finite number in")
+    _refuse_rows(wrong, f"{table.name}: the rating is not a finite number in", _COMMA)
     words = f"{table.name}: the columns {', '.join(map(repr, axes))} are all empty in"
     _refuse_rows(unrated, words)
     words = f"{table.name}: the group column {groups!r} is empty in"
@@ -118,6 +131,31 @@ def _mean(ratings: Iterable[float]) -> float:
     return float(np.mean(there)) if there else math.nan
 
 
+def check_ratings_differ(rated: Rated, name: str) -> None:
+    """Raise a BadRowsError if all ratings, or all of one axis, are the same."""
+    y = rated.y
+    axes = {f" of {a!r}": y[a] for a in y} if isinstance(y, pd.DataFrame) else {"": y}
+    for axis, column in axes.items():
+        values = np.unique(np.asarray(column)[~np.isnan(column)])
+        if len(values) == 1:
+            msg = (
+                f"{name}: all ratings{axis} are {values[0]:g}, so there is nothing to "
+                "learn. Add pairs with other ratings."
+            )
+            raise BadRowsError(msg)
+
+
+def few_pairs(n_pairs: int) -> str:
+    """Return a warning about a small number of training pairs, else ""."""
+    if n_pairs >= _FEW:
+        return ""
+    pairs = "1 pair is" if n_pairs == 1 else f"{n_pairs} pairs are"
+    return (
+        f"{pairs} few. Models of fewer than {_FEW} pairs are untested, and their "
+        "metrics are inaccurate. Add rated pairs."
+    )
+
+
 def remarks(rated: Rated) -> list[str]:
     """Return remarks about rated pairs, for the user to read before a fit.
 
@@ -127,7 +165,8 @@ def remarks(rated: Rated) -> list[str]:
     n_pairs = len(rated.y)
     if rated.n_ratings > n_pairs:
         words.append(
-            f"{rated.n_ratings:,} ratings of {n_pairs:,} pairs were averaged per pair"
+            f"{rated.n_ratings:,} rows with {n_pairs:,} distinct pairs: the ratings of "
+            "repeated pairs are averaged"
         )
     identities: dict[str, Callable[[Any], str]] = {
         "text": text_identity,
@@ -193,7 +232,7 @@ def read_by_key(
         if key in found and (once or role == "prediction"):
             twice.append((row, ", ".join(key)))
         found.setdefault(key, []).append(value)
-    _refuse_rows(wrong, f"{table.name}: the {role} is not a finite number in")
+    _refuse_rows(wrong, f"{table.name}: the {role} is not a finite number in", _COMMA)
     _refuse_rows(nameless, f"{table.name}: the key is empty in")
     _refuse_rows(twice, f"{table.name}: there is a second {role} for the same key in")
     index = pd.Index(list(found), tupleize_cols=False)
@@ -253,10 +292,14 @@ def _place(row: Row) -> str:
     return (f"line {row.line}, " if row.line else "") + f"row {row.number}"
 
 
-def _refuse_rows(rows: Sequence[tuple[Row, str]], words: str) -> None:
+def _refuse_rows(
+    rows: Sequence[tuple[Row, str]], words: str, hints: Sequence[tuple[Any, str]] = ()
+) -> None:
+    """Raise a BadRowsError that names rows; `hints` are added if a cell matches."""
     if rows:
+        more = [hint for form, hint in hints if form.search(rows[0][1])]
         shown = first_few([f"row {row.number} ({cell})" for row, cell in rows])
         lines = [row.line for row, _ in rows if row.line]
         where = f" in line {first_few(lines)}" if lines else ""
-        msg = f"{words} {shown}. Correct the table{where}."
+        msg = f"{words} {shown}. Correct the table{where}.{''.join(more)}"
         raise BadRowsError(msg)

@@ -1,6 +1,7 @@
 """Scoring of tables of pairs: reading, scoring in chunks, resuming, and writing."""
 
 from clapstack.scoring.tables._edits import EDITS
+from clapstack.scoring.tables._folders import CLIP_SUFFIXES
 from clapstack.scoring.tables._mean import GroupedMean, Mean
 from clapstack.scoring.tables._probe import probe_table
 from clapstack.scoring.tables._read import (
@@ -29,6 +30,7 @@ from clapstack.scoring.tables._scorers import (
 from clapstack.scoring.tables._write import ERRORS, write_lines, write_table
 
 __all__ = [
+    "CLIP_SUFFIXES",
     "EDITS",
     "ERRORS",
     "CosineScorer",

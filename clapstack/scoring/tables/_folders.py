@@ -15,6 +15,7 @@ from clapstack.pairs import Fault
 from clapstack.tables import Choose, TableRow, is_table, parse_json, read_lines
 
 __all__ = [
+    "CLIP_SUFFIXES",
     "KALDI",
     "PROMPTS",
     "clips_by_id",
@@ -26,11 +27,17 @@ __all__ = [
 # Names of the text in JSON files beside clips, and in tables of prompts.
 PROMPTS = ("text", "caption", "prompt", "description")
 KALDI = "wav.scp"
-_CLIPS = (
+CLIP_SUFFIXES = (
     *(".wav", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a"),
     *(".mp4", ".aac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".webm", ".wma"),
 )
 _IN_ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")
+
+
+class _NoText(Fault):
+    """The fault of a clip without a text beside it."""
+
+
 _LONGEST = 1 << 20  # bytes of a text file beside a clip
 
 
@@ -50,8 +57,17 @@ def read_sidecars(
     first = []
     for record in records:
         first.append(record)
-        if isinstance(record["text"], str):
+        if not isinstance(record["text"], _NoText):
             break
+    else:
+        if first:
+            clips = "clip has" if len(first) == 1 else "clips have"
+            msg = (
+                f"{folder}: its {len(first):,} {clips} no texts. Put a .txt or .json "
+                "file with the text next to each clip, or name a file of prompts "
+                "(--prompts FILE)."
+            )
+            raise TableError(msg)
     if not first:
         msg = (
             f"{folder} contains no clips. Clips are recognised by their extension, "
@@ -188,7 +204,7 @@ def _clips(folder: Path) -> Iterator[str]:
             if not link.resolve().is_relative_to(folder.resolve()):
                 yield link.relative_to(folder).as_posix()
         for name in sorted(files):
-            is_clip = os.path.splitext(name)[1].lower() in _CLIPS
+            is_clip = os.path.splitext(name)[1].lower() in CLIP_SUFFIXES
             if is_clip and not name.startswith("."):
                 yield (inner / name).as_posix()
 
@@ -226,7 +242,7 @@ def _beside(clip: Path, text_keys: Sequence[str] | None) -> dict[str, Any]:
             f"the clip has no text: there is no {text_file.name}, and no "
             f"{json_file.name} with {wanted}, beside it. Add one."
         )
-        return {"text": Fault(words), **more}
+        return {"text": _NoText(words), **more}
     if any(text != texts[0] for text in texts):
         words = (
             f"the clip has more than one text: {', '.join(found)}. Keep one, or name "

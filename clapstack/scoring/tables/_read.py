@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from difflib import get_close_matches
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -20,6 +22,7 @@ from clapstack.audio import describe_audio, is_url
 from clapstack.exceptions import BadPair, TableError
 from clapstack.pairs import Fault, Usable, on_usable_rows
 from clapstack.scoring.tables._folders import (
+    CLIP_SUFFIXES,
     KALDI,
     PROMPTS,
     clips_by_id,
@@ -54,6 +57,12 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "text": ("text",),
     "score": ("score", "average_score", "average_semantic_alignement_score"),
     "prediction": ("score", "pred_score", "prediction_score"),
+}
+# Other frequent names, for suggestions only.
+_GUESSES = {
+    "audio": ("clip", "file", "filename", "path", "audio_path", "audio_file", "wav"),
+    "text": ("texts", "sentence", "query", "words"),
+    "score": ("rating", "ratings", "mos", "label", "human_score"),
 }
 _READ_ONLY = (".tsv", ".json", ".arrow")
 _CHUNK_BYTES = 1 << 28  # of clips stored in the cells of a table
@@ -168,6 +177,13 @@ class PairTable:
         """Return the folder of a table's clips, and the reader of its rows."""
         if self.is_stdin:
             return Path(), partial(read_rows, "-", fmt)
+        if fmt is None and self.path.suffix.lower() in CLIP_SUFFIXES:
+            msg = (
+                f"{self.name} is a clip, but a table of pairs is needed: a CSV, JSON "
+                "Lines or Parquet file with the columns audio and text, or a folder "
+                "of clips with their texts."
+            )
+            raise TableError(msg)
         fmt = fmt or format_of(self.path)
         here = self.path if self.path.is_dir() else self.path.parent
         return here, partial(read_rows, self.path, fmt)
@@ -278,7 +294,11 @@ class PairTable:
     def _columns(self, header: Sequence[str]) -> dict[str, str]:
         """Return the name of every requested column, by role or name."""
         self._header = list(header)
-        found = {role: self._column(role, header) for role in self.roles}
+        columns = {role: self._column(role, header) for role in self.roles}
+        found = {role: name for role, name in columns.items() if name is not None}
+        if len(found) < len(columns):
+            missing = [role for role in columns if role not in found]
+            raise TableError(self._no_columns(missing, header))
         for name in self.others:
             places = find_column(header, [name])
             if len(places) != 1:
@@ -297,22 +317,50 @@ class PairTable:
         self._pair_columns = audio, found.get("text", "text")
         return found
 
-    def _column(self, role: str, header: Sequence[str]) -> str:
+    def _column(self, role: str, header: Sequence[str]) -> str | None:
+        """Return the column of a role, or None if there is none."""
         usual = self._usual(role)
         found = find_column(header, usual)
         if role == "text" and not found and not self.names.get(role):
             usual = PROMPTS
             found = find_column(header, usual)
+        if not found:
+            return None
         if len(found) == 1:
             return found[0]
-        what = "more than one" if found else "no"
         msg = (
-            f"{self.name} has {what} {role} column "
+            f"{self.name} has more than one {role} column "
             f"({', '.join(map(repr, usual))}); it has {list(header)}. "
-            f"{self._remedy.format(role=role)}. The first line must name the columns, "
-            "separated by commas, semicolons or tabs."
+            f"{self._remedy.format(role=role)}."
         )
-        raise TableError(msg + ("" if found else did_you_mean(usual[0], header)))
+        raise TableError(msg)
+
+    def _no_columns(self, roles: Sequence[str], header: Sequence[str]) -> str:
+        """Return the message about missing columns, with a guess for each."""
+        lacks, remedies, guesses = [], [], []
+        for role in roles:
+            usual = self._usual(role)
+            lacks.append(f"no {role} column ({', '.join(map(repr, usual))})")
+            remedy = self._remedy.format(role=role)
+            guess = self._guess(role, header)
+            guesses.append(guess)
+            remedies.append(f"{remedy} {guess}" if guess else remedy)
+        return (
+            f"{self.name} has {' and '.join(lacks)}; it has {list(header)}. "
+            f"{'. '.join(dict.fromkeys(remedies))}. The first line must name the "
+            "columns, separated by commas, semicolons or tabs."
+        ) + ("" if any(guesses) else did_you_mean(self._usual(roles[0])[0], header))
+
+    def _guess(self, role: str, header: Sequence[str]) -> str:
+        """Return a column that may be meant, or nothing."""
+        if not self._remedy.endswith("-column"):
+            return ""
+        usual = [*self._usual(role), *_GUESSES.get(role, ())]
+        folded = {name.strip().lower(): name for name in header}
+        likely = [folded[name] for name in usual if name in folded]
+        close = [c for u in usual[:1] for c in get_close_matches(u, folded, n=1)]
+        likely += [folded[name] for name in close]
+        return shlex.quote(likely[0]) if likely else ""
 
     def _usual(self, role: str) -> Sequence[str]:
         """Return the names that the column of a role may have."""

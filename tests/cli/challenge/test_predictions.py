@@ -113,11 +113,14 @@ def test_clip_that_is_there_twice_is_named(tmp_path):
         numbers(path, "score")
 
 
-@pytest.mark.parametrize("header", ["name,pred_score", "wav_file_name,score"])
-def test_unknown_columns_are_named(tmp_path, header):
+@pytest.mark.parametrize(
+    ("header", "role"),
+    [("name,pred_score", "audio"), ("wav_file_name,score", "prediction")],
+)
+def test_unknown_columns_are_named(tmp_path, header, role):
     path = written(tmp_path, f"{header}\n1.wav,2\n")
     with pytest.raises(
-        ValueError, match=r"has no column of .*it has \['.*Rename the intended column"
+        ValueError, match=rf"no {role} column .*it has \['.*Rename the intended column"
     ):
         numbers(path)
 

@@ -203,7 +203,7 @@ def test_same_weights_in_another_place_are_the_same(
     assert "msclap: already finished" in result.stdout
 
 
-def test_settings_are_told_apart_and_how_a_system_is_run_is_not():
+def test_settings_are_distinguished_and_how_a_system_is_run_is_not():
     def settings(**keywords):
         return settings_of(make_system("3-clap-stack", beats=False, **keywords))
 
@@ -334,8 +334,8 @@ def test_evaluate_gives_the_metrics_and_refuses_missing_rows(
     report = score_report(load_xacle(challenge_folder, "test").y, y_score)
     assert lines[0].startswith(f"SRCC {report['srcc']:.4f}  [")
     assert lines[-1] == "N    16"
-    told = xacle("evaluate", predictions, truth, "--json", "--resamples", 0).stdout
-    assert json.loads(told) == pytest.approx({"n_pairs": 16, **report})
+    printed = xacle("evaluate", predictions, truth, "--json", "--resamples", 0).stdout
+    assert json.loads(printed) == pytest.approx({"n_pairs": 16, **report})
     short = tmp_path / "short.csv"
     short.write_text("\n".join(predictions.read_text().splitlines()[:-1]) + "\n")
     result = xacle("evaluate", short, truth)
@@ -438,7 +438,7 @@ def test_weights_that_have_seen_other_ratings_are_named(challenge_folder, tmp_pa
     assert "human_clap_mse = sarulab-speech/human-clap-mse was trained" in done.stdout
 
 
-def test_systems_are_listed_and_told(challenge_folder):
+def test_systems_are_listed_and_described(challenge_folder):
     assert "msclap+whisper+ctc" in xacle("systems").stdout
     assert (
         "Choices where the publication gives no details"

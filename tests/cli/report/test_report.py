@@ -320,7 +320,7 @@ def clips(tmp_path):
     return pd.DataFrame(columns, dtype=object)
 
 
-def test_why_a_score_is_not_explained_is_told(clips):
+def test_the_reason_why_a_score_is_not_explained_is_shown(clips):
     data = Data("table", clips, np.array([1.0, 5.0, 2.0]), "0" * 64)
     silent = Silent().fit(clips)
     file = ModelFile("silent", "0" * 64, silent, describe_model(silent))
@@ -334,7 +334,7 @@ def test_why_a_score_is_not_explained_is_told(clips):
 HOSTILE = """<b>"'&</b></style><script>alert(1)</script>{{ 7 * 7 }}{% raise %}"""
 
 
-def test_whatever_comes_from_outside_is_text(clips):
+def test_everything_from_outside_is_text(clips):
     silent = Silent().fit(clips)
     facts = describe_model(silent)
     facts["card"] = dict.fromkeys(facts["card"], HOSTILE)

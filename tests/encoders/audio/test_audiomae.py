@@ -84,19 +84,19 @@ def test_bfloat16_is_close(folders, noise):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("norm.bias", "missing: norm.bias"),
         ("blocks.0.attn.qkv.bias", "missing: blocks.0.attn.qkv.bias"),
         ("pos_embed", "missing: pos_embed"),
     ],
 )
-def test_a_missing_tensor_is_named(folders, copy_of, name, told):
+def test_a_missing_tensor_is_named(folders, copy_of, name, message):
     folder = copy_of(folders["pretrained"])
     tensors = make_audiomae_tensors(fine_tuned=False)
     del tensors[name]
     torch.save(tensors, folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=told.replace(".", r"\.")):
+    with pytest.raises(CheckpointError, match=message.replace(".", r"\.")):
         load(folder)
 
 

@@ -73,7 +73,7 @@ def test_a_long_clip_is_heard_in_consecutive_pieces_of_equal_length():
     assert_allclose(features, [[2 * (3 + 10 + 16.5) / 3, 20 / 3, 1]], rtol=1e-6)
 
 
-def test_a_model_of_fixed_length_hears_windows_of_full_length():
+def test_a_model_of_fixed_length_receives_windows_of_full_length():
     # They start at 0, 6 and 12.
     assert_allclose(FixedLength().encode_audio([ramp(20)]), [[2 * 9.5, 8, 1]])
 

@@ -151,7 +151,7 @@ def test_a_missing_file_is_named_with_its_origin():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             {"drop": ["encoder.layers.1.fc1.bias"]},
@@ -168,9 +168,9 @@ def test_a_missing_file_is_named_with_its_origin():
         ({"gru_rel_pos": False}, r"gru_rel_pos=False; only True"),
     ],
 )
-def test_what_does_not_match_is_refused(beats_content, tmp_path, change, told):
+def test_what_does_not_match_is_refused(beats_content, tmp_path, change, message):
     path = save_beats(edited(beats_content, **change), tmp_path)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         load_encoder("beats", path)
 
 

@@ -142,8 +142,8 @@ def test_patches_that_fill_no_whole_windows_are_refused():
     config = ClapAudioConfig(
         patch_embeds_hidden_size=8, hidden_size=16, window_size=6, **sizes
     )
-    told = r"tower of weights\.pt has 16 x 16 patches .* windows of 6 x 6"
-    with pytest.raises(CheckpointError, match=told):
+    message = r"tower of weights\.pt has 16 x 16 patches .* windows of 6 x 6"
+    with pytest.raises(CheckpointError, match=message):
         AudioTower(ClapAudioModel(config).eval(), source="weights.pt")
 
 

@@ -100,7 +100,7 @@ def test_a_model_survives_the_authors_names(encoder, official):
 
 def test_a_saved_clap_model_gives_its_embeddings_again(encoder, edited, chirp):
     saved = to_official(encoder._model.state_dict())
-    mask = torch.zeros(16, 64, 64)  # tells the size of the image, not the usual one
+    mask = torch.zeros(16, 64, 64)  # has the size of the image, not the usual one
     again = load_encoder(
         "laion", edited(saved | {f"{HTSAT}layers.0.blocks.1.attn_mask": mask})
     )
@@ -204,7 +204,7 @@ def test_every_used_tensor_is_needed(official, edited):
         "audio_projection.0.weight",
     ],
 )
-def test_a_missing_tensor_that_tells_the_shape_is_named(laion_official, name):
+def test_a_missing_tensor_that_determines_the_shape_is_named(laion_official, name):
     official = {k: v for k, v in laion_official[False].items() if k != name}
     official[f"{HTSAT}patch_embed.norm.weight"] = torch.ones(8)
     with pytest.raises(CheckpointError, match=f"missing: {name}"):

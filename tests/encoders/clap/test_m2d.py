@@ -125,7 +125,7 @@ def test_a_missing_tokenizer_is_named_with_its_place(m2d_tensors, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("drop", "add", "told"),
+    ("drop", "add", "message"),
     [
         ("backbone.norm_stats", {}, r"missing: norm_stats"),
         ("backbone.blocks.1.norm1.bias", {}, r"missing: blocks\.1\.norm1\.bias"),
@@ -135,9 +135,9 @@ def test_a_missing_tokenizer_is_named_with_its_place(m2d_tensors, tmp_path):
         ("", {"backbone.pos_embed": torch.ones(1, 191, 64)}, r"190 positions .* 310"),
     ],
 )
-def test_what_does_not_match_is_refused(m2d_tensors, tmp_path, drop, add, told):
+def test_what_does_not_match_is_refused(m2d_tensors, tmp_path, drop, add, message):
     tensors = {k: v for k, v in m2d_tensors.items() if k != drop} | add
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         load(save_m2d(tmp_path, tensors))
 
 

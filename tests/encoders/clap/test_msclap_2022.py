@@ -28,7 +28,7 @@ def encoder(path):
     return load_encoder("msclap", str(path), device="cpu")
 
 
-def test_the_file_tells_which_version_it_is(encoder):
+def test_the_file_shows_which_version_it_is(encoder):
     assert type(encoder).__name__ == "MsClap2022Encoder"
     assert (encoder.sample_rate, encoder.window) == (RATE, 5 * RATE)
     assert encoder.max_tokens == 40  # as many as this small BERT has, of 100
@@ -101,7 +101,7 @@ def test_a_missing_tensor_is_named(tmp_path):
         load_encoder("msclap", str(path))
 
 
-def test_a_tensor_that_tells_a_size_is_named_when_missing(tmp_path):
+def test_a_tensor_that_determines_a_size_is_named_when_missing(tmp_path):
     tensors = make_msclap_2022_tensors()
     del tensors["caption_encoder.base.embeddings.word_embeddings.weight"]
     path = save_msclap_2022(tmp_path, tensors)

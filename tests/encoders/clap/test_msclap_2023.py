@@ -81,7 +81,7 @@ def test_unused_tensors_may_be_absent(encoder, msclap_folder, copy_of, chirp):
     def keep_what_counts(official):
         kept = to_official(from_official(official))
         for name in official.keys() - kept.keys():
-            # The mask tells the size of the image, which is not the usual one here.
+            # The mask has the size of the image, which is not the usual one here.
             if not name.endswith("attn_mask"):
                 del official[name]
 
@@ -159,7 +159,7 @@ def test_a_missing_tensor_is_named(msclap_folder, copy_of):
         load_encoder("msclap", str(folder))
 
 
-def test_a_missing_tensor_that_tells_the_shape_is_named(msclap_folder, copy_of):
+def test_a_missing_tensor_that_determines_the_shape_is_named(msclap_folder, copy_of):
     folder = copy_of(msclap_folder)
     name = f"{HTSAT}logmel_extractor.melW"
     edit_official(folder, lambda official: official.pop(name))
