@@ -76,7 +76,7 @@ def speech_settings(folder: Path, config: Any) -> dict[str, Any]:
         window // math.prod(config.conv_stride),
         1,
         _MOST_FRAMES,
-        f"frames of {WINDOW_SECONDS} s (from conv_stride and sampling_rate) in {folder}",
+        f"frames of {WINDOW_SECONDS} s, by conv_stride and sampling_rate, in {folder}",
     )
     return {
         **settings,
