@@ -274,7 +274,7 @@ def test_labels_by_the_billion_are_refused(tmp_path):
     [
         ({"conv_stride": [10**6] * 7}, r"conv_stride in .* from 1 to 4096"),
         ({"conv_stride": [0] * 7}, r"conv_stride in .* from 1 to 4096"),
-        ({"conv_stride": [1] * 7}, r"frames of 30 s .* to 3000; got 480000"),
+        ({"conv_stride": [1] * 7}, r"frames of 30 s, .* to 3000; got 480000"),
         ({"conv_dim": [16] * 300}, r"cannot be loaded: "),
         ({"num_hidden_layers": 300}, r"layers in .* to 256"),
         ({"hidden_size": 10**9}, r"hidden_size .* to 10000000; got 1000000000"),
@@ -411,7 +411,7 @@ def test_a_tokenizer_that_lengthens_texts_is_refused(tmp_path, normalizer):
 
 
 def test_a_model_that_does_not_fit_a_gpu_is_no_damaged_file(places):
-    with pytest.raises((RuntimeError, AssertionError)) as caught:
+    with pytest.raises((RuntimeError, ValueError), match="device") as caught:
         load_encoder("laion", places["laion_pt"], device="cuda:99")
     assert not isinstance(caught.value, CheckpointError)
 
