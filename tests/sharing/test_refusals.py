@@ -317,10 +317,10 @@ def test_score_reads_both_kinds_of_file(tmp_path):
     text = {"a dog": [1.0, 0.0], "a cat": [0.0, 1.0]}
     pipeline = make_pipeline(PrecomputedPairFeatures(audio, text), Ridge())
     pipeline.fit(X, [9.0, 7.0])
-    expected = repr(float(pipeline.predict(X)[0]))
+    expected = float(pipeline.predict(X)[0])
     shared, trusted = tmp_path / "model.clapstack", tmp_path / "model.joblib"
     save_model(pipeline, shared)
     joblib.dump(pipeline, trusted)
     for command in (["score", str(shared)], ["score", "--trust", str(trusted)]):
-        result = CliRunner().invoke(app, [*command, "dog.wav", "a dog"])
-        assert result.stdout.strip() == expected
+        result = CliRunner().invoke(app, [*command, "dog.wav", "a dog", "--json"])
+        assert json.loads(result.stdout)["score"] == expected
