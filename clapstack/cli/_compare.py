@@ -141,7 +141,8 @@ def _read(
             names=columns,
             roles=roles,
             remedy="Name it with --prompt-column, --score-column, --by or --rating; "
-            "clapstack score writes a table with scores",
+            "clapstack score writes a table with scores, and copies other columns, "
+            "such as the system, with --keep",
         )
         if len(tables) > 1:
             _check_scale(table, columns["score"])

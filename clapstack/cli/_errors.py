@@ -229,12 +229,22 @@ def _is_on_hub(checkpoint: str) -> bool:
     return " " not in checkpoint and checkpoint.count("/") == 1 + is_file
 
 
+# What a checkpoint needs, if not all files of its own repository and no others.
+_PARTS = {
+    "microsoft/msclap": (
+        "microsoft/msclap CLAP_weights_2023.pth",
+        "openai-community/gpt2 tokenizer.json",
+    )
+}
+
+
 def hub_way(*checkpoints: str) -> str:
     """Return how to fill the hub's cache on a machine without a network."""
     from huggingface_hub import constants
 
-    runs = ", ".join(f"hf download {each}" for each in checkpoints)
-    folders = [f"models--{each.replace('/', '--')}" for each in checkpoints]
+    parts = [part for each in checkpoints for part in _PARTS.get(each, (each,))]
+    runs = ", ".join(f"hf download {part}" for part in parts)
+    folders = [f"models--{part.split()[0].replace('/', '--')}" for part in parts]
     return (
         f"or run {runs} on a machine with a network, and copy {', '.join(folders)} "
         f"from its hub cache to {constants.HF_HUB_CACHE} on this one."

@@ -44,7 +44,9 @@ def test_all_missing_checkpoints_are_named_with_every_remedy(
     assert "add --checkpoints bundled" in words
     assert "  --checkpoint laion_unfused=models/clap-htsat-unfused\n" in words
     assert "  --checkpoint msclap=models/msclap\n" in words
-    assert "hf download microsoft/msclap" in words
+    assert "hf download microsoft/msclap CLAP_weights_2023.pth" in words
+    assert "hf download openai-community/gpt2 tokenizer.json" in words
+    assert "models--openai-community--gpt2" in words
 
 
 def test_a_fitted_model_is_not_offered_bundled_checkpoints(run, model_file, pairs):

@@ -82,8 +82,9 @@ def blocks_of(page):
 def _markdown(content):
     for found in re.finditer(r"^```(\w*)\n(.*?)^```", content, re.M | re.S):
         yield found.start(), found[1], found[2]
-    for found in re.finditer(r"^\|.*`(clapstack [^`]*)`", content, re.M):  # in a table
-        yield found.start(), "console", f"$ {found[1]}\n"
+    for row in re.finditer(r"^\|.*", content, re.M):  # of a table
+        for command in re.findall(r"`(clapstack [^`]*)`", row[0]):
+            yield row.start(), "console", f"$ {command}\n"
 
 
 def _restructured(content):

@@ -47,6 +47,9 @@ def prepared(tmp_path_factory):
     for name, split in {"rated": train, **held_out}.items():
         ratings = {"score": split.y, "relevance": split.y, "order": split.y[::-1]}
         split.X.assign(**ratings).to_csv(folder / f"{name}.csv", index=False)
+    clips = pd.read_csv(folder / "clips.csv")
+    both = pd.concat(clips.assign(system=name) for name in ("v1", "v2"))
+    both.to_csv(folder / "takes.csv", index=False)
     for name, gain in (("v1", 0), ("v2", 0.4)):
         scored = validation.X.assign(score=5 + gain + rng.normal(size=12))
         scored.to_csv(folder / f"{name}.csv", index=False)

@@ -57,6 +57,7 @@ def make_scores_report(
         title=title or scores.name,
         headings=[*headings, "Fingerprints and versions"],
         mean=_mean(pairs),
+        has_scale=scores.model is not None or not _is_unsupervised(scores),
         n_failed=len(scores.pairs) - len(pairs),
         n_unlike=scores.n_unlike,
         histogram=picture(display),
@@ -70,6 +71,11 @@ def make_scores_report(
         model=scores.model,
         version=__version__,
     )
+
+
+def _is_unsupervised(scores: Scores) -> bool:
+    """Return whether the scores are of clapstack score --unsupervised."""
+    return any(name.endswith("_cosine") for name in scores.table.header)
 
 
 def _mean(pairs: pd.DataFrame) -> Mean:

@@ -426,6 +426,17 @@ def test_scores_without_ratings_make_a_page(scores, tmp_path):
     assert "none.wav: cannot be decoded as audio" in page.text
 
 
+def test_scores_made_without_ratings_have_no_mean(scores, tmp_path):
+    table = tmp_path / "cosines.csv"
+    pd.read_csv(scores).assign(msclap_cosine=0.5).to_csv(table, index=False)
+    done = report(table, "--out", tmp_path / "p.html", "--pairs", 0)
+    assert done.exit_code == 0, done.output
+    page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
+    assert "they have no scale" in page.text
+    assert "Mean score " not in page.text.split("Systems")[0]
+    assert "predicted by a model" not in page.text
+
+
 def test_systems_are_those_of_a_column(scores, tmp_path):
     done = report(scores, "--out", tmp_path / "p.html", "--by", "text", "--pairs", 0)
     assert done.exit_code == 0, done.output
