@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,7 +42,7 @@ better.
 
 
 _LEGEND = """\
-difference: mean of the first system minus mean of the second
+difference: mean of the first system minus mean of the second, over shared prompts
 p better: probability that a clip of the first scores higher for the same prompt
 p adjusted: p value corrected for the number of comparisons (Holm)"""
 
@@ -113,15 +114,20 @@ def compare(
             parts = [*_tables(result), one_line(result.verdict())]
             parts[-1:-1] = [_LEGEND] * (len(result.differences) > 0)
             typer.echo("\n\n".join(parts))
-        if (
-            picture is not None
-        ):  # last, so that the numbers are printed even if it fails
+        if picture is not None:
+            # Last, so that the numbers are printed even if it fails.
             from clapstack.inspection import SystemsDisplay
 
             write_bytes(picture, SystemsDisplay(result=result).to_svg())
         if n_unscored and not quiet:
-            words = f"left out {n_unscored:,} of {len(clips):,} clips without a score"
-            typer.echo(f"clapstack compare: {words}", err=True)
+            lost = Counter(c["system"] for c in clips if math.isnan(c["score"]))
+            counts = [f"{name}: {n:,}" for name, n in lost.most_common()]
+            words = (
+                f"left out {n_unscored:,} of {len(clips):,} clips without a score "
+                f"({first_few(counts)}); "
+                "they do not count against a system"
+            )
+            typer.echo(f"clapstack compare: {one_line(words)}", err=True)
 
 
 def _read(

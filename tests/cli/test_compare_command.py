@@ -110,6 +110,9 @@ def test_clips_without_a_score_are_counted_and_left_out(run, clips, tmp_path):
     expected = compare_systems(scored.dropna(), system="model").means["mean"]
     assert [row["mean"] for row in found["means"]] == pytest.approx(list(expected))
     assert f"left out 2 of {len(clips)} clips without a score" in done.stderr
+    lost = scored.loc[scored["score"].isna(), "model"]
+    assert f"{lost.iloc[0]}: {(lost == lost.iloc[0]).sum()}" in done.stderr
+    assert "do not count against a system" in done.stderr
 
 
 def test_names_of_systems_are_those_of_files(run, clips, tmp_path):
