@@ -61,7 +61,7 @@ def score_names(model: Any) -> list[str]:
 
 
 def knows_domain(model: Any) -> bool:
-    """Return whether a fitted model can tell if pairs resemble its training pairs."""
+    """Return whether a fitted model flags pairs that are unlike its training pairs."""
     return getattr(last_step(model), "knows_domain_", False)
 
 

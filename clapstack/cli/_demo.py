@@ -47,7 +47,7 @@ Done in {seconds:.0f} s. {folder} takes {size:,.0f} MB; you can delete it.
 
 Try next:
   clapstack score {model} {clip} "a church bell rings"
-  clapstack report {model}
+  clapstack report {model}     (needs matplotlib: pip install matplotlib)
   clapstack score --unsupervised clips.csv --checkpoints bundled
 
 The last line needs a table of your own clips, with the columns audio and text. Without

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -176,10 +176,10 @@ def look_for_checkpoints(model: Any, command: str, *, quiet: bool = False) -> No
     from huggingface_hub import constants
 
     from clapstack._fitted import encoders_of
-    from clapstack.systems import list_checkpoints
+    from clapstack.systems import hub_downloads, list_checkpoints
 
     table = list_checkpoints()
-    absent = set(filter(_is_on_hub, table["checkpoint"][~table["present"]]))
+    absent = set(filter(hub_downloads, table["checkpoint"][~table["present"]]))
     found = {
         name.rpartition("__")[2]: str(encoder.checkpoint)
         for name, encoder in encoders_of(model).items()
@@ -194,14 +194,17 @@ def look_for_checkpoints(model: Any, command: str, *, quiet: bool = False) -> No
 
 def _offline_way(message: str) -> str:
     """Return how to provide missing weights to the running command."""
-    from clapstack.systems import FAMILIES
+    from clapstack.systems import FAMILIES, hub_downloads
 
     options = _OPTIONS.get()
     published = {n: f.published for n, f in FAMILIES.items()}
-    named = {n: place for n, place in published.items() if repr(place) in message}
+    # A file on the hub is named after its repository, in a sentence of its own.
+    named = {
+        n: p for n, p in published.items() if repr(p) in message or f"{p} " in message
+    }
     absent = {**dict(list(named.items())[:1]), **(_ABSENT.get() or {})} if named else {}
     lines = []
-    others = [place for place in absent.values() if repr(place) not in message]
+    others = [place for place in absent.values() if place not in message]
     if others:
         lines.append(f"Also missing: {' and '.join(dict.fromkeys(others))}.")
     has_bundled = absent and all(
@@ -216,38 +219,23 @@ def _offline_way(message: str) -> str:
         places = [f"{n}=models/{place.split('/')[-1]}" for n, place in absent.items()]
         lines.append("If the weights are on this machine, give their paths:")
         lines += [f"  --checkpoint {each}" for each in places or ["FAMILY=PATH"]]
-    on_hub = [place for place in absent.values() if _is_on_hub(place)]
-    if on_hub:
-        repositories = ("/".join(place.split("/")[:2]) for place in on_hub)
-        lines.append(f"O{hub_way(*dict.fromkeys(repositories))[1:]}")
+    downloads = [each for place in absent.values() for each in hub_downloads(place)]
+    if downloads:
+        lines.append(f"Or {hub_way(downloads)}")
     return "".join(f"\n{line}" for line in lines)
 
 
-def _is_on_hub(checkpoint: str) -> bool:
-    """Return whether a published checkpoint is downloaded by its name."""
-    is_file = checkpoint.endswith((".pt", ".pth"))
-    return " " not in checkpoint and checkpoint.count("/") == 1 + is_file
-
-
-# What a checkpoint needs, if not all files of its own repository and no others.
-_PARTS = {
-    "microsoft/msclap": (
-        "microsoft/msclap CLAP_weights_2023.pth",
-        "openai-community/gpt2 tokenizer.json",
-    )
-}
-
-
-def hub_way(*checkpoints: str) -> str:
+def hub_way(downloads: Iterable[str]) -> str:
     """Return how to fill the hub's cache on a machine without a network."""
     from huggingface_hub import constants
 
-    parts = [part for each in checkpoints for part in _PARTS.get(each, (each,))]
+    parts = list(dict.fromkeys(downloads))
     runs = ", ".join(f"hf download {part}" for part in parts)
-    folders = [f"models--{part.split()[0].replace('/', '--')}" for part in parts]
+    folders = (f"models--{part.split()[0].replace('/', '--')}" for part in parts)
     return (
-        f"or run {runs} on a machine with a network, and copy {', '.join(folders)} "
-        f"from its hub cache to {constants.HF_HUB_CACHE} on this one."
+        f"run {runs} on a machine with a network, and copy "
+        f"{', '.join(dict.fromkeys(folders))} from its hub cache to "
+        f"{constants.HF_HUB_CACHE} on this one."
     )
 
 

@@ -39,7 +39,13 @@ def check_model_and_table(what: Sequence[str], command: str) -> None:
         )
     elif len(what) == 1 and _is_model(what[0]):
         msg = f"there is no table after the model {what[0]}. Use {usage}."
-    elif len(what) == 1 or (len(what) == 2 and is_clip(what[0])):
+    elif is_clip(what[0]):
+        msg = (
+            f"there is no model before {what[0]}. A single pair needs one: clapstack "
+            f"score MODEL {what[0]} TEXT. In Python, Scorer.unsupervised scores pairs "
+            "without a model."
+        )
+    elif len(what) == 1:
         msg = (
             f"there is no model before {what[0]}. Use {usage}, with a model from "
             f"clapstack fit; or, without a model, {without} {what[0]}."

@@ -17,7 +17,12 @@ from clapstack.systems._checkpoints import (
     has_seen_ratings,
     list_checkpoints,
 )
-from clapstack.systems._families import CLAP_FAMILIES, FAMILIES, Family
+from clapstack.systems._families import (
+    CLAP_FAMILIES,
+    FAMILIES,
+    Family,
+    hub_downloads,
+)
 from clapstack.systems._rank_ensemble import RankEnsembleRegressor
 from clapstack.systems._svr import PairDistances
 
@@ -32,6 +37,7 @@ __all__ = [
     "bundled_checkpoints",
     "describe_system",
     "has_seen_ratings",
+    "hub_downloads",
     "list_checkpoints",
     "list_systems",
     "make_clap_stack",

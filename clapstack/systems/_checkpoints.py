@@ -43,8 +43,9 @@ def list_checkpoints() -> pd.DataFrame:
         checkpoint of the family; ``licence`` of the weights, if known; ``sample_rate``
         (Hz); ``window`` (s); ``width`` of an embedding; ``parameters`` (millions);
         ``languages``; ``seen_ratings``, whether it was trained on human ratings of
-        audio and text; ``files``; ``notes``; and ``present``, whether it is on this
-        machine, in the working directory or the hub's cache.
+        audio and text; ``files``; ``hub``, see :func:`hub_downloads`; ``notes``; and
+        ``present``, whether it is on this machine, in the working directory or the
+        hub's cache.
 
     Examples
     --------

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import importlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CHECKPOINTS", "CLAP_FAMILIES", "FAMILIES", "Family"]
+__all__ = ["CHECKPOINTS", "CLAP_FAMILIES", "FAMILIES", "Family", "hub_downloads"]
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,29 @@ FAMILIES: dict[str, Family] = {
 
 #: The CLAP models of the paper's 3-CLAP stack.
 CLAP_FAMILIES = ("laion_unfused", "laion_fused", "msclap")
+
+
+def hub_downloads(checkpoint: str) -> list[str]:
+    """Return what ``hf download`` needs to fetch a checkpoint, a command for each item.
+
+    Parameters
+    ----------
+    checkpoint : str
+        As published, or any hub id.
+
+    Returns
+    -------
+    downloads : list of str
+        A repository, maybe with a file: the weights, and the tokenizer if it is from
+        another repository. Empty if the checkpoint is not on the hub.
+
+    Examples
+    --------
+    >>> from clapstack.systems import hub_downloads
+    >>> hub_downloads("microsoft/msclap")
+    ['microsoft/msclap CLAP_weights_2023.pth', 'openai-community/gpt2 tokenizer.json']
+    """
+    for row in CHECKPOINTS:
+        if row["checkpoint"] == checkpoint:
+            return row["hub"].split("; ") if row["hub"] else []
+    return [checkpoint] if re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint) else []

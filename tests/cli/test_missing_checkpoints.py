@@ -64,3 +64,14 @@ def test_the_traceback_of_a_missing_checkpoint_is_short():
     lines = traceback.format_exception(info.value)
     assert "OSError: Name or service not known\n" in lines
     assert not any("ConnectionResetError" in line for line in lines)
+
+
+def test_a_missing_file_of_a_repository_is_named_with_its_downloads(
+    run, write_csv, pairs
+):
+    table = write_csv(pairs)
+    done = run("score", "--unsupervised", table, "--family", "laion_630k")
+    assert done.exit_code == 3
+    assert "--checkpoint laion_630k=models/630k-audioset-best.pt" in done.stderr
+    assert "hf download lukewys/laion_clap 630k-audioset-best.pt" in done.stderr
+    assert "hf download FacebookAI/roberta-base tokenizer.json" in done.stderr

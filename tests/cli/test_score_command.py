@@ -322,7 +322,7 @@ def test_one_pair_alone_has_no_score_without_ratings(run, write_csv, pairs):
         ([], "give a model and a table: clapstack score MODEL TABLE"),
         (["t.csv"], "there is no model before t.csv. Use clapstack score MODEL TABLE"),
         (["t.csv"], "without a model, clapstack score --unsupervised t.csv"),
-        (["a.wav", "a dog"], "there is no model before a.wav."),
+        (["a.wav", "a dog"], "there is no model before a.wav. A single pair needs"),
         (["m.clapstack"], "there is no table after the model m.clapstack"),
         (["t.csv", "m.clapstack"], "Use clapstack score m.clapstack t.csv."),
         (["m.clapstack", "a.wav"], "a.wav is a clip, so its text must follow"),

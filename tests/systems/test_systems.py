@@ -10,7 +10,12 @@ from sklearn.model_selection import GridSearchCV
 
 from clapstack import list_systems, make_clap_stack, make_system
 from clapstack.datasets import load_xacle_ranking
-from clapstack.systems import FAMILIES, bundled_checkpoints, describe_system
+from clapstack.systems import (
+    FAMILIES,
+    bundled_checkpoints,
+    describe_system,
+    hub_downloads,
+)
 
 # A parameter to search, by what follows a system's features.
 SEARCHED = {
@@ -198,3 +203,22 @@ def test_unknown_checkpoints_are_refused():
 def test_unknown_system_is_refused_with_the_names():
     with pytest.raises(ValueError, match="no system '4-clap-stack'; there are"):
         make_system("4-clap-stack")
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_downloads_have_the_tokenizer_of_another_repository(family):
+    downloads = hub_downloads(family.published)
+    others = [t for t in ("roberta-base", "gpt2") if f"the {t} tok" in family.files]
+    if downloads:
+        assert downloads[0].split()[0] == "/".join(family.published.split("/")[:2])
+        assert len(downloads) == 1 + len(others)
+        assert all(each in downloads[1] for each in others)
+        assert not family.published.endswith(".pt") or ".pt" in downloads[0]
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "downloads"),
+    [("owner/name", ["owner/name"]), ("/a/b", []), ("MGA-CLAP/model.pt", [])],
+)
+def test_only_the_hub_is_downloaded_from(checkpoint, downloads):
+    assert hub_downloads(checkpoint) == downloads

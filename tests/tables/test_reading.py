@@ -280,6 +280,15 @@ def test_memory_does_not_grow_with_a_table_of_clips(tmp_path):
     assert max(held) < 8e6  # a few of the 20 groups
 
 
+def read_whole(path):
+    """Return the number of rows, and the peak of traced memory in bytes."""
+    tracemalloc.start()
+    n_rows = sum(1 for _ in read_rows(path, None, lambda _: {"text": "text"}))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return n_rows, peak
+
+
 def test_a_small_parquet_of_long_equal_cells_takes_bounded_memory(tmp_path):
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -287,11 +296,8 @@ def test_a_small_parquet_of_long_equal_cells_takes_bounded_memory(tmp_path):
     table = pa.table({"text": pa.array(["x" * (2 << 20)] * 300).dictionary_encode()})
     parquet.write_table(table, tmp_path / "t.parquet", compression="zstd")
     assert (tmp_path / "t.parquet").stat().st_size < 10_000
-    tracemalloc.start()
-    rows = read_rows(tmp_path / "t.parquet", None, lambda _: {"text": "text"})
-    assert sum(1 for _ in rows) == 300
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    n_rows, peak = read_whole(tmp_path / "t.parquet")
+    assert n_rows == 300
     assert peak < 300 << 20  # of 600 MB that all cells would take
 
 
@@ -307,9 +313,6 @@ def test_a_small_arrow_file_of_equal_cells_takes_bounded_memory(tmp_path, kind):
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_file(tmp_path / "t.arrow", batch.schema, options=options) as file:
         file.write_batch(batch)
-    tracemalloc.start()
-    rows = read_rows(tmp_path / "t.arrow", None, lambda _: {"text": "text"})
-    assert sum(1 for _ in rows) == 60
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    n_rows, peak = read_whole(tmp_path / "t.arrow")
+    assert n_rows == 60
     assert peak < 400 << 20  # of 1.4 GB that all cells would take

@@ -17,6 +17,7 @@ from clapstack.systems import (
     FAMILIES,
     describe_system,
     has_seen_ratings,
+    hub_downloads,
     list_systems,
 )
 
@@ -49,8 +50,8 @@ class MissingCheckpointsError(CheckpointError):
                 *_entry("files", files),
                 *_entry("where", f"any folder on this machine: {remedy}"),
             ]
-            if family in FAMILIES and checkpoint.count("/") == 1:
-                lines += _entry("hub", hub_way(checkpoint))
+            if family in FAMILIES and (downloads := hub_downloads(checkpoint)):
+                lines += _entry("hub", f"or {hub_way(downloads)}")
             lines += _entry("reason", reason)
         lines += [
             "",

@@ -112,19 +112,19 @@ def test_only_the_encoder_is_read_and_strictly(folder, copy_of):
         load(folder)
 
 
-def test_an_extractor_of_another_length_is_refused(folder, copy_of):
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"chunk_length": 3}, "produces 300 frames per window"),
+        ({"feature_size": 17}, r"17 mel bands .* the model needs 16"),
+    ],
+)
+def test_an_extractor_that_does_not_fit_the_model_is_refused(
+    folder, copy_of, edit, message
+):
     folder = copy_of(folder)
     path = folder / "preprocessor_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**settings, "chunk_length": 3}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="produces 300 frames per window"):
-        load(folder)
-
-
-def test_an_extractor_of_other_bands_is_refused(folder, copy_of):
-    folder = copy_of(folder)
-    path = folder / "preprocessor_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**settings, "feature_size": 17}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"17 mel bands .* the model needs 16"):
+    path.write_text(json.dumps({**settings, **edit}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=message):
         load(folder)
